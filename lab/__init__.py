@@ -1,0 +1,1 @@
+"""The world around a runner host, on one machine."""

@@ -1,0 +1,65 @@
+"""The lab's GitLab, put together."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException as StarletteHTTPException
+
+from lab.gitlab import control, git_http, jobs_api, projects_api, runners_api
+from lab.gitlab.errors import ApiError
+from lab.gitlab.redact import Redactor
+from lab.gitlab.settings import Settings
+from lab.gitlab.state import State
+from lab.gitlab.store import Store
+from lab.gitlab.traffic import Faults, RequestLog, Traffic
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """Return the application. Its state is read from and kept in ``settings.state_dir``."""
+    store = Store(settings.state_dir)
+    redactor = Redactor((settings.lab_secret, settings.admin_token))
+    for job in store.jobs():
+        redactor.learn(job.token)
+        for variable in job.variables:
+            if variable["masked"]:
+                redactor.learn(variable["value"])
+    log = RequestLog(settings.state_dir / "requests.jsonl")
+    state = State(settings, store, redactor, Faults(), log)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        log.close()
+        store.close()
+
+    app = FastAPI(
+        title="Lab GitLab", openapi_url=None, docs_url=None, redoc_url=None, lifespan=lifespan
+    )
+    app.state.lab = state
+    app.router.redirect_slashes = False
+    for module in (runners_api, jobs_api, projects_api, control, git_http):
+        app.include_router(module.router)
+    app.add_middleware(
+        Traffic,
+        faults=state.faults,
+        log=log,
+        redactor=redactor,
+        body_limit=settings.request_log_body_limit,
+        on_change=state.changes.tell,
+    )
+
+    @app.exception_handler(ApiError)
+    async def refused(_: Request, error: ApiError) -> JSONResponse:
+        return JSONResponse(error.body, status_code=error.status, headers=error.headers)
+
+    @app.exception_handler(StarletteHTTPException)
+    async def http_error(_: Request, error: StarletteHTTPException) -> JSONResponse:
+        words = "404 Not Found" if error.status_code == 404 else str(error.detail)
+        key = "error" if error.status_code in (404, 405) else "message"
+        return JSONResponse({key: words}, status_code=error.status_code, headers=error.headers)
+
+    return app

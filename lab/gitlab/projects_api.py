@@ -1,0 +1,94 @@
+"""Projects and the version, as far as the toolkit asks (GitLab docs, projects API)."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+import subprocess
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse
+
+from lab.gitlab.errors import ApiError, bad_request, not_found
+from lab.gitlab.params import read_params
+from lab.gitlab.payload import repository_url
+from lab.gitlab.state import State, require_scope, state_of
+from lab.gitlab.store import Project
+
+router = APIRouter(prefix="/api/v4")
+
+_PATH = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)+")
+
+
+def make_project(state: State, path: str, default_branch: str = "main") -> Project:
+    """Make a project with an empty repository; 400 for a bad or taken path."""
+    if not _PATH.fullmatch(path) or path.endswith((".git", ".atom", ".")):
+        raise bad_request("path is invalid")
+    try:
+        project = state.store.add_project(path, default_branch)
+    except sqlite3.IntegrityError:
+        raise ApiError(400, {"message": {"path": ["has already been taken"]}}) from None
+    folder = state.store.repository(project)
+    folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    git = ["git", "init", "--quiet", "--bare", f"--initial-branch={default_branch}", str(folder)]
+    subprocess.run(git, check=True, timeout=30)
+    # http.receivepack: the web server's own check of the user is the one that counts.
+    for key, value in (("http.receivepack", "true"), ("uploadpack.allowAnySHA1InWant", "true")):
+        subprocess.run(["git", "-C", str(folder), "config", key, value], check=True, timeout=30)
+    return project
+
+
+def project_json(state: State, project: Project) -> dict[str, object]:
+    """Return a project as the API shows it."""
+    url = state.settings.external_url
+    return {
+        "id": project.id,
+        "name": project.name,
+        "path": project.name,
+        "path_with_namespace": project.path,
+        "default_branch": project.default_branch,
+        "visibility": "private",
+        "web_url": f"{url}/{project.path}",
+        "http_url_to_repo": repository_url(state.settings, project),
+    }
+
+
+@router.get("/version")
+async def version(request: Request) -> dict[str, str]:
+    """Return the version; only to users."""
+    require_scope(request, "read_user", "read_api")
+    return {"version": state_of(request).settings.gitlab_version, "revision": "lab"}
+
+
+@router.post("/projects")
+async def create_project(request: Request) -> JSONResponse:
+    """Make a project in the user's own namespace."""
+    require_scope(request)
+    state = state_of(request)
+    params = await read_params(request)
+    path = params.text("path") or params.text("name")
+    if not path:
+        raise bad_request("name, path are missing, at least one parameter must be provided")
+    branch = params.text("default_branch", "main")
+    project = make_project(state, f"root/{path}", branch)
+    return JSONResponse(project_json(state, project), status_code=201)
+
+
+@router.get("/projects")
+async def list_projects(request: Request) -> list[dict[str, object]]:
+    """Return all projects."""
+    require_scope(request, "read_api")
+    state = state_of(request)
+    return [project_json(state, project) for project in state.store.projects()]
+
+
+@router.get("/projects/{key:path}")
+async def get_project(request: Request, key: str) -> dict[str, object]:
+    """Return a project by id or by URL-encoded path."""
+    require_scope(request, "read_api")
+    state = state_of(request)
+    store = state.store
+    project = store.project(int(key)) if key.isdigit() else store.project_by_path(key)
+    if project is None:
+        raise not_found("Project")
+    return project_json(state, project)

@@ -1,0 +1,319 @@
+"""Runners: creation, verification, token reset, managers (GitLab docs, runners API)."""
+
+from __future__ import annotations
+
+import re
+import time
+from datetime import UTC, datetime
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import JSONResponse
+
+from lab.gitlab.errors import ApiError, bad_request, forbidden, not_found
+from lab.gitlab.params import Params, read_params
+from lab.gitlab.state import State, require_scope, state_of
+from lab.gitlab.store import ACTIVE, FINISHED, Runner, digest, new_token
+
+router = APIRouter(prefix="/api/v4")
+
+RUNNER_TYPES = ("instance_type", "group_type", "project_type")
+ACCESS_LEVELS = ("not_protected", "ref_protected")
+# A runner that has not called for this many seconds is offline (GitLab docs, runner statuses).
+ONLINE_SECONDS = 2 * 3600
+_LEGACY_TOKEN = re.compile(r"GR1348941[A-Za-z0-9_-]{20}")
+_MIN_TIMEOUT = 600
+
+
+def timestamp(seconds: float | None) -> str | None:
+    """Return a time as GitLab writes it in JSON."""
+    if seconds is None:
+        return None
+    text = datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
+    return text.replace("+00:00", "Z")
+
+
+def authenticate_runner(state: State, params: Params) -> Runner:
+    """Return the runner of the ``token`` parameter; 400 without one, 403 when it is not valid."""
+    token = params.text("token", required=True)
+    runner = state.store.runner_by_token(token)
+    if runner is None:
+        raise forbidden()
+    return runner
+
+
+def renew_token(state: State, runner: Runner) -> str:
+    """Give a runner a new token and return it; its old one is dead from now on."""
+    token = new_token("glrt-")
+    runner.token_digest = digest(token)
+    runner.short_token = token.removeprefix("glrt-")[:8]
+    runner.token_expires_at = time.time() + runner.token_ttl if runner.token_ttl else None
+    state.store.save_runner(runner)
+    return token
+
+
+def _find(state: State, runner_id: int) -> Runner:
+    runner = state.store.runner(runner_id)
+    if runner is None:
+        raise not_found("Runner")
+    return runner
+
+
+def _apply(runner_fields: dict[str, Any], params: Params) -> dict[str, Any]:
+    """Put what the request sets over ``runner_fields`` and check the whole as GitLab does."""
+    fields = dict(runner_fields)
+    for name in ("description", "maintenance_note"):
+        if name in params:
+            fields[name] = params.text(name)
+    for name in ("paused", "locked", "run_untagged"):
+        fields[name] = params.boolean(name, fields[name])
+    if "active" in params:
+        fields["paused"] = not params.boolean("active", True)
+    if "tag_list" in params:
+        fields["tag_list"] = params.words("tag_list")
+    if "access_level" in params:
+        fields["access_level"] = params.choice("access_level", ACCESS_LEVELS)
+    if "maximum_timeout" in params:
+        fields["maximum_timeout"] = params.integer("maximum_timeout")
+    if fields["maximum_timeout"] is not None and fields["maximum_timeout"] < _MIN_TIMEOUT:
+        raise ApiError(400, {"message": {"maximum_timeout": ["needs to be at least 10 minutes"]}})
+    if not fields["run_untagged"] and not fields["tag_list"]:
+        words = "can not be empty when runner is not allowed to pick untagged jobs"
+        raise ApiError(400, {"message": {"tags_list": [words]}})
+    if len(fields["description"]) > 1024:
+        raise ApiError(400, {"message": {"description": ["is too long (maximum is 1024)"]}})
+    return fields
+
+
+_DEFAULTS: dict[str, Any] = {
+    "description": "",
+    "maintenance_note": "",
+    "paused": False,
+    "locked": False,
+    "run_untagged": True,
+    "tag_list": [],
+    "access_level": "not_protected",
+    "maximum_timeout": None,
+}
+
+
+@router.post("/user/runners")
+async def create_runner(request: Request) -> JSONResponse:
+    """Create a runner; its token is told here and never again."""
+    require_scope(request, "create_runner")
+    state = state_of(request)
+    params = await read_params(request)
+    runner_type = params.choice("runner_type", RUNNER_TYPES)
+    project_id, group_id = params.integer("project_id"), params.integer("group_id")
+    if runner_type == "project_type":
+        if project_id is None:
+            raise bad_request("project_id is missing")
+        if state.store.project(project_id) is None:
+            raise ApiError(400, {"message": "400 Bad request - Missing/invalid scope"})
+    if runner_type == "group_type" and group_id is None:
+        raise bad_request("group_id is missing")
+    if project_id is not None and group_id is not None:
+        raise bad_request("project_id, group_id are mutually exclusive")
+    if runner_type == "instance_type" and (project_id is not None or group_id is not None):
+        raise ApiError(400, {"message": "400 Bad request - Unexpected scope"})
+    fields = _apply(_DEFAULTS, params)
+    token = new_token("glrt-")
+    runner = state.store.add_runner(
+        token, runner_type=runner_type, project_id=project_id, group_id=group_id, **fields
+    )
+    state.store.tick_queue()
+    state.changes.tell()
+    body = {"id": runner.id, "token": token, "token_expires_at": None}
+    return JSONResponse(body, status_code=201)
+
+
+@router.post("/runners")
+async def register_legacy(request: Request) -> JSONResponse:
+    """Refuse registration tokens: they are off by default since GitLab 17.0."""
+    params = await read_params(request)
+    if not _LEGACY_TOKEN.fullmatch(params.text("token", required=True)):
+        raise forbidden("invalid token supplied")
+    raise ApiError(410, {"message": "410 Gone - runner registration disallowed"})
+
+
+@router.post("/runners/verify")
+async def verify_runner(request: Request) -> dict[str, object]:
+    """Say whether a runner's token is valid."""
+    state = state_of(request)
+    params = await read_params(request)
+    runner = authenticate_runner(state, params)
+    if system_id := params.text("system_id"):
+        state.store.touch_manager(runner, system_id, params.mapping("info"))
+        state.changes.tell()
+    return {
+        "id": runner.id,
+        "token": params.text("token"),
+        "token_expires_at": timestamp(runner.token_expires_at),
+    }
+
+
+@router.post("/runners/reset_authentication_token")
+async def reset_own_token(request: Request) -> JSONResponse:
+    """Give a runner a new token for its old one."""
+    state = state_of(request)
+    return _renewed(state, authenticate_runner(state, await read_params(request)))
+
+
+@router.post("/runners/{runner_id}/reset_authentication_token")
+async def reset_token(request: Request, runner_id: int) -> JSONResponse:
+    """Give a runner a new token by order of a user."""
+    require_scope(request, "manage_runner")
+    state = state_of(request)
+    return _renewed(state, _find(state, runner_id))
+
+
+def _renewed(state: State, runner: Runner) -> JSONResponse:
+    token = renew_token(state, runner)
+    state.changes.tell()
+    body = {"token": token, "token_expires_at": timestamp(runner.token_expires_at)}
+    return JSONResponse(body, status_code=201)
+
+
+@router.delete("/runners/managers")
+async def delete_manager(request: Request) -> Response:
+    """Forget one host of a runner."""
+    state = state_of(request)
+    params = await read_params(request)
+    system_id = params.text("system_id", required=True)
+    runner = authenticate_runner(state, params)
+    if not state.store.delete_manager(runner.id, system_id):
+        raise not_found("Runner manager")
+    state.changes.tell()
+    return Response(status_code=204)
+
+
+@router.delete("/runners")
+async def delete_own_runner(request: Request) -> Response:
+    """Delete a runner by its own token."""
+    state = state_of(request)
+    runner = authenticate_runner(state, await read_params(request))
+    state.store.delete_runner(runner.id)
+    state.changes.tell()
+    return Response(status_code=204)
+
+
+@router.get("/runners/{runner_id}")
+async def get_runner(request: Request, runner_id: int) -> dict[str, object]:
+    """Return a runner's details; never its token."""
+    require_scope(request, "manage_runner", "read_api")
+    state = state_of(request)
+    return _details(state, _find(state, runner_id))
+
+
+@router.put("/runners/{runner_id}")
+async def update_runner(request: Request, runner_id: int) -> dict[str, object]:
+    """Pause a runner, change its tags and so on."""
+    require_scope(request, "manage_runner")
+    state = state_of(request)
+    runner = _find(state, runner_id)
+    params = await read_params(request)
+    if not any(name in params for name in (*_DEFAULTS, "active")):
+        names = ", ".join((*_DEFAULTS, "active"))
+        raise bad_request(f"{names} are missing, at least one parameter must be provided")
+    for name, value in _apply({key: getattr(runner, key) for key in _DEFAULTS}, params).items():
+        setattr(runner, name, value)
+    state.store.save_runner(runner)
+    state.store.tick_queue()
+    state.changes.tell()
+    return _details(state, runner)
+
+
+@router.delete("/runners/{runner_id}")
+async def delete_runner(request: Request, runner_id: int) -> Response:
+    """Delete a runner by order of a user."""
+    require_scope(request, "manage_runner")
+    state = state_of(request)
+    state.store.delete_runner(_find(state, runner_id).id)
+    state.changes.tell()
+    return Response(status_code=204)
+
+
+@router.get("/runners/{runner_id}/managers")
+async def list_managers(request: Request, runner_id: int) -> list[dict[str, object]]:
+    """Return the hosts that use a runner's token."""
+    require_scope(request, "manage_runner", "read_api")
+    state = state_of(request)
+    _find(state, runner_id)
+    busy = {job.system_id for job in state.store.jobs(*ACTIVE) if job.runner_id == runner_id}
+    return [
+        {
+            "id": manager.id,
+            "system_id": manager.system_id,
+            "version": manager.version,
+            "revision": manager.revision,
+            "platform": manager.platform,
+            "architecture": manager.architecture,
+            "created_at": timestamp(manager.created_at),
+            "contacted_at": timestamp(manager.contacted_at),
+            "ip_address": None,
+            "status": _status(manager.contacted_at),
+            "job_execution_status": "active" if manager.system_id in busy else "idle",
+        }
+        for manager in state.store.managers(runner_id)
+    ]
+
+
+@router.get("/runners/{runner_id}/jobs")
+async def list_runner_jobs(request: Request, runner_id: int) -> list[dict[str, object]]:
+    """Return the jobs that a runner has or had, newest first."""
+    require_scope(request, "manage_runner", "read_api")
+    state = state_of(request)
+    _find(state, runner_id)
+    params = Params(dict(request.query_params))
+    status = params.choice("status", ("", *ACTIVE, *FINISHED), "")
+    system_id = params.text("system_id")
+    jobs = [
+        job
+        for job in state.store.jobs(*((status,) if status else ()))
+        if job.runner_id == runner_id and system_id in ("", job.system_id)
+    ]
+    return [
+        {
+            "id": job.id,
+            "status": job.state,
+            "stage": job.stage,
+            "name": job.name,
+            "ref": job.ref,
+            "tag": job.ref_type == "tag",
+            "created_at": timestamp(job.created_at),
+            "started_at": timestamp(job.started_at),
+            "finished_at": timestamp(job.finished_at),
+        }
+        for job in reversed(jobs)
+    ]
+
+
+def _status(contacted_at: float | None) -> str:
+    if contacted_at is None:
+        return "never_contacted"
+    return "online" if time.time() - contacted_at < ONLINE_SECONDS else "offline"
+
+
+def _details(state: State, runner: Runner) -> dict[str, object]:
+    project = state.store.project(runner.project_id) if runner.project_id else None
+    return {
+        "id": runner.id,
+        "description": runner.description,
+        "active": not runner.paused,
+        "paused": runner.paused,
+        "is_shared": runner.runner_type == "instance_type",
+        "runner_type": runner.runner_type,
+        "name": "gitlab-runner",
+        "online": _status(runner.contacted_at) == "online",
+        "status": _status(runner.contacted_at),
+        "contacted_at": timestamp(runner.contacted_at),
+        "created_at": timestamp(runner.created_at),
+        "tag_list": runner.tag_list,
+        "run_untagged": runner.run_untagged,
+        "locked": runner.locked,
+        "maximum_timeout": runner.maximum_timeout,
+        "access_level": runner.access_level,
+        "maintenance_note": runner.maintenance_note,
+        "projects": [{"id": project.id, "path_with_namespace": project.path}] if project else [],
+        "groups": [{"id": runner.group_id}] if runner.group_id else [],
+    }

@@ -1,0 +1,80 @@
+"""What the request handlers share: settings, store, faults, request log, and who waits."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import cast
+
+from fastapi import Request
+
+from lab.gitlab.errors import insufficient_scope, unauthorized
+from lab.gitlab.redact import Redactor
+from lab.gitlab.settings import Settings
+from lab.gitlab.store import Store
+from lab.gitlab.traffic import Faults, RequestLog
+
+ALL_SCOPES = ("api",)
+
+
+class Changes:
+    """Lets handlers wait until something has changed, instead of asking again and again."""
+
+    def __init__(self) -> None:
+        self._event = asyncio.Event()
+
+    def tell(self) -> None:
+        """Wake all who wait."""
+        self._event.set()
+        self._event = asyncio.Event()
+
+    async def wait_for(self, condition: Callable[[], bool], timeout: float) -> bool:
+        """Wait until ``condition`` holds; False after ``timeout`` seconds."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeout
+        while not condition():
+            event = self._event
+            left = deadline - loop.time()
+            if left <= 0:
+                return False
+            try:
+                await asyncio.wait_for(event.wait(), left)
+            except TimeoutError:
+                return condition()
+        return True
+
+
+@dataclass
+class State:
+    """All that one application instance holds."""
+
+    settings: Settings
+    store: Store
+    redactor: Redactor
+    faults: Faults
+    log: RequestLog
+    changes: Changes = field(default_factory=Changes)
+
+
+def state_of(request: Request) -> State:
+    """Return the application's state."""
+    return cast(State, request.app.state.lab)
+
+
+def require_scope(request: Request, *scopes: str) -> None:
+    """Refuse a request without a personal access token that has one of ``scopes`` (or api)."""
+    state = state_of(request)
+    token = request.headers.get("private-token", "")
+    bearer = request.headers.get("authorization", "")
+    if not token and bearer.lower().startswith("bearer "):
+        token = bearer[7:].strip()
+    if not token:
+        raise unauthorized()
+    if token == state.settings.admin_token:
+        return
+    record = state.store.access_token(token)
+    if record is None:
+        raise unauthorized()
+    if not {"api", *scopes} & set(record.scopes):
+        raise insufficient_scope(" ".join(scopes) or "api")

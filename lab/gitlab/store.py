@@ -1,0 +1,428 @@
+"""State of the lab's GitLab: SQLite for what is small, files for traces, artifacts and git.
+
+Each record is a dataclass kept as a JSON document; the columns beside it are what is searched.
+Tokens of users and runners are kept as digests, as GitLab does. Times are seconds since the epoch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import secrets
+import sqlite3
+import string
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+_ALPHABET = string.ascii_letters + string.digits + "-_"
+PENDING, RUNNING, CANCELING = "pending", "running", "canceling"
+SUCCESS, FAILED, CANCELED = "success", "failed", "canceled"
+ACTIVE = (RUNNING, CANCELING)
+FINISHED = (SUCCESS, FAILED, CANCELED)
+
+
+def new_token(prefix: str) -> str:
+    """Return a token of 20 random characters behind ``prefix``, as GitLab makes them."""
+    # A hyphen or underscore first would be legal, but makes tokens that no eye can split.
+    first = secrets.choice(string.ascii_letters + string.digits)
+    return prefix + first + "".join(secrets.choice(_ALPHABET) for _ in range(19))
+
+
+def digest(token: str) -> str:
+    """Return what is stored of a token."""
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+@dataclass
+class Project:
+    """A project and the path of its repository below ``repos/``."""
+
+    id: int
+    path: str
+    default_branch: str = "main"
+
+    @property
+    def name(self) -> str:
+        """Return the last part of the path."""
+        return self.path.rsplit("/", 1)[-1]
+
+    @property
+    def namespace(self) -> str:
+        """Return the path without its last part."""
+        return self.path.rsplit("/", 1)[0]
+
+
+@dataclass
+class Runner:
+    """A runner. ``token_ttl`` (seconds) makes each new token expire."""
+
+    id: int
+    token_digest: str
+    short_token: str
+    runner_type: str = "instance_type"
+    project_id: int | None = None
+    group_id: int | None = None
+    description: str = ""
+    paused: bool = False
+    locked: bool = False
+    run_untagged: bool = True
+    tag_list: list[str] = field(default_factory=list)
+    access_level: str = "not_protected"
+    maximum_timeout: int | None = None
+    maintenance_note: str = ""
+    created_at: float = 0.0
+    contacted_at: float | None = None
+    token_expires_at: float | None = None
+    token_ttl: float | None = None
+
+
+@dataclass
+class Manager:
+    """A runner manager: one host that uses a runner's token."""
+
+    id: int
+    runner_id: int
+    system_id: str
+    version: str = ""
+    revision: str = ""
+    platform: str = ""
+    architecture: str = ""
+    features: dict[str, Any] = field(default_factory=dict)
+    created_at: float = 0.0
+    contacted_at: float = 0.0
+
+
+@dataclass
+class Pickup:
+    """One hand-over of a job to a runner."""
+
+    runner_id: int
+    system_id: str
+    at: float
+
+
+@dataclass
+class Job:
+    """A job and what became of it. Times in seconds since the epoch, ``timeout`` in seconds."""
+
+    id: int
+    project_id: int
+    name: str
+    stage: str
+    ref: str
+    ref_type: str
+    sha: str
+    token: str
+    pipeline_id: int
+    timeout: int = 3600
+    tags: list[str] = field(default_factory=list)
+    protected: bool = False
+    variables: list[dict[str, Any]] = field(default_factory=list)
+    steps: list[dict[str, Any]] = field(default_factory=list)
+    artifacts: list[dict[str, Any]] = field(default_factory=list)
+    cache: list[dict[str, Any]] = field(default_factory=list)
+    hooks: list[dict[str, Any]] = field(default_factory=list)
+    dependencies: list[int] = field(default_factory=list)
+    depth: int = 20
+    allow_git_fetch: bool = True
+    payload_overrides: dict[str, Any] = field(default_factory=dict)
+    state: str = PENDING
+    revision: int = 0
+    created_at: float = 0.0
+    started_at: float | None = None
+    finished_at: float | None = None
+    runner_id: int | None = None
+    system_id: str | None = None
+    failure_reason: str | None = None
+    exit_code: int | None = None
+    checksum_ok: bool | None = None
+    pickups: list[Pickup] = field(default_factory=list)
+    uploads: list[dict[str, Any]] = field(default_factory=list)
+    dotenv: list[dict[str, Any]] = field(default_factory=list)
+
+
+@dataclass
+class AccessToken:
+    """A personal access token: its digest and scopes."""
+
+    id: int
+    token_digest: str
+    scopes: list[str]
+
+
+class Store:
+    """All state of one lab GitLab. One process, one thread, transactions for what must be whole."""
+
+    def __init__(self, state_dir: Path) -> None:
+        self.root = state_dir
+        for folder in (state_dir, *(state_dir / name for name in ("repos", "traces", "artifacts"))):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        database = state_dir / "gitlab.sqlite3"
+        os.close(os.open(database, os.O_CREAT | os.O_RDWR, 0o600))
+        self._db = sqlite3.connect(database, isolation_level=None, check_same_thread=False)
+        self._db.execute("PRAGMA journal_mode=WAL")
+        self._db.executescript(
+            """
+            CREATE TABLE IF NOT EXISTS projects (
+              id INTEGER PRIMARY KEY AUTOINCREMENT, path TEXT UNIQUE COLLATE NOCASE, doc TEXT);
+            CREATE TABLE IF NOT EXISTS runners (
+              id INTEGER PRIMARY KEY AUTOINCREMENT, token_digest TEXT UNIQUE, doc TEXT);
+            CREATE TABLE IF NOT EXISTS managers (
+              id INTEGER PRIMARY KEY AUTOINCREMENT, runner_id INTEGER, system_id TEXT, doc TEXT,
+              UNIQUE (runner_id, system_id));
+            CREATE TABLE IF NOT EXISTS jobs (
+              id INTEGER PRIMARY KEY AUTOINCREMENT, state TEXT, runner_id INTEGER, doc TEXT);
+            CREATE TABLE IF NOT EXISTS access_tokens (
+              id INTEGER PRIMARY KEY AUTOINCREMENT, token_digest TEXT UNIQUE, doc TEXT);
+            CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT);
+            """
+        )
+
+    def close(self) -> None:
+        """Close the database."""
+        self._db.close()
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Everything inside happens, or nothing of it."""
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            raise
+        self._db.execute("COMMIT")
+
+    # -- projects -----------------------------------------------------------------------------
+
+    def add_project(self, path: str, default_branch: str) -> Project:
+        """Add a project; ``sqlite3.IntegrityError`` when the path is taken."""
+        key = self._insert("projects", path=path)
+        project = Project(key, path, default_branch)
+        self._put("projects", key, project)
+        return project
+
+    def project(self, key: int) -> Project | None:
+        """Return a project by id."""
+        doc = self._one("SELECT doc FROM projects WHERE id = ?", key)
+        return Project(**doc) if doc else None
+
+    def project_by_path(self, path: str) -> Project | None:
+        """Return a project by its full path, whatever its case."""
+        doc = self._one("SELECT doc FROM projects WHERE path = ?", path)
+        return Project(**doc) if doc else None
+
+    def projects(self) -> list[Project]:
+        """Return all projects."""
+        return [Project(**doc) for doc in self._all("SELECT doc FROM projects ORDER BY id")]
+
+    def repository(self, project: Project) -> Path:
+        """Return the folder of the project's bare repository."""
+        return self.root / "repos" / f"{project.path}.git"
+
+    # -- runners ------------------------------------------------------------------------------
+
+    def add_runner(self, token: str, **fields: Any) -> Runner:
+        """Add a runner."""
+        key = self._insert("runners", token_digest=digest(token))
+        runner = Runner(
+            id=key,
+            token_digest=digest(token),
+            short_token=token.removeprefix("glrt-")[:8],
+            created_at=time.time(),
+            **fields,
+        )
+        self.save_runner(runner)
+        return runner
+
+    def save_runner(self, runner: Runner) -> None:
+        """Write a runner back."""
+        self._db.execute(
+            "UPDATE runners SET token_digest = ?, doc = ? WHERE id = ?",
+            (runner.token_digest, json.dumps(asdict(runner)), runner.id),
+        )
+
+    def runner(self, key: int) -> Runner | None:
+        """Return a runner by id."""
+        doc = self._one("SELECT doc FROM runners WHERE id = ?", key)
+        return Runner(**doc) if doc else None
+
+    def runner_by_token(self, token: str) -> Runner | None:
+        """Return the runner that ``token`` belongs to, unless the token has expired."""
+        doc = self._one("SELECT doc FROM runners WHERE token_digest = ?", digest(token))
+        runner = Runner(**doc) if doc else None
+        if runner and runner.token_expires_at and runner.token_expires_at <= time.time():
+            return None
+        return runner
+
+    def runners(self) -> list[Runner]:
+        """Return all runners."""
+        return [Runner(**doc) for doc in self._all("SELECT doc FROM runners ORDER BY id")]
+
+    def delete_runner(self, key: int) -> None:
+        """Delete a runner and its managers."""
+        with self.transaction():
+            self._db.execute("DELETE FROM managers WHERE runner_id = ?", (key,))
+            self._db.execute("DELETE FROM runners WHERE id = ?", (key,))
+
+    def touch_manager(self, runner: Runner, system_id: str, info: dict[str, object]) -> Manager:
+        """Note a contact of one host; ``info`` is what the runner says of itself."""
+        now = time.time()
+        doc = self._one(
+            "SELECT doc FROM managers WHERE runner_id = ? AND system_id = ?", runner.id, system_id
+        )
+        if doc is None:
+            key = self._insert("managers", runner_id=runner.id, system_id=system_id)
+            manager = Manager(key, runner.id, system_id, created_at=now)
+        else:
+            manager = Manager(**doc)
+        for name in ("version", "revision", "platform", "architecture"):
+            if isinstance(value := info.get(name), str):
+                setattr(manager, name, value)
+        if isinstance(features := info.get("features"), dict):
+            manager.features = features
+        manager.contacted_at = now
+        self._put("managers", manager.id, manager)
+        runner.contacted_at = now
+        self.save_runner(runner)
+        return manager
+
+    def managers(self, runner_id: int) -> list[Manager]:
+        """Return the hosts that have used a runner's token."""
+        rows = self._all("SELECT doc FROM managers WHERE runner_id = ? ORDER BY id", runner_id)
+        return [Manager(**doc) for doc in rows]
+
+    def delete_manager(self, runner_id: int, system_id: str) -> bool:
+        """Delete one host of a runner; False when there is none."""
+        cursor = self._db.execute(
+            "DELETE FROM managers WHERE runner_id = ? AND system_id = ?", (runner_id, system_id)
+        )
+        return cursor.rowcount == 1
+
+    # -- jobs ---------------------------------------------------------------------------------
+
+    def add_job(self, **fields: Any) -> Job:
+        """Queue a job."""
+        key = self._insert("jobs", state=PENDING)
+        token = f"glcbt-64_{new_token('')}"
+        job = Job(id=key, token=token, created_at=time.time(), **fields)
+        self.save_job(job)
+        return job
+
+    def save_job(self, job: Job) -> None:
+        """Write a job back, as a new revision."""
+        job.revision += 1
+        self._db.execute(
+            "UPDATE jobs SET state = ?, runner_id = ?, doc = ? WHERE id = ?",
+            (job.state, job.runner_id, json.dumps(asdict(job)), job.id),
+        )
+
+    def job(self, key: int) -> Job | None:
+        """Return a job by id."""
+        doc = self._one("SELECT doc FROM jobs WHERE id = ?", key)
+        return _job(doc) if doc else None
+
+    def jobs(self, *states: str) -> list[Job]:
+        """Return the jobs in any of these states (all jobs when none is named), oldest first."""
+        if not states:
+            return [_job(doc) for doc in self._all("SELECT doc FROM jobs ORDER BY id")]
+        marks = ",".join("?" * len(states))
+        query = f"SELECT doc FROM jobs WHERE state IN ({marks}) ORDER BY id"
+        return [_job(doc) for doc in self._all(query, *states)]
+
+    def take_job(self, job: Job, runner: Runner, system_id: str) -> bool:
+        """Give a pending job to a runner, once; False when another one was faster."""
+        with self.transaction():
+            taken = self._db.execute(
+                "UPDATE jobs SET state = ? WHERE id = ? AND state = ?", (RUNNING, job.id, PENDING)
+            ).rowcount
+            if taken != 1:
+                return False
+            now = time.time()
+            job.state, job.runner_id, job.system_id = RUNNING, runner.id, system_id
+            job.started_at = now
+            job.pickups.append(Pickup(runner.id, system_id, now))
+            self.save_job(job)
+        return True
+
+    def trace_file(self, job_id: int) -> Path:
+        """Return the file of a job's trace; it may not exist yet."""
+        return self.root / "traces" / f"{job_id}.log"
+
+    def trace(self, job_id: int) -> bytes:
+        """Return a job's trace so far."""
+        path = self.trace_file(job_id)
+        return path.read_bytes() if path.exists() else b""
+
+    def append_trace(self, job_id: int, data: bytes) -> int:
+        """Append to a job's trace and return its size."""
+        path = self.trace_file(job_id)
+        with os.fdopen(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o600), "ab") as file:
+            file.write(data)
+        return path.stat().st_size
+
+    def artifact_file(self, job_id: int, kind: str) -> Path:
+        """Return the file of one artifact of a job; its folder exists."""
+        folder = self.root / "artifacts" / str(job_id)
+        folder.mkdir(mode=0o700, exist_ok=True)
+        return folder / kind
+
+    # -- tokens, queue value ------------------------------------------------------------------
+
+    def add_access_token(self, token: str, scopes: list[str]) -> AccessToken:
+        """Add a personal access token."""
+        key = self._insert("access_tokens", token_digest=digest(token))
+        record = AccessToken(key, digest(token), scopes)
+        self._put("access_tokens", key, record)
+        return record
+
+    def access_token(self, token: str) -> AccessToken | None:
+        """Return a personal access token's record."""
+        doc = self._one("SELECT doc FROM access_tokens WHERE token_digest = ?", digest(token))
+        return AccessToken(**doc) if doc else None
+
+    def delete_access_token(self, key: int) -> None:
+        """Revoke a personal access token."""
+        self._db.execute("DELETE FROM access_tokens WHERE id = ?", (key,))
+
+    def queue_value(self) -> str:
+        """Return the value of X-GitLab-Last-Update: it changes whenever the queue does."""
+        row = self._db.execute("SELECT value FROM meta WHERE key = 'queue'").fetchone()
+        return str(row[0]) if row else self.tick_queue()
+
+    def tick_queue(self) -> str:
+        """Change the queue value, so that no runner is answered from its last one."""
+        value = secrets.token_hex(16)
+        self._db.execute("INSERT OR REPLACE INTO meta VALUES ('queue', ?)", (value,))
+        return value
+
+    # -- plumbing -----------------------------------------------------------------------------
+
+    def _insert(self, table: str, **columns: object) -> int:
+        names = ", ".join((*columns, "doc"))
+        marks = ", ".join("?" * (len(columns) + 1))
+        query = f"INSERT INTO {table} ({names}) VALUES ({marks})"
+        cursor = self._db.execute(query, (*columns.values(), "{}"))
+        assert cursor.lastrowid is not None
+        return cursor.lastrowid
+
+    def _put(self, table: str, key: int, record: Project | Manager | AccessToken) -> None:
+        doc = json.dumps(asdict(record))
+        self._db.execute(f"UPDATE {table} SET doc = ? WHERE id = ?", (doc, key))
+
+    def _one(self, query: str, *values: object) -> dict[str, Any] | None:
+        row = self._db.execute(query, values).fetchone()
+        return json.loads(row[0]) if row else None
+
+    def _all(self, query: str, *values: object) -> list[dict[str, Any]]:
+        return [json.loads(row[0]) for row in self._db.execute(query, values).fetchall()]
+
+
+def _job(doc: dict[str, Any]) -> Job:
+    doc["pickups"] = [Pickup(**pickup) for pickup in doc["pickups"]]
+    return Job(**doc)
