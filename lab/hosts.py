@@ -1,0 +1,182 @@
+"""Runner hosts: containers with systemd and sshd, reached over SSH like any server."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import time
+from pathlib import Path
+
+from lab.engine import LABEL, Container, Engine, Network, PutFile
+from lab.kinds import Kind
+from lab.places import GITLAB_NAME, MIRROR_NAME, Lab, write
+from lab.run import LabError, run, until
+
+KIND_LABEL = "runnerhost.kind"
+BOOT_TIMEOUT = 120.0
+"""Seconds from the start of a container to a settled system that answers SSH."""
+
+
+def admin_key(lab: Lab) -> Path:
+    """The administrator's private key, made if need be."""
+    return _key(lab.ssh / "id_ed25519", "runnerhost lab")
+
+
+def host_key(lab: Lab, kind: Kind) -> Path:
+    """A host's private key. The controller makes it, so that it is known before first contact."""
+    return _key(lab.ssh / "hosts" / kind.name, kind.name)
+
+
+def _key(path: Path, comment: str) -> Path:
+    public = path.with_suffix(".pub")
+    if not (path.exists() and public.exists()):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        scratch = path.with_name(f".{path.name}.new")
+        for leftover in (scratch, scratch.with_name(f"{scratch.name}.pub")):
+            leftover.unlink(missing_ok=True)
+        run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", comment, "-f", str(scratch)])
+        scratch.with_name(f"{scratch.name}.pub").rename(public)
+        scratch.rename(path)
+    return path
+
+
+def write_known_hosts(lab: Lab, network: Network, kinds: list[Kind]) -> Path:
+    """The file that pins every host's key to its address."""
+    lines = []
+    for kind in kinds:
+        public = host_key(lab, kind).with_suffix(".pub").read_text().split()
+        lines.append(f"{network.address(kind.number)} {public[0]} {public[1]}\n")
+    path = lab.ssh / "known_hosts"
+    write(path, "".join(lines), 0o600)
+    return path
+
+
+def ssh_options(lab: Lab) -> list[str]:
+    """Options of every SSH connection to a host of this lab."""
+    return [
+        "-o", f"UserKnownHostsFile={lab.ssh / 'known_hosts'}",
+        "-o", "StrictHostKeyChecking=yes",
+        "-o", "ControlMaster=auto",
+        "-o", "ControlPersist=60s",
+        "-o", f"ControlPath={lab.control_dir}/%C",
+    ]  # fmt: skip
+
+
+def ssh_command(lab: Lab, address: str, *options: str) -> list[str]:
+    """A command line that logs in to a host as its administrator."""
+    return ["ssh", *ssh_options(lab), "-o", "BatchMode=yes", "-i", str(admin_key(lab)),
+            *options, f"admin@{address}"]  # fmt: skip
+
+
+def make_control_dir(lab: Lab) -> None:
+    """The folder of shared connections; refused if it is not this user's alone."""
+    folder = lab.control_dir
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if folder.is_symlink() or folder.owner() != Path(lab.state).owner():
+        raise LabError(f"{folder} belongs to somebody else")
+    folder.chmod(0o700)
+
+
+def close_connections(lab: Lab) -> None:
+    """End the shared SSH connections of this lab."""
+    if lab.control_dir.is_dir():
+        for control in lab.control_dir.iterdir():
+            run(["ssh", "-O", "exit", "-o", f"ControlPath={control}", "admin@lab"], check=False)
+        shutil.rmtree(lab.control_dir, ignore_errors=True)
+
+
+def find(engine: Engine, lab: Lab, kind: Kind) -> Container | None:
+    """The kind's container, running or not."""
+    name = lab.container(kind.name)
+    return next((one for one in engine.containers(lab.id) if one.name == name), None)
+
+
+def is_ready(container: Container | None, image: str, address: str) -> bool:
+    """Whether the container is one that can be kept as it is."""
+    return (
+        container is not None
+        and container.running
+        and container.image == image
+        and container.address == address
+        and answers(address)
+    )
+
+
+def start(engine: Engine, lab: Lab, network: Network, kind: Kind, image: str) -> None:
+    """Replace whatever there is of a host by a fresh one; returns before it has booted."""
+    name = lab.container(kind.name)
+    gateway = network.gateway
+    engine.remove(name)
+    engine(
+        "create", "--name", name, "--hostname", kind.name,
+        "--label", f"{LABEL}={lab.id}", "--label", f"{KIND_LABEL}={kind.name}",
+        "--network", network.name, "--ip", network.address(kind.number),
+        "--add-host", f"{GITLAB_NAME}:{gateway}", "--add-host", f"{MIRROR_NAME}:{gateway}",
+        *engine.host_options(), image, *engine.systemd_command(),
+    )  # fmt: skip
+    private = host_key(lab, kind)
+    files = [
+        PutFile("/etc/ssh/ssh_host_ed25519_key", private.read_bytes(), 0o600),
+        PutFile("/etc/ssh/ssh_host_ed25519_key.pub", private.with_suffix(".pub").read_bytes()),
+        PutFile(
+            "/home/admin/.ssh/authorized_keys", admin_key(lab).with_suffix(".pub").read_bytes()
+        ),
+    ]
+    if engine.needs.legacy_cgroups:
+        # On cgroup v1 a user manager that stops hangs for 100 s and the next login waits:
+        # the administrator's stays up.
+        files.append(PutFile("/var/lib/systemd/linger/admin", ""))
+    engine.put(name, files)
+    engine("start", name)
+
+
+def wait_ready(engine: Engine, lab: Lab, network: Network, kind: Kind) -> str:
+    """Wait until the system has settled and answers SSH.
+
+    Returns "" for a system that is `running`, else what is failed or odd.
+    """
+    name = lab.container(kind.name)
+    state = ""
+
+    def settled() -> bool:
+        nonlocal state
+        done = engine.exec(name, "systemctl", "is-system-running", check=False)
+        state = done.stdout.strip()
+        if state in ("running", "degraded"):
+            return True
+        current = find(engine, lab, kind)
+        if current is None or not current.running:
+            said = engine("logs", "--tail", "20", name, check=False)
+            raise LabError(f"host {kind.name} ended while it booted\n{said.stdout}{said.stderr}")
+        return False
+
+    deadline = time.monotonic() + BOOT_TIMEOUT
+    try:
+        until(settled, timeout=BOOT_TIMEOUT, what=f"host {kind.name} to boot", interval=0.2)
+    except LabError as error:
+        jobs = engine.exec(name, "systemctl", "--no-pager", "list-jobs", check=False).stdout
+        raise LabError(f"{error} (it is {state or 'silent'})\n{jobs}".rstrip()) from error
+    # The file came in as root's; sshd wants the user's, an administrator may edit it.
+    engine.exec(name, "chown", "-R", "admin:admin", "/home/admin/.ssh")
+    address = network.address(kind.number)
+    until(
+        lambda: answers(address),
+        timeout=max(1.0, deadline - time.monotonic()),
+        what=f"SSH of host {kind.name} at {address}",
+    )
+    if state == "running":
+        return ""
+    failed = engine.exec(
+        name, "systemctl", "--failed", "--no-legend", "--plain", "--no-pager", check=False
+    ).stdout.strip()
+    return f"{state}: {failed or 'no unit failed'}"
+
+
+def answers(address: str, port: int = 22) -> bool:
+    """Whether an SSH server greets at `address`."""
+    try:
+        with socket.create_connection((address, port), timeout=2) as connection:
+            connection.settimeout(2)
+            return connection.recv(4) == b"SSH-"
+    except OSError:
+        return False

@@ -1,0 +1,138 @@
+"""Host images: a base from mmdebstrap (or a real one), then `kinds/prepare.sh` in it.
+
+Every image is tagged by a digest of all that it is made from, so that a tag
+that exists needs no second look.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import shlex
+from pathlib import Path
+
+from lab.apt_sources import Mirror, controller_mirror, parse_sources_list
+from lab.engine import Engine, PutFile
+from lab.kinds import PRELOADED, Kind
+from lab.places import cache_dir, digest, locked, write
+from lab.progress import step
+from lab.run import LabError, run
+from lab.trust import SYSTEM_BUNDLE, controller_bundle, extra_certificates
+
+PREPARE = Path(__file__).parent / "kinds" / "prepare.sh"
+BUILD_TIMEOUT = 900.0
+"""Seconds for one bootstrap or one preparation over a slow mirror."""
+
+BASE_PACKAGES = "ca-certificates"
+FORMAT = 1
+"""Raise to have every image made anew."""
+
+
+def ensure_image(engine: Engine, kind: Kind) -> str:
+    """The name of the image for hosts of this kind, made where there is none yet."""
+    with locked(cache_dir() / "images.lock", wait_message="  waiting for another lab's build"):
+        base, real = _ensure_base(engine, kind)
+        extra = extra_certificates(controller_bundle(), _bundle(engine, base))
+        environment = {
+            "LAB_RENAME": "0" if real else "1",
+            "UBUNTU_VERSION": kind.ubuntu_version,
+            "UBUNTU_NAME": kind.ubuntu_name,
+            "UBUNTU_CODENAME": kind.name,
+            "LAB_PRELOAD": " ".join(PRELOADED),
+        }
+        script = PREPARE.read_bytes()
+        key = digest(FORMAT, engine.image_id(base), environment, extra, script)
+        image = f"localhost/runnerhost-host:{kind.name}-{key}"
+        if not engine.image_exists(image):
+            with step(f"image of {kind.name}: packages and Ubuntu's ways"):
+                _prepare(engine, kind, base, image, environment, extra, script)
+        return image
+
+
+def is_real(kind: Kind) -> bool:
+    """Whether a real Ubuntu image was named for this kind."""
+    return bool(os.environ.get(kind.image_variable))
+
+
+def debian_mirror(engine: Engine, kind: Kind) -> Mirror:
+    """Debian's archives, as the controller or else the kind's base image has them."""
+    if mirror := controller_mirror():
+        return mirror
+    base = _ensure_debian(engine, kind)
+    text = engine("run", "--rm", "--network=none", base, "cat", "/etc/apt/sources.list").stdout
+    if mirror := parse_sources_list(text.splitlines()):
+        return mirror
+    raise LabError("no address of Debian's archive: neither apt nor the base image has one")
+
+
+def _ensure_base(engine: Engine, kind: Kind) -> tuple[str, bool]:
+    if named := os.environ.get(kind.image_variable):
+        if not engine.image_exists(named):
+            with step(f"pulling {named}"):
+                engine("pull", "--quiet", named, timeout=BUILD_TIMEOUT)
+        return named, True
+    return _ensure_debian(engine, kind), False
+
+
+def _ensure_debian(engine: Engine, kind: Kind) -> str:
+    mirror = controller_mirror()
+    # None: mmdebstrap's own default.
+    lines = mirror.lines(kind.debian) if mirror else []
+    key = digest(FORMAT, kind.debian, lines, BASE_PACKAGES, platform.machine())
+    image = f"localhost/runnerhost-base:{kind.debian}-{key}"
+    if engine.image_exists(image):
+        return image
+    folder = cache_dir() / "images"
+    folder.mkdir(exist_ok=True)
+    archive = folder / f"{kind.debian}-{key}.tar"
+    log = folder / f"{kind.debian}-{key}.log"
+    with step(f"base image: Debian {kind.debian} by mmdebstrap"):
+        try:
+            run(
+                ["mmdebstrap", "--variant=apt", f"--include={BASE_PACKAGES}", kind.debian,
+                 str(archive), *lines],
+                timeout=BUILD_TIMEOUT, log=log,
+            )  # fmt: skip
+            engine("import", "--quiet", str(archive), image, timeout=300)
+        finally:
+            archive.unlink(missing_ok=True)
+    return image
+
+
+def _bundle(engine: Engine, base: str) -> str:
+    """The base image's certificates, remembered by its id."""
+    cached = cache_dir() / "images" / f"ca-{digest(engine.image_id(base))}.pem"
+    if not cached.exists():
+        done = engine("run", "--rm", "--network=none", base, "cat", SYSTEM_BUNDLE, check=False)
+        write(cached, done.stdout)
+    return cached.read_text()
+
+
+def _prepare(
+    engine: Engine,
+    kind: Kind,
+    base: str,
+    image: str,
+    environment: dict[str, str],
+    extra: dict[str, str],
+    script: bytes,
+) -> None:
+    name = f"runnerhost-build-{kind.name}"
+    log = cache_dir() / "images" / f"prepare-{kind.name}.log"
+    log.unlink(missing_ok=True)
+    # A killed build may have left its container.
+    engine.remove(name)
+    variables = "".join(f"{key}={shlex.quote(value)}\n" for key, value in environment.items())
+    try:
+        engine("create", "--name", name, base, "/bin/bash", "/prepare/prepare.sh")
+        files = [
+            PutFile("/prepare/prepare.sh", script, 0o755),
+            PutFile("/prepare/environment", variables),
+        ]
+        files += [PutFile(f"/prepare/ca/{file}", pem) for file, pem in extra.items()]
+        engine.put(name, files)
+        engine("start", "--attach", name, timeout=BUILD_TIMEOUT, log=log)
+        changes = ["--change", "CMD=/lib/systemd/systemd", "--change", "STOPSIGNAL=SIGRTMIN+3"]
+        engine("commit", "--quiet", *changes, name, image, timeout=300)
+    finally:
+        engine.remove(name)

@@ -1,0 +1,160 @@
+"""The inventory that `lab up` writes: addresses, keys and tokens of this lab."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import yaml
+
+from lab.engine import Network
+from lab.hosts import admin_key, ssh_options
+from lab.kinds import Kind
+from lab.mirror import Repository
+from lab.packages import Runner
+from lab.places import (
+    CHECKOUT,
+    DEFAULT_NAME,
+    GITLAB_NAME,
+    GITLAB_PORT,
+    MIRROR_NAME,
+    MIRROR_PORT,
+    Lab,
+    write,
+)
+from lab.run import run
+from lab.trust import SYSTEM_BUNDLE
+
+_INDEX_OPTIONS = ("index-url", "extra-index-url", "trusted-host", "timeout", "retries")
+"""pip's options that say where packages come from, as far as another machine can use them."""
+
+
+def inventory(
+    lab: Lab,
+    network: Network,
+    kinds: Sequence[Kind],
+    runner: Runner,
+    keys: Mapping[str, tuple[Path, str]],
+    tokens: Mapping[str, Sequence[str]],
+    index_environment: Mapping[str, str],
+) -> dict[str, Any]:
+    """The inventory's data. `keys`: "python" and "runner" to key file and fingerprint."""
+    options = shlex.join(ssh_options(lab))
+    hosts = {
+        kind.name: {
+            "ansible_host": network.address(kind.number),
+            "ansible_port": 22,
+            "ansible_user": "admin",
+            "ansible_ssh_private_key_file": str(admin_key(lab)),
+            "ansible_ssh_common_args": options,
+        }
+        for kind in kinds
+    }
+    version, version_next = runner.package_versions
+    return {
+        "all": {
+            "vars": {
+                "lab_gitlab_url": f"https://{GITLAB_NAME}:{GITLAB_PORT}",
+                "lab_gitlab_ca_file": str(lab.ca_file),
+                "lab_mirror_url": f"http://{MIRROR_NAME}:{MIRROR_PORT}",
+                "lab_python_key_file": str(keys["python"][0]),
+                "lab_python_key_fingerprint": keys["python"][1],
+                "lab_runner_key_file": str(keys["runner"][0]),
+                "lab_runner_key_fingerprint": keys["runner"][1],
+                "lab_runner_version": version,
+                "lab_runner_version_next": version_next,
+                "lab_runner_kind": runner.kind,
+                "lab_runner_tokens": {host: list(some) for host, some in tokens.items()},
+                "lab_index_environment": dict(index_environment),
+            },
+            "children": {"runner_hosts": {"hosts": hosts}},
+        }
+    }
+
+
+def write_inventory(lab: Lab, data: Mapping[str, Any]) -> Path:
+    """Put the inventory where `lab.inventory` says (0600: it holds tokens)."""
+    text = "# Written by `python -m lab up`; gone after `python -m lab down`.\n"
+    text += yaml.safe_dump(data, sort_keys=False)
+    if not lab.inventory.exists() or lab.inventory.read_text() != text:
+        write(lab.inventory, text, 0o600)
+    if lab.name != DEFAULT_NAME:
+        link = lab.inventory.parent / "group_vars"
+        if not link.is_symlink():
+            link.symlink_to(os.path.relpath(CHECKOUT / "inventories/lab/group_vars", link.parent))
+    return lab.inventory
+
+
+def copy_keys(lab: Lab, repositories: Mapping[str, Repository]) -> dict[str, tuple[Path, str]]:
+    """Put the repositories' public keys and fingerprints into the lab's state."""
+    found = {}
+    for name, repository in repositories.items():
+        path = lab.state / "keys" / f"{name}.asc"
+        write(path, repository.key.public.read_bytes())
+        write(path.with_suffix(".fingerprint"), repository.key.fingerprint + "\n")
+        found[name] = (path, repository.key.fingerprint)
+    return found
+
+
+def index_environment() -> dict[str, str]:
+    """The controller's package index as environment of jobs; {} where it is pip's default.
+
+    The host's own bundle is named where the controller's pip is told one: both
+    trust the same authorities (`lab.trust`).
+    """
+    done = run(["python3", "-m", "pip", "config", "list", "--json"], check=False)
+    if done.returncode != 0:
+        # pip before 25 lists "section.key='value'" only.
+        done = run(["python3", "-m", "pip", "config", "list"], check=False)
+    return parse_pip_config(done.stdout if done.returncode == 0 else "")
+
+
+def parse_pip_config(text: str) -> dict[str, str]:
+    """Environment variables from `pip config list`. Addresses with credentials are left out."""
+    values: dict[str, str] = {}
+    for line in text.splitlines():
+        name, separator, quoted = line.partition("=")
+        section, _, option = name.strip().rpartition(".")
+        if not separator or section not in ("global", ":env:", "install"):
+            continue
+        value = quoted.strip().strip("'\"").replace("\\n", " ").strip()
+        # pip's own order: the environment beats its files.
+        if section == ":env:" or option not in values:
+            values[option.replace("default-timeout", "timeout")] = value
+    environment = {}
+    for option in _INDEX_OPTIONS:
+        value = values.get(option, "")
+        if option.endswith("index-url"):
+            value = " ".join(one for one in value.split() if not _has_credentials(one))
+        if value:
+            environment[_variable(option)] = value
+    if values.get("cert"):
+        environment["PIP_CERT"] = SYSTEM_BUNDLE
+    return environment
+
+
+def _variable(option: str) -> str:
+    name = "default-timeout" if option == "timeout" else option
+    return "PIP_" + name.upper().replace("-", "_")
+
+
+def _has_credentials(address: str) -> bool:
+    return "@" in urlsplit(address).netloc
+
+
+def read_tokens(lab: Lab) -> dict[str, list[dict[str, Any]]]:
+    """Runners made for each host: id and token."""
+    path = lab.state / "runner-tokens.json"
+    if not path.exists():
+        return {}
+    found: dict[str, list[dict[str, Any]]] = json.loads(path.read_text())
+    return found
+
+
+def write_tokens(lab: Lab, tokens: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
+    write(lab.state / "runner-tokens.json", json.dumps(tokens), 0o600)

@@ -1,0 +1,257 @@
+"""The lab's package repositories: static, signed, in their upstreams' layouts.
+
+- `/deadsnakes/ppa/ubuntu`: the deadsnakes PPA's layout, with Pythons of older
+  Debian releases repacked the way the PPA splits its packages. They are real
+  interpreters; only `-venv`, `-distutils` and `-lib2to3` are put together here.
+- `/runner/gitlab-runner/ubuntu`: GitLab's layout, with the packages of `lab.packages`.
+
+Each repository is a folder in the cache named by what it is made from.
+"""
+
+from __future__ import annotations
+
+import gzip
+import re
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lab.apt_sources import Mirror
+from lab.engine import Engine
+from lab.images import debian_mirror
+from lab.keys import Key, clearsign, ensure_key
+from lab.kinds import KINDS, ForeignPython, Kind
+from lab.packages import Runner, architecture, build_runner_packages, pack
+from lab.places import cache_dir, digest, locked, new_folder
+from lab.progress import step
+from lab.run import run
+
+PYTHON_PATH = "/deadsnakes/ppa/ubuntu"
+RUNNER_PATH = "/runner/gitlab-runner/ubuntu"
+PYTHON_ORIGIN = "LP-PPA-deadsnakes"
+"""What the PPA's Release files say of their origin; pins go by it."""
+RUNNER_ORIGIN = "packages.gitlab.com/runner/gitlab-runner"
+FORMAT = 1
+"""Raise to have every repository made anew."""
+
+WHEELS = "/usr/share/python-wheels"
+"""Where Debian 12 and newer keep the wheels that ensurepip installs."""
+
+
+@dataclass(frozen=True)
+class Repository:
+    """A finished repository: where it lies, under which path it is served, who signed it."""
+
+    folder: Path
+    path: str
+    key: Key
+
+
+def ensure_python_repository(engine: Engine) -> Repository:
+    """The deadsnakes-like repository, with a suite for every kind."""
+    key = ensure_key("deadsnakes", "Runnerhost lab PPA for deadsnakes", "never")
+    kinds = list(KINDS.values())
+    data = [[kind.name, kind.debian, repr(kind.foreign_pythons)] for kind in kinds]
+    code = Path(__file__).read_bytes()
+    folder = cache_dir() / "mirror" / f"python-{digest(FORMAT, data, key.fingerprint, code)}"
+    with locked(cache_dir() / "mirror.lock", wait_message="  waiting for another lab's mirror"):
+        if not folder.exists():
+            with step("package mirror: Pythons"), new_folder(folder) as scratch:
+                for kind in kinds:
+                    pool = scratch / "pool" / kind.name
+                    pool.mkdir(parents=True)
+                    for python in kind.foreign_pythons:
+                        build_python(debian_mirror(engine, kind), kind, python, pool)
+                    publish(scratch, kind.name, "main", PYTHON_ORIGIN, PYTHON_ORIGIN, key)
+                shutil.rmtree(scratch / "work", ignore_errors=True)
+    return Repository(folder, PYTHON_PATH, key)
+
+
+def ensure_runner_repository(runner: Runner) -> Repository:
+    """GitLab's repository with two versions of the runner, a suite for every kind."""
+    key = ensure_key("gitlab", "Runnerhost lab GitLab package repository signing key", "2y")
+    code = [(Path(__file__).parent / name).read_text() for name in ("mirror.py", "packages.py")]
+    name = digest(FORMAT, list(KINDS), runner.kind, runner.package_versions, runner.fingerprint,
+                  key.fingerprint, code)  # fmt: skip
+    folder = cache_dir() / "mirror" / f"runner-{name}"
+    with locked(cache_dir() / "mirror.lock", wait_message="  waiting for another lab's mirror"):
+        if not folder.exists():
+            title = f"package mirror: gitlab-runner ({runner})"
+            with step(title), new_folder(folder) as scratch:
+                pool = scratch / "pool" / "main"
+                pool.mkdir(parents=True)
+                build_runner_packages(runner, pool)
+                for kind in KINDS:
+                    publish(scratch, kind, "main", RUNNER_ORIGIN, "gitlab-runner", key, pool)
+    return Repository(folder, RUNNER_PATH, key)
+
+
+def publish(
+    root: Path,
+    suite: str,
+    component: str,
+    origin: str,
+    label: str,
+    key: Key,
+    pool: Path | None = None,
+) -> None:
+    """Index the packages of `pool` (default: pool/SUITE) as `suite` of the repository `root`."""
+    pool = pool or root / "pool" / suite
+    arch = architecture()
+    dist = root / "dists" / suite
+    index = dist / component / f"binary-{arch}"
+    index.mkdir(parents=True)
+    packages = run(
+        ["apt-ftparchive", "packages", str(pool.relative_to(root))], cwd=root, timeout=120
+    ).stdout
+    (index / "Packages").write_text(packages)
+    (index / "Packages.gz").write_bytes(gzip.compress(packages.encode(), mtime=0))
+    fields = {
+        "Origin": origin, "Label": label, "Suite": suite, "Codename": suite,
+        "Architectures": arch, "Components": component,
+    }  # fmt: skip
+    options = [
+        word for name, value in fields.items()
+        for word in ("-o", f"APT::FTPArchive::Release::{name}={value}")
+    ]  # fmt: skip
+    release = run(["apt-ftparchive", *options, "release", str(dist)], timeout=120).stdout
+    (dist / "Release").write_text(release)
+    clearsign(key, dist / "Release", dist / "InRelease")
+
+
+# --- Pythons of older Debian releases --------------------------------------------------------
+
+
+def build_python(mirror: Mirror, kind: Kind, python: ForeignPython, pool: Path) -> None:
+    """Put one foreign Python's packages for `kind` into `pool`."""
+    version, suffix = python.version, f"+{kind.name}1"
+    plain = [f"python{version}", f"python{version}-minimal", f"python{version}-dev",
+             f"libpython{version}", f"libpython{version}-minimal", f"libpython{version}-stdlib",
+             f"libpython{version}-dev", *python.libraries]  # fmt: skip
+    venv, donor = f"python{version}-venv", f"python{kind.system_python}-venv"
+    split = {"python3-distutils": f"python{version}-distutils",
+             "python3-lib2to3": f"python{version}-lib2to3"}  # fmt: skip
+    work = pool / "work"
+    download(
+        mirror, [python.suite, kind.debian], work,
+        [*plain, venv, donor, *(f"{name}/{python.suite}" for name in split)],
+    )  # fmt: skip
+    trees = {name: _unpack(work, name) for name in [*plain, venv, donor, *split]}
+    control = {name: (tree / "DEBIAN/control").read_text() for name, tree in trees.items()}
+    python_version = field(control[f"python{version}"], "Version")
+    ours = {field(control[name], "Version") for name in trees if name != donor}
+
+    # The system's ensurepip works for the others too, once it knows where the wheels are
+    # (a variable of the build that theirs lacks).
+    target = trees[venv] / f"usr/lib/python{version}/ensurepip"
+    shutil.rmtree(target, ignore_errors=True)
+    shutil.copytree(trees[donor] / f"usr/lib/python{kind.system_python}/ensurepip", target)
+    script = target / "__init__.py"
+    script.write_text(point_at_wheels(script.read_text()))
+    control[venv] = set_fields(control[venv], {
+        "Depends": f"python{version} (= {python_version}), python{version}-distutils, "
+                   "python3-pip-whl, python3-setuptools-whl",
+        "Breaks": "", "Replaces": "", "Recommends": "",
+    })  # fmt: skip
+
+    # These come from packages of the whole release's python3: they get the version's name,
+    # keep the version's files and depend on nothing but the version.
+    for old, new in split.items():
+        keep = trees[old] / f"usr/lib/python{version}"
+        library = trees[old] / "usr/lib"
+        for other in library.glob("python3*"):
+            if other != keep:
+                shutil.rmtree(other)
+        shutil.rmtree(trees[old] / "usr/share/doc", ignore_errors=True)
+        # Their scripts byte-compile for the distribution's own Python.
+        _drop_scripts(trees[old])
+        control[old] = set_fields(control[old], {
+            "Package": new, "Source": "", "Depends": f"python{version} (= {python_version})",
+            "Breaks": "", "Replaces": "", "Conflicts": "", "Provides": "",
+        })  # fmt: skip
+
+    for name, tree in trees.items():
+        if name == donor:
+            continue
+        text = control[name] if name in python.libraries else suffixed(control[name], ours, suffix)
+        (tree / "DEBIAN/control").write_text(text)
+        # Of no use any more (files moved), and dpkg does not need it.
+        (tree / "DEBIAN/md5sums").unlink(missing_ok=True)
+        parts = (field(text, name) for name in ("Package", "Version", "Architecture"))
+        # An epoch's colon has no place in a file name.
+        pack(tree, pool / f"{'_'.join(parts).replace(':', '%3a')}.deb")
+    shutil.rmtree(work)
+
+
+def download(mirror: Mirror, suites: Sequence[str], work: Path, packages: Sequence[str]) -> None:
+    """Fetch packages of any suite with an apt of their own; the controller's is not touched."""
+    for folder in ("lists/partial", "cache/archives/partial", "etc", "debs"):
+        (work / folder).mkdir(parents=True)
+    (work / "status").touch()
+    lines = [
+        line for suite in suites
+        for line in (f"deb {mirror.main} {suite} main", *mirror.security_lines(suite))
+    ]  # fmt: skip
+    (work / "sources.list").write_text("\n".join(lines) + "\n")
+    apt = ["apt-get", "-q", "-o", f"Dir::State={work}", "-o", f"Dir::State::Lists={work}/lists",
+           "-o", f"Dir::State::Status={work}/status", "-o", f"Dir::Cache={work}/cache",
+           "-o", f"Dir::Etc::SourceList={work}/sources.list",
+           "-o", f"Dir::Etc::SourceParts={work}/etc",
+           "-o", f"Dir::Etc::PreferencesParts={work}/etc",
+           "-o", f"Dir::Etc::Preferences={work}/none", "-o", "APT::Update::Error-Mode=any",
+           # Root's downloads need not be readable by _apt here.
+           "-o", "APT::Sandbox::User=root", "-o", "Acquire::Retries=3",
+           # Old releases are kept, but their indexes are no longer renewed.
+           "-o", "Acquire::Check-Valid-Until=false"]  # fmt: skip
+    run([*apt, "update"], timeout=300)
+    run([*apt, "download", *packages], cwd=work / "debs", timeout=300)
+
+
+def _unpack(work: Path, package: str) -> Path:
+    (deb,) = (work / "debs").glob(f"{package}_*.deb")
+    tree = work / "trees" / package
+    tree.parent.mkdir(exist_ok=True)
+    run(["dpkg-deb", "-R", str(deb), str(tree)], timeout=120)
+    return tree
+
+
+def _drop_scripts(tree: Path) -> None:
+    for name in ("preinst", "postinst", "prerm", "postrm", "triggers"):
+        (tree / "DEBIAN" / name).unlink(missing_ok=True)
+
+
+def field(control: str, name: str) -> str:
+    """A field's first line, empty where it is missing."""
+    found = re.search(rf"^{re.escape(name)}: *(.*)$", control, re.MULTILINE)
+    return found.group(1) if found else ""
+
+
+def set_fields(control: str, values: dict[str, str]) -> str:
+    """`control` with these fields set; an empty value removes the field."""
+    for name, value in values.items():
+        control = re.sub(rf"^{re.escape(name)}:.*\n(?:[ \t].*\n)*", "", control, flags=re.MULTILINE)
+        if value:
+            line = f"{name}: {value}\n"
+            control = line + control if name == "Package" else control.rstrip("\n") + "\n" + line
+    return control
+
+
+def suffixed(control: str, versions: set[str], suffix: str) -> str:
+    """`control` with `suffix` on its version and on every exact dependency on one of `versions`.
+
+    A version of its own per suite makes a change of suite an upgrade, as in the real PPA.
+    """
+    for version in versions:
+        control = re.sub(rf"\(= {re.escape(version)}\)", f"(= {version}{suffix})", control)
+    return re.sub(r"^(Version: .*)$", rf"\1{suffix}", control, count=1, flags=re.MULTILINE)
+
+
+def point_at_wheels(ensurepip: str) -> str:
+    """ensurepip's source with the folder of its wheels written into it."""
+    text, count = re.subn(
+        r"^_WHEEL_PKG_DIR = .*$", f"_WHEEL_PKG_DIR = {WHEELS!r}", ensurepip, flags=re.MULTILINE
+    )
+    if count != 1:
+        raise ValueError("ensurepip has no line for the folder of its wheels")
+    return text

@@ -1,0 +1,274 @@
+"""The lab's servers in one process: GitLab over HTTPS, the package mirror over HTTP.
+
+`lab up` starts it detached (`python -m lab serve`) and waits until both answer;
+`lab down` ends it. It holds a lock on its pid file for as long as it lives, so
+whether it lives is asked of the kernel and not of a number in a file.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import fcntl
+import importlib.util
+import json
+import os
+import secrets
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from lab.places import CHECKOUT, GITLAB_NAME, GITLAB_PORT, MIRROR_PORT, Lab, digest, write
+from lab.run import LabError, until
+
+IP_FREEBIND = 15
+"""linux/in.h; not in Python 3.11's socket module."""
+
+HEALTH = "/-/lab"
+START_TIMEOUT = 30.0
+STOP_TIMEOUT = 10.0
+
+
+@dataclass(frozen=True)
+class ServeSettings:
+    """What the service process is told, in `.lab/NAME/serve.json` (0600)."""
+
+    address: str
+    certificate: str
+    repositories: dict[str, str]
+    """Path below the mirror's root to folder."""
+    lab_secret: str
+    admin_token: str
+
+
+def ensure_secrets(lab: Lab) -> dict[str, str]:
+    """The lab's own secrets, made at the first `up`."""
+    if lab.secrets.exists():
+        found: dict[str, str] = json.loads(lab.secrets.read_text())
+        return found
+    made = {
+        "lab_secret": secrets.token_urlsafe(24),
+        # As GitLab's personal access tokens look: runners mask them by this prefix.
+        "admin_token": f"glpat-{secrets.token_hex(10)}",
+    }
+    write(lab.secrets, json.dumps(made), 0o600)
+    return made
+
+
+def gitlab_exists() -> bool:
+    """Whether the checkout has the GitLab stand-in."""
+    with contextlib.suppress(ModuleNotFoundError):
+        return importlib.util.find_spec("lab.gitlab.app") is not None
+    return False
+
+
+def fingerprint(settings: ServeSettings) -> str:
+    """Digest of what a service process would serve, its code included."""
+    code = [*sorted((CHECKOUT / "lab" / "gitlab").glob("**/*.py")), Path(__file__)]
+    return digest(dataclasses.asdict(settings), [path.read_text() for path in code])
+
+
+def ensure_service(lab: Lab, settings: ServeSettings) -> bool:
+    """Have a service process with these settings that answers; True if one was started."""
+    wanted = fingerprint(settings)
+    found = health(settings.address)
+    running = service_pid(lab)
+    if found and found.get("fingerprint") == wanted and found.get("pid") == running:
+        return False
+    if running:
+        stop(lab)
+    elif found and found.get("lab") == lab.id:
+        # Left over from a state folder that was removed by hand.
+        _end(int(found["pid"]))
+        until(lambda: health(settings.address) is None, timeout=STOP_TIMEOUT,
+              what="an old service process to end")  # fmt: skip
+    write(lab.state / "serve.json", json.dumps(dataclasses.asdict(settings)), 0o600)
+    with lab.service_log.open("ab") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "lab", "serve"],
+            stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+            cwd=lab.checkout, env={**os.environ, "LAB_NAME": lab.name},
+        )  # fmt: skip
+
+    def answering() -> bool:
+        if process.poll() is not None:
+            tail = lab.service_log.read_text(errors="replace").splitlines()[-15:]
+            raise LabError("the lab's service process ended at once\n" + "\n".join(tail))
+        now = health(settings.address)
+        return bool(now and now.get("fingerprint") == wanted)
+
+    until(answering, timeout=START_TIMEOUT, what=f"the lab's services (log: {lab.service_log})")
+    if gitlab_exists():
+        until(
+            lambda: gitlab_answers(lab, settings.address),
+            timeout=START_TIMEOUT,
+            what=f"the lab's GitLab (log: {lab.service_log})",
+        )
+    return True
+
+
+def health(address: str) -> dict[str, Any] | None:
+    """What the mirror says of the process behind it, None where none answers."""
+    try:
+        answer = httpx.get(f"http://{address}:{MIRROR_PORT}{HEALTH}", timeout=2, trust_env=False)
+        found: dict[str, Any] = answer.raise_for_status().json()
+    except (httpx.HTTPError, ValueError):
+        return None
+    return found
+
+
+def gitlab_url(address: str) -> str:
+    """GitLab's address for the controller."""
+    return f"https://{address}:{GITLAB_PORT}"
+
+
+def gitlab_answers(lab: Lab, address: str) -> bool:
+    """Whether GitLab answers anything over TLS that the lab's CA vouches for."""
+    try:
+        context = ssl.create_default_context(cafile=str(lab.ca_file))
+        httpx.get(gitlab_url(address), verify=context, timeout=2, trust_env=False)
+    except (httpx.HTTPError, OSError):
+        return False
+    return True
+
+
+def service_pid(lab: Lab) -> int | None:
+    """Number of the living service process."""
+    try:
+        file = lab.service_pid.open()
+    except FileNotFoundError:
+        return None
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            text = file.read()
+            return int(text) if text.strip() else None
+    return None
+
+
+def stop(lab: Lab) -> None:
+    """End the service process, if there is one."""
+    pid = service_pid(lab)
+    if pid is None:
+        return
+    _end(pid)
+    try:
+        until(lambda: service_pid(lab) is None, timeout=STOP_TIMEOUT, what="the services to end")
+    except LabError:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+        until(lambda: service_pid(lab) is None, timeout=STOP_TIMEOUT, what="the services to die")
+
+
+def _end(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGTERM)
+
+
+# --- inside the service process --------------------------------------------------------------
+
+
+class _Server(uvicorn.Server):
+    """A server that leaves signals to the process, which has two of them."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def bind(address: str, port: int) -> socket.socket:
+    """A listening socket; the address may be one that this machine gets only later.
+
+    The bridge that carries the gateway's address exists only while a container runs.
+    """
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.setsockopt(socket.SOL_IP, IP_FREEBIND, 1)
+    listener.bind((address, port))
+    listener.listen(128)
+    return listener
+
+
+def mirror_app(lab: Lab, settings: ServeSettings) -> Starlette:
+    """The package mirror, and the page by which `lab up` knows this process."""
+    about = {"lab": lab.id, "pid": os.getpid(), "fingerprint": fingerprint(settings)}
+
+    async def tell(_: Request) -> Response:
+        return JSONResponse(about)
+
+    mounts = [
+        Mount(path, StaticFiles(directory=folder), name=path)
+        for path, folder in settings.repositories.items()
+    ]
+    return Starlette(routes=[Route(HEALTH, tell), *mounts])
+
+
+def serve(lab: Lab) -> None:
+    """Serve until SIGTERM or SIGINT. What runs as `python -m lab serve`."""
+    # Named before the lock is taken: an unlocked file means that nobody lives.
+    with lab.service_pid.open("a+") as pid_file:
+        try:
+            fcntl.flock(pid_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise LabError(f"the services of lab {lab.name} run already") from error
+        pid_file.truncate(0)
+        pid_file.write(str(os.getpid()))
+        pid_file.flush()
+        settings = ServeSettings(**json.loads((lab.state / "serve.json").read_text()))
+        asyncio.run(_serve(lab, settings))
+
+
+async def _serve(lab: Lab, settings: ServeSettings) -> None:
+    servers: list[tuple[_Server, socket.socket]] = []
+    # No access log of GitLab's: addresses may hold tokens, and GitLab keeps a log with them cut.
+    common: dict[str, Any] = {"log_level": "info", "timeout_graceful_shutdown": 3}
+    if gitlab_exists():
+        from lab.gitlab import Settings, create_app
+
+        app = create_app(
+            Settings(
+                state_dir=lab.state / "gitlab",
+                external_url=f"https://{GITLAB_NAME}:{GITLAB_PORT}",
+                lab_secret=settings.lab_secret,
+                admin_token=settings.admin_token,
+            )
+        )
+        config = uvicorn.Config(app, access_log=False, ssl_certfile=settings.certificate, **common)
+        servers.append((_Server(config), bind(settings.address, GITLAB_PORT)))
+    # The mirror last: its answer says that the process is whole.
+    config = uvicorn.Config(mirror_app(lab, settings), **common)
+    servers.append((_Server(config), bind(settings.address, MIRROR_PORT)))
+
+    def finish() -> None:
+        for server, _ in servers:
+            server.should_exit = True
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, finish)
+    async with _together(finish):
+        await asyncio.gather(*(server.serve(sockets=[one]) for server, one in servers))
+
+
+@contextlib.asynccontextmanager
+async def _together(finish: Any) -> AsyncIterator[None]:
+    try:
+        yield
+    finally:
+        finish()

@@ -1,0 +1,53 @@
+"""Certificates that the controller trusts and a base image does not.
+
+A company's TLS proxy is the usual case: its certificate is in the trust store
+of every machine of the company, and in its base images.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import ssl
+from collections.abc import Iterable
+from pathlib import Path
+
+SYSTEM_BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
+"""Debian's and Ubuntu's bundle."""
+
+_BEGIN = "-----BEGIN CERTIFICATE-----"
+_END = "-----END CERTIFICATE-----"
+
+
+def certificates(pem: str) -> dict[bytes, str]:
+    """Certificates of a bundle: DER to PEM. Blocks that do not decode are left out."""
+    found: dict[bytes, str] = {}
+    for chunk in pem.split(_BEGIN)[1:]:
+        body, end, _ = chunk.partition(_END)
+        if not end:
+            continue
+        block = f"{_BEGIN}\n{body.strip()}\n{_END}\n"
+        try:
+            found[ssl.PEM_cert_to_DER_cert(block)] = block
+        except ValueError:
+            continue
+    return found
+
+
+def extra_certificates(controller: str, image: str) -> dict[str, str]:
+    """What `controller`'s bundle has and `image`'s has not: file name to PEM."""
+    known = certificates(image)
+    extra = {der: pem for der, pem in certificates(controller).items() if der not in known}
+    return {
+        f"controller-{hashlib.sha256(der).hexdigest()[:16]}.crt": pem
+        for der, pem in sorted(extra.items())
+    }
+
+
+def controller_bundle(names: Iterable[str] | None = None) -> str:
+    """All that the controller trusts, as one text."""
+    if names is None:
+        variables = ("SSL_CERT_FILE", "PIP_CERT", "REQUESTS_CA_BUNDLE")
+        names = [SYSTEM_BUNDLE, *(os.environ.get(variable, "") for variable in variables)]
+    paths = dict.fromkeys(Path(name) for name in names if name)
+    return "\n".join(path.read_text(errors="replace") for path in paths if path.is_file())

@@ -1,0 +1,200 @@
+"""A whole lab: up, down, and what there is of it now.
+
+What exists is asked of the engine, the kernel and the servers each time, never
+of notes: an `up` that was killed anywhere is finished by the next one.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from lab import hosts, services
+from lab.engine import Engine, Network
+from lab.images import ensure_image, is_real
+from lab.inventory import (
+    copy_keys,
+    index_environment,
+    inventory,
+    read_tokens,
+    write_inventory,
+    write_tokens,
+)
+from lab.kinds import KINDS, Kind
+from lab.mirror import ensure_python_repository, ensure_runner_repository
+from lab.packages import Runner, find_runner
+from lab.pki import ensure_server_certificate
+from lab.places import Lab, cache_dir, locked
+from lab.progress import step
+from lab.run import LabError
+
+TOKENS_PER_HOST = 10
+
+
+@dataclass(frozen=True)
+class World:
+    """A lab that is up."""
+
+    lab: Lab
+    network: Network
+    kinds: tuple[Kind, ...]
+    runner: Runner
+    changed: bool
+    """Whether anything had to be made or started."""
+
+
+def _lock_path(lab: Lab) -> os.PathLike[str]:
+    # Outside the state folder, which `down` removes.
+    return cache_dir() / "locks" / f"{lab.id}.lock"
+
+
+def up(lab: Lab, kinds: Sequence[Kind], *, fresh: Sequence[str] = ()) -> World:
+    """Bring the lab to where all of it runs; hosts named in `fresh` are made anew."""
+    engine = Engine()
+    message = f"  waiting for another command on lab {lab.name}"
+    with locked(cache_dir() / "locks" / f"{lab.id}.lock", wait_message=message):
+        runner = find_runner()
+        images = {kind.name: ensure_image(engine, kind) for kind in kinds}
+        repositories = {
+            "python": ensure_python_repository(engine),
+            "runner": ensure_runner_repository(runner),
+        }
+        lab.make_state()
+        hosts.make_control_dir(lab)
+        network = engine.network(lab.network) or engine.make_network(lab.network, lab.id)
+        secrets = services.ensure_secrets(lab)
+        gateway = str(network.gateway)
+        hosts.write_known_hosts(lab, network, _known_kinds(engine, lab, kinds))
+
+        started = []
+        for kind in kinds:
+            found = hosts.find(engine, lab, kind)
+            address, image = network.address(kind.number), images[kind.name]
+            if kind.name in fresh or not hosts.is_ready(found, image, address):
+                hosts.start(engine, lab, network, kind, image)
+                started.append(kind)
+        settings = services.ServeSettings(
+            address=gateway,
+            certificate=str(ensure_server_certificate(lab, gateway)),
+            repositories={one.path: str(one.folder) for one in repositories.values()},
+            **secrets,
+        )
+        with step("services: GitLab and package mirror"):
+            served = services.ensure_service(lab, settings)
+        for kind in started:
+            with step(f"host {kind.name} boots"):
+                odd = hosts.wait_ready(engine, lab, network, kind)
+            if odd:
+                print(f"  host {kind.name} is {odd}", flush=True)
+        tokens = _ensure_tokens(lab, gateway, secrets, kinds)
+        keys = copy_keys(lab, repositories)
+        write_inventory(
+            lab, inventory(lab, network, kinds, runner, keys, tokens, index_environment())
+        )
+        return World(lab, network, tuple(kinds), runner, bool(started) or served)
+
+
+def _known_kinds(engine: Engine, lab: Lab, kinds: Sequence[Kind]) -> list[Kind]:
+    """The wanted kinds and those that are there from earlier."""
+    there = {one.labels.get(hosts.KIND_LABEL, "") for one in engine.containers(lab.id)}
+    there |= {kind.name for kind in kinds}
+    return [kind for kind in KINDS.values() if kind.name in there]
+
+
+def _ensure_tokens(
+    lab: Lab, gateway: str, secrets: dict[str, str], kinds: Sequence[Kind]
+) -> dict[str, list[str]]:
+    """Runners for every host, made through GitLab's API; [] while there is no GitLab."""
+    if not services.gitlab_exists():
+        return {kind.name: [] for kind in kinds}
+    from lab.gitlab.client import LabGitLab
+
+    known = read_tokens(lab)
+    with LabGitLab(
+        services.gitlab_url(gateway), secrets["lab_secret"], secrets["admin_token"], lab.ca_file
+    ) as gitlab:
+        for kind in kinds:
+            mine = known.setdefault(kind.name, [])
+            while len(mine) < TOKENS_PER_HOST:
+                made = gitlab.create_runner(
+                    description=f"{kind.name} {len(mine) + 1}",
+                    # The host's own tag: with several hosts a job can choose.
+                    tag_list=kind.name,
+                    run_untagged=True,
+                )
+                mine.append({"id": made.id, "token": made.token})
+                write_tokens(lab, known)
+    return {kind.name: [one["token"] for one in known[kind.name]] for kind in kinds}
+
+
+def down(lab: Lab) -> None:
+    """Remove all of the lab; the cache stays."""
+    engine = Engine()
+    with locked(cache_dir() / "locks" / f"{lab.id}.lock"):
+        hosts.close_connections(lab)
+        engine.remove(*(one.name for one in engine.containers(lab.id)))
+        services.stop(lab)
+        if engine.network(lab.network):
+            engine("network", "rm", "--force", lab.network)
+        lab.inventory.unlink(missing_ok=True)
+        shutil.rmtree(lab.state, ignore_errors=True)
+
+
+@dataclass(frozen=True)
+class HostStatus:
+    """One host as it is now."""
+
+    name: str
+    address: str
+    state: str
+    """"ready", "running, no SSH", "stopped"."""
+    image: str
+
+
+@dataclass(frozen=True)
+class Status:
+    """A lab as it is now."""
+
+    network: Network | None
+    hosts: tuple[HostStatus, ...]
+    service_pid: int | None
+    gitlab: bool
+    mirror: bool
+    runner: str
+
+    @property
+    def is_up(self) -> bool:
+        """Whether everything that there should be answers."""
+        return bool(self.hosts) and self.mirror and (
+            self.gitlab or not services.gitlab_exists()
+        ) and all(host.state == "ready" for host in self.hosts)  # fmt: skip
+
+
+def status(lab: Lab) -> Status:
+    """Look at the lab; changes nothing."""
+    engine = Engine()
+    network = engine.network(lab.network)
+    gateway = str(network.gateway) if network else ""
+    found = []
+    for one in engine.containers(lab.id):
+        state = "stopped"
+        if one.running:
+            state = "ready" if hosts.answers(one.address) else "running, no SSH"
+        name = one.labels.get(hosts.KIND_LABEL, one.name)
+        real = name in KINDS and is_real(KINDS[name])
+        image = f"{one.image}{' (real Ubuntu)' if real else ''}"
+        found.append(HostStatus(name, one.address, state, image))
+    try:
+        runner = str(find_runner())
+    except LabError as error:
+        runner = f"none: {error}"
+    return Status(
+        network=network,
+        hosts=tuple(found),
+        service_pid=services.service_pid(lab),
+        gitlab=bool(gateway) and lab.ca_file.exists() and services.gitlab_answers(lab, gateway),
+        mirror=bool(gateway) and services.health(gateway) is not None,
+        runner=runner,
+    )
