@@ -118,11 +118,11 @@ def _status(lab: Lab, options: argparse.Namespace) -> int:
 
 
 def _reset(lab: Lab, options: argparse.Namespace) -> int:
-    from lab.world import up
+    from lab.world import reset
 
     start = time.monotonic()
     (kind,) = chosen_kinds(options.host)
-    up(lab, [kind], fresh=[kind.name])
+    reset(lab, kind)
     print(f"host {kind.name} is fresh; {time.monotonic() - start:.1f} s")
     return 0
 

@@ -26,6 +26,8 @@ GITLAB_NAME = "gitlab.runnerhost.test"
 MIRROR_NAME = "mirror.runnerhost.test"
 GITLAB_PORT = 8443
 MIRROR_PORT = 8080
+HEALTH_PATH = "/-/lab"
+"""The mirror's page by which `lab up` knows the process behind it."""
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,6 @@ import os
 import secrets
 import signal
 import socket
-import ssl
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -33,13 +32,21 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from lab.places import CHECKOUT, GITLAB_NAME, GITLAB_PORT, MIRROR_PORT, Lab, digest, write
+from lab.places import (
+    CHECKOUT,
+    GITLAB_NAME,
+    GITLAB_PORT,
+    HEALTH_PATH,
+    MIRROR_PORT,
+    Lab,
+    digest,
+    write,
+)
 from lab.run import LabError, until
 
 IP_FREEBIND = 15
 """linux/in.h; not in Python 3.11's socket module."""
 
-HEALTH = "/-/lab"
 START_TIMEOUT = 30.0
 STOP_TIMEOUT = 10.0
 
@@ -125,7 +132,9 @@ def ensure_service(lab: Lab, settings: ServeSettings) -> bool:
 def health(address: str) -> dict[str, Any] | None:
     """What the mirror says of the process behind it, None where none answers."""
     try:
-        answer = httpx.get(f"http://{address}:{MIRROR_PORT}{HEALTH}", timeout=2, trust_env=False)
+        answer = httpx.get(
+            f"http://{address}:{MIRROR_PORT}{HEALTH_PATH}", timeout=2, trust_env=False
+        )
         found: dict[str, Any] = answer.raise_for_status().json()
     except (httpx.HTTPError, ValueError):
         return None
@@ -138,13 +147,14 @@ def gitlab_url(address: str) -> str:
 
 
 def gitlab_answers(lab: Lab, address: str) -> bool:
-    """Whether GitLab answers anything over TLS that the lab's CA vouches for."""
-    try:
-        context = ssl.create_default_context(cafile=str(lab.ca_file))
-        httpx.get(gitlab_url(address), verify=context, timeout=2, trust_env=False)
-    except (httpx.HTTPError, OSError):
-        return False
-    return True
+    """Whether GitLab answers over TLS that the lab's CA vouches for."""
+    from lab.gitlab.client import LabGitLab
+
+    known = ensure_secrets(lab)
+    with LabGitLab(
+        gitlab_url(address), known["lab_secret"], known["admin_token"], lab.ca_file, timeout=5
+    ) as gitlab:
+        return gitlab.healthy()
 
 
 def service_pid(lab: Lab) -> int | None:
@@ -216,7 +226,7 @@ def mirror_app(lab: Lab, settings: ServeSettings) -> Starlette:
         Mount(path, StaticFiles(directory=folder), name=path)
         for path, folder in settings.repositories.items()
     ]
-    return Starlette(routes=[Route(HEALTH, tell), *mounts])
+    return Starlette(routes=[Route(HEALTH_PATH, tell), *mounts])
 
 
 def serve(lab: Lab) -> None:

@@ -6,10 +6,10 @@ of notes: an `up` that was killed anywhere is finished by the next one.
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from lab import hosts, services
 from lab.engine import Engine, Network
@@ -45,7 +45,7 @@ class World:
     """Whether anything had to be made or started."""
 
 
-def _lock_path(lab: Lab) -> os.PathLike[str]:
+def _lock_path(lab: Lab) -> Path:
     # Outside the state folder, which `down` removes.
     return cache_dir() / "locks" / f"{lab.id}.lock"
 
@@ -54,7 +54,7 @@ def up(lab: Lab, kinds: Sequence[Kind], *, fresh: Sequence[str] = ()) -> World:
     """Bring the lab to where all of it runs; hosts named in `fresh` are made anew."""
     engine = Engine()
     message = f"  waiting for another command on lab {lab.name}"
-    with locked(cache_dir() / "locks" / f"{lab.id}.lock", wait_message=message):
+    with locked(_lock_path(lab), wait_message=message):
         runner = find_runner()
         images = {kind.name: ensure_image(engine, kind) for kind in kinds}
         repositories = {
@@ -129,10 +129,16 @@ def _ensure_tokens(
     return {kind.name: [one["token"] for one in known[kind.name]] for kind in kinds}
 
 
+def reset(lab: Lab, kind: Kind) -> World:
+    """Replace one host by a fresh one; the others stay as they are, in the inventory too."""
+    there = _known_kinds(Engine(), lab, [kind])
+    return up(lab, there, fresh=[kind.name])
+
+
 def down(lab: Lab) -> None:
     """Remove all of the lab; the cache stays."""
     engine = Engine()
-    with locked(cache_dir() / "locks" / f"{lab.id}.lock"):
+    with locked(_lock_path(lab)):
         hosts.close_connections(lab)
         engine.remove(*(one.name for one in engine.containers(lab.id)))
         services.stop(lab)
@@ -194,7 +200,7 @@ def status(lab: Lab) -> Status:
         network=network,
         hosts=tuple(found),
         service_pid=services.service_pid(lab),
-        gitlab=bool(gateway) and lab.ca_file.exists() and services.gitlab_answers(lab, gateway),
+        gitlab=bool(gateway) and lab.secrets.exists() and services.gitlab_answers(lab, gateway),
         mirror=bool(gateway) and services.health(gateway) is not None,
         runner=runner,
     )

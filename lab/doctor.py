@@ -1,0 +1,170 @@
+"""What this machine lacks for a lab, each with the command that helps."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from lab.apt_sources import controller_mirror
+from lab.engine import Engine, detect_needs
+from lab.kinds import KINDS
+from lab.packages import find_runner
+from lab.places import cache_dir
+from lab.run import LabError, run
+from lab.trust import certificates, controller_bundle
+
+MEMORY_NEEDED = 2 * 1024**3
+"""Bytes: a host that compiles, the services, and Ansible."""
+DISK_NEEDED = 5 * 1024**3
+"""Bytes: images and a host's own layer."""
+
+PROGRAMS = {
+    "podman": "podman", "mmdebstrap": "mmdebstrap", "apt-ftparchive": "apt-utils",
+    "dpkg-deb": "dpkg", "gpg": "gnupg", "gpgconf": "gnupg", "ssh": "openssh-client",
+    "ssh-keygen": "openssh-client", "git": "git", "iptables": "iptables",
+}  # fmt: skip
+"""Program to the Debian package that has it."""
+MODULES = ("fastapi", "uvicorn", "httpx", "trustme", "cryptography", "yaml", "multipart")
+SYSTEM_PATH = "/usr/sbin:/sbin"
+"""Not on an ordinary user's PATH, but on sudo's."""
+KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
+APT_HELPER = "/usr/lib/apt/apt-helper"
+NETAVARK = (Path("/usr/lib/podman/netavark"), Path("/usr/libexec/podman/netavark"))
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One look at the machine. `remedy` is empty where all is well."""
+
+    name: str
+    found: str
+    remedy: str = ""
+
+
+def examine() -> int:
+    """Print every finding; 1 if anything is missing."""
+    looks: list[Callable[[], list[Finding]]] = [
+        _programs, _modules, _cgroups, _engine, _memory, _disk, _mirror, _trust, _runner,
+    ]  # fmt: skip
+    findings: list[Finding] = []
+    for look in looks:
+        try:
+            findings += look()
+        except LabError as error:
+            findings.append(Finding(look.__name__.strip("_"), str(error), "see the message"))
+    for one in findings:
+        print(f"{'ok     ' if not one.remedy else 'MISSING'}  {one.name}: {one.found}")
+        if one.remedy:
+            print(f"         -> {one.remedy}")
+    return 1 if any(one.remedy for one in findings) else 0
+
+
+def _install(*packages: str) -> str:
+    sudo = "" if os.geteuid() == 0 else "sudo "
+    return f"{sudo}apt-get install --no-install-recommends {' '.join(packages)}"
+
+
+def _which(program: str) -> str | None:
+    return shutil.which(program, path=f"{os.environ.get('PATH', '')}:{SYSTEM_PATH}")
+
+
+def _programs() -> list[Finding]:
+    wanted = dict(PROGRAMS)
+    needs = detect_needs()
+    # An engine needs one runtime; with cgroup v1 it must be runc.
+    if needs.legacy_cgroups or not (_which("crun") or _which("runc")):
+        wanted["runc"] = "runc"
+    if os.geteuid() != 0:
+        wanted |= {"sudo": "sudo", "newuidmap": "uidmap"}
+    missing = sorted({package for program, package in wanted.items() if not _which(program)})
+    if not any(path.exists() for path in NETAVARK):
+        missing.append("netavark")
+    if not KEYRING.exists():
+        missing.append("debian-archive-keyring")
+    if missing:
+        return [Finding("programs", f"not installed: {' '.join(missing)}", _install(*missing))]
+    return [Finding("programs", "all there")]
+
+
+def _modules() -> list[Finding]:
+    missing = [name for name in MODULES if importlib.util.find_spec(name) is None]
+    if missing:
+        return [Finding("python modules", f"not there: {' '.join(missing)}", "make venv")]
+    return [Finding("python modules", "all there")]
+
+
+def _cgroups() -> list[Finding]:
+    needs = detect_needs()
+    found = "v1 or hybrid: runc, systemd told to accept it" if needs.legacy_cgroups else "v2"
+    if needs.no_ulimits:
+        found += "; no CAP_SYS_RESOURCE: containers without ulimits"
+    return [Finding("cgroups", found)]
+
+
+def _engine() -> list[Finding]:
+    done = Engine()("info", "--format", "{{.Version.Version}} {{.Host.OCIRuntime.Name}}",
+                    check=False)  # fmt: skip
+    if done.returncode == 0:
+        return [Finding("engine", f"podman {done.stdout.strip()}")]
+    words = (done.stderr.strip().splitlines() or ["no answer"])[-1]
+    return [Finding("engine", words, "sudo podman info says why")]
+
+
+def _memory() -> list[Finding]:
+    fields = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
+    available = int(fields["MemAvailable"].split()[0]) * 1024
+    remedy = "" if available >= MEMORY_NEEDED else f"free {_size(MEMORY_NEEDED)} of memory"
+    return [Finding("memory", f"{_size(available)} available", remedy)]
+
+
+def _disk() -> list[Finding]:
+    found = []
+    for name, path in (("cache", cache_dir()), ("containers", Path("/var/lib"))):
+        free = shutil.disk_usage(path).free
+        remedy = "" if free >= DISK_NEEDED else f"free {_size(DISK_NEEDED)} at {path}"
+        found.append(Finding(f"disk for {name}", f"{_size(free)} free at {path}", remedy))
+    return found
+
+
+def _mirror() -> list[Finding]:
+    mirror = controller_mirror()
+    if mirror is None:
+        return [Finding("Debian's archive", "not among apt's sources: mmdebstrap's default")]
+    if not mirror.security:
+        remedy = "add the security archive to apt's sources, then apt-get update"
+        return [Finding("Debian's archive", f"{mirror.main}, no Debian-Security", remedy)]
+    found = []
+    suites = {kind.debian for kind in KINDS.values()}
+    suites |= {one.suite for kind in KINDS.values() for one in kind.foreign_pythons}
+    for suite in sorted(suites):
+        address = f"{mirror.main.rstrip('/')}/dists/{suite}/Release"
+        # apt's own transport: it knows the proxies and authorities that apt is set to.
+        with tempfile.TemporaryDirectory(prefix="rh-doctor-") as scratch:
+            helper = run(
+                [APT_HELPER, "-q", "download-file", address, f"{scratch}/Release"],
+                check=False,
+                timeout=30,
+            )
+        remedy = "" if helper.returncode == 0 else f"this mirror must have {suite}: {address}"
+        state = "answers" if not remedy else "no answer"
+        found.append(Finding(f"Debian {suite}", f"{mirror.main} {state}", remedy))
+    return found
+
+
+def _trust() -> list[Finding]:
+    count = len(certificates(controller_bundle()))
+    remedy = "" if count else _install("ca-certificates")
+    return [Finding("trusted authorities", f"{count}, handed on to the hosts", remedy)]
+
+
+def _runner() -> list[Finding]:
+    return [Finding("gitlab-runner", str(find_runner()))]
+
+
+def _size(count: int) -> str:
+    return f"{count / 1024**3:.1f} GiB"

@@ -1,0 +1,149 @@
+"""Pushing a project to the lab's GitLab, queueing a job and following it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from lab import services
+from lab.engine import Engine
+from lab.gitlab.client import JobInfo, LabGitLab, LabGitLabError, ProjectInfo
+from lab.places import Lab
+from lab.run import LabError, run
+
+SCRATCH_PROJECT = "lab/scratch"
+"""Where jobs without a project of their own run (they clone nothing)."""
+NAMESPACE = "lab"
+PICKUP_TIMEOUT = 60.0
+"""Seconds beyond a job's own time-out that the runner may take to notice it and to report."""
+
+_COMMIT_TIME = "2020-01-01T00:00:00Z"
+_ANSI_RESET = "\x1b[0;m"
+
+
+def connect(lab: Lab) -> LabGitLab:
+    """A client of the lab's GitLab; LabError where the lab is not up."""
+    network = Engine().network(lab.network)
+    if network is None or not lab.secrets.exists():
+        raise LabError(f"lab {lab.name} is not up (python -m lab up)")
+    secrets = services.ensure_secrets(lab)
+    return LabGitLab(
+        services.gitlab_url(str(network.gateway)),
+        secrets["lab_secret"],
+        secrets["admin_token"],
+        lab.ca_file,
+    )
+
+
+def push_folder(gitlab: LabGitLab, folder: Path) -> tuple[ProjectInfo, str]:
+    """Push what `folder` holds as the main branch of lab/NAME; the project and the commit.
+
+    A folder that is no git checkout of its own is committed in a scratch copy,
+    always with the same date: the same content is the same commit.
+    """
+    if not folder.is_dir():
+        raise LabError(f"no such project folder: {folder}")
+    project = _project(gitlab, f"{NAMESPACE}/{folder.resolve().name}")
+    with tempfile.TemporaryDirectory(prefix="rh-project-") as scratch:
+        copy = Path(scratch) / "project"
+        ignore = shutil.ignore_patterns(".git", "__pycache__", "*.egg-info", "build", "dist")
+        shutil.copytree(folder, copy, ignore=ignore)
+        names = {f"GIT_{who}_{what}": value for who in ("AUTHOR", "COMMITTER")
+                 for what, value in (("NAME", "lab"), ("EMAIL", "lab@runnerhost.test"),
+                                     ("DATE", _COMMIT_TIME))}  # fmt: skip
+        # Not the user's configuration: it may sign commits or run hooks.
+        plain = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_SYSTEM": os.devnull}
+        environment = {**os.environ, **names, **plain}
+        steps = (
+            ["init", "--quiet", "--initial-branch=main"],
+            ["add", "--all"],
+            ["commit", "--quiet", "--message", folder.resolve().name],
+        )
+        for arguments in steps:
+            run(["git", *arguments], cwd=copy, env=environment)
+        return project, gitlab.push(project, copy, "+HEAD:refs/heads/main")
+
+
+def _project(gitlab: LabGitLab, path: str) -> ProjectInfo:
+    try:
+        return gitlab.project(path)
+    except LabGitLabError as error:
+        if error.status != 404:
+            raise
+    return gitlab.create_project(path)
+
+
+def submit(
+    lab: Lab,
+    script: Sequence[str],
+    *,
+    project: Path | None = None,
+    tags: Sequence[str] = (),
+    artifacts: Sequence[str] = (),
+    timeout: int = 600,
+) -> int:
+    """Queue a job and print its trace as it grows; 0 if it succeeds."""
+    with connect(lab) as gitlab:
+        try:
+            if project:
+                info, sha = push_folder(gitlab, project)
+                job = gitlab.queue_job(
+                    info.path, script, ref="main", sha=sha, tags=list(tags), timeout=timeout,
+                    artifacts=_archive(artifacts),
+                )  # fmt: skip
+            else:
+                job = gitlab.queue_job(
+                    _project(gitlab, SCRATCH_PROJECT).path, script, tags=list(tags),
+                    timeout=timeout, artifacts=_archive(artifacts),
+                    variables={"GIT_STRATEGY": "empty"},
+                )  # fmt: skip
+            print(f"job {job} queued", flush=True)
+            done = follow(gitlab, job, timeout, _printer(gitlab, job))
+        except LabGitLabError as error:
+            raise LabError(str(error)) from error
+        why = f" ({done.failure_reason}, exit {done.exit_code})" if done.failure_reason else ""
+        print(f"job {job} {done.state}{why}")
+        return 0 if done.state == "success" else 1
+
+
+def _archive(paths: Sequence[str]) -> list[dict[str, object]]:
+    return [{"paths": list(paths), "name": "artifacts"}] if paths else []
+
+
+def follow(
+    gitlab: LabGitLab, job: int, timeout: float, on_progress: Callable[[JobInfo], None]
+) -> JobInfo:
+    """Wait until a job is over; LabError where no runner takes it."""
+    start = time.monotonic()
+
+    def taken(info: JobInfo) -> bool:
+        return info.state != "pending"
+
+    try:
+        gitlab.wait_for_job(job, taken, PICKUP_TIMEOUT)
+    except LabGitLabError as error:
+        if error.status:
+            raise
+        raise LabError(
+            f"no runner took job {job} within {PICKUP_TIMEOUT:.0f} s"
+            " (is a host provisioned? python -m lab logs gitlab)"
+        ) from error
+    left = timeout + PICKUP_TIMEOUT - (time.monotonic() - start)
+    return gitlab.wait_job(job, left, on_progress)
+
+
+def _printer(gitlab: LabGitLab, job: int) -> Callable[[JobInfo], None]:
+    shown = 0
+
+    def show(info: JobInfo) -> None:
+        nonlocal shown
+        if info.trace_size > shown:
+            trace = gitlab.trace(job)
+            print(trace[shown:].replace(_ANSI_RESET, ""), end="", flush=True)
+            shown = len(trace)
+
+    return show
