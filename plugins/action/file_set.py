@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Renders the templates of a set of files and hands the whole set to the module in one call."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible.errors import AnsibleActionFail, AnsibleError
+from ansible.plugins.action import ActionBase
+from ansible.plugins.loader import lookup_loader
+
+MODULE = "runnerhost.toolkit.file_set"
+
+
+class ActionModule(ActionBase):  # type: ignore[misc]
+    """The task's controller side."""
+
+    _supports_check_mode = True
+    _supports_diff = True
+
+    def run(
+        self, tmp: str | None = None, task_vars: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """Runs the module; the result is the module's own, with a message that names the paths."""
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        variables = task_vars or {}
+        files: list[dict[str, Any]] = []
+        secrets: dict[str, str] = {}
+        for given in self._task.args.get("files", []):
+            # An empty item is one that a condition left out.
+            if not given:
+                continue
+            item = dict(given)
+            name = item.pop("template", None)
+            if name:
+                item["content"] = self._render(str(name), variables)
+            if item.get("secret"):
+                secrets[str(item["path"])] = str(item.pop("content", ""))
+            files.append(item)
+        answer = self._execute_module(
+            module_name=MODULE,
+            module_args={
+                "files": files,
+                "secrets": secrets,
+                "commands": self._task.args.get("commands", []),
+            },
+            task_vars=variables,
+        )
+        result.update(answer)
+        result.pop("invocation", None)
+        if result.get("changed"):
+            verb = "would change" if self._task.check_mode else "changed"
+            result["msg"] = f"{verb}: {', '.join(result['changed_paths'])}"
+        return result
+
+    def _render(self, name: str, variables: dict[str, Any]) -> str:
+        """A template of the role, as the template lookup renders it."""
+        lookup = lookup_loader.get(
+            "ansible.builtin.template", loader=self._loader, templar=self._templar
+        )
+        try:
+            return str(lookup.run([name], variables=variables, trim_blocks=True)[0])
+        except AnsibleError as error:
+            raise AnsibleActionFail(f"{name}: {error}") from error

@@ -1,0 +1,170 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Decides, before the host is touched, which Python packages it needs and whence."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import apt_sources, pythons
+from ansible_collections.runnerhost.toolkit.plugins.module_utils.host import is_installed
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils.controller import (
+    LOOK,
+    OFFER,
+    ToolkitAction,
+)
+
+STAMP = "/var/lib/runnerhost/pythons.json"
+# Nothing of the repository replaces anything; what only it has may come in as a dependency.
+LOW_PRIORITY = 1
+WANTED_PRIORITY = 600
+_INTERPRETER = re.compile(r"python(3\.\d+)\Z")
+
+
+class ActionModule(ToolkitAction):
+    """The task's controller side."""
+
+    def run(
+        self, tmp: str | None = None, task_vars: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """Returns ``plan``; fails with every refusal at once."""
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        variables = task_vars or {}
+        args = self._task.args
+        self.refuse(_problems(args))
+        wanted = [v for v in (pythons.parse(str(value)) for value in args["wanted"]) if v]
+        patterns = [str(pattern) for pattern in args["patterns"]]
+        key, warnings = self.key(
+            "python_versions_repository_key", str(args["key"]), str(args["fingerprint"])
+        )
+        sources_path, preferences_path = str(args["sources_path"]), str(args["preferences_path"])
+        look = self.ask(
+            LOOK,
+            {
+                "packages": ["python3.*", "libpython3.*"],
+                "texts": [sources_path, preferences_path, STAMP],
+            },
+            variables,
+        )["look"]
+        system = str(look["system_python"])
+        where = pythons.by_origin(wanted, system)
+        url, suite = str(args["url"]), str(args["suite"])
+        components = [str(c) for c in args["components"]]
+        texts = {}
+        if where.repository:
+            pin = f"release o={args['origin']}"
+            texts = {
+                sources_path: apt_sources.render_sources(
+                    url, suite, components, key, "Python versions beside the system's own"
+                ),
+                preferences_path: "\n".join(
+                    [
+                        apt_sources.render_pin(["*"], pin, LOW_PRIORITY),
+                        apt_sources.render_pin(
+                            pythons.pinned(where.repository), pin, WANTED_PRIORITY
+                        ),
+                    ]
+                ),
+            }
+        names = {v: v.packages(patterns) for v in wanted}
+        missing = [
+            name
+            for version in wanted
+            for name in names[version]
+            if not is_installed(look["packages"].get(name))
+        ]
+        stale = {
+            path: text for path, text in texts.items() if look["files"][path].get("text") != text
+        }
+        if missing or stale:
+            answer: dict[str, Any] = {"offer": {}, "origins": [], "names": []}
+            own = [n for v in where.distribution for n in names[v] if n in missing]
+            if where.repository or own:
+                answer = self.ask(
+                    OFFER,
+                    {
+                        "sources": texts.get(sources_path, ""),
+                        "packages": [n for v in where.repository for n in names[v]],
+                        "names": r"python3\.\d+(-nogil)?",
+                        "distribution_packages": own,
+                    },
+                    variables,
+                )
+            self.refuse(
+                pythons.refusals(
+                    where.repository,
+                    system,
+                    patterns,
+                    answer,
+                    {"url": url, "suite": suite, "origin": str(args["origin"])},
+                )
+            )
+        interpreters = {names[v][0]: v.executable for v in wanted}
+        result["plan"] = {
+            "system": system,
+            "wanted": [str(v) for v in wanted],
+            "sources": texts.get(sources_path, ""),
+            "preferences": texts.get(preferences_path, ""),
+            "packages": [name for version in wanted for name in names[version]],
+            "from_repository": [n for v in where.repository for n in names[v]],
+            "look": look["packages"],
+            "missing": missing,
+            "fresh": sources_path in stale,
+            "interpreters": interpreters,
+            "unproven": _unproven(interpreters, look),
+            **_unlisted(look["packages"], [v.base for v in wanted], system),
+        }
+        if warnings:
+            result["warnings"] = warnings
+        return result
+
+
+def _problems(args: dict[str, Any]) -> list[str]:
+    found = pythons.problems("python_versions_wanted", args["wanted"])
+    for pattern in args["patterns"]:
+        if not re.fullmatch(r"(?:lib)?python\{version\}(?:-[a-z0-9+.-]+)?", str(pattern)):
+            found.append(
+                f"python_versions_packages got {pattern!r}, it takes a package name with "
+                "{version} in it, such as python{version}-dev"
+            )
+    if not re.fullmatch(r"https?://\S+", str(args["url"])):
+        found.append(
+            f"python_versions_repository_url got {args['url']!r}, it takes an http(s) address"
+        )
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._/-]*", str(args["suite"])):
+        found.append(
+            f"python_versions_repository_suite got {args['suite']!r}, it takes a suite such as jammy"
+        )
+    if not re.fullmatch(r"[^,\n]+", str(args["origin"])):
+        found.append(
+            f"python_versions_repository_origin got {args['origin']!r}, it takes the Origin that "
+            "the repository's Release file states"
+        )
+    return found
+
+
+def _unproven(interpreters: dict[str, str], look: dict[str, Any]) -> list[str]:
+    try:
+        noted = json.loads(look["files"][STAMP].get("text", "{}"))
+    except ValueError:
+        noted = {}
+    versions = {name: look["packages"].get(name, {}).get("version", "") for name in interpreters}
+    return [name for name, version in versions.items() if not version or noted.get(name) != version]
+
+
+def _unlisted(records: dict[str, Any], wanted: list[str], system: str) -> dict[str, Any]:
+    """Versions on the host that the inventory does not list, and their packages."""
+    versions = sorted(
+        match.group(1)
+        for name, record in records.items()
+        if (match := _INTERPRETER.match(name)) and is_installed(record)
+    )
+    extra = [v for v in versions if v not in wanted and v != system]
+    packages = [
+        name
+        for name, record in sorted(records.items())
+        if is_installed(record)
+        and any(re.match(rf"(?:lib)?python{re.escape(v)}(?:$|-)", name) for v in extra)
+    ]
+    return {"unlisted": extra, "unlisted_packages": packages}

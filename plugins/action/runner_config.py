@@ -1,0 +1,269 @@
+# SPDX-License-Identifier: Apache-2.0
+"""config.toml by compare-and-swap: read, merge here, swap if it is still the one that was read.
+
+The daemon rewrites the file whenever it rotates a token, in place and without looking again
+(gitlab-runner 19.3, commands/multi.go). No token, its or ours, may be lost in that.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import time
+from datetime import datetime
+from typing import Any
+
+from ansible.errors import AnsibleActionFail
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
+    runner_merge,
+    runner_toml,
+    secrets,
+)
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils.controller import ToolkitAction
+
+IO = "runnerhost.toolkit.runner_config_io"
+# Swaps that may fail because the file was changed meanwhile.
+TRIES = 5
+# A file that is being written is whole again within moments.
+TORN_SECONDS = 10.0
+# A rotation due within this many seconds is waited for, and for so long.
+ROTATION_SOON = 60.0
+ROTATION_WAIT = 30.0
+# The daemon rotates once this part of a token's life is over.
+ROTATION_PART = 0.75
+
+
+def effective_entries(url: str, runners: list[dict[str, Any]]) -> list[runner_toml.Data]:
+    """The inventory's entries with their defaults."""
+    return [{"url": url, "executor": "shell", "shell": "bash", **entry} for entry in runners]
+
+
+def seconds(moment: Any) -> float | None:
+    """A TOML date and time as seconds since 1970; None for the zero time and for none."""
+    text = str(moment or "")
+    if not text or text.startswith("0001-"):
+        return None
+    head, mark, tail = text.replace("Z", "+00:00").partition(".")
+    if mark:
+        digits = tail[: len(tail) - len(tail.lstrip("0123456789"))]
+        head += "." + digits[:6].ljust(6, "0") + tail[len(digits) :]
+    try:
+        return datetime.fromisoformat(head).timestamp()
+    except ValueError:
+        return None
+
+
+def rotation_due(config: runner_toml.Data, now: float) -> bool:
+    """True if the daemon may rotate a token, and so write the file, within a minute."""
+    for runner in config.get("runners", []):
+        expires = seconds(runner.get("token_expires_at"))
+        if expires is None:
+            continue
+        obtained = seconds(runner.get("token_obtained_at")) or 0.0
+        if obtained + ROTATION_PART * (expires - obtained) - now < ROTATION_SOON:
+            return True
+    return False
+
+
+class ActionModule(ToolkitAction):
+    """The task's controller side."""
+
+    def run(
+        self, tmp: str | None = None, task_vars: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """Returns ``changed``, ``changed_keys``, ``foreign`` and ``verified``; no token."""
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        self._variables = task_vars or {}
+        args = self._task.args
+        entries = effective_entries(str(args["url"]), list(args["runners"]))
+        wanted: runner_toml.Data = {"concurrent": args["concurrent"], **args["settings"]}
+        answers: dict[int, runner_toml.Data] = {}
+        asked: set[int] = set()
+        for _ in range(TRIES):
+            read, host = self._read()
+            note = self._note(read)
+            known = runner_merge.state_entries(note)
+            planned = runner_merge.plan(entries, host, known)
+            new = {i: q for i, q in planned.questions.items() if i not in asked}
+            if new and not self._task.check_mode:
+                answers.update(self._register(entries, new))
+                asked.update(new)
+                # GitLab was asked over the network: the file may be another one by now.
+                continue
+            merged = runner_merge.merge(wanted, entries, host, planned, answers, known)
+            keys = runner_merge.changed_keys(host, merged.config)
+            state = {"version": 1, "entries": [note.as_data() for note in merged.known]}
+            config_changes = bool(keys) or not read["exists"]
+            changes = config_changes or (state != note and bool(merged.known or note))
+            result.update(
+                changed=changes or not read["safe"],
+                changed_keys=keys,
+                foreign=planned.foreign,
+                verified={},
+            )
+            if planned.foreign:
+                names = ", ".join(planned.foreign)
+                result["warnings"] = [
+                    f"config.toml holds runners that gitlab_runner_runners does not name; "
+                    f"they are kept as they are: {names}"
+                ]
+            if not result["changed"]:
+                return result
+            if keys:
+                verb = "would change" if self._task.check_mode else "changed"
+                result["msg"] = f"{verb}: {', '.join(keys)}"
+            result["diff"] = self._diff(host, merged.config, read["exists"])
+            if self._task.check_mode:
+                if new:
+                    result["msg"] = result.get("msg", "") + "".join(
+                        f"; GitLab would be asked about {entries[i]['name']}: {q.reason}"
+                        for i, q in sorted(new.items())
+                    )
+                return result
+            if config_changes and read["active"] and rotation_due(host, read["now"]):
+                if self._wait_for_rotation(read["sha256"]):
+                    continue
+                result.setdefault("warnings", []).append(
+                    "a runner's token was due for rotation, and the runner did not rotate it in "
+                    f"{ROTATION_WAIT:.0f} s; is GitLab in reach of the host?"
+                )
+            answer = self._ask_quietly(
+                {
+                    "op": "swap",
+                    "expected": read["sha256"],
+                    "text": _encode(runner_toml.dump(merged.config)) if config_changes else "",
+                    "state_text": _encode(json.dumps(state, indent=1) + "\n"),
+                    "verify": [str(entries[index]["name"]) for index in sorted(asked)],
+                }
+            )
+            if not answer["swapped"]:
+                continue
+            result["verified"] = answer.get("verified", {})
+            self._judge(result["verified"])
+            after = self._parse(answer["read"])
+            if after is not None and not _identities(merged.config) - _identities(after):
+                return result
+            # Something wrote the file right after us: look again.
+        raise AnsibleActionFail(
+            f"config.toml was changed by something else at each of {TRIES} tries; "
+            "nothing of it was lost, run again"
+        )
+
+    def _ask_quietly(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        with self.quiet():
+            return self.ask(IO, {**arguments, "folder": self._task.args["folder"]}, self._variables)
+
+    def _read(self) -> tuple[dict[str, Any], runner_toml.Data]:
+        """The host's file; a torn one is read again."""
+        end = time.monotonic() + TORN_SECONDS
+        while True:
+            read = self._ask_quietly({"op": "read"})["read"]
+            data = self._parse(read)
+            if data is not None:
+                return read, data
+            if time.monotonic() > end:
+                try:
+                    runner_toml.parse(_decode(read["text"]))
+                except runner_toml.TomlError as error:
+                    raise AnsibleActionFail(
+                        f"refused: {self._task.args['folder']}/config.toml on the host is no valid "
+                        f"TOML ({error}); it holds runners' identities, so it is not overwritten. "
+                        "Mend it, or move it away if its runners may be asked about anew"
+                    ) from None
+
+    @staticmethod
+    def _parse(read: dict[str, Any]) -> runner_toml.Data | None:
+        try:
+            return runner_toml.parse(_decode(read["text"]))
+        except runner_toml.TomlError:
+            return None
+
+    @staticmethod
+    def _note(read: dict[str, Any]) -> dict[str, Any]:
+        try:
+            note = json.loads(_decode(read["state_text"]) or "{}")
+        except ValueError:
+            note = {}
+        return note if isinstance(note, dict) else {}
+
+    def _register(
+        self, entries: list[runner_toml.Data], questions: dict[int, runner_merge.Question]
+    ) -> dict[int, runner_toml.Data]:
+        """GitLab's answers; a refusal ends the task unless the host's own identity stands."""
+        requests = [
+            {
+                "index": index,
+                "url": entries[index]["url"],
+                "token": entries[index]["token"],
+                "name": entries[index]["name"],
+                "tls_ca_file": entries[index].get("tls-ca-file", ""),
+            }
+            for index in sorted(questions)
+        ]
+        given = self._ask_quietly({"op": "register", "requests": requests})["answers"]
+        answers: dict[int, runner_toml.Data] = {}
+        problems = []
+        for index, question in sorted(questions.items()):
+            answer = given[str(index)]
+            name = entries[index]["name"]
+            if answer["ok"]:
+                data = runner_toml.parse(_decode(answer["text"]))
+                answers[index] = data["runners"][0]
+            elif answer["refused"] and question.fallback is None:
+                problems.append(
+                    f"gitlab_runner_runners[{index}] ({name}).token: {entries[index]['url']} does not "
+                    f"know it (403), and {question.reason}: create the runner anew in GitLab and "
+                    "give its token"
+                )
+            elif not answer["refused"]:
+                problems.append(
+                    f"gitlab_runner_runners[{index}] ({name}): {entries[index]['url']} gave no answer "
+                    f"about its token: {answer['said']}"
+                )
+        self.refuse(problems)
+        return answers
+
+    def _wait_for_rotation(self, before: str) -> bool:
+        """True once the file is another one than before."""
+        end = time.monotonic() + ROTATION_WAIT
+        while time.monotonic() < end:
+            if self._ask_quietly({"op": "read"})["read"]["sha256"] != before:
+                return True
+            time.sleep(1)
+        return False
+
+    def _judge(self, verified: dict[str, str]) -> None:
+        wrong = {name: said for name, said in verified.items() if said != "valid"}
+        if wrong:
+            said = {
+                "refused": "GitLab refuses it",
+                "unanswered": "GitLab gave no answer",
+            }
+            raise AnsibleActionFail(
+                "config.toml is written, but "
+                + "; ".join(f"{name}: {said[what]}" for name, what in sorted(wrong.items()))
+            )
+
+    @staticmethod
+    def _diff(before: runner_toml.Data, after: runner_toml.Data, exists: bool) -> dict[str, str]:
+        return {
+            "before_header": "config.toml",
+            "after_header": "config.toml",
+            "before": runner_toml.dump(secrets.redact(before)) if exists else "",
+            "after": runner_toml.dump(secrets.redact(after)),
+        }
+
+
+def _identities(config: runner_toml.Data) -> set[tuple[str, int]]:
+    """Which runners a configuration holds; a token may have been rotated, an id stays."""
+    return {
+        (str(r.get("url", "")), int(r["id"])) for r in config.get("runners", []) if r.get("id")
+    }
+
+
+def _encode(text: str) -> str:
+    return base64.b64encode(text.encode("utf-8", "surrogateescape")).decode()
+
+
+def _decode(text: str) -> str:
+    return base64.b64decode(text).decode("utf-8", "surrogateescape")

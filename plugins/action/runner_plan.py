@@ -1,0 +1,366 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Decides, before the host is touched, what the runner needs there; shows no token."""
+
+from __future__ import annotations
+
+import fnmatch
+import hashlib
+import json
+import re
+from typing import Any
+from urllib.parse import urlsplit
+
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
+    apt_sources,
+    env_file,
+    pythons,
+    runner_keys,
+    tokens,
+)
+from ansible_collections.runnerhost.toolkit.plugins.module_utils.host import is_installed
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils.controller import (
+    LOOK,
+    OFFER,
+    ToolkitAction,
+)
+
+# helper-images depends on nothing, gitlab-runner on exactly its version: one transaction.
+PAIR = ("gitlab-runner", "gitlab-runner-helper-images")
+# Enough for the wanted version; above 1000 apt would downgrade unasked.
+PIN_PRIORITY = 990
+SERVICE = "gitlab-runner.service"
+USER_MANAGER = "user@{uid}.service"
+TRUST_BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
+
+_VERSION = re.compile(r"(?:latest|\d+\.\d+\.\d+(?:-\d+)?)\Z")
+_USER = re.compile(r"[a-z_][a-z0-9_-]{0,31}\Z")
+_FOLDER = re.compile(r"/[^\s:\"'$`\\]*\Z")
+
+
+class ActionModule(ToolkitAction):
+    """The task's controller side."""
+
+    def run(
+        self, tmp: str | None = None, task_vars: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """Returns ``plan``; fails with every refusal at once."""
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        variables = task_vars or {}
+        args = dict(self._task.args)
+        self.refuse(problems(args))
+        key, warnings = self.key(
+            "gitlab_runner_repository_key", str(args["key"]), str(args["fingerprint"])
+        )
+        paths = args["paths"]
+        authorities = self._authorities(args["ca_certificates"], str(paths["ca_folder"]))
+        look = self.ask(
+            LOOK,
+            {
+                "packages": list(PAIR),
+                "texts": [paths["sources"], paths["preferences"]],
+                "globs": ["/etc/ssl/certs/runnerhost-*.pem"],
+                "user": args["user"],
+                "units": [SERVICE, USER_MANAGER],
+                "logind": True,
+                "logind_ours": paths["logind"],
+            },
+            variables,
+        )["look"]
+        found = look.get("user")
+        if found and found["home"] != args["home"]:
+            self.refuse(
+                [
+                    f"gitlab_runner_home got {args['home']!r}, but the user {args['user']} exists "
+                    f"with the home {found['home']!r}: set the variable to that"
+                ]
+            )
+        environment = _environment(args)
+        generation = _generation(args, environment, authorities)
+        version = str(args["version"])
+        pattern = "" if version == "latest" else version if "-" in version else f"{version}-*"
+        url, suite = str(args["url"]), str(args["suite"])
+        sources = apt_sources.render_sources(
+            url, suite, [str(c) for c in args["components"]], key, "GitLab Runner"
+        )
+        preferences = _preferences(url, pattern)
+        wanted = [f"{name}={pattern}" if pattern else name for name in PAIR]
+        records = look["packages"]
+        missing = [
+            name
+            for name in PAIR
+            if not is_installed(records.get(name))
+            or (pattern and not fnmatch.fnmatchcase(records[name]["version"], pattern))
+        ]
+        fresh = look["files"][paths["sources"]].get("text") != sources
+        if missing or fresh or look["files"][paths["preferences"]].get("text") != preferences:
+            answer = self.ask(OFFER, {"sources": sources, "packages": list(PAIR)}, variables)
+            self.refuse(refusals(args, answer, records, pattern))
+        kill = _logind(args, look)
+        certificates = sorted(path for path, _ in authorities)
+        trusted = sorted(path.rpartition("/")[2] for path in look["globs"])
+        result["plan"] = {
+            "user_missing": found is None,
+            "environment": environment,
+            "generation": generation,
+            "kill_only": kill["only"],
+            "logind": kill,
+            "sources": sources,
+            "preferences": preferences,
+            "fresh": fresh,
+            "packages": wanted,
+            "missing": missing,
+            "look": records,
+            "authorities": [{"path": path, "content": text} for path, text in authorities],
+            "authority_paths": certificates,
+            "trust_stale": trusted
+            != [p.rpartition("/")[2].replace(".crt", ".pem") for p in certificates],
+            "settled": _settled(look, generation, kill, paths, args),
+            "certificate_note": TRUST_BUNDLE,
+        }
+        if warnings:
+            result["warnings"] = warnings
+        return result
+
+    def _authorities(self, files: list[Any], folder: str) -> list[tuple[str, str]]:
+        """The private CAs: where each goes on the host, and its text."""
+        found = []
+        for file in files:
+            path = str(file)
+            path = path if path.startswith("/") else self._loader.path_dwim(path)
+            try:
+                with open(path, encoding="utf-8") as stream:
+                    text = stream.read().strip() + "\n"
+            except OSError as error:
+                self.refuse([f"gitlab_runner_ca_certificates: {file}: {error.strerror}"])
+            if text.count("-----BEGIN CERTIFICATE-----") != 1 or "PRIVATE KEY" in text:
+                self.refuse(
+                    [
+                        f"gitlab_runner_ca_certificates: {file} holds no single certificate: "
+                        "one PEM file for each CA, without keys"
+                    ]
+                )
+            name = hashlib.sha256(text.encode()).hexdigest()[:12]
+            found.append((f"{folder}/runnerhost-{name}.crt", text))
+        return found
+
+
+def problems(args: dict[str, Any]) -> list[str]:
+    """Everything that is wrong with the role's variables, without asking anybody."""
+    found = []
+    if not _VERSION.match(str(args["version"])):
+        found.append(
+            f"gitlab_runner_version got {args['version']!r}, it takes a version such as 18.5.0 "
+            "or 18.5.0-1, or latest"
+        )
+    if not _USER.match(str(args["user"])):
+        found.append(
+            f"gitlab_runner_user got {args['user']!r}, it takes a Unix user name: "
+            "lower case letters, digits, - and _"
+        )
+    for variable, value in (("home", args["home"]), ("pip_cache_dir", args["pip_cache_dir"])):
+        if not _FOLDER.match(str(value)) or ".." in str(value).split("/"):
+            found.append(f"gitlab_runner_{variable} got {value!r}, it takes an absolute path")
+    if str(args["user"]) == "root":
+        found.append("gitlab_runner_user got 'root', jobs must not run as root")
+    if not re.fullmatch(r"0[0-7]{3}", str(args["umask"])):
+        found.append(f"gitlab_runner_umask got {args['umask']!r}, it takes four octal digits, quoted")
+    if not isinstance(args["stop_timeout"], int) or args["stop_timeout"] < 1:
+        found.append(
+            f"gitlab_runner_stop_timeout got {args['stop_timeout']!r}, it takes seconds, 1 or more"
+        )
+    concurrent = args["concurrent"]
+    if not isinstance(concurrent, int) or isinstance(concurrent, bool) or concurrent < 1:
+        # A running daemon that reads concurrent = 0 exits and takes its jobs along.
+        found.append(
+            f"gitlab_runner_concurrent got {concurrent!r}, it takes a whole number of 1 or more"
+        )
+    for index, folder in enumerate(args["path"]):
+        if not _FOLDER.match(str(folder)):
+            found.append(
+                f"gitlab_runner_path[{index}] got {folder!r}, it takes an absolute path without "
+                "blanks, colons, quotes or $"
+            )
+    for variable, value in (("url", args["url"]),):
+        if not re.fullmatch(r"https?://[^\s/@]+(?:/\S*)?", str(value)):
+            found.append(
+                f"gitlab_runner_repository_{variable} got {value!r}, it takes an http(s) address "
+                "without a password"
+            )
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._/-]*", str(args["suite"])):
+        found.append(
+            f"gitlab_runner_repository_suite got {args['suite']!r}, it takes a suite such as jammy"
+        )
+    found += env_file.problems("gitlab_runner_environment", args["environment"])
+    found += runner_keys.settings_problems("gitlab_runner_settings", args["settings"])
+    found += entries_problems(args["gitlab_url"], args["runners"])
+    return found
+
+
+def entries_problems(url: Any, entries: Any) -> list[str]:
+    """What is wrong with the runners; never a token's value."""
+    where = "gitlab_runner_runners"
+    found = _url_problems("gitlab_runner_url", url)
+    if not isinstance(entries, list):
+        return [*found, f"{where} is a {type(entries).__name__}, it takes a list of runners"]
+    names: list[str] = []
+    given: list[str] = []
+    for index, entry in enumerate(entries):
+        at = f"{where}[{index}]"
+        if not isinstance(entry, dict):
+            found.append(f"{at} is a {type(entry).__name__}, it takes a mapping with name and token")
+            continue
+        name = entry.get("name")
+        if not isinstance(name, str) or not name.strip():
+            found.append(f"{at}.name is missing: every runner takes a name")
+        else:
+            at = f"{where}[{index}] ({name})" if name.isprintable() else at
+            names.append(name)
+        found += runner_keys.runner_problems(at, {k: v for k, v in entry.items() if k != "token"})
+        wrong = tokens.problem(f"{at}.token", entry.get("token"))
+        if wrong:
+            found.append(wrong)
+        else:
+            given.append(entry["token"])
+        if "url" in entry:
+            found += _url_problems(f"{at}.url", entry["url"])
+        for path in ("builds_dir", "cache_dir", "tls-ca-file"):
+            if isinstance(entry.get(path), str) and not entry[path].startswith("/"):
+                found.append(f"{at}.{path} got {entry[path]!r}, it takes an absolute path")
+        found += _environment_list_problems(at, entry.get("environment"))
+    found += [f"{where} names {n!r} twice" for n in sorted({n for n in names if names.count(n) > 1})]
+    if len(set(given)) != len(given):
+        found.append(f"{where} gives one token to two entries: each runner has its own")
+    return found
+
+
+def _url_problems(variable: str, url: Any) -> list[str]:
+    if isinstance(url, str) and re.fullmatch(r"https?://[^\s/@$]+(?:/[^\s$]*)?", url):
+        return []
+    shown = repr(url) if isinstance(url, str) and "@" not in url else "(hidden)"
+    return [
+        f"{variable} got {shown}, it takes the address of a GitLab such as "
+        "https://gitlab.example.com, without a password"
+    ]
+
+
+def _environment_list_problems(at: str, value: Any) -> list[str]:
+    if not isinstance(value, list):
+        return []
+    found = []
+    for item in value:
+        name, mark, text = str(item).partition("=")
+        if not mark:
+            found.append(f"{at}.environment: {name!r} has no =; the runner would drop it silently")
+        elif name == "PATH":
+            found.append(
+                f"{at}.environment: PATH does not belong here; the runner would not expand $PATH: "
+                "list the directories in gitlab_runner_path"
+            )
+        else:
+            found += env_file.entry_problems(f"{at}.environment", name, text)
+    return found
+
+
+def refusals(
+    args: dict[str, Any], answer: dict[str, Any], records: dict[str, Any], pattern: str
+) -> list[str]:
+    """Why the wanted version cannot be installed; empty if it can."""
+    place = f"{args['url']} (suite {args['suite']})"
+    if answer["error"]:
+        return [
+            f"gitlab_runner_repository_url: {place} cannot be used; {pythons.explain(answer['error'])}"
+        ]
+    offer = answer["offer"]
+    common = [v for v in offer.get(PAIR[0], []) if v in offer.get(PAIR[1], [])]
+    fitting = [v for v in common if not pattern or fnmatch.fnmatchcase(v, pattern)]
+    if not fitting:
+        halves = ", ".join(f"{name}: {' '.join(offer.get(name, [])) or 'none'}" for name in PAIR)
+        return [
+            f"gitlab_runner_version got {args['version']!r}, which {place} does not have for both "
+            f"packages; on offer there: {halves}"
+        ]
+    installed = records.get(PAIR[0])
+    if pattern and installed and is_installed(installed) and not args["allow_downgrade"]:
+        have = installed["version"]
+        if _numbers(fitting[0]) < _numbers(have):
+            return [
+                f"gitlab_runner_version got {args['version']!r}, lower than the installed {have}; "
+                "gitlab_runner_allow_downgrade=true lets it"
+            ]
+    return []
+
+
+def _numbers(version: str) -> list[int]:
+    return [int(part) for part in re.findall(r"\d+", version)]
+
+
+def _environment(args: dict[str, Any]) -> str:
+    """The env file's lines: the user's, and what pip needs where the user has not said it."""
+    wanted: dict[str, Any] = {"PIP_CACHE_DIR": args["pip_cache_dir"]}
+    if args["ca_certificates"]:
+        wanted.update(PIP_CERT=TRUST_BUNDLE, REQUESTS_CA_BUNDLE=TRUST_BUNDLE)
+    wanted.update(args["environment"])
+    return env_file.render(wanted)
+
+
+def _generation(args: dict[str, Any], environment: str, authorities: list[tuple[str, str]]) -> str:
+    """What the service reads at its start alone; a service with another one needs a restart."""
+    settings = args["settings"]
+    facts = {
+        "environment": environment,
+        "listen_address": settings.get("listen_address", ""),
+        "session_server": settings.get("session_server", {}),
+        "umask": args["umask"],
+        "hide_processes": args["hide_processes"],
+        "authorities": [path for path, _ in authorities],
+    }
+    text = json.dumps(facts, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _preferences(url: str, pattern: str) -> str:
+    """The pin: one version, or one repository, and nothing else (it fails closed)."""
+    pin = f"version {pattern}" if pattern else f'origin "{urlsplit(url).hostname}"'
+    return "\n".join(
+        [
+            apt_sources.render_pin(list(PAIR), pin, PIN_PRIORITY),
+            apt_sources.render_pin(list(PAIR), "version *", -1),
+        ]
+    )
+
+
+def _logind(args: dict[str, Any], look: dict[str, Any]) -> dict[str, Any]:
+    """What logind should have in force.
+
+    A host that kills every user's processes already goes on doing so: naming users would narrow it.
+    """
+    foreign = look["logind_foreign"]
+    if not args["kill_leftover_processes"]:
+        return {"wanted": False, "kill": foreign["kill"], "only": sorted(foreign["only"])}
+    if foreign["kill"] and not foreign["only"]:
+        return {"wanted": True, "kill": True, "only": []}
+    others = foreign["only"] if foreign["kill"] else []
+    return {"wanted": True, "kill": True, "only": sorted({*others, str(args["user"])})}
+
+
+def _settled(
+    look: dict[str, Any],
+    generation: str,
+    kill: dict[str, Any],
+    paths: dict[str, Any],
+    args: dict[str, Any],
+) -> bool:
+    """True if neither systemd nor logind has anything left to do."""
+    service = look.get("units", {}).get(SERVICE, {})
+    manager = look.get("units", {}).get(USER_MANAGER, {})
+    in_force = {key: look["logind"].get(key) for key in ("kill", "only")}
+    drop_in = any("50-runnerhost" in p for p in manager.get("DropInPaths", "").split())
+    return (
+        service.get("ActiveState") == "active"
+        and service.get("UnitFileState") == "enabled"
+        and service.get("NeedDaemonReload") == "no"
+        and str(paths["drop_in"]) in service.get("DropInPaths", "").split()
+        and service.get("generation") == generation
+        and drop_in == (not args["user_manager"])
+        and in_force == {"kill": kill["kill"], "only": kill["only"]}
+    )

@@ -1,0 +1,253 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the toolkit's modules share on a host: looking, and writing safely.
+
+Runs on the hosts: standard library of Python 3.10 alone.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+import pwd
+import stat
+import subprocess
+import sys
+import tempfile
+from typing import Any
+
+SYSTEM_PYTHON = "/usr/bin/python3"
+_DPKG_STATUS = "/var/lib/dpkg/status"
+
+
+def system_python_problem() -> str | None:
+    """Why the running interpreter is not the system's own, or None.
+
+    A deadsnakes Python on the host has no python3-apt, and Ansible's discovery prefers it.
+    """
+    if os.path.realpath(sys.executable) == os.path.realpath(SYSTEM_PYTHON):
+        return None
+    return (
+        f"ansible_python_interpreter: the host runs Ansible on {sys.executable}; "
+        f"it takes {SYSTEM_PYTHON} (set it in the inventory or in ansible.cfg)"
+    )
+
+
+def system_version() -> str:
+    """The version that belongs to the distribution, as ``3.10``.
+
+    From where /usr/bin/python3 leads, not from the interpreter that happens to run.
+    """
+    name = os.path.basename(os.path.realpath(SYSTEM_PYTHON))
+    return name.removeprefix("python")
+
+
+def run(argv: list[str], timeout: float = 60, **kwargs: Any) -> subprocess.CompletedProcess[str]:
+    """One command with its output, in the C locale; never raises for a bad exit."""
+    environment = {**os.environ, "LC_ALL": "C.UTF-8", **kwargs.pop("env", {})}
+    try:
+        return subprocess.run(
+            argv,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            env=environment,
+            check=False,
+            **kwargs,
+        )
+    except FileNotFoundError:
+        return subprocess.CompletedProcess(argv, 127, "", f"{argv[0]}: not found")
+    except subprocess.TimeoutExpired:
+        return subprocess.CompletedProcess(argv, 124, "", f"{argv[0]}: no answer in {timeout:.0f} s")
+
+
+def packages(patterns: list[str], status_file: str = _DPKG_STATUS) -> dict[str, dict[str, str]]:
+    """dpkg's own record of each package that matches a pattern: version and status.
+
+    Reads the file that dpkg-query reads: one look for any number of names.
+    """
+    exact = {p for p in patterns if not set(p) & set("*?[")}
+    globs = [p for p in patterns if p not in exact]
+    found: dict[str, dict[str, str]] = {}
+    name = version = status = ""
+
+    def keep() -> None:
+        if name and (name in exact or any(fnmatch.fnmatchcase(name, p) for p in globs)):
+            found[name] = {"version": version, "status": status}
+
+    try:
+        with open(status_file, encoding="utf-8", errors="replace") as stream:
+            for line in stream:
+                if line == "\n":
+                    keep()
+                    name = version = status = ""
+                elif line.startswith("Package: "):
+                    name = line[9:].strip()
+                elif line.startswith("Version: "):
+                    version = line[9:].strip()
+                elif line.startswith("Status: "):
+                    status = line[8:].strip()
+    except FileNotFoundError:
+        return {}
+    keep()
+    return found
+
+
+def is_installed(record: dict[str, str] | None) -> bool:
+    """True if dpkg calls the package installed and configured (held or not)."""
+    return bool(record) and (record or {}).get("status", "").endswith(" ok installed")
+
+
+def file_look(path: str, want_text: bool = False) -> dict[str, Any]:
+    """What lies at a path: kind, mode, owner, and its text where asked for."""
+    try:
+        info = os.lstat(path)
+    except OSError:
+        return {"kind": "absent"}
+    kind = (
+        "file"
+        if stat.S_ISREG(info.st_mode)
+        else "directory"
+        if stat.S_ISDIR(info.st_mode)
+        else "link"
+        if stat.S_ISLNK(info.st_mode)
+        else "other"
+    )
+    look: dict[str, Any] = {
+        "kind": kind,
+        "mode": f"{stat.S_IMODE(info.st_mode):04o}",
+        "uid": info.st_uid,
+        "gid": info.st_gid,
+        "mtime": info.st_mtime,
+    }
+    if want_text and kind == "file":
+        look["text"] = read_text(path)
+    return look
+
+
+def read_text(path: str) -> str:
+    """A file's text; bytes that are no UTF-8 are replaced."""
+    with open(path, encoding="utf-8", errors="replace") as stream:
+        return stream.read()
+
+
+def write_atomic(
+    path: str, text: str, mode: int, uid: int = 0, gid: int = 0, keep_mtime: float | None = None
+) -> None:
+    """The file, whole or not at all, never readable by more than it should be.
+
+    The temporary file lies in the same folder, so that the rename is one step; it is removed if
+    anything fails.
+    """
+    folder = os.path.dirname(path) or "."
+    handle, temporary = tempfile.mkstemp(prefix=".runnerhost-", dir=folder)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as stream:
+            os.fchmod(stream.fileno(), 0o600)
+            stream.write(text)
+            stream.flush()
+            os.fchown(stream.fileno(), uid, gid)
+            os.fchmod(stream.fileno(), mode)
+            os.fsync(stream.fileno())
+        if keep_mtime is not None:
+            os.utime(temporary, (keep_mtime, keep_mtime))
+        os.rename(temporary, path)
+    except BaseException:
+        if os.path.exists(temporary):
+            os.unlink(temporary)
+        raise
+
+
+def remove_stale_temporaries(folder: str) -> list[str]:
+    """Temporary files of a killed run: removed, since they may hold secrets."""
+    removed = []
+    if os.path.isdir(folder):
+        for name in os.listdir(folder):
+            if name.startswith(".runnerhost-"):
+                path = os.path.join(folder, name)
+                if os.path.isfile(path) and not os.path.islink(path):
+                    os.unlink(path)
+                    removed.append(path)
+    return removed
+
+
+def user(name: str) -> dict[str, Any] | None:
+    """The passwd entry, or None."""
+    try:
+        entry = pwd.getpwnam(name)
+    except KeyError:
+        return None
+    return {
+        "uid": entry.pw_uid,
+        "gid": entry.pw_gid,
+        "home": entry.pw_dir,
+        "shell": entry.pw_shell,
+    }
+
+
+def has_systemd() -> bool:
+    """True if systemd is PID 1 (systemd's own test, sd_booted(3))."""
+    return os.path.isdir("/run/systemd/system")
+
+
+UNIT_PROPERTIES = [
+    "Id",
+    "LoadState",
+    "ActiveState",
+    "SubState",
+    "UnitFileState",
+    "NeedDaemonReload",
+    "MainPID",
+    "DropInPaths",
+]
+
+
+def units(names: list[str]) -> dict[str, dict[str, str]]:
+    """Properties of units as systemd has them loaded, by name; empty without systemd."""
+    if not names or not has_systemd():
+        return {}
+    done = run(["systemctl", "show", *names, "--property=" + ",".join(UNIT_PROPERTIES)])
+    found: dict[str, dict[str, str]] = {}
+    for block in done.stdout.split("\n\n"):
+        pairs = (line.partition("=") for line in block.splitlines())
+        properties = {key: value for key, mark, value in pairs if mark}
+        if "Id" in properties:
+            found[properties["Id"]] = properties
+    return found
+
+
+def logind() -> dict[str, Any]:
+    """KillUserProcesses and KillOnlyUsers as the running logind has them; empty if none runs."""
+    done = run(
+        [
+            "busctl",
+            "get-property",
+            "org.freedesktop.login1",
+            "/org/freedesktop/login1",
+            "org.freedesktop.login1.Manager",
+            "KillUserProcesses",
+            "KillOnlyUsers",
+        ]
+    )
+    lines = done.stdout.splitlines()
+    if done.returncode or len(lines) != 2:
+        return {}
+    return {
+        "kill": lines[0].split()[-1] == "true",
+        "only": sorted(word.strip('"') for word in lines[1].split()[2:]),
+    }
+
+
+def generation(pid: int) -> str:
+    """The settings that a service was started with, as the toolkit's drop-in marks them."""
+    return process_environment(pid).get("RUNNERHOST_GENERATION", "") if pid else ""
+
+
+def process_environment(pid: int) -> dict[str, str]:
+    """The environment that a process was started with; empty if it is gone."""
+    try:
+        with open(f"/proc/{pid}/environ", "rb") as stream:
+            raw = stream.read()
+    except OSError:
+        return {}
+    pairs = (part.partition("=") for part in raw.decode(errors="replace").split("\0"))
+    return {key: value for key, mark, value in pairs if mark}

@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Versions of Python: what a name means, which packages it takes, and from where it comes.
+
+A version is a pattern and what a repository offers, not a list: `3.15` needs no change here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+_VERSION = re.compile(r"(?P<base>3\.(?:[6-9]|[1-9][0-9]))(?:-(?P<flavour>[a-z][a-z0-9]*))?\Z")
+TAKES = "a minor version such as 3.12, or a build of it such as 3.14-nogil, quoted"
+
+
+@dataclass(frozen=True)
+class Version:
+    """One wanted Python.
+
+    Attributes:
+        base: ``3.14``.
+        flavour: empty, or the name of a special build, ``nogil``.
+    """
+
+    base: str
+    flavour: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.base}-{self.flavour}" if self.flavour else self.base
+
+    @property
+    def executable(self) -> str:
+        """Path of the interpreter (deadsnakes names a special build as its package)."""
+        return f"/usr/bin/python{self}"
+
+    def packages(self, patterns: Sequence[str]) -> list[str]:
+        """Package names; ``{version}`` in a pattern stands for the minor version."""
+        names = [pattern.replace("{version}", self.base) for pattern in patterns]
+        return [f"python{self}", *names] if self.flavour else names
+
+
+def parse(value: Any) -> Version | None:
+    """The version that a value names, or None if it names none."""
+    if not isinstance(value, str):
+        return None
+    match = _VERSION.match(value)
+    return Version(match.group("base"), match.group("flavour") or "") if match else None
+
+
+def problems(variable: str, wanted: Any) -> list[str]:
+    """What is wrong with a list of versions, one message each."""
+    if not isinstance(wanted, list):
+        return [f"{variable} is a {type(wanted).__name__}, it takes a list, each {TAKES}"]
+    found = []
+    for index, value in enumerate(wanted):
+        if parse(value) is None:
+            hint = " (a number loses its last zero: 3.10 becomes 3.1)" if isinstance(value, float) else ""
+            found.append(
+                f"{variable}[{index}] got {type(value).__name__} {value!r}, it takes {TAKES}{hint}"
+            )
+    texts = [str(value) for value in wanted]
+    found.extend(
+        f"{variable} names {text} twice" for text in sorted({t for t in texts if texts.count(t) > 1})
+    )
+    return found
+
+
+@dataclass(frozen=True)
+class Sorted:
+    """The wanted versions by where they come from."""
+
+    distribution: list[Version]
+    repository: list[Version]
+
+
+def by_origin(wanted: Iterable[Version], system: str) -> Sorted:
+    """The system's own version comes from the distribution, all others from the repository."""
+    versions = list(wanted)
+    own = [v for v in versions if v.base == system and not v.flavour]
+    return Sorted(own, [v for v in versions if v not in own])
+
+
+def pinned(versions: Iterable[Version]) -> list[str]:
+    """Patterns of the packages that the repository may deliver (apt_preferences(5))."""
+    bases = dict.fromkeys(version.base for version in versions)
+    return [
+        pattern
+        for base in bases
+        for pattern in (f"python{base}", f"python{base}-*", f"libpython{base}", f"libpython{base}-*")
+    ]
+
+
+def refusals(
+    versions: Sequence[Version],
+    system: str,
+    patterns: Sequence[str],
+    answer: Mapping[str, Any],
+    where: Mapping[str, str],
+) -> list[str]:
+    """Why the wanted versions cannot be installed; empty if they can.
+
+    Args:
+        versions: those that must come from the repository.
+        system: the distribution's own version.
+        patterns: package patterns, as `Version.packages` takes them.
+        answer: what the module apt_offer returned.
+        where: ``url``, ``suite`` and ``origin`` as the inventory has them.
+    """
+    place = f"{where['url']} (suite {where['suite']})"
+    if answer.get("error"):
+        return [f"python_versions_repository_url: {place} cannot be used; {explain(answer['error'])}"]
+    found = []
+    if versions:
+        wrong = [origin for origin in answer["origins"] if origin != where["origin"]]
+        if wrong or not answer["origins"]:
+            found.append(
+                f"python_versions_repository_origin: {place} states the origin "
+                f"{', '.join(repr(o) for o in wrong) or 'nothing'}, the inventory {where['origin']!r}"
+            )
+    on_offer = ", ".join(offered(answer.get("names", []))) or "no Python at all"
+    for version in versions:
+        if version.flavour and version.base == system:
+            found.append(
+                f"python_versions_wanted: {version} builds on {system}, which is this system's own; "
+                "the repository's build would replace the system's Python"
+            )
+            continue
+        missing = [n for n in version.packages(patterns) if not answer["offer"].get(n)]
+        if missing:
+            found.append(
+                f"python_versions_wanted: {version} is not to be had from {place}: "
+                f"{', '.join(missing)} missing; on offer there: {on_offer}"
+            )
+    missing = answer.get("missing_from_distribution", [])
+    if missing:
+        found.append(
+            f"python_versions_wanted: {system} is this system's own, and its own sources "
+            f"do not offer {', '.join(missing)}"
+        )
+    return found
+
+
+def offered(names: Iterable[str]) -> list[str]:
+    """The versions that package names such as ``python3.9`` stand for, in order."""
+    versions = {v for v in (parse(n.removeprefix("python")) for n in names) if v}
+    return [str(v) for v in sorted(versions, key=lambda v: (int(v.base[2:]), v.flavour))]
+
+
+_REASONS = (
+    ("EXPKEYSIG", "its key has expired: give a renewed one"),
+    ("NO_PUBKEY", "it is signed by another key than the one given"),
+    ("BADSIG", "its signature is wrong"),
+    ("is not signed", "it is not signed by the key given"),
+    ("couldn't be verified", "it is signed by another key than the one given"),
+    ("SHA1 is not considered secure", "its key has a SHA-1 signature, which this system refuses"),
+    ("does not have a Release file", "there is no such suite"),
+    ("Could not resolve", "its host name is unknown"),
+    ("Could not connect", "nothing answers at its address"),
+    ("Connection refused", "nothing answers at its address"),
+    ("Unable to connect", "nothing answers at its address"),
+    ("certificate", "its certificate is not trusted"),
+    ("401", "it asks for a password"),
+    ("403", "it refuses access"),
+    ("404", "there is no such suite or address"),
+    ("no answer in", "it does not answer in time"),
+)
+
+
+def explain(error: str) -> str:
+    """apt's error with the likely reason in front."""
+    reason = next((text for mark, text in _REASONS if mark in error), "apt refuses it")
+    return f"{reason}. apt says: {error.strip()}"

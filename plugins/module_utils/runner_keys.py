@@ -1,0 +1,288 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The keys of gitlab-runner's config.toml with their types.
+
+Source: gitlab-runner 19.3, common/config.go and cache/cacheconfig/cacheconfig.go; the runner
+itself ignores an unknown key in silence, so this table is what notices a slip.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import secrets
+
+# A type is "str", "int", "bool", "float", "duration", "list" (of strings), "map" (of strings),
+# "flags" (map of booleans), "any" (a table of an executor that the toolkit does not look into)
+# or a nested table.
+Table = dict[str, Any]
+
+_CACHE: Table = {
+    "Type": "str",
+    "Path": "str",
+    "Shared": "bool",
+    "MaxUploadedArchiveSize": "int",
+    "s3": {
+        "ServerAddress": "str",
+        "AccessKey": "str",
+        "SecretKey": "str",
+        "SessionToken": "str",
+        "BucketName": "str",
+        "BucketLocation": "str",
+        "Insecure": "bool",
+        "AuthenticationType": "str",
+        "ServerSideEncryption": "str",
+        "ServerSideEncryptionKeyID": "str",
+        "DualStack": "bool",
+        "PathStyle": "bool",
+        "Accelerate": "bool",
+        "RoleARN": "str",
+        "UploadRoleARN": "str",
+        "AssumeRoleMaxConcurrency": "int",
+    },
+    "gcs": {
+        "CredentialsFile": "str",
+        "AccessID": "str",
+        "PrivateKey": "str",
+        "BucketName": "str",
+        "UniverseDomain": "str",
+    },
+    "azure": {
+        "AccountName": "str",
+        "AccountKey": "str",
+        "ContainerName": "str",
+        "StorageDomain": "str",
+    },
+}
+
+RUNNER: Table = {
+    "name": "str",
+    "url": "str",
+    "token": "str",
+    "executor": "str",
+    "limit": "int",
+    "output_limit": "int",
+    "request_concurrency": "int",
+    "strict_check_interval": "bool",
+    "unhealthy_requests_limit": "int",
+    "unhealthy_interval": "duration",
+    "job_status_final_update_retry_limit": "int",
+    "tls-ca-file": "str",
+    "tls-cert-file": "str",
+    "tls-key-file": "str",
+    "builds_dir": "str",
+    "cache_dir": "str",
+    "clone_url": "str",
+    "environment": "list",
+    "proxy_exec": "bool",
+    "pre_get_sources_script": "str",
+    "post_get_sources_script": "str",
+    "pre_build_script": "str",
+    "post_build_script": "str",
+    "prepare_timeout": "duration",
+    "get_sources_timeout": "duration",
+    "debug_trace_disabled": "bool",
+    "safe_directory_checkout": "bool",
+    "clean_git_config": "bool",
+    "shell": "str",
+    "labels": "map",
+    "feature_flags": "flags",
+    "use_slot_cgroups": "bool",
+    "slot_cgroup_template": "str",
+    "step_runner_image": "str",
+    "custom_build_dir": {"enabled": "bool"},
+    "artifact": {"upload_timeout": "duration", "response_header_timeout": "duration"},
+    "monitoring": "any",
+    "referees": "any",
+    "experimental": "any",
+    "cache": _CACHE,
+    "instance": "any",
+    "ssh": "any",
+    "docker": "any",
+    "parallels": "any",
+    "virtualbox": "any",
+    "machine": "any",
+    "kubernetes": "any",
+    "custom": "any",
+    "autoscaler": "any",
+}
+
+SETTINGS: Table = {
+    "listen_address": "str",
+    "check_interval": "int",
+    "log_level": "str",
+    "log_format": "str",
+    "sentry_dsn": "str",
+    "connection_max_age": "duration",
+    "shutdown_timeout": "int",
+    "labels": "map",
+    "session_server": {
+        "listen_address": "str",
+        "advertise_address": "str",
+        "session_timeout": "int",
+    },
+    "experimental": "any",
+}
+
+# Keys that only the host's file holds: GitLab issued them.
+IDENTITY_KEYS = ("id", "token", "token_obtained_at", "token_expires_at")
+
+# Names that people use, with what to use instead.
+_RUNNER_HINTS = {
+    "env": 'it is no key of the runner; use environment, a list of "NAME=value"',
+    "variables": 'it is no key of the runner; use environment, a list of "NAME=value"',
+    "pre_clone_script": "removed in GitLab Runner 17.0; use pre_get_sources_script",
+    "post_clone_script": "removed in GitLab Runner 17.0; use post_get_sources_script",
+    "concurrent": "it is a global key; use gitlab_runner_concurrent",
+    "tls_ca_file": "it is written with hyphens: tls-ca-file",
+    "tls_cert_file": "it is written with hyphens: tls-cert-file",
+    "tls_key_file": "it is written with hyphens: tls-key-file",
+    "tags": "with a glrt- token the tags are set in GitLab, not on the host",
+    "tag_list": "with a glrt- token the tags are set in GitLab, not on the host",
+    "run_untagged": "with a glrt- token it is set in GitLab, not on the host",
+    "locked": "with a glrt- token it is set in GitLab, not on the host",
+    "access_level": "with a glrt- token it is set in GitLab, not on the host",
+    "maximum_timeout": "with a glrt- token it is set in GitLab, not on the host",
+    "registration_token": "registration tokens are gone (410); create the runner in GitLab and "
+    "give its glrt- token as token",
+    "id": "GitLab issues it: leave it out",
+    "token_obtained_at": "GitLab's answer gives it: leave it out",
+    "token_expires_at": "GitLab's answer gives it: leave it out",
+}
+_SETTINGS_HINTS = {
+    "concurrent": "use gitlab_runner_concurrent",
+    "runners": "use gitlab_runner_runners",
+    "user": "the service's --user rules; use gitlab_runner_user",
+}
+
+_LOG_LEVELS = ("panic", "fatal", "error", "warning", "info", "debug")
+_LOG_FORMATS = ("runner", "text", "json")
+_SHELLS = ("bash", "sh", "pwsh", "powershell", "cmd")
+_EXECUTORS = (
+    "shell",
+    "docker",
+    "docker-windows",
+    "docker+machine",
+    "docker-autoscaler",
+    "instance",
+    "kubernetes",
+    "custom",
+    "ssh",
+    "parallels",
+    "virtualbox",
+)
+CHOICES = {
+    "log_level": _LOG_LEVELS,
+    "log_format": _LOG_FORMATS,
+    "shell": _SHELLS,
+    "executor": _EXECUTORS,
+}
+# Go's time.ParseDuration.
+_DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ns|us|ms|s|m|h))+\Z")
+_TAKES = {
+    "str": "a string",
+    "int": "a whole number of 0 or more",
+    "bool": "true or false",
+    "float": "a number",
+    "duration": 'a duration such as "15m" or "1h30m"',
+    "list": 'a list of strings, for environment "NAME=value"',
+    "map": "a mapping of names to strings",
+    "flags": "a mapping of feature flags to true or false",
+    "any": "a table",
+}
+
+
+def settings_problems(variable: str, value: Any) -> list[str]:
+    """What is wrong with the global keys given in ``variable``, one message each."""
+    if not isinstance(value, Mapping):
+        return [f"{variable} is a {type(value).__name__}, it takes a mapping of global keys"]
+    return list(_table_problems(variable, value, SETTINGS, _SETTINGS_HINTS))
+
+
+def runner_problems(variable: str, value: Any) -> list[str]:
+    """What is wrong with one entry of ``[[runners]]``; the token's own rules are in `tokens`."""
+    if not isinstance(value, Mapping):
+        return [f"{variable} is a {type(value).__name__}, it takes a mapping of [[runners]] keys"]
+    return list(_table_problems(variable, value, RUNNER, _RUNNER_HINTS))
+
+
+def _table_problems(
+    where: str, value: Mapping[Any, Any], table: Table, hints: Mapping[str, str]
+) -> Iterator[str]:
+    for key, item in value.items():
+        if key not in table:
+            yield f"{where}: unknown key {key!r}; {_nearest(str(key), table, hints)}"
+            continue
+        kind = table[key]
+        at = f"{where}.{key}"
+        if isinstance(kind, dict):
+            if isinstance(item, Mapping):
+                yield from _table_problems(at, item, kind, {})
+            else:
+                yield f"{at} is a {type(item).__name__}, it takes a table of {', '.join(kind)}"
+        else:
+            yield from _value_problems(at, str(key), item, kind)
+
+
+def _value_problems(at: str, key: str, item: Any, kind: str) -> Iterator[str]:
+    shown = secrets.redact({key: item})[key]
+    if not _fits(item, kind):
+        got = f"{type(item).__name__} {shown!r}" if kind != "any" else type(item).__name__
+        yield f"{at} got {got}, it takes {_TAKES[kind]}"
+        return
+    if key in CHOICES and item not in CHOICES[key]:
+        yield f"{at} got {shown!r}, it takes one of {', '.join(CHOICES[key])}"
+    for text in _texts(item):
+        if any((ord(c) < 32 and c not in "\t\n") or ord(c) == 127 for c in text):
+            yield f"{at} holds control characters"
+        elif "\n" in text and not key.endswith("_script"):
+            yield f"{at} holds a line break: one line of text"
+
+
+def _fits(item: Any, kind: str) -> bool:
+    if kind == "str":
+        return isinstance(item, str)
+    if kind == "int":
+        return isinstance(item, int) and not isinstance(item, bool) and item >= 0
+    if kind == "bool":
+        return isinstance(item, bool)
+    if kind == "float":
+        return isinstance(item, int | float) and not isinstance(item, bool)
+    if kind == "duration":
+        return isinstance(item, str) and bool(_DURATION.match(item))
+    if kind == "list":
+        return isinstance(item, list) and all(isinstance(entry, str) for entry in item)
+    if kind == "map":
+        return _is_map(item, str)
+    if kind == "flags":
+        return _is_map(item, bool)
+    return isinstance(item, Mapping)
+
+
+def _is_map(item: Any, of: type) -> bool:
+    return isinstance(item, Mapping) and all(
+        isinstance(k, str) and isinstance(v, of) for k, v in item.items()
+    )
+
+
+def _texts(item: Any) -> Iterator[str]:
+    if isinstance(item, str):
+        yield item
+    elif isinstance(item, Mapping):
+        for entry in item.values():
+            yield from _texts(entry)
+    elif isinstance(item, list):
+        for entry in item:
+            yield from _texts(entry)
+
+
+def _nearest(key: str, table: Table, hints: Mapping[str, str]) -> str:
+    if key in hints:
+        return hints[key]
+    by_fold = {name.replace("-", "_").lower(): name for name in table}
+    near = difflib.get_close_matches(key.replace("-", "_").lower(), by_fold, n=1, cutoff=0.6)
+    if near:
+        return f"did you mean {by_fold[near[0]]!r}?"
+    return f"it takes one of: {', '.join(table)}"

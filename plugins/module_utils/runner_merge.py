@@ -1,0 +1,340 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The merge of the wanted configuration with what only the host's config.toml holds.
+
+Pure: no host, no GitLab, no clock. What a runner *is* (id, token, its two times) comes from the
+host's file or from GitLab's answer; what it is *configured to do* comes from the inventory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ansible_collections.runnerhost.toolkit.plugins.module_utils.runner_keys import IDENTITY_KEYS
+from ansible_collections.runnerhost.toolkit.plugins.module_utils.runner_toml import Data, Moment
+from ansible_collections.runnerhost.toolkit.plugins.module_utils.secrets import digest
+
+# What `register` and the daemon write where nothing was asked for, beside zero values and empty
+# tables (seen with gitlab-runner 17.4 to 18.5).
+_GLOBAL_DEFAULTS: Data = {
+    "concurrent": 1,
+    "connection_max_age": "15m0s",
+    "session_server": {"session_timeout": 1800},
+}
+_ZERO_TIME = "0001-01-01T00:00:00Z"
+# In these an explicit false differs from nothing: a feature flag may be on by default.
+_OPAQUE = frozenset({"feature_flags", "labels"})
+
+
+@dataclass(frozen=True)
+class Known:
+    """What the toolkit noted beside config.toml when an entry became a runner.
+
+    Attributes:
+        name: the entry's name then.
+        token_sha256: digest of the token that the inventory gave.
+        id: the runner's id in GitLab.
+        url: its GitLab.
+    """
+
+    name: str
+    token_sha256: str
+    id: int
+    url: str
+
+    def as_data(self) -> Data:
+        """As it is kept in the state file."""
+        return {
+            "name": self.name,
+            "token_sha256": self.token_sha256,
+            "id": self.id,
+            "url": self.url,
+        }
+
+
+@dataclass(frozen=True)
+class Question:
+    """A token that GitLab must be asked about before the merge can be made.
+
+    Attributes:
+        index: the entry's place in the inventory's list.
+        reason: why, for the output.
+        fallback: position of the host's runner that keeps its identity if GitLab refuses the
+            given token (its own, rotated since, is the newer one); None: the refusal stands.
+    """
+
+    index: int
+    reason: str
+    fallback: int | None = None
+
+
+@dataclass
+class Plan:
+    """What `plan` found.
+
+    Attributes:
+        matches: inventory entry -> position in the host's ``[[runners]]``.
+        questions: tokens to ask GitLab about, by entry.
+        foreign: names of the host's runners that no entry names; they are kept whole.
+    """
+
+    matches: dict[int, int] = field(default_factory=dict)
+    questions: dict[int, Question] = field(default_factory=dict)
+    foreign: list[str] = field(default_factory=list)
+
+
+def state_entries(state: Mapping[str, Any] | None) -> list[Known]:
+    """The state file's entries; an unreadable one counts as none."""
+    found = []
+    for entry in (state or {}).get("entries", []):
+        try:
+            found.append(
+                Known(
+                    str(entry["name"]),
+                    str(entry["token_sha256"]),
+                    int(entry["id"]),
+                    str(entry["url"]),
+                )
+            )
+        except (KeyError, TypeError, ValueError):
+            continue
+    return found
+
+
+def same_url(one: str, other: str) -> bool:
+    """True if both name one GitLab (the runner trims a trailing slash and ``/ci``)."""
+    return _trim(one) == _trim(other)
+
+
+def _trim(url: str) -> str:
+    return str(url).rstrip("/").removesuffix("/ci").rstrip("/").lower()
+
+
+def plan(
+    entries: Sequence[Mapping[str, Any]], host: Mapping[str, Any], known: Sequence[Known]
+) -> Plan:
+    """Which entry is which of the host's runners.
+
+    A digest that is unchanged finds its runner by id, whatever the entry is called now. A changed
+    one means a new token: GitLab is asked. Without a digest: by token, then by url and name.
+
+    Args:
+        entries: the wanted runners, each with name, url and token.
+        host: config.toml's data.
+        known: the state file's entries.
+    """
+    runners: list[Data] = list(host.get("runners", []))
+    result = Plan()
+    taken: set[int] = set()
+    by_digest = {item.token_sha256: item for item in known}
+
+    def claim(index: int, position: int) -> None:
+        result.matches[index] = position
+        taken.add(position)
+
+    def find(predicate: Any) -> int | None:
+        for position, runner in enumerate(runners):
+            if position not in taken and predicate(runner):
+                return position
+        return None
+
+    open_entries: list[int] = []
+    for index, entry in enumerate(entries):
+        noted = by_digest.get(digest(str(entry["token"])))
+        position = None
+        if noted and same_url(noted.url, entry["url"]):
+            wanted_id = noted.id
+            position = find(
+                lambda r, i=wanted_id, u=entry["url"]: r.get("id") == i
+                and r.get("token")
+                and same_url(r.get("url", ""), u)
+            )
+        if position is None:
+            open_entries.append(index)
+        else:
+            claim(index, position)
+
+    still_open: list[int] = []
+    for index in open_entries:
+        entry = entries[index]
+        position = find(
+            lambda r, e=entry: r.get("token") == e["token"] and same_url(r.get("url", ""), e["url"])
+        )
+        if position is not None and runners[position].get("id"):
+            claim(index, position)
+        elif position is not None:
+            # Registered by hand without an id: GitLab tells it, and the token's times.
+            claim(index, position)
+            result.questions[index] = Question(index, "its id is not in config.toml")
+        else:
+            still_open.append(index)
+
+    names_known = {item.name: item for item in known}
+    wanted_digests = {digest(str(entry["token"])) for entry in entries}
+    for index in still_open:
+        entry = entries[index]
+        noted = names_known.get(str(entry["name"]))
+        if noted and noted.token_sha256 in wanted_digests - {digest(str(entry["token"]))}:
+            # The token that made that runner now stands under another entry's name.
+            noted = None
+        if noted:
+            noted_id = noted.id
+            position = find(
+                lambda r, i=noted_id, u=noted.url: r.get("id") == i
+                and same_url(r.get("url", ""), u)
+            )
+            if position is not None:
+                claim(index, position)
+                if noted.token_sha256 == digest(str(entry["token"])):
+                    reason = "config.toml has lost its token"
+                else:
+                    reason = "its token in the inventory is another than before"
+                result.questions[index] = Question(index, reason)
+                continue
+        position = find(
+            lambda r, e=entry: r.get("name") == e["name"] and same_url(r.get("url", ""), e["url"])
+        )
+        if position is not None and noted is None:
+            claim(index, position)
+            result.questions[index] = Question(
+                index, "config.toml holds another token for it", fallback=position
+            )
+        else:
+            result.questions[index] = Question(index, "config.toml does not hold it")
+
+    result.foreign = [
+        str(runner.get("name") or f"#{position + 1}")
+        for position, runner in enumerate(runners)
+        if position not in taken
+    ]
+    return result
+
+
+@dataclass(frozen=True)
+class Merged:
+    """A configuration to write, and the note to keep beside it."""
+
+    config: Data
+    known: list[Known]
+
+
+def merge(
+    wanted: Mapping[str, Any],
+    entries: Sequence[Mapping[str, Any]],
+    host: Mapping[str, Any],
+    planned: Plan,
+    answers: Mapping[int, Mapping[str, Any]],
+    known: Sequence[Known] = (),
+) -> Merged:
+    """The configuration that the host should have.
+
+    Args:
+        wanted: global keys of config.toml.
+        entries: the wanted runners (name, url, token and any other key).
+        host: config.toml's data as read.
+        planned: what `plan` said of the same three.
+        answers: entry -> identity keys that GitLab gave for its token. An entry that was asked
+            about and has no answer keeps the host's identity (or, new and unasked in check mode,
+            gets none).
+        known: the state file's entries; those of runners that the host still has are kept.
+    """
+    runners: list[Data] = [dict(runner) for runner in host.get("runners", [])]
+    notes: list[Known] = []
+    for index, entry in enumerate(entries):
+        position = planned.matches.get(index)
+        identity: Data = {}
+        if index in answers:
+            identity = {key: answers[index][key] for key in IDENTITY_KEYS if key in answers[index]}
+        elif position is not None:
+            identity = {k: runners[position][k] for k in IDENTITY_KEYS if k in runners[position]}
+        table = _runner_table(entry, identity)
+        if position is None:
+            runners.append(table)
+        else:
+            runners[position] = table
+        if identity.get("id"):
+            notes.append(
+                Known(
+                    str(entry["name"]),
+                    digest(str(entry["token"])),
+                    int(identity["id"]),
+                    str(entry["url"]),
+                )
+            )
+    config: Data = dict(wanted)
+    if runners:
+        config["runners"] = runners
+    present = {(runner.get("id"), _trim(runner.get("url", ""))) for runner in runners}
+    noted = {(note.id, _trim(note.url)) for note in notes}
+    notes.extend(
+        old
+        for old in known
+        if (old.id, _trim(old.url)) in present and (old.id, _trim(old.url)) not in noted
+    )
+    return Merged(config, notes)
+
+
+def _runner_table(entry: Mapping[str, Any], identity: Mapping[str, Any]) -> Data:
+    table: Data = {"name": entry["name"], "url": entry["url"]}
+    table.update(identity)
+    table.update({k: v for k, v in entry.items() if k not in table and k not in IDENTITY_KEYS})
+    return table
+
+
+def meaning(config: Mapping[str, Any]) -> Data:
+    """The configuration without what makes no difference: zero values, empty tables, defaults.
+
+    Two configurations with equal meaning need no write.
+    """
+    stripped: Data = _strip(config, _GLOBAL_DEFAULTS)
+    stripped["runners"] = [_strip(runner, {}) for runner in config.get("runners", [])]
+    return stripped
+
+
+def _strip(table: Mapping[str, Any], defaults: Mapping[str, Any]) -> Data:
+    result: Data = {}
+    for key, value in table.items():
+        if isinstance(value, Mapping) and key not in _OPAQUE:
+            inner = defaults.get(key)
+            value = _strip(value, inner if isinstance(inner, Mapping) else {})
+        if _is_zero(value) or (key in defaults and value == defaults[key]):
+            continue
+        if key == "url":
+            value = _trim(str(value))
+        result[str(key)] = _untagged(value)
+    return result
+
+
+def _is_zero(value: Any) -> bool:
+    return value is False or value in ("", 0, _ZERO_TIME) or value in ([], {}) or value is None
+
+
+def _untagged(value: Any) -> Any:
+    """Plain types: Ansible hands over subclasses, whose equality is the same but whose repr not."""
+    if isinstance(value, Moment):
+        return Moment(value)
+    if isinstance(value, list):
+        return [_untagged(entry) for entry in value]
+    return value
+
+
+def changed_keys(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    """Names of what differs in meaning, for the output: ``concurrent``, ``runners.build.limit``."""
+    old, new = meaning(before), meaning(after)
+    names = [
+        key
+        for key in sorted({*old, *new} - {"runners"})
+        if old.get(key) != new.get(key)
+    ]
+    olds, news = old["runners"], new["runners"]
+    for position in range(max(len(olds), len(news))):
+        one = olds[position] if position < len(olds) else {}
+        two = news[position] if position < len(news) else {}
+        label = two.get("name") or one.get("name") or f"#{position + 1}"
+        names.extend(
+            f"runners.{label}.{key}"
+            for key in sorted({*one, *two})
+            if one.get(key) != two.get(key)
+        )
+    return names

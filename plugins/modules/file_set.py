@@ -1,0 +1,341 @@
+#!/usr/bin/python
+# SPDX-License-Identifier: Apache-2.0
+"""A set of small files in one remote call; see DOCUMENTATION."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: file_set
+short_description: Brings a whole set of small files to their wanted state in one call
+description:
+  - One call for what would be a task a file. Each file is replaced whole, by a rename in its folder.
+  - In a path, C({uid:NAME}) stands for the number of the user NAME; while that user does not
+    exist (check mode on a fresh host), the file counts as missing.
+  - Used through the action plugin of the same name, which renders templates and hides secrets.
+version_added: 0.1.0
+options:
+  files:
+    description:
+      - What should be there. Each item has O(files[].path) and the rest as needed.
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      path:
+        description: Absolute path; its folder is made if it is missing (0755).
+        type: str
+        required: true
+      state:
+        description: What should lie there. C(twins_absent) takes other apt sources of the same repository away.
+        type: str
+        choices: [file, directory, absent, twins_absent]
+        default: file
+      content:
+        description: The file's text, for the state C(file).
+        type: str
+      mode:
+        description: Permissions, as four octal digits.
+        type: str
+        default: "0644"
+      owner:
+        description: User name.
+        type: str
+        default: root
+      group:
+        description: Group name; the owner's own group where it is not given.
+        type: str
+      secret:
+        description: The text is never shown, in a diff neither.
+        type: bool
+        default: false
+      template:
+        description: Name of a template of the role, rendered on the controller in place of O(files[].content).
+        type: str
+      uris:
+        description: The repository's addresses, for the state C(twins_absent).
+        type: list
+        elements: str
+        default: []
+      keep:
+        description: For C(absent) with a pattern, or C(twins_absent), the paths that stay.
+        type: list
+        elements: str
+        default: []
+  commands:
+    description:
+      - Commands that make a changed file count, run after the set is written.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      argv:
+        description: The command, word by word.
+        type: list
+        elements: str
+        required: true
+      if_changed:
+        description: Run it if a path that starts so was changed.
+        type: str
+        required: true
+      force:
+        description: Run it in any case.
+        type: bool
+        default: false
+  secrets:
+    description: The texts of secret files, by path. The action plugin fills it in.
+    type: dict
+    default: {}
+author:
+  - The Runnerhost developers
+"""
+
+EXAMPLES = r"""
+- name: Write two files
+  runnerhost.toolkit.file_set:
+    files:
+      - path: /etc/example/one.conf
+        content: "a = 1\n"
+      - path: /etc/example/old.conf
+        state: absent
+"""
+
+RETURN = r"""
+changed_paths:
+  description: The paths as given (with their C({uid:NAME})) that were, or would be, changed.
+  type: list
+  elements: str
+  returned: always
+twins:
+  description: Source files in which another entry for the repository was disabled.
+  type: list
+  elements: str
+  returned: always
+"""
+
+import glob
+import grp
+import os
+import pwd
+import re
+import shutil
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import apt_sources, host
+
+_UID = re.compile(r"\{uid:([^}]+)\}")
+
+
+class Unresolved(Exception):
+    """A user that a path names does not exist yet."""
+
+
+def resolve(path: str) -> str:
+    """The path with its ``{uid:NAME}`` filled in."""
+
+    def number(match: re.Match[str]) -> str:
+        entry = host.user(match.group(1))
+        if entry is None:
+            raise Unresolved(match.group(1))
+        return str(entry["uid"])
+
+    return _UID.sub(number, path)
+
+
+def owner_ids(item: dict[str, Any]) -> tuple[int, int]:
+    """uid and gid that an item wants."""
+    try:
+        entry = pwd.getpwnam(item["owner"])
+    except KeyError:
+        raise Unresolved(item["owner"]) from None
+    group = item.get("group")
+    return entry.pw_uid, grp.getgrnam(group).gr_gid if group else entry.pw_gid
+
+
+def apply_one(item: dict[str, Any], check: bool) -> tuple[bool, str, str]:
+    """One item brought to its state: whether it changed, the text before and after."""
+    state = item["state"]
+    try:
+        path = resolve(item["path"])
+        uid, gid = owner_ids(item) if state in ("file", "directory") else (0, 0)
+    except Unresolved as missing:
+        if not check:
+            raise ValueError(f"{item['path']}: the user {missing} does not exist") from None
+        return state in ("file", "directory"), "", item.get("content") or ""
+    if state == "absent":
+        return _absent(path, set(item["keep"]), check)
+    mode = int(item["mode"], 8)
+    look = host.file_look(path, want_text=state == "file")
+    if state == "directory":
+        right = look["kind"] == "directory"
+        good = right and (look["uid"], look["gid"], look["mode"]) == (uid, gid, f"{mode:04o}")
+        if not good and not check:
+            if not right:
+                if look["kind"] != "absent":
+                    raise ValueError(f"{path} is a {look['kind']}, a folder is wanted there")
+                _make_folders(path, mode, uid, gid)
+            os.chown(path, uid, gid)
+            os.chmod(path, mode)
+        return not good, "", ""
+    wanted = item["content"] or ""
+    same_text = look.get("text") == wanted
+    same_meta = (look.get("uid"), look.get("gid"), look.get("mode")) == (uid, gid, f"{mode:04o}")
+    if look["kind"] == "file" and same_text and same_meta:
+        return False, wanted, wanted
+    if look["kind"] == "directory":
+        raise ValueError(f"{path} is a folder, a file is wanted there")
+    if not check:
+        folder = os.path.dirname(path)
+        os.makedirs(folder, mode=0o755, exist_ok=True)
+        host.remove_stale_temporaries(folder)
+        if look["kind"] == "file" and same_text:
+            os.chown(path, uid, gid)
+            os.chmod(path, mode)
+        else:
+            host.write_atomic(path, wanted, mode, uid, gid)
+    return True, look.get("text", ""), wanted
+
+
+def _make_folders(path: str, mode: int, uid: int, gid: int) -> None:
+    """A folder and what is missing above it, all of one owner: ~/.cache must not be root's."""
+    parent = os.path.dirname(path)
+    if not os.path.isdir(parent):
+        _make_folders(parent, mode, uid, gid)
+    os.mkdir(path, mode)
+    os.chown(path, uid, gid)
+
+
+def _absent(path: str, keep: set[str], check: bool) -> tuple[bool, str, str]:
+    found = [p for p in glob.glob(path) or ([path] if os.path.lexists(path) else []) if p not in keep]
+    for victim in found:
+        if not check:
+            if os.path.isdir(victim) and not os.path.islink(victim):
+                shutil.rmtree(victim)
+            else:
+                os.unlink(victim)
+    return bool(found), "".join(f"{p}\n" for p in found), ""
+
+
+def remove_twins(item: dict[str, Any], check: bool) -> list[str]:
+    """Other source files that name the repository: their entries disabled, empty files removed."""
+    touched = []
+    keep = set(item["keep"])
+    paths = ["/etc/apt/sources.list", *sorted(glob.glob("/etc/apt/sources.list.d/*"))]
+    for path in paths:
+        deb822 = path.endswith(".sources")
+        if path in keep or not (deb822 or path.endswith(".list")) or not os.path.isfile(path):
+            continue
+        text = host.read_text(path)
+        cut = apt_sources.without_deb822 if deb822 else apt_sources.without_list
+        without, found = cut(text, item["uris"])
+        if not found:
+            continue
+        touched.append(path)
+        if check:
+            continue
+        info = os.stat(path)
+        if apt_sources.has_entries(without, deb822):
+            host.write_atomic(path, without, info.st_mode & 0o7777, info.st_uid, info.st_gid)
+        else:
+            os.unlink(path)
+    return touched
+
+
+def main() -> None:
+    """Entry point of the module."""
+    module = AnsibleModule(
+        argument_spec={
+            "files": {
+                "type": "list",
+                "elements": "dict",
+                "required": True,
+                "options": {
+                    "path": {"type": "str", "required": True},
+                    "state": {
+                        "type": "str",
+                        "choices": ["file", "directory", "absent", "twins_absent"],
+                        "default": "file",
+                    },
+                    "content": {"type": "str"},
+                    "mode": {"type": "str", "default": "0644"},
+                    "owner": {"type": "str", "default": "root"},
+                    "group": {"type": "str"},
+                    "secret": {"type": "bool", "default": False, "no_log": False},
+                    "template": {"type": "str"},
+                    "uris": {"type": "list", "elements": "str", "default": []},
+                    "keep": {"type": "list", "elements": "str", "default": []},
+                },
+            },
+            "commands": {
+                "type": "list",
+                "elements": "dict",
+                "default": [],
+                "options": {
+                    "argv": {"type": "list", "elements": "str", "required": True},
+                    "if_changed": {"type": "str", "required": True},
+                    "force": {"type": "bool", "default": False},
+                },
+            },
+            # Apart from `files`: a no_log value would be cut out of every path in the answer too.
+            "secrets": {"type": "dict", "default": {}, "no_log": True},
+        },
+        supports_check_mode=True,
+    )
+    problem = host.system_python_problem()
+    if problem:
+        module.fail_json(msg=problem)
+    changed_paths: list[str] = []
+    twins: list[str] = []
+    diffs: list[dict[str, Any]] = []
+    for item in module.params["files"]:
+        item["content"] = module.params["secrets"].get(item["path"], item["content"])
+        try:
+            if item["state"] == "twins_absent":
+                twins += remove_twins(item, module.check_mode)
+                continue
+            changed, before, after = apply_one(item, module.check_mode)
+        except (OSError, ValueError, KeyError) as error:
+            module.fail_json(
+                msg=f"file_set: {item['path']}: {error}",
+                changed=bool(changed_paths or twins),
+                changed_paths=changed_paths,
+                twins=twins,
+            )
+        if changed:
+            changed_paths.append(item["path"])
+            if item["secret"]:
+                before, after = "(hidden)\n", "(hidden, changed)\n"
+            diffs.append(
+                {
+                    "before_header": item["path"],
+                    "after_header": item["path"],
+                    "before": before,
+                    "after": after,
+                }
+            )
+    changed_paths += twins
+    for command in module.params["commands"]:
+        if not command["force"] and not any(
+            path.startswith(command["if_changed"]) for path in changed_paths
+        ):
+            continue
+        changed_paths.append(" ".join(command["argv"]))
+        if module.check_mode:
+            continue
+        done = host.run(command["argv"], timeout=120)
+        if done.returncode:
+            module.fail_json(
+                msg=f"file_set: {' '.join(command['argv'])}: {(done.stderr or done.stdout).strip()}",
+                changed=True,
+                changed_paths=changed_paths,
+            )
+    module.exit_json(
+        changed=bool(changed_paths),
+        changed_paths=changed_paths,
+        twins=twins,
+        **({"diff": diffs} if module._diff else {}),
+    )
+
+
+if __name__ == "__main__":
+    main()

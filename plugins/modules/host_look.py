@@ -1,0 +1,146 @@
+#!/usr/bin/python
+# SPDX-License-Identifier: Apache-2.0
+"""One look at everything that a role must know of a host; see DOCUMENTATION."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: host_look
+short_description: Looks at packages, files, a user, units and logind in one call
+description:
+  - Read-only. A no-op's time is the number of remote calls, so each role asks once.
+version_added: 0.1.0
+options:
+  packages:
+    description: Names or shell patterns of packages.
+    type: list
+    elements: str
+    default: []
+  files:
+    description: Paths to look at.
+    type: list
+    elements: str
+    default: []
+  texts:
+    description: Paths of files, without secrets, whose text is wanted too.
+    type: list
+    elements: str
+    default: []
+  user:
+    description: A user name.
+    type: str
+    default: ""
+  globs:
+    description: Shell patterns; the paths that match are told.
+    type: list
+    elements: str
+    default: []
+  units:
+    description: Systemd units; C({uid}) in a name stands for the number of O(user).
+    type: list
+    elements: str
+    default: []
+  logind:
+    description: Whether to ask logind what is in force, and its files apart from O(logind_ours).
+    type: bool
+    default: false
+  logind_ours:
+    description: The drop-in that the toolkit itself writes.
+    type: str
+    default: ""
+author:
+  - The Runnerhost developers
+"""
+
+EXAMPLES = r"""
+- name: Look at two packages
+  runnerhost.toolkit.host_look:
+    packages: [git, cmake]
+"""
+
+RETURN = r"""
+look:
+  description: What was found.
+  type: dict
+  returned: always
+"""
+
+import glob
+import os
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import host
+
+def logind_foreign(ours: str) -> dict[str, Any]:
+    """The same two settings as the host's other files have them.
+
+    Files in the order of logind.conf(5): a drop-in's name decides, whatever its folder.
+    """
+    drop_ins: dict[str, str] = {}
+    for folder in ("/usr/lib", "/usr/local/lib", "/run", "/etc"):
+        for path in glob.glob(f"{folder}/systemd/logind.conf.d/*.conf"):
+            drop_ins[os.path.basename(path)] = path
+    kill = False
+    only: list[str] = []
+    for path in ["/etc/systemd/logind.conf", *(drop_ins[name] for name in sorted(drop_ins))]:
+        if path == ours or not os.path.isfile(path):
+            continue
+        for line in host.read_text(path).splitlines():
+            key, mark, value = line.strip().partition("=")
+            if not mark:
+                continue
+            if key.strip() == "KillUserProcesses":
+                kill = value.strip().lower() in ("1", "yes", "true", "on")
+            elif key.strip() == "KillOnlyUsers":
+                only = [*only, *value.split()] if value.strip() else []
+    return {"kill": kill, "only": only}
+
+
+def main() -> None:
+    """Entry point of the module."""
+    module = AnsibleModule(
+        argument_spec={
+            "packages": {"type": "list", "elements": "str", "default": []},
+            "files": {"type": "list", "elements": "str", "default": []},
+            "texts": {"type": "list", "elements": "str", "default": []},
+            "user": {"type": "str", "default": ""},
+            "globs": {"type": "list", "elements": "str", "default": []},
+            "units": {"type": "list", "elements": "str", "default": []},
+            "logind": {"type": "bool", "default": False},
+            "logind_ours": {"type": "str", "default": ""},
+        },
+        supports_check_mode=True,
+    )
+    asked = module.params
+    problem = host.system_python_problem()
+    if problem:
+        module.fail_json(msg=problem)
+    look: dict[str, Any] = {
+        "system_python": host.system_version(),
+        "systemd": host.has_systemd(),
+        "packages": host.packages(asked["packages"]),
+        "files": {path: host.file_look(path) for path in asked["files"]},
+    }
+    for path in asked["texts"]:
+        look["files"][path] = host.file_look(path, want_text=True)
+    if asked["user"]:
+        look["user"] = host.user(asked["user"])
+    look["globs"] = sorted(path for pattern in asked["globs"] for path in glob.glob(pattern))
+    if asked["units"]:
+        uid = str((look.get("user") or {}).get("uid", "0"))
+        names = [name.replace("{uid}", uid) for name in asked["units"]]
+        found = host.units(names)
+        look["units"] = {
+            name: found.get(real, {}) for name, real in zip(asked["units"], names, strict=True)
+        }
+        for unit in look["units"].values():
+            unit["generation"] = host.generation(int(unit.get("MainPID") or 0))
+    if asked["logind"]:
+        look["logind"] = host.logind()
+        look["logind_foreign"] = logind_foreign(asked["logind_ours"])
+    module.exit_json(changed=False, look=look)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,62 @@
+#!/usr/bin/python
+# SPDX-License-Identifier: Apache-2.0
+"""The documentation of the `packages` action; the work is in plugins/action/packages.py."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: packages
+short_description: Installs what is missing of a list of packages, in one transaction
+description:
+  - Looks at dpkg's state first and calls M(ansible.builtin.apt) only for what is missing.
+  - In check mode it predicts the same packages by name, also those of a repository that the
+    host does not have yet.
+version_added: 0.1.0
+options:
+  names:
+    description: Package names, each alone or as C(name=version); a version may be a pattern.
+    type: list
+    elements: str
+    required: true
+  state:
+    description: Whether the packages should be there.
+    type: str
+    choices: [present, absent]
+    default: present
+  look:
+    description: The C(packages) of an earlier look at dpkg's state; spares a call.
+    type: dict
+  fresh:
+    description: Whether apt's lists must be read anew first, since a repository was just added.
+    type: bool
+    default: false
+  not_yet:
+    description: Names that come from a repository not yet added; said so in check mode.
+    type: list
+    elements: str
+    default: []
+  allow_downgrade:
+    description: Whether a lower version may replace a higher one.
+    type: bool
+    default: false
+  lock_timeout:
+    description: Seconds to wait for apt's lock (cloud-init and apt-daily hold it at first boot).
+    type: int
+    default: 600
+author:
+  - The Runnerhost developers
+"""
+
+EXAMPLES = r"""
+- name: Install two packages
+  runnerhost.toolkit.packages:
+    names: [git, cmake]
+"""
+
+RETURN = r"""
+packages:
+  description: What was, or would be, installed or removed.
+  type: list
+  elements: str
+  returned: always
+"""

@@ -1,0 +1,100 @@
+#!/usr/bin/python
+# SPDX-License-Identifier: Apache-2.0
+"""Proves that interpreters work; see DOCUMENTATION."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: python_proof
+short_description: Proves that interpreters make venvs with pip and have their modules
+description:
+  - For each interpreter, makes a venv in a temporary folder and imports ssl, sqlite3, lzma and
+    ctypes in it. What was proven is noted with the package's version, so that it is done once.
+version_added: 0.1.0
+options:
+  interpreters:
+    description: Paths of interpreters by the name of the package that carries them.
+    type: dict
+    required: true
+  stamp:
+    description: Where it is noted what was proven.
+    type: str
+    default: /var/lib/runnerhost/pythons.json
+author:
+  - The Runnerhost developers
+"""
+
+EXAMPLES = r"""
+- name: Prove one
+  runnerhost.toolkit.python_proof:
+    interpreters:
+      python3.12: /usr/bin/python3.12
+"""
+
+RETURN = r"""
+proven:
+  description: Interpreters proven in this call, or in check mode those that would be.
+  type: list
+  elements: str
+  returned: always
+"""
+
+import json
+import os
+import shutil
+import tempfile
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import host
+
+_SCRIPT = "import ssl, sqlite3, lzma, ctypes, pip; ssl.create_default_context()"
+
+
+def prove(executable: str) -> str:
+    """Why the interpreter does not work, or an empty text."""
+    folder = tempfile.mkdtemp(prefix="runnerhost-proof-")
+    try:
+        venv = os.path.join(folder, "venv")
+        made = host.run([executable, "-m", "venv", venv], timeout=120)
+        if made.returncode:
+            return f"no venv: {(made.stderr or made.stdout).strip()[-400:]}"
+        done = host.run([os.path.join(venv, "bin", "python"), "-I", "-c", _SCRIPT])
+        return done.stderr.strip()[-400:] if done.returncode else ""
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def main() -> None:
+    """Entry point of the module."""
+    module = AnsibleModule(
+        argument_spec={
+            "interpreters": {"type": "dict", "required": True},
+            "stamp": {"type": "str", "default": "/var/lib/runnerhost/pythons.json"},
+        },
+        supports_check_mode=True,
+    )
+    interpreters: dict[str, str] = module.params["interpreters"]
+    stamp: str = module.params["stamp"]
+    records = host.packages(list(interpreters))
+    try:
+        noted = json.loads(host.read_text(stamp))
+    except (OSError, ValueError):
+        noted = {}
+    versions = {name: records.get(name, {}).get("version", "") for name in interpreters}
+    open_names = [n for n in interpreters if not versions[n] or noted.get(n) != versions[n]]
+    proven = [interpreters[name] for name in open_names]
+    if module.check_mode or not open_names:
+        module.exit_json(changed=bool(open_names), proven=proven)
+    failed = {interpreters[n]: prove(interpreters[n]) for n in open_names}
+    failed = {path: why for path, why in failed.items() if why}
+    if failed:
+        module.fail_json(
+            msg="; ".join(f"{path} does not work: {why}" for path, why in failed.items())
+        )
+    os.makedirs(os.path.dirname(stamp), mode=0o755, exist_ok=True)
+    host.write_atomic(stamp, json.dumps(versions, indent=1, sort_keys=True) + "\n", 0o644)
+    module.exit_json(changed=True, proven=proven)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,67 @@
+#!/usr/bin/python
+# SPDX-License-Identifier: Apache-2.0
+"""The documentation of the `runner_config` action; the work is in plugins/action/runner_config.py."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: runner_config
+short_description: Brings the runner's config.toml to its wanted state, by compare-and-swap
+description:
+  - Merges the wanted configuration with what only the host's file holds, and writes it only if it
+    differs in meaning and the file is still the one that was read. Tokens are never shown.
+version_added: 0.1.0
+options:
+  runners:
+    description: The runners, each with the keys of C([[runners]]).
+    type: list
+    elements: dict
+    required: true
+  url:
+    description: The GitLab of runners that name none.
+    type: str
+    required: true
+  concurrent:
+    description: How many jobs the host runs at once.
+    type: int
+    required: true
+  settings:
+    description: Further global keys.
+    type: dict
+    default: {}
+  folder:
+    description: The folder of config.toml.
+    type: str
+    default: /etc/gitlab-runner
+author:
+  - The Runnerhost developers
+"""
+
+EXAMPLES = r"""
+- name: One runner
+  runnerhost.toolkit.runner_config:
+    url: https://gitlab.example.com
+    concurrent: 4
+    settings: {}
+    folder: /etc/gitlab-runner
+    runners:
+      - name: build
+        token: "{{ vault_runner_token }}"
+"""
+
+RETURN = r"""
+changed_keys:
+  description: What was, or would be, changed.
+  type: list
+  elements: str
+  returned: always
+foreign:
+  description: Names of runners in the file that the inventory does not name.
+  type: list
+  elements: str
+  returned: always
+verified:
+  description: What GitLab said of runners that were new, by name.
+  type: dict
+  returned: always
+"""

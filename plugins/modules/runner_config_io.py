@@ -1,0 +1,269 @@
+#!/usr/bin/python
+# SPDX-License-Identifier: Apache-2.0
+"""The host's side of the `runner_config` action; see DOCUMENTATION."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: runner_config_io
+short_description: Reads, registers for and swaps the runner's config.toml
+description:
+  - Internal to the action M(runnerhost.toolkit.runner_config), which hides what passes here. Not
+    for use in a playbook.
+  - Answers carry texts in base64, since they hold tokens.
+version_added: 0.1.0
+options:
+  op:
+    description: What to do.
+    type: str
+    choices: [read, register, swap]
+    required: true
+  folder:
+    description: The folder of config.toml.
+    type: str
+    default: /etc/gitlab-runner
+  state_file:
+    description: Name of the note that is kept beside config.toml.
+    type: str
+    default: runnerhost.json
+  unit:
+    description: The service that is told to reload.
+    type: str
+    default: gitlab-runner.service
+  requests:
+    description: Tokens to ask GitLab about, for C(register).
+    type: list
+    elements: dict
+    default: []
+  expected:
+    description: The sha256 of the config.toml that was read, empty for none; for C(swap).
+    type: str
+    default: ""
+  text:
+    description: The new config.toml, in base64; empty leaves it as it is.
+    type: str
+    default: ""
+  state_text:
+    description: The new note, in base64; empty leaves it as it is.
+    type: str
+    default: ""
+  verify:
+    description: Names of runners to have GitLab asked about after the swap.
+    type: list
+    elements: str
+    default: []
+author:
+  - The Runnerhost developers
+"""
+
+EXAMPLES = r"""
+- name: Read
+  runnerhost.toolkit.runner_config_io:
+    op: read
+"""
+
+RETURN = r"""
+read:
+  description: The texts, the file's sha256, the host's time and whether the service is active.
+  type: dict
+  returned: for C(read) and C(swap)
+"""
+
+import base64
+import fcntl
+import hashlib
+import os
+import shutil
+import tempfile
+import time
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import host, secrets
+
+BINARY = "/usr/bin/gitlab-runner"
+SCRATCH_PREFIX = ".runnerhost-register-"
+
+
+def encode(text: str) -> str:
+    """Text for the way: base64, so that no filter of outputs cuts it."""
+    return base64.b64encode(text.encode("utf-8", "surrogateescape")).decode()
+
+
+def decode(text: str) -> str:
+    """The reverse."""
+    return base64.b64decode(text).decode("utf-8", "surrogateescape")
+
+
+def raw(path: str) -> bytes | None:
+    """A file's bytes, or None."""
+    try:
+        with open(path, "rb") as stream:
+            return stream.read()
+    except FileNotFoundError:
+        return None
+
+
+def read(folder: str, state_file: str, unit: str) -> dict[str, Any]:
+    """Everything that the controller needs for a merge."""
+    content = raw(f"{folder}/config.toml")
+    note = raw(f"{folder}/{state_file}")
+    look = host.file_look(f"{folder}/config.toml")
+    note_look = host.file_look(f"{folder}/{state_file}")
+    return {
+        "exists": content is not None,
+        "text": encode((content or b"").decode("utf-8", "surrogateescape")),
+        "sha256": hashlib.sha256(content).hexdigest() if content is not None else "",
+        "state_text": encode((note or b"").decode("utf-8", "surrogateescape")),
+        "safe": all(
+            item["kind"] == "absent" or (item["mode"], item["uid"]) == ("0600", 0)
+            for item in (look, note_look)
+        ),
+        "now": time.time(),
+        "active": host.units([unit]).get(unit, {}).get("ActiveState") == "active",
+    }
+
+
+def sweep(folder: str) -> None:
+    """What a killed run left: scratch folders and temporary files, which hold tokens."""
+    host.remove_stale_temporaries(folder)
+    if os.path.isdir(folder):
+        for name in os.listdir(folder):
+            if name.startswith(SCRATCH_PREFIX):
+                shutil.rmtree(os.path.join(folder, name), ignore_errors=True)
+
+
+def register(folder: str, request: dict[str, Any]) -> dict[str, Any]:
+    """GitLab's answer about one token, through the runner's own `register`.
+
+    It writes into a scratch folder that is removed in any case. The token goes by the environment:
+    arguments can be read by every user of the host.
+    """
+    scratch = tempfile.mkdtemp(prefix=SCRATCH_PREFIX, dir=folder)
+    try:
+        # The same system id as the daemon's: GitLab must not see a second manager.
+        system_id = f"{folder}/.runner_system_id"
+        if os.path.exists(system_id):
+            shutil.copy2(system_id, f"{scratch}/.runner_system_id")
+        argv = [
+            BINARY,
+            "register",
+            "--non-interactive",
+            "--leave-runner",
+            "--config",
+            f"{scratch}/config.toml",
+        ]
+        environment = {
+            "CI_SERVER_URL": request["url"],
+            "CI_SERVER_TOKEN": request["token"],
+            "RUNNER_NAME": request["name"],
+            "RUNNER_EXECUTOR": "shell",
+        }
+        if request.get("tls_ca_file"):
+            environment["CI_SERVER_TLS_CA_FILE"] = request["tls_ca_file"]
+        done = host.run(argv, timeout=120, env=environment)
+        written = raw(f"{scratch}/config.toml")
+        output = done.stderr + done.stdout
+        if done.returncode == 0 and written:
+            return {"ok": True, "text": encode(written.decode())}
+        refused = "is not valid" in output or "is removed" in output or "forbidden" in output.lower()
+        words = [line for line in output.splitlines() if "ERROR" in line or "FATAL" in line or "PANIC" in line]
+        said = "\n".join(words or output.splitlines()[-3:])
+        return {
+            "ok": False,
+            "refused": refused,
+            "said": secrets.redact_text(said, {request["token"]}),
+        }
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def verify(folder: str, names: list[str]) -> dict[str, str]:
+    """What GitLab says of runners, by name: ``valid``, ``refused`` or ``unanswered``.
+
+    `verify`'s exit code alone does not tell: it is 0 when GitLab is down.
+    """
+    answers = {}
+    for name in names:
+        done = host.run(
+            [BINARY, "--log-format", "json", "verify", "--config", f"{folder}/config.toml", "--name", name],
+            timeout=60,
+        )
+        said = done.stderr + done.stdout
+        if done.returncode == 0 and ("is valid" in said or "is alive" in said):
+            answers[name] = "valid"
+        elif "is not valid" in said or "is removed" in said:
+            answers[name] = "refused"
+        else:
+            answers[name] = "unanswered"
+    return answers
+
+
+def swap(params: dict[str, Any]) -> bool:
+    """Writes the new texts if config.toml is still the one that was read.
+
+    Returns:
+        False if it is another one by now; nothing was written then.
+    """
+    folder = params["folder"]
+    path = f"{folder}/config.toml"
+    os.makedirs(folder, mode=0o700, exist_ok=True)
+    # Two controllers at once: one swap after the other.
+    lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        content = raw(path)
+        current = hashlib.sha256(content).hexdigest() if content is not None else ""
+        if current != params["expected"]:
+            return False
+        if params["text"]:
+            host.write_atomic(path, decode(params["text"]), 0o600)
+        elif content is not None:
+            os.chmod(path, 0o600)
+            os.chown(path, 0, 0)
+        if params["state_text"]:
+            host.write_atomic(f"{folder}/{params['state_file']}", decode(params["state_text"]), 0o600)
+        return True
+    finally:
+        os.close(lock)
+
+
+def main() -> None:
+    """Entry point of the module."""
+    module = AnsibleModule(
+        argument_spec={
+            "op": {"type": "str", "choices": ["read", "register", "swap"], "required": True},
+            "folder": {"type": "str", "default": "/etc/gitlab-runner"},
+            "state_file": {"type": "str", "default": "runnerhost.json"},
+            "unit": {"type": "str", "default": "gitlab-runner.service"},
+            "requests": {"type": "list", "elements": "dict", "default": [], "no_log": True},
+            "expected": {"type": "str", "default": ""},
+            "text": {"type": "str", "default": "", "no_log": True},
+            "state_text": {"type": "str", "default": "", "no_log": True},
+            "verify": {"type": "list", "elements": "str", "default": []},
+        },
+        supports_check_mode=True,
+    )
+    params = module.params
+    folder = params["folder"]
+    if params["op"] == "register":
+        os.makedirs(folder, mode=0o700, exist_ok=True)
+        sweep(folder)
+        answers = {str(r["index"]): register(folder, r) for r in params["requests"]}
+        module.exit_json(changed=False, answers=answers)
+    result: dict[str, Any] = {}
+    if params["op"] == "swap":
+        sweep(folder)
+        result["swapped"] = swap(params)
+        if result["swapped"] and params["text"]:
+            # The daemon compares time stamps, and its own may be newer than our file: tell it.
+            unit = params["unit"]
+            if host.units([unit]).get(unit, {}).get("ActiveState") == "active":
+                host.run(["systemctl", "kill", "--signal=SIGHUP", "--kill-who=main", unit])
+            result["verified"] = verify(folder, params["verify"]) if params["verify"] else {}
+    result["read"] = read(folder, params["state_file"], params["unit"])
+    module.exit_json(changed=bool(result.get("swapped")), **result)
+
+
+if __name__ == "__main__":
+    main()

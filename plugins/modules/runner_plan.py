@@ -1,0 +1,127 @@
+#!/usr/bin/python
+# SPDX-License-Identifier: Apache-2.0
+"""The documentation of the `runner_plan` action; the work is in plugins/action/runner_plan.py."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: runner_plan
+short_description: Decides what a runner needs on its host, and refuses what cannot be had
+description:
+  - Validates the variables of the role gitlab_runner and the repository's key on the controller,
+    looks at the host once, and asks apt with scratch lists what the repository offers, but only
+    if something is missing or the repository's files are not as they should be. Changes nothing.
+  - The options are the role's variables of the same names; see the role's argument spec.
+version_added: 0.1.0
+options:
+  gitlab_url:
+    description: The GitLab.
+    type: raw
+    required: true
+  runners:
+    description: The runners; never shown.
+    type: raw
+    required: true
+  concurrent:
+    description: How many jobs the host runs at once.
+    type: raw
+    required: true
+  settings:
+    description: Further global keys.
+    type: raw
+    required: true
+  ca_certificates:
+    description: Private CAs, as files on the controller.
+    type: list
+    elements: str
+    required: true
+  environment:
+    description: The service's environment.
+    type: raw
+    required: true
+  path:
+    description: Directories for the job user's PATH.
+    type: list
+    elements: str
+    required: true
+  user:
+    description: The job user.
+    type: str
+    required: true
+  home:
+    description: Its home.
+    type: str
+    required: true
+  pip_cache_dir:
+    description: Its pip cache.
+    type: str
+    required: true
+  kill_leftover_processes:
+    description: Whether logind kills what jobs leave.
+    type: bool
+    required: true
+  user_manager:
+    description: Whether the job user keeps its systemd manager.
+    type: bool
+    required: true
+  hide_processes:
+    description: Whether jobs see no other user's processes.
+    type: bool
+    required: true
+  umask:
+    description: The service's umask.
+    type: str
+    required: true
+  stop_timeout:
+    description: Seconds that a stopping service waits for jobs.
+    type: raw
+    required: true
+  version:
+    description: The package's version.
+    type: str
+    required: true
+  allow_downgrade:
+    description: Whether it may go down.
+    type: bool
+    required: true
+  url:
+    description: The package repository.
+    type: str
+    required: true
+  suite:
+    description: Its suite.
+    type: str
+    required: true
+  components:
+    description: Its components.
+    type: list
+    elements: str
+    required: true
+  key:
+    description: Its key.
+    type: str
+    required: true
+  fingerprint:
+    description: The key's fingerprint.
+    type: str
+    required: true
+  paths:
+    description: Where things go on the host.
+    type: dict
+    required: true
+author:
+  - The Runnerhost developers
+"""
+
+EXAMPLES = r"""
+- name: See roles/gitlab_runner/tasks/plan.yml, the only place where it is called
+  ansible.builtin.debug:
+    msg: It takes all of the role's variables.
+"""
+
+RETURN = r"""
+plan:
+  description: Texts of the files, packages, what systemd and logind should have in force.
+  type: dict
+  returned: success
+"""

@@ -1,0 +1,248 @@
+#!/usr/bin/python
+# SPDX-License-Identifier: Apache-2.0
+"""Brings the runner's service into force without ending a job; see DOCUMENTATION."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: runner_service
+short_description: Makes systemd, logind and the runner's service use what is on the host
+description:
+  - Everything is read from the host's own state, so that a run that was killed half-way is made
+    good by the next one.
+  - What only a restart brings into force is signalled with SIGQUIT to the main process. The
+    runner then takes no new jobs, ends the running ones well and exits; systemd starts it again.
+    Nobody has to wait for it. A restart that was signalled is marked under /run and not signalled
+    twice.
+version_added: 0.1.0
+options:
+  unit:
+    description: The service.
+    type: str
+    default: gitlab-runner.service
+  generation:
+    description: The mark of the settings that the service should have been started with.
+    type: str
+    required: true
+  drop_in:
+    description: The service's drop-in that must be loaded.
+    type: str
+    required: true
+  user:
+    description: The job user.
+    type: str
+    required: true
+  user_manager:
+    description: Whether the job user keeps its systemd manager.
+    type: bool
+    required: true
+  logind:
+    description: What logind should have in force, C(kill) and C(only).
+    type: dict
+    required: true
+  units_changed:
+    description: Whether unit files were, or in check mode would be, changed in this run.
+    type: bool
+    default: false
+  package_missing:
+    description: In check mode, whether the package that brings the service is still to come.
+    type: bool
+    default: false
+author:
+  - The Runnerhost developers
+"""
+
+EXAMPLES = r"""
+- name: Settle
+  runnerhost.toolkit.runner_service:
+    generation: 0123456789abcdef
+    drop_in: /etc/systemd/system/gitlab-runner.service.d/50-runnerhost.conf
+    user: gitlab-runner
+    user_manager: false
+    logind: {kill: true, only: [gitlab-runner]}
+"""
+
+RETURN = r"""
+actions:
+  description: What was, or would be, done.
+  type: list
+  elements: str
+  returned: always
+pending:
+  description: What the host will do by itself, or an empty text.
+  type: str
+  returned: always
+"""
+
+import glob
+import os
+import time
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import host, secrets
+
+MARK = "/run/runnerhost/gitlab-runner.restart"
+# How long an idle runner may take to be back; it takes about two seconds (RestartSec=1).
+BACK_SECONDS = 20.0
+
+
+class Service:
+    """The unit, as systemd sees it now."""
+
+    def __init__(self, module: AnsibleModule) -> None:
+        self.module = module
+        self.unit: str = module.params["unit"]
+        self.actions: list[str] = []
+
+    def look(self) -> dict[str, str]:
+        """Its properties."""
+        return host.units([self.unit]).get(self.unit, {})
+
+    def do(self, what: str, argv: list[str]) -> None:
+        """One action, or in check mode its name."""
+        self.actions.append(what)
+        if self.module.check_mode:
+            return
+        done = host.run(argv, timeout=120)
+        if done.returncode:
+            journal = host.run(["journalctl", "-u", self.unit, "-n", "15", "--no-pager", "-o", "cat"])
+            self.module.fail_json(
+                msg=f"{what}: {secrets.redact_text((done.stderr or done.stdout).strip())}",
+                journal=secrets.redact_text(journal.stdout).splitlines(),
+                actions=self.actions,
+            )
+
+
+def has_children(pid: int) -> bool:
+    """True if the process has any child: each stage of a job is a `su` below the runner."""
+    for path in glob.glob("/proc/[0-9]*/stat"):
+        try:
+            with open(path, encoding="utf-8", errors="replace") as stream:
+                # The name in brackets may hold blanks: the fields start after its end.
+                fields = stream.read().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if len(fields) > 1 and int(fields[1]) == pid:
+            return True
+    return False
+
+
+def read_mark() -> str:
+    """What was signalled before: the process and the settings it should be replaced for."""
+    try:
+        return host.read_text(MARK).strip()
+    except OSError:
+        return ""
+
+
+def wait_until(condition: Any, seconds: float) -> bool:
+    """Polls a condition."""
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.1)
+    return True
+
+
+def restart_when_idle(service: Service, generation: str) -> str:
+    """Signals the restart that the settings need; returns what is still to come."""
+    now = service.look()
+    pid = int(now.get("MainPID") or 0)
+    if now.get("ActiveState") != "active" or not pid:
+        return ""
+    if host.generation(pid) == generation:
+        return ""
+    due = f"{pid} {generation}"
+    if read_mark().split()[:1] != [str(pid)]:
+        service.do(
+            "restart when idle",
+            ["systemctl", "kill", "--signal=SIGQUIT", "--kill-who=main", service.unit],
+        )
+        if service.module.check_mode:
+            return ""
+    if not service.module.check_mode:
+        os.makedirs(os.path.dirname(MARK), mode=0o755, exist_ok=True)
+        if read_mark() != due:
+            host.write_atomic(MARK, due + "\n", 0o644)
+
+    def back() -> bool:
+        state = service.look()
+        return host.generation(int(state.get("MainPID") or 0)) == generation
+
+    def back_or_busy() -> bool:
+        return back() or has_children(pid)
+
+    if not service.module.check_mode and wait_until(back_or_busy, BACK_SECONDS) and back():
+        return ""
+    return "restart of the runner, by itself once its running jobs have ended"
+
+
+def main() -> None:
+    """Entry point of the module."""
+    module = AnsibleModule(
+        argument_spec={
+            "unit": {"type": "str", "default": "gitlab-runner.service"},
+            "generation": {"type": "str", "required": True},
+            "drop_in": {"type": "str", "required": True},
+            "user": {"type": "str", "required": True},
+            "user_manager": {"type": "bool", "required": True},
+            "logind": {"type": "dict", "required": True},
+            "units_changed": {"type": "bool", "default": False},
+            "package_missing": {"type": "bool", "default": False},
+        },
+        supports_check_mode=True,
+    )
+    problem = host.system_python_problem()
+    if problem:
+        module.fail_json(msg=problem)
+    asked = module.params
+    service = Service(module)
+    if not host.has_systemd():
+        module.exit_json(changed=False, actions=[], pending="", msg="systemd does not run here")
+
+    account = host.user(asked["user"])
+    manager = f"user@{account['uid']}.service" if account else ""
+    found = host.units([name for name in (service.unit, manager) if name])
+    unit, user_unit = found.get(service.unit, {}), found.get(manager, {})
+    ours = "50-runnerhost" in user_unit.get("DropInPaths", "")
+    in_force = host.logind()
+    wanted = {"kill": bool(asked["logind"]["kill"]), "only": sorted(asked["logind"]["only"])}
+
+    # On a fresh host the package's own scripts reload systemd, enable and start the service.
+    coming = module.check_mode and asked["package_missing"]
+    stale = (
+        unit.get("NeedDaemonReload") == "yes"
+        or user_unit.get("NeedDaemonReload") == "yes"
+        or (unit.get("LoadState") == "loaded" and asked["drop_in"] not in unit.get("DropInPaths", ""))
+        or (bool(account) and ours == asked["user_manager"])
+    )
+    if not coming and (stale or (module.check_mode and asked["units_changed"])):
+        service.do("daemon-reload", ["systemctl", "daemon-reload"])
+    if in_force and in_force != wanted:
+        service.do("restart systemd-logind", ["systemctl", "restart", "systemd-logind.service"])
+    if not coming:
+        if unit.get("LoadState") != "loaded":
+            module.fail_json(msg=f"{service.unit} is not on the host: its package brings it")
+        if unit.get("UnitFileState") != "enabled":
+            service.do("enable", ["systemctl", "enable", service.unit])
+        if unit.get("ActiveState") not in ("active", "activating", "reloading", "deactivating"):
+            service.do("start", ["systemctl", "start", service.unit])
+    pending = "" if coming else restart_when_idle(service, asked["generation"])
+    if not module.check_mode and not coming and not pending:
+        if not wait_until(lambda: service.look().get("ActiveState") == "active", BACK_SECONDS):
+            state = service.look()
+            journal = host.run(["journalctl", "-u", service.unit, "-n", "15", "--no-pager", "-o", "cat"])
+            module.fail_json(
+                msg=f"{service.unit} is {state.get('ActiveState')} ({state.get('SubState')})",
+                journal=secrets.redact_text(journal.stdout).splitlines(),
+                actions=service.actions,
+            )
+        if os.path.exists(MARK):
+            os.unlink(MARK)
+    module.exit_json(changed=bool(service.actions), actions=service.actions, pending=pending)
+
+
+if __name__ == "__main__":
+    main()
