@@ -1,0 +1,1 @@
+"""What runs on the lab's hosts: the stand-in for gitlab-runner."""
