@@ -7,6 +7,7 @@ import fnmatch
 from typing import Any
 
 from ansible.plugins.action import ActionBase
+
 from ansible_collections.runnerhost.toolkit.plugins.module_utils.host import is_installed
 
 LOOK = "runnerhost.toolkit.host_look"

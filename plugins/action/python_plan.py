@@ -134,7 +134,8 @@ def _problems(args: dict[str, Any]) -> list[str]:
         )
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._/-]*", str(args["suite"])):
         found.append(
-            f"python_versions_repository_suite got {args['suite']!r}, it takes a suite such as jammy"
+            f"python_versions_repository_suite got {args['suite']!r}, "
+            "it takes a suite such as jammy"
         )
     if not re.fullmatch(r"[^,\n]+", str(args["origin"])):
         found.append(

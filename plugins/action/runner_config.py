@@ -14,6 +14,7 @@ from datetime import datetime
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
+
 from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
     runner_merge,
     runner_toml,
@@ -194,33 +195,35 @@ class ActionModule(ToolkitAction):
             {
                 "index": index,
                 "url": entries[index]["url"],
-                "token": entries[index]["token"],
                 "name": entries[index]["name"],
                 "tls_ca_file": entries[index].get("tls-ca-file", ""),
             }
             for index in sorted(questions)
         ]
-        given = self._ask_quietly({"op": "register", "requests": requests})["answers"]
+        given = self._ask_quietly(
+            {
+                "op": "register",
+                "requests": requests,
+                "tokens": [str(entries[index]["token"]) for index in sorted(questions)],
+            }
+        )["answers"]
         answers: dict[int, runner_toml.Data] = {}
         problems = []
         for index, question in sorted(questions.items()):
             answer = given[str(index)]
-            name = entries[index]["name"]
+            at = f"gitlab_runner_runners[{index}] ({entries[index]['name']})"
+            url = entries[index]["url"]
             if answer["ok"]:
                 data = runner_toml.parse(_decode(answer["text"]))
                 answers[index] = data["runners"][0]
             elif answer["refused"] and question.fallback is None:
                 problems.append(
-                    f"gitlab_runner_runners[{index}] ({name}).token: {entries[index]['url']} does not "
-                    f"know it (403), and {question.reason}: create the runner anew in GitLab and "
-                    "give its token"
+                    f"{at}.token: {url} does not know it (403), and {question.reason}: "
+                    "create the runner anew in GitLab and give its token"
                 )
             elif not answer["refused"]:
-                problems.append(
-                    f"gitlab_runner_runners[{index}] ({name}): {entries[index]['url']} gave no answer "
-                    f"about its token: {answer['said']}"
-                )
-        self.refuse(problems)
+                problems.append(f"{at}: {url} gave no answer about its token: {answer['said']}")
+        self.refuse(problems, "config.toml was not changed")
         return answers
 
     def _wait_for_rotation(self, before: str) -> bool:
@@ -256,9 +259,7 @@ class ActionModule(ToolkitAction):
 
 def _identities(config: runner_toml.Data) -> set[tuple[str, int]]:
     """Which runners a configuration holds; a token may have been rotated, an id stays."""
-    return {
-        (str(r.get("url", "")), int(r["id"])) for r in config.get("runners", []) if r.get("id")
-    }
+    return {(str(r.get("url", "")), int(r["id"])) for r in config.get("runners", []) if r.get("id")}
 
 
 def _encode(text: str) -> str:
@@ -266,4 +267,4 @@ def _encode(text: str) -> str:
 
 
 def _decode(text: str) -> str:
-    return base64.b64decode(text).decode("utf-8", "surrogateescape")
+    return bytes.fromhex(text).decode("utf-8", "surrogateescape")

@@ -163,7 +163,9 @@ def problems(args: dict[str, Any]) -> list[str]:
     if str(args["user"]) == "root":
         found.append("gitlab_runner_user got 'root', jobs must not run as root")
     if not re.fullmatch(r"0[0-7]{3}", str(args["umask"])):
-        found.append(f"gitlab_runner_umask got {args['umask']!r}, it takes four octal digits, quoted")
+        found.append(
+            f"gitlab_runner_umask got {args['umask']!r}, it takes four octal digits, quoted"
+        )
     if not isinstance(args["stop_timeout"], int) or args["stop_timeout"] < 1:
         found.append(
             f"gitlab_runner_stop_timeout got {args['stop_timeout']!r}, it takes seconds, 1 or more"
@@ -207,7 +209,9 @@ def entries_problems(url: Any, entries: Any) -> list[str]:
     for index, entry in enumerate(entries):
         at = f"{where}[{index}]"
         if not isinstance(entry, dict):
-            found.append(f"{at} is a {type(entry).__name__}, it takes a mapping with name and token")
+            found.append(
+                f"{at} is a {type(entry).__name__}, it takes a mapping with name and token"
+            )
             continue
         name = entry.get("name")
         if not isinstance(name, str) or not name.strip():
@@ -227,7 +231,9 @@ def entries_problems(url: Any, entries: Any) -> list[str]:
             if isinstance(entry.get(path), str) and not entry[path].startswith("/"):
                 found.append(f"{at}.{path} got {entry[path]!r}, it takes an absolute path")
         found += _environment_list_problems(at, entry.get("environment"))
-    found += [f"{where} names {n!r} twice" for n in sorted({n for n in names if names.count(n) > 1})]
+    found += [
+        f"{where} names {n!r} twice" for n in sorted({n for n in names if names.count(n) > 1})
+    ]
     if len(set(given)) != len(given):
         found.append(f"{where} gives one token to two entries: each runner has its own")
     return found
@@ -268,7 +274,8 @@ def refusals(
     place = f"{args['url']} (suite {args['suite']})"
     if answer["error"]:
         return [
-            f"gitlab_runner_repository_url: {place} cannot be used; {pythons.explain(answer['error'])}"
+            f"gitlab_runner_repository_url: {place} cannot be used; "
+            + pythons.explain(answer["error"])
         ]
     offer = answer["offer"]
     common = [v for v in offer.get(PAIR[0], []) if v in offer.get(PAIR[1], [])]

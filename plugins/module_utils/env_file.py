@@ -30,7 +30,8 @@ _MISPLACED = {
     "RUNNERHOST_GENERATION": "the toolkit sets it itself: leave it out",
 }
 _SECRET_HINT = (
-    "every job on the host could read it: keep it in GitLab as a masked and protected CI/CD variable"
+    "every job on the host could read it: "
+    "keep it in GitLab as a masked and protected CI/CD variable"
 )
 
 
@@ -41,13 +42,17 @@ def problems(variable: str, wanted: Any) -> list[str]:
     """
     if not isinstance(wanted, Mapping):
         return [f"{variable} is a {type(wanted).__name__}, it takes a mapping of names to values"]
-    return [text for name, value in wanted.items() for text in entry_problems(variable, name, value)]
+    return [
+        text for name, value in wanted.items() for text in entry_problems(variable, name, value)
+    ]
 
 
 def entry_problems(variable: str, name: Any, value: Any) -> list[str]:
     """The same for one name and its value."""
     if not isinstance(name, str) or not _NAME.match(name):
-        hint = " (no `export`: systemd ignores such a line)" if str(name).startswith("export") else ""
+        hint = (
+            " (no `export`: systemd ignores such a line)" if str(name).startswith("export") else ""
+        )
         return [
             f"{variable}: the name {str(name)!r} is not one: it takes letters, digits and "
             f"underscores, not starting with a digit{hint}"

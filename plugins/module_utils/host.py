@@ -57,7 +57,9 @@ def run(argv: list[str], timeout: float = 60, **kwargs: Any) -> subprocess.Compl
     except FileNotFoundError:
         return subprocess.CompletedProcess(argv, 127, "", f"{argv[0]}: not found")
     except subprocess.TimeoutExpired:
-        return subprocess.CompletedProcess(argv, 124, "", f"{argv[0]}: no answer in {timeout:.0f} s")
+        return subprocess.CompletedProcess(
+            argv, 124, "", f"{argv[0]}: no answer in {timeout:.0f} s"
+        )
 
 
 def packages(patterns: list[str], status_file: str = _DPKG_STATUS) -> dict[str, dict[str, str]]:

@@ -65,7 +65,9 @@ def read(text: str) -> Key:
                 check=False,
             )
         except FileNotFoundError:
-            raise KeyProblem("cannot be checked: gpg is not on the controller (package gnupg)") from None
+            raise KeyProblem(
+                "cannot be checked: gpg is not on the controller (package gnupg)"
+            ) from None
     rows = [line.split(":") for line in done.stdout.splitlines()]
     primary = [row for row in rows if row[0] == "pub"]
     prints = [row[9] for row in rows if row[0] == "fpr"]

@@ -56,13 +56,18 @@ def problems(variable: str, wanted: Any) -> list[str]:
     found = []
     for index, value in enumerate(wanted):
         if parse(value) is None:
-            hint = " (a number loses its last zero: 3.10 becomes 3.1)" if isinstance(value, float) else ""
+            hint = (
+                " (a number loses its last zero: 3.10 becomes 3.1)"
+                if isinstance(value, float)
+                else ""
+            )
             found.append(
                 f"{variable}[{index}] got {type(value).__name__} {value!r}, it takes {TAKES}{hint}"
             )
     texts = [str(value) for value in wanted]
     found.extend(
-        f"{variable} names {text} twice" for text in sorted({t for t in texts if texts.count(t) > 1})
+        f"{variable} names {text} twice"
+        for text in sorted({t for t in texts if texts.count(t) > 1})
     )
     return found
 
@@ -88,7 +93,12 @@ def pinned(versions: Iterable[Version]) -> list[str]:
     return [
         pattern
         for base in bases
-        for pattern in (f"python{base}", f"python{base}-*", f"libpython{base}", f"libpython{base}-*")
+        for pattern in (
+            f"python{base}",
+            f"python{base}-*",
+            f"libpython{base}",
+            f"libpython{base}-*",
+        )
     ]
 
 
@@ -110,21 +120,24 @@ def refusals(
     """
     place = f"{where['url']} (suite {where['suite']})"
     if answer.get("error"):
-        return [f"python_versions_repository_url: {place} cannot be used; {explain(answer['error'])}"]
+        return [
+            f"python_versions_repository_url: {place} cannot be used; {explain(answer['error'])}"
+        ]
     found = []
     if versions:
         wrong = [origin for origin in answer["origins"] if origin != where["origin"]]
         if wrong or not answer["origins"]:
             found.append(
                 f"python_versions_repository_origin: {place} states the origin "
-                f"{', '.join(repr(o) for o in wrong) or 'nothing'}, the inventory {where['origin']!r}"
+                f"{', '.join(repr(o) for o in wrong) or 'nothing'}, "
+                f"the inventory {where['origin']!r}"
             )
     on_offer = ", ".join(offered(answer.get("names", []))) or "no Python at all"
     for version in versions:
         if version.flavour and version.base == system:
             found.append(
-                f"python_versions_wanted: {version} builds on {system}, which is this system's own; "
-                "the repository's build would replace the system's Python"
+                f"python_versions_wanted: {version} builds on {system}, which is this system's "
+                "own; the repository's build would replace the system's Python"
             )
             continue
         missing = [n for n in version.packages(patterns) if not answer["offer"].get(n)]

@@ -146,9 +146,9 @@ def plan(
         if noted and same_url(noted.url, entry["url"]):
             wanted_id = noted.id
             position = find(
-                lambda r, i=wanted_id, u=entry["url"]: r.get("id") == i
-                and r.get("token")
-                and same_url(r.get("url", ""), u)
+                lambda r, i=wanted_id, u=entry["url"]: (
+                    r.get("id") == i and r.get("token") and same_url(r.get("url", ""), u)
+                )
             )
         if position is None:
             open_entries.append(index)
@@ -181,8 +181,9 @@ def plan(
         if noted:
             noted_id = noted.id
             position = find(
-                lambda r, i=noted_id, u=noted.url: r.get("id") == i
-                and same_url(r.get("url", ""), u)
+                lambda r, i=noted_id, u=noted.url: (
+                    r.get("id") == i and same_url(r.get("url", ""), u)
+                )
             )
             if position is not None:
                 claim(index, position)
@@ -322,19 +323,13 @@ def _untagged(value: Any) -> Any:
 def changed_keys(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
     """Names of what differs in meaning, for the output: ``concurrent``, ``runners.build.limit``."""
     old, new = meaning(before), meaning(after)
-    names = [
-        key
-        for key in sorted({*old, *new} - {"runners"})
-        if old.get(key) != new.get(key)
-    ]
+    names = [key for key in sorted({*old, *new} - {"runners"}) if old.get(key) != new.get(key)]
     olds, news = old["runners"], new["runners"]
     for position in range(max(len(olds), len(news))):
         one = olds[position] if position < len(olds) else {}
         two = news[position] if position < len(news) else {}
         label = two.get("name") or one.get("name") or f"#{position + 1}"
         names.extend(
-            f"runners.{label}.{key}"
-            for key in sorted({*one, *two})
-            if one.get(key) != two.get(key)
+            f"runners.{label}.{key}" for key in sorted({*one, *two}) if one.get(key) != two.get(key)
         )
     return names

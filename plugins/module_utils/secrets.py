@@ -18,15 +18,19 @@ _TOKEN_VALUE = re.compile(
     r"\b(?:gl(?:rt|pat|rtr|dt|cbt|ptt|oas|soat|ft|agent|ffct|imt)-[0-9A-Za-z_.\-]{8,}"
     r"|GR1348941[0-9A-Za-z_\-]{8,}|pypi-[0-9A-Za-z_\-]{16,})"
 )
-_URL_PASSWORD = re.compile(r"(?P<head>[A-Za-z][A-Za-z0-9+.\-]*://[^/\s:@]*:)(?P<secret>[^/\s@]+)(?=@)")
-_PRIVATE_KEY = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.S)
+_URL_PASSWORD = re.compile(
+    r"(?P<head>[A-Za-z][A-Za-z0-9+.\-]*://[^/\s:@]*:)(?P<secret>[^/\s@]+)(?=@)"
+)
+_PRIVATE_KEY = re.compile(
+    r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.S
+)
 _SECRET_NAME = re.compile(
     r"(?:^|[_-])(?:token|password|passwd|passphrase|secret|secrets|credential|credentials|"
     r"api[_-]?key|access[_-]?key|secret[_-]?key|private[_-]?key|auth)(?:$|[_-])|(?:token|password|secretkey|accesskey)$",
     re.I,
 )
 # Keys of config.toml and of the toolkit's own dictionaries whose value is never shown.
-# AccessKey, SecretKey and the rest: gitlab-runner docs, "[runners.cache.s3]" and "[runners.cache.azure]".
+# AccessKey, SecretKey and the rest: gitlab-runner docs, "[runners.cache.s3]", "[….azure]".
 _SECRET_KEYS = frozenset(
     {
         "token",

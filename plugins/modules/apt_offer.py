@@ -4,6 +4,16 @@
 
 from __future__ import annotations
 
+import os
+import pwd
+import re
+import shutil
+import tempfile
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import host
+
 DOCUMENTATION = r"""
 module: apt_offer
 short_description: Asks apt what a repository offers, without touching the host's own apt
@@ -72,14 +82,6 @@ missing_from_distribution:
   returned: always
 """
 
-import os
-import pwd
-import re
-import shutil
-import tempfile
-
-from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.runnerhost.toolkit.plugins.module_utils import host
 
 _CONFIG = """\
 Dir::Etc::sourcelist "{root}/none.list";

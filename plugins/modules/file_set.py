@@ -4,11 +4,23 @@
 
 from __future__ import annotations
 
+import glob
+import grp
+import os
+import pwd
+import re
+import shutil
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import apt_sources, host
+
 DOCUMENTATION = r"""
 module: file_set
 short_description: Brings a whole set of small files to their wanted state in one call
 description:
-  - One call for what would be a task a file. Each file is replaced whole, by a rename in its folder.
+  - One call for what would be a task a file. Each file is replaced whole, by a rename.
   - In a path, C({uid:NAME}) stands for the number of the user NAME; while that user does not
     exist (check mode on a fresh host), the file counts as missing.
   - Used through the action plugin of the same name, which renders templates and hides secrets.
@@ -26,7 +38,9 @@ options:
         type: str
         required: true
       state:
-        description: What should lie there. C(twins_absent) takes other apt sources of the same repository away.
+        description:
+          - What should lie there.
+          - C(twins_absent) takes other apt sources of the same repository away.
         type: str
         choices: [file, directory, absent, twins_absent]
         default: file
@@ -49,7 +63,7 @@ options:
         type: bool
         default: false
       template:
-        description: Name of a template of the role, rendered on the controller in place of O(files[].content).
+        description: Template of the role, rendered on the controller as O(files[].content).
         type: str
       uris:
         description: The repository's addresses, for the state C(twins_absent).
@@ -112,16 +126,6 @@ twins:
   returned: always
 """
 
-import glob
-import grp
-import os
-import pwd
-import re
-import shutil
-from typing import Any
-
-from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.runnerhost.toolkit.plugins.module_utils import apt_sources, host
 
 _UID = re.compile(r"\{uid:([^}]+)\}")
 
@@ -206,7 +210,9 @@ def _make_folders(path: str, mode: int, uid: int, gid: int) -> None:
 
 
 def _absent(path: str, keep: set[str], check: bool) -> tuple[bool, str, str]:
-    found = [p for p in glob.glob(path) or ([path] if os.path.lexists(path) else []) if p not in keep]
+    found = [
+        p for p in glob.glob(path) or ([path] if os.path.lexists(path) else []) if p not in keep
+    ]
     for victim in found:
         if not check:
             if os.path.isdir(victim) and not os.path.islink(victim):
@@ -325,7 +331,7 @@ def main() -> None:
         done = host.run(command["argv"], timeout=120)
         if done.returncode:
             module.fail_json(
-                msg=f"file_set: {' '.join(command['argv'])}: {(done.stderr or done.stdout).strip()}",
+                msg=f"file_set: {changed_paths[-1]}: {(done.stderr or done.stdout).strip()}",
                 changed=True,
                 changed_paths=changed_paths,
             )

@@ -4,6 +4,14 @@
 
 from __future__ import annotations
 
+import glob
+import os
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import host
+
 DOCUMENTATION = r"""
 module: host_look
 short_description: Looks at packages, files, a user, units and logind in one call
@@ -65,12 +73,6 @@ look:
   returned: always
 """
 
-import glob
-import os
-from typing import Any
-
-from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.runnerhost.toolkit.plugins.module_utils import host
 
 def logind_foreign(ours: str) -> dict[str, Any]:
     """The same two settings as the host's other files have them.

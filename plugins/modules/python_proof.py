@@ -4,6 +4,15 @@
 
 from __future__ import annotations
 
+import json
+import os
+import shutil
+import tempfile
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import host
+
 DOCUMENTATION = r"""
 module: python_proof
 short_description: Proves that interpreters make venvs with pip and have their modules
@@ -39,13 +48,6 @@ proven:
   returned: always
 """
 
-import json
-import os
-import shutil
-import tempfile
-
-from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.runnerhost.toolkit.plugins.module_utils import host
 
 _SCRIPT = "import ssl, sqlite3, lzma, ctypes, pip; ssl.create_default_context()"
 

@@ -1,6 +1,6 @@
 #!/usr/bin/python
 # SPDX-License-Identifier: Apache-2.0
-"""The documentation of the `runner_config` action; the work is in plugins/action/runner_config.py."""
+"""The documentation of the `runner_config` action: see plugins/action/runner_config.py."""
 
 from __future__ import annotations
 

@@ -4,13 +4,26 @@
 
 from __future__ import annotations
 
+import base64
+import fcntl
+import hashlib
+import os
+import shutil
+import tempfile
+import time
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import host, secrets
+
 DOCUMENTATION = r"""
 module: runner_config_io
 short_description: Reads, registers for and swaps the runner's config.toml
 description:
   - Internal to the action M(runnerhost.toolkit.runner_config), which hides what passes here. Not
     for use in a playbook.
-  - Answers carry texts in base64, since they hold tokens.
+  - Texts come in base64 and go back in hex.
 version_added: 0.1.0
 options:
   op:
@@ -31,9 +44,14 @@ options:
     type: str
     default: gitlab-runner.service
   requests:
-    description: Tokens to ask GitLab about, for C(register).
+    description: Runners to ask GitLab about, for C(register).
     type: list
     elements: dict
+    default: []
+  tokens:
+    description: Their tokens, in the same order.
+    type: list
+    elements: str
     default: []
   expected:
     description: The sha256 of the config.toml that was read, empty for none; for C(swap).
@@ -69,29 +87,20 @@ read:
   returned: for C(read) and C(swap)
 """
 
-import base64
-import fcntl
-import hashlib
-import os
-import shutil
-import tempfile
-import time
-from typing import Any
-
-from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.runnerhost.toolkit.plugins.module_utils import host, secrets
 
 BINARY = "/usr/bin/gitlab-runner"
 SCRATCH_PREFIX = ".runnerhost-register-"
 
 
 def encode(text: str) -> str:
-    """Text for the way: base64, so that no filter of outputs cuts it."""
-    return base64.b64encode(text.encode("utf-8", "surrogateescape")).decode()
+    """Text for the way back: hex, since Ansible cuts the value of a no_log option, which is the
+    same text in base64, out of every answer.
+    """
+    return text.encode("utf-8", "surrogateescape").hex()
 
 
 def decode(text: str) -> str:
-    """The reverse."""
+    """A text that came in base64."""
     return base64.b64decode(text).decode("utf-8", "surrogateescape")
 
 
@@ -166,8 +175,14 @@ def register(folder: str, request: dict[str, Any]) -> dict[str, Any]:
         output = done.stderr + done.stdout
         if done.returncode == 0 and written:
             return {"ok": True, "text": encode(written.decode())}
-        refused = "is not valid" in output or "is removed" in output or "forbidden" in output.lower()
-        words = [line for line in output.splitlines() if "ERROR" in line or "FATAL" in line or "PANIC" in line]
+        refused = (
+            "is not valid" in output or "is removed" in output or "forbidden" in output.lower()
+        )
+        words = [
+            line
+            for line in output.splitlines()
+            if "ERROR" in line or "FATAL" in line or "PANIC" in line
+        ]
         said = "\n".join(words or output.splitlines()[-3:])
         return {
             "ok": False,
@@ -186,7 +201,16 @@ def verify(folder: str, names: list[str]) -> dict[str, str]:
     answers = {}
     for name in names:
         done = host.run(
-            [BINARY, "--log-format", "json", "verify", "--config", f"{folder}/config.toml", "--name", name],
+            [
+                BINARY,
+                "--log-format",
+                "json",
+                "verify",
+                "--config",
+                f"{folder}/config.toml",
+                "--name",
+                name,
+            ],
             timeout=60,
         )
         said = done.stderr + done.stdout
@@ -222,7 +246,9 @@ def swap(params: dict[str, Any]) -> bool:
             os.chmod(path, 0o600)
             os.chown(path, 0, 0)
         if params["state_text"]:
-            host.write_atomic(f"{folder}/{params['state_file']}", decode(params["state_text"]), 0o600)
+            host.write_atomic(
+                f"{folder}/{params['state_file']}", decode(params["state_text"]), 0o600
+            )
         return True
     finally:
         os.close(lock)
@@ -236,7 +262,9 @@ def main() -> None:
             "folder": {"type": "str", "default": "/etc/gitlab-runner"},
             "state_file": {"type": "str", "default": "runnerhost.json"},
             "unit": {"type": "str", "default": "gitlab-runner.service"},
-            "requests": {"type": "list", "elements": "dict", "default": [], "no_log": True},
+            "requests": {"type": "list", "elements": "dict", "default": []},
+            # Apart from `requests`: every value of a no_log option is cut out of the answer.
+            "tokens": {"type": "list", "elements": "str", "default": [], "no_log": True},
             "expected": {"type": "str", "default": ""},
             "text": {"type": "str", "default": "", "no_log": True},
             "state_text": {"type": "str", "default": "", "no_log": True},
@@ -249,7 +277,8 @@ def main() -> None:
     if params["op"] == "register":
         os.makedirs(folder, mode=0o700, exist_ok=True)
         sweep(folder)
-        answers = {str(r["index"]): register(folder, r) for r in params["requests"]}
+        asked = zip(params["requests"], params["tokens"], strict=True)
+        answers = {str(r["index"]): register(folder, {**r, "token": t}) for r, t in asked}
         module.exit_json(changed=False, answers=answers)
     result: dict[str, Any] = {}
     if params["op"] == "swap":

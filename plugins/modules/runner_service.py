@@ -4,6 +4,15 @@
 
 from __future__ import annotations
 
+import glob
+import os
+import time
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import host, secrets
+
 DOCUMENTATION = r"""
 module: runner_service
 short_description: Makes systemd, logind and the runner's service use what is on the host
@@ -74,13 +83,6 @@ pending:
   returned: always
 """
 
-import glob
-import os
-import time
-from typing import Any
-
-from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.runnerhost.toolkit.plugins.module_utils import host, secrets
 
 MARK = "/run/runnerhost/gitlab-runner.restart"
 # How long an idle runner may take to be back; it takes about two seconds (RestartSec=1).
@@ -106,7 +108,9 @@ class Service:
             return
         done = host.run(argv, timeout=120)
         if done.returncode:
-            journal = host.run(["journalctl", "-u", self.unit, "-n", "15", "--no-pager", "-o", "cat"])
+            journal = host.run(
+                ["journalctl", "-u", self.unit, "-n", "15", "--no-pager", "-o", "cat"]
+            )
             self.module.fail_json(
                 msg=f"{what}: {secrets.redact_text((done.stderr or done.stdout).strip())}",
                 journal=secrets.redact_text(journal.stdout).splitlines(),
@@ -215,7 +219,10 @@ def main() -> None:
     stale = (
         unit.get("NeedDaemonReload") == "yes"
         or user_unit.get("NeedDaemonReload") == "yes"
-        or (unit.get("LoadState") == "loaded" and asked["drop_in"] not in unit.get("DropInPaths", ""))
+        or (
+            unit.get("LoadState") == "loaded"
+            and asked["drop_in"] not in unit.get("DropInPaths", "")
+        )
         or (bool(account) and ours == asked["user_manager"])
     )
     if not coming and (stale or (module.check_mode and asked["units_changed"])):
@@ -233,7 +240,9 @@ def main() -> None:
     if not module.check_mode and not coming and not pending:
         if not wait_until(lambda: service.look().get("ActiveState") == "active", BACK_SECONDS):
             state = service.look()
-            journal = host.run(["journalctl", "-u", service.unit, "-n", "15", "--no-pager", "-o", "cat"])
+            journal = host.run(
+                ["journalctl", "-u", service.unit, "-n", "15", "--no-pager", "-o", "cat"]
+            )
             module.fail_json(
                 msg=f"{service.unit} is {state.get('ActiveState')} ({state.get('SubState')})",
                 journal=secrets.redact_text(journal.stdout).splitlines(),

@@ -12,6 +12,7 @@ from ansible.errors import AnsibleActionFail
 from ansible.module_utils.common.text.converters import to_text
 from ansible.module_utils.urls import open_url
 from ansible.plugins.action import ActionBase
+
 from ansible_collections.runnerhost.toolkit.plugins.module_utils import openpgp
 
 LOOK = "runnerhost.toolkit.host_look"
@@ -53,11 +54,11 @@ class ToolkitAction(ActionBase):  # type: ignore[misc]
             context.no_log, self._task.no_log = before
 
     @staticmethod
-    def refuse(problems: list[str]) -> None:
+    def refuse(problems: list[str], untouched: str = "nothing was changed") -> None:
         """Ends the task if there is any problem, naming all of them at once."""
         if problems:
             lines = problems if len(problems) == 1 else [f"{len(problems)} problems:", *problems]
-            raise AnsibleActionFail("refused, nothing was changed: " + "\n- ".join(lines))
+            raise AnsibleActionFail(f"refused, {untouched}: " + "\n- ".join(lines))
 
     def key(self, variable: str, source: str, fingerprint: str) -> tuple[str, list[str]]:
         """A repository key from a file or a URL, checked, and warnings about its expiry.
@@ -82,14 +83,15 @@ class ToolkitAction(ActionBase):  # type: ignore[misc]
         left = key.days_left(now)
         if left is not None and left < KEY_WARNING_DAYS:
             return key.armour, [
-                f"{variable}: the key from {source} expires on {key.expires:%Y-%m-%d}, in {left} days"
+                f"{variable}: the key from {source} expires on {key.expires:%Y-%m-%d}, "
+                f"in {left} days"
             ]
         return key.armour, []
 
     def _fetch(self, source: str) -> str:
         if source.startswith(("https://", "http://")):
             with open_url(source, timeout=30, http_agent="runnerhost.toolkit") as answer:
-                return to_text(answer.read(), errors="surrogate_or_strict")
+                return str(to_text(answer.read(), errors="surrogate_or_strict"))
         path = self._loader.path_dwim(source) if not source.startswith("/") else source
         with open(path, encoding="utf-8") as stream:
             return stream.read()
