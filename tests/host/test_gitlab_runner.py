@@ -1,0 +1,283 @@
+"""The runner's package, service, environment, configuration and the cage of its jobs."""
+
+from __future__ import annotations
+
+import fnmatch
+import json
+import re
+from typing import Any
+
+import pytest
+import tomllib
+
+FOLDER = "/etc/gitlab-runner"
+SERVICE = "gitlab-runner.service"
+DROP_IN = "/etc/systemd/system/gitlab-runner.service.d/50-runnerhost.conf"
+LOGIND = "/etc/systemd/logind.conf.d/50-runnerhost.conf"
+
+
+@pytest.fixture(scope="session")
+def unit(host: Any) -> dict[str, str]:
+    """The service's properties as systemd has them loaded."""
+    text = host.check_output(f"systemctl show {SERVICE}")
+    return dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
+
+
+@pytest.fixture(scope="session")
+def config(host: Any) -> dict[str, Any]:
+    """config.toml, without its tokens."""
+    data = tomllib.loads(host.file(f"{FOLDER}/config.toml").content_string)
+    for runner in data.get("runners", []):
+        runner["token"] = "present" if runner.get("token") else ""
+    return data
+
+
+@pytest.fixture(scope="session")
+def job_environment(host: Any, wanted: dict[str, Any], unit: dict[str, str]) -> dict[str, str]:
+    """What a job sees: the daemon's environment through `su` and a login shell."""
+    script = (
+        f"xargs -0 -a /proc/{unit['MainPID']}/environ sh -c "
+        '\'exec env -i "$@" su -s /bin/bash '
+        f'{wanted["gitlab_runner_user"]} -c "bash -l -c env"\' sh'
+    )
+    lines = host.check_output(script).splitlines()
+    return dict(line.split("=", 1) for line in lines if "=" in line)
+
+
+def uid(host: Any, wanted: dict[str, Any]) -> int:
+    """The job user's number."""
+    return int(host.user(wanted["gitlab_runner_user"]).uid)
+
+
+# --- package
+
+
+def test_package_pair_has_one_version(installed: dict[str, str], wanted: dict[str, Any]) -> None:
+    runner, images = installed["gitlab-runner"], installed["gitlab-runner-helper-images"]
+    assert runner == images
+    asked = str(wanted["gitlab_runner_version"])
+    if asked != "latest":
+        assert fnmatch.fnmatchcase(runner, asked if "-" in asked else f"{asked}-*")
+
+
+def test_apt_would_install_no_other_version(host: Any, installed: dict[str, str]) -> None:
+    text = host.check_output("apt-cache policy gitlab-runner gitlab-runner-helper-images")
+    candidates = re.findall(r"Candidate: (\S+)", text)
+    assert candidates == [installed["gitlab-runner"]] * 2
+
+
+def test_one_source_names_the_repository(host: Any, wanted: dict[str, Any]) -> None:
+    place = re.sub(r"^https?://", "", wanted["gitlab_runner_repository_url"]).rstrip("/")
+    text = host.check_output(
+        "grep -rlF --include=*.list --include=*.sources "
+        f"'{place}' /etc/apt/sources.list.d /etc/apt/sources.list || true"
+    )
+    assert text.split() == ["/etc/apt/sources.list.d/runnerhost-gitlab-runner.sources"]
+
+
+def test_apt_reads_its_sources_without_a_complaint(host: Any) -> None:
+    done = host.run("apt-get indextargets --format '$(SITE)'")
+    assert done.rc == 0
+    assert "Conflicting" not in done.stderr
+
+
+# --- service
+
+
+def test_service_is_enabled_and_running(unit: dict[str, str]) -> None:
+    assert (unit["ActiveState"], unit["SubState"]) == ("active", "running")
+    assert unit["UnitFileState"] == "enabled"
+    assert unit["NeedDaemonReload"] == "no"
+
+
+def test_drop_in_is_loaded(unit: dict[str, str], wanted: dict[str, Any]) -> None:
+    assert DROP_IN in unit["DropInPaths"].split()
+    # 3 is SIGQUIT: the running jobs end well.
+    assert unit["KillSignal"] == "3"
+    assert unit["KillMode"] == "mixed"
+    assert unit["TimeoutStopUSec"] == _span(wanted["gitlab_runner_stop_timeout"])
+    assert unit["RestartUSec"] == "1s"
+    assert unit["UMask"] == wanted["gitlab_runner_umask"]
+    assert unit["CanReload"] == "yes"
+    assert f"{FOLDER}/env-file" in unit["EnvironmentFiles"]
+
+
+def _span(seconds: int) -> str:
+    """Seconds as `systemctl show` writes them."""
+    parts = []
+    for name, size in (("d", 86400), ("h", 3600), ("min", 60), ("s", 1)):
+        count, seconds = divmod(seconds, size)
+        if count:
+            parts.append(f"{count}{name}")
+    return " ".join(parts)
+
+
+def test_service_runs_with_the_settings_on_disk(host: Any, unit: dict[str, str]) -> None:
+    """What a restart would bring is in force already, or marked as pending."""
+    on_disk = re.search(r"RUNNERHOST_GENERATION=(\w+)", host.file(DROP_IN).content_string)
+    assert on_disk
+    running = host.check_output(f"tr '\\0' '\\n' < /proc/{unit['MainPID']}/environ")
+    mark = host.file("/run/runnerhost/gitlab-runner.restart")
+    assert f"RUNNERHOST_GENERATION={on_disk.group(1)}" in running.splitlines() or mark.exists
+
+
+# --- files
+
+
+@pytest.mark.parametrize(
+    ("path", "mode"),
+    [
+        (FOLDER, 0o700),
+        (f"{FOLDER}/config.toml", 0o600),
+        (f"{FOLDER}/env-file", 0o600),
+        (f"{FOLDER}/runnerhost.json", 0o600),
+        (f"{FOLDER}/.runner_system_id", 0o600),
+    ],
+)
+def test_private_file(host: Any, wanted: dict[str, Any], path: str, mode: int) -> None:
+    file = host.file(path)
+    if path.endswith("runnerhost.json") and not wanted["gitlab_runner_runners"]:
+        assert not file.exists or file.mode == mode
+        return
+    assert (file.user, file.mode) == ("root", mode)
+
+
+def test_nothing_is_left_over(host: Any) -> None:
+    left = host.check_output(
+        f"find {FOLDER} /etc/apt /etc/systemd/system /tmp -maxdepth 3 -name '*runnerhost-*' "
+        r"-name '.runnerhost-*' -o -name 'runnerhost-offer-*' -o -name 'runnerhost-proof-*'"
+    )
+    assert left == ""
+
+
+def test_no_token_can_be_read_by_all(host: Any, wanted: dict[str, Any]) -> None:
+    found = host.check_output(
+        "grep -rIlE 'glrt-[A-Za-z0-9_-]{10,}' /etc /run/runnerhost /var/lib/runnerhost /tmp "
+        f"{wanted['gitlab_runner_home']} 2>/dev/null || true"
+    )
+    for path in found.split("\n"):
+        if path:
+            assert host.file(path).mode & 0o077 == 0, path
+
+
+def test_job_user_has_no_trap_in_its_home(host: Any, wanted: dict[str, Any]) -> None:
+    user = host.user(wanted["gitlab_runner_user"])
+    assert user.home == wanted["gitlab_runner_home"]
+    assert not host.file(f"{user.home}/.bash_logout").exists
+
+
+def test_pip_cache_is_the_job_users_alone(host: Any, wanted: dict[str, Any]) -> None:
+    cache = host.file(wanted["gitlab_runner_pip_cache_dir"])
+    assert (cache.user, cache.mode) == (wanted["gitlab_runner_user"], 0o700)
+
+
+# --- what jobs see
+
+
+def test_job_environment_has_the_wanted_values(
+    job_environment: dict[str, str], wanted: dict[str, Any]
+) -> None:
+    for name, value in wanted["gitlab_runner_environment"].items():
+        assert job_environment.get(name) == str(value), name
+    assert job_environment["PIP_CACHE_DIR"] == wanted["gitlab_runner_pip_cache_dir"]
+    assert job_environment["HOME"] == wanted["gitlab_runner_home"]
+
+
+def test_job_environment_has_no_trap(job_environment: dict[str, str]) -> None:
+    assert "PYTHONPATH" not in job_environment
+    assert "PYTHONHOME" not in job_environment
+    text = json.dumps(job_environment)
+    assert not re.search(r"gl(rt|pat)-[A-Za-z0-9]|pypi-Ag", text)
+
+
+def test_job_path(job_environment: dict[str, str], wanted: dict[str, Any]) -> None:
+    path = job_environment["PATH"].split(":")
+    extra = wanted["gitlab_runner_path"]
+    assert path[: len(extra)] == extra
+    assert "/usr/bin" in path
+
+
+def test_job_user_trusts_the_private_ca(host: Any, wanted: dict[str, Any]) -> None:
+    bundle = host.file("/etc/ssl/certs/ca-certificates.crt").content_string
+    files = host.check_output(
+        "cat /usr/local/share/ca-certificates/runnerhost-*.crt 2>/dev/null || true"
+    )
+    blocks = re.findall(r"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", files, re.S)
+    assert len(blocks) == len(wanted["gitlab_runner_ca_certificates"])
+    assert all(block in bundle for block in blocks)
+
+
+def test_leftover_processes_are_killed(host: Any, wanted: dict[str, Any]) -> None:
+    text = host.check_output(
+        "busctl get-property org.freedesktop.login1 /org/freedesktop/login1 "
+        "org.freedesktop.login1.Manager KillUserProcesses KillOnlyUsers"
+    )
+    kill, only = text.splitlines()
+    if wanted["gitlab_runner_kill_leftover_processes"]:
+        assert kill == "b true"
+        assert only == "as 0" or f'"{wanted["gitlab_runner_user"]}"' in only
+    else:
+        assert not host.file(LOGIND).exists
+
+
+def test_job_user_has_no_systemd_manager(host: Any, wanted: dict[str, Any]) -> None:
+    number = uid(host, wanted)
+    kind = host.check_output(f"systemctl show user@{number}.service --property=Type --value")
+    if wanted["gitlab_runner_user_manager"]:
+        assert kind == "notify"
+        return
+    assert kind == "oneshot"
+    assert not host.file(f"/var/lib/systemd/linger/{wanted['gitlab_runner_user']}").exists
+    done = host.run(
+        f"su -s /bin/bash {wanted['gitlab_runner_user']} -c 'systemd-run --user --quiet true'"
+    )
+    assert done.rc != 0
+
+
+def test_jobs_see_no_other_processes(
+    host: Any, unit: dict[str, str], wanted: dict[str, Any]
+) -> None:
+    """Seen from inside the service's own mounts: a container may ignore ProtectProc silently."""
+    if not wanted["gitlab_runner_hide_processes"]:
+        assert unit.get("ProtectProc", "default") == "default"
+        return
+    assert unit["ProtectProc"] == "invisible"
+    mounts = host.check_output(f"cat /proc/{unit['MainPID']}/mountinfo")
+    proc = [line for line in mounts.splitlines() if line.split()[4] == "/proc"]
+    assert any("hidepid=invisible" in line or "hidepid=2" in line for line in proc)
+
+
+# --- configuration
+
+
+def test_concurrency(config: dict[str, Any], wanted: dict[str, Any]) -> None:
+    assert config.get("concurrent", 1) == wanted["gitlab_runner_concurrent"]
+
+
+def test_runner_is_configured(config: dict[str, Any], runner: dict[str, Any]) -> None:
+    found = [r for r in config.get("runners", []) if r["name"] == runner["name"]]
+    assert len(found) == 1
+    assert found[0]["token"] == "present"
+    assert found[0]["id"] > 0
+    for key, value in runner.items():
+        if key not in ("token", "url"):
+            assert found[0].get(key) == value, key
+
+
+def test_gitlab_knows_the_runner(host: Any, runner: dict[str, Any]) -> None:
+    done = host.run(f"gitlab-runner verify --name '{runner['name']}'")
+    assert done.rc == 0
+    assert "is valid" in done.stderr + done.stdout
+
+
+# --- other daemons keep off
+
+
+def test_needrestart_keeps_off(host: Any) -> None:
+    file = host.file("/etc/needrestart/conf.d/50-runnerhost.conf")
+    assert "qr(^gitlab-runner)} = 0;" in file.content_string
+
+
+def test_unattended_upgrades_keep_off(host: Any) -> None:
+    text = host.check_output("apt-config dump Unattended-Upgrade::Package-Blacklist")
+    assert '"gitlab-runner"' in text

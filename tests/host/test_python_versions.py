@@ -1,0 +1,113 @@
+"""Each wanted Python works, comes from where it should, and the system's own is untouched."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+
+SOURCES = "/etc/apt/sources.list.d/runnerhost-deadsnakes.sources"
+
+
+@pytest.fixture(scope="session")
+def system(host: Any) -> str:
+    """The system's own version, ``3.10``."""
+    return str(host.check_output("basename $(readlink -f /usr/bin/python3)")).removeprefix("python")
+
+
+@pytest.fixture(scope="session")
+def policy(host: Any, wanted: dict[str, Any]) -> dict[str, str]:
+    """What apt says of each wanted version's package, and of all repositories."""
+    names = [f"python{version}" for version in wanted["python_versions_wanted"]]
+    text = host.check_output("apt-cache policy " + " ".join(names))
+    blocks = re.split(r"(?m)^(?=\S)", text)
+    found = {block.partition(":")[0]: block for block in blocks if block.strip()}
+    found["*"] = host.check_output("apt-cache policy")
+    return found
+
+
+def origin_of_installed(block: str, repositories: str) -> set[str]:
+    """Origins that offer the installed version of a package."""
+    after = block.partition("***")[2].splitlines()[1:]
+    origins = set()
+    for line in after:
+        match = re.match(r"\s+-?\d+ (\S+ \S+) \S+ Packages", line)
+        if not match:
+            if not re.match(r"\s+-?\d+ /var/lib/dpkg/status", line):
+                break
+            continue
+        where = re.search(
+            rf"{re.escape(match.group(1))}.*\n\s+release .*?\bo=([^,\n]*)", repositories
+        )
+        origins.add(where.group(1) if where else "?")
+    return origins
+
+
+def test_interpreter_answers(host: Any, python: str) -> None:
+    base = python.partition("-")[0]
+    out = host.check_output(
+        f"/usr/bin/python{python} -c "
+        "'import sys, ssl, sqlite3, lzma, ctypes; print(\"%d.%d\" % sys.version_info[:2])'"
+    )
+    assert out == base
+
+
+def test_a_venv_gets_pip(host: Any, python: str) -> None:
+    done = host.run(
+        "d=$(mktemp -d) && trap 'rm -rf $d' EXIT && "
+        f"/usr/bin/python{python} -m venv $d/v && $d/v/bin/python -m pip --version"
+    )
+    assert done.rc == 0, done.stderr
+    assert done.stdout.startswith("pip ")
+
+
+def test_headers_are_there(host: Any, python: str) -> None:
+    done = host.check_output(
+        f"/usr/bin/python{python} -c 'import sysconfig; print(sysconfig.get_path(\"include\"))'"
+    )
+    assert host.file(f"{done}/Python.h").exists
+
+
+def test_origin(python: str, system: str, policy: dict[str, str], wanted: dict[str, Any]) -> None:
+    origins = origin_of_installed(policy[f"python{python}"], policy["*"])
+    ours = wanted["python_versions_repository_origin"]
+    if python == system:
+        assert ours not in origins
+    else:
+        assert origins == {ours}
+
+
+def test_system_python_is_the_distributions(host: Any, system: str, wanted: dict[str, Any]) -> None:
+    names = (
+        f"python3 python3-minimal python{system} python{system}-minimal libpython{system}-stdlib"
+    )
+    text = host.check_output(f"apt-cache policy {names}")
+    repositories = host.check_output("apt-cache policy")
+    for block in re.split(r"(?m)^(?=\S)", text):
+        if "***" in block:
+            origins = origin_of_installed(block, repositories)
+            assert wanted["python_versions_repository_origin"] not in origins, block
+    assert host.run(f"dpkg --verify python3-minimal python{system}-minimal").stdout == ""
+
+
+def test_repository_is_written_whole(host: Any, system: str, wanted: dict[str, Any]) -> None:
+    file = host.file(SOURCES)
+    if set(wanted["python_versions_wanted"]) <= {system}:
+        assert not file.exists
+        return
+    assert file.mode == 0o644
+    assert "Signed-By:" in file.content_string
+    assert "Enabled: no" not in file.content_string
+
+
+def test_nothing_else_would_come_from_the_repository(
+    host: Any, system: str, wanted: dict[str, Any]
+) -> None:
+    """The pin holds: apt would replace no package by the repository's."""
+    done = host.check_output("apt-get --simulate -qq dist-upgrade")
+    ours = wanted["python_versions_repository_origin"]
+    bases = {v.partition("-")[0] for v in wanted["python_versions_wanted"]} - {system}
+    for line in done.splitlines():
+        if line.startswith("Inst ") and ours in line:
+            assert any(f"python{base}" in line.split()[1] for base in bases), line
