@@ -1,4 +1,4 @@
-#!/usr/bin/python3
+#!/usr/bin/python3 -I
 """Stand-in for gitlab-runner with the shell executor: one file, standard library, Python 3.11.
 
 Same command line, config.toml, unit file, signals, wire format and quirks as gitlab-runner 17.5 to
@@ -254,6 +254,7 @@ RUNNER_KEYS: dict[str, tuple[type, ...]] = {
 # The order of the struct's fields, which is the order in the file (common/config.go).
 _RUNNER_ORDER = list(RUNNER_KEYS)
 _TIME_LINE = re.compile(r"^\s*(token_(?:obtained|expires)_at)\s*=\s*([0-9TtZz:.+\-]+)")
+_DURATION = re.compile(r"0|([0-9.]+(ns|us|ms|s|m|h))+")
 _RUNNER_HEADER = re.compile(r"^\s*\[\[\s*runners\s*\]\]")
 
 
@@ -294,10 +295,12 @@ class Config:
             data = tomllib.loads(text)
         except tomllib.TOMLDecodeError as error:
             words = str(error)
-            place = re.search(r" \(at line (\d+), column \d+\)", words)
-            line = f"line {place[1]}: " if place else ""
+            place = re.search(r" \(at (?:line (\d+), column \d+|end of document)\)", words)
+            number = place[1] if place and place[1] else len(text.splitlines())
             words = words.replace(place[0], "") if place else words
-            raise ConfigError(f"decoding configuration file: toml: {line}{words}") from None
+            raise ConfigError(
+                f"decoding configuration file: toml: line {number}: {words}"
+            ) from None
         data.setdefault("concurrent", 1)
         cls._check("", data, GLOBAL_KEYS)
         for runner in data.get("runners", []):
@@ -313,6 +316,14 @@ class Config:
             types = known.get(key)
             is_bool = isinstance(value, bool)
             if types is None or (isinstance(value, types) and (not is_bool or bool in types)):
+                if (
+                    types == (str, int)
+                    and isinstance(value, str)
+                    and not _DURATION.fullmatch(value)
+                ):
+                    raise ConfigError(
+                        f'decoding configuration file: toml: time: invalid duration "{value}"'
+                    )
                 continue
             raise ConfigError(
                 "decoding configuration file: toml: incompatible types: TOML value of "
@@ -1037,7 +1048,8 @@ class Trace:
             if self._final_round(state, reason, exit_code):
                 return
             time.sleep(delay)
-            delay = min(delay * 2, 3600.0)
+            # 17.5 was seen to give up after about a minute.
+            delay = min(delay * 2, 3.0)
         log.error('Job trace termination "Fail" failed', job=self._id)
 
     def _final_round(self, state: str, reason: str, exit_code: int) -> bool:
@@ -1347,9 +1359,13 @@ class Build:
     def _prepare_script(self) -> Script:
         script = Script(self.tmp)
         script.line('echo "Running on $(hostname)..."')
-        for name in ("gitlab_runner_env", "masking.db"):
-            script.remove(f"{self.tmp}/{name}")
+        self._remove_env_file(script)
         return script
+
+    def _remove_env_file(self, script: Script) -> None:
+        # Up to 18 the file stays, and with it the variables, for the next job in this folder.
+        if version_tuple() >= (19,):
+            script.remove(f"{self.tmp}/gitlab_runner_env")
 
     def _get_sources(self) -> Script:
         script = Script(self.tmp)
@@ -1570,8 +1586,7 @@ class Build:
 
     def _cleanup(self) -> Script:
         script = Script(self.tmp)
-        for name in ("gitlab_runner_env", "masking.db"):
-            script.remove(f"{self.tmp}/{name}")
+        self._remove_env_file(script)
         for item in self.variables.items:
             if item.file:
                 script.remove(f"{self.tmp}/{item.key}")
@@ -1728,9 +1743,6 @@ class Build:
             thread.join(min(0.1, max(deadline - time.monotonic(), 0.01)))
             if time.monotonic() > deadline and thread.is_alive():
                 text = go_duration_text(self.timeout)
-                self.say(
-                    f"{RED}ERROR: Job failed: execution took longer than {text} seconds{RESET}"
-                )
                 self.stop(
                     JobError(f"execution took longer than {text} seconds", "job_execution_timeout")
                 )
@@ -1768,8 +1780,7 @@ class Build:
             exit_code=failure.exit_code,
             **fields,
         )
-        if failure.reason != "job_execution_timeout" or not self._stop_all.is_set():
-            self.say(f"{RED}ERROR: {words}{RESET}")
+        self.say(f"{RED}ERROR: {words}{RESET}")
         self._masker.flush()
         known = {
             "script_failure",
@@ -2103,6 +2114,9 @@ class Daemon:
 
     def run(self) -> NoReturn:
         """Run until a signal ends it."""
+        if VERSION == "17.5.0" and not os.environ.get("HOME"):
+            # A real release that does not start under systemd, which sets no HOME for root.
+            log.fatal("failed to get user home dir: $HOME is not defined")
         log.info(f"Starting multi-runner from {self.path}...", builds=0, max_builds=0)
         user_mode_warning(with_run=False)
         try:

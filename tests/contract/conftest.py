@@ -1,0 +1,125 @@
+"""Fixtures of the contract tests: the lab's GitLab over TLS, and each runner program."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import trustme
+
+from lab.gitlab import Settings
+from lab.gitlab.client import LabGitLab
+from lab.gitlab.thread import bound_socket, serving
+from tests.contract.harness import Daemon, Host, job_user
+
+STAND_IN = Path(__file__).parents[2] / "lab" / "runner" / "gitlab_runner.py"
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def shared_dir() -> Iterator[Path]:
+    """A folder that the job user may enter, as pytest's own may not be."""
+    folder = Path(tempfile.mkdtemp(prefix="runnerhost-contract-"))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def gitlab(shared_dir: Path) -> Iterator[LabGitLab]:
+    """The lab's GitLab with a CA of its own."""
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(shared_dir / "ca.pem")
+    pki = shared_dir / "pki"
+    pki.mkdir(mode=0o700)
+    server = authority.issue_cert("127.0.0.1")
+    server.private_key_pem.write_to_path(pki / "key.pem")
+    for blob in server.cert_chain_pems:
+        blob.write_to_path(pki / "cert.pem", append=True)
+    with bound_socket() as listener:
+        url = f"https://127.0.0.1:{listener.getsockname()[1]}"
+        settings = Settings(
+            shared_dir / "gitlab",
+            url,
+            "secret-of-the-lab",
+            "glpat-ContractTestsAdmin",
+            trace_update_interval=1,
+        )
+        with (
+            serving(settings, listener, pki / "cert.pem", pki / "key.pem"),
+            LabGitLab(url, settings.lab_secret, settings.admin_token, shared_dir / "ca.pem") as lab,
+        ):
+            yield lab
+
+
+@pytest.fixture(scope="session")
+def project(gitlab: LabGitLab, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A project with one commit."""
+    source = tmp_path_factory.mktemp("source")
+    (source / "hello.txt").write_text("hello\n")
+    for words in (
+        ["init", "--quiet", "--initial-branch=main"],
+        ["add", "."],
+        ["-c", "user.name=A", "-c", "user.email=a@example.com", "commit", "--quiet", "-m", "x"],
+    ):
+        subprocess.run(["git", *words], cwd=source, check=True, timeout=30)
+    gitlab.create_project("group/contract", push_from=source)
+    return "group/contract"
+
+
+@pytest.fixture(scope="session", params=["stand-in", "real"])
+def program(request: pytest.FixtureRequest, shared_dir: Path) -> tuple[str, Path]:
+    """The program under test, where the job user can run it."""
+    kind: str = request.param
+    target = shared_dir / kind / "gitlab-runner"
+    target.parent.mkdir(exist_ok=True)
+    if kind == "real":
+        named = os.environ.get("LAB_GITLAB_RUNNER", "")
+        if not named or not os.access(named, os.X_OK):
+            pytest.skip("LAB_GITLAB_RUNNER names no binary")
+        shutil.copyfile(named, target)
+    else:
+        text = STAND_IN.read_text()
+        if subprocess.run(["/usr/bin/python3", "-c", "import tomllib"], check=False).returncode:
+            text = text.replace("/usr/bin/python3", sys.executable, 1)
+        target.write_text(text)
+    target.chmod(0o755)
+    return kind, target
+
+
+@pytest.fixture
+def host(program: tuple[str, Path], shared_dir: Path, gitlab: LabGitLab) -> Iterator[Host]:
+    """A fresh host tree; faults are cleared afterwards."""
+    kind, binary = program
+    root = shared_dir / f"host{next(_numbers)}"
+    root.mkdir(mode=0o755)
+    user = job_user()
+    made = Host(kind, binary, root, gitlab, user)
+    made.config.parent.mkdir(mode=0o700)
+    made.work.mkdir()
+    if user:
+        shutil.chown(made.work, user, user)
+    yield made
+    gitlab.clear_faults()
+
+
+@pytest.fixture
+def start(host: Host) -> Iterator[Callable[..., Daemon]]:
+    """Start daemons that are gone after the test."""
+    daemons: list[Daemon] = []
+
+    def started(*words: str) -> Daemon:
+        daemons.append(Daemon(host, *words))
+        daemons[-1].wait_log("Initializing executor providers")
+        return daemons[-1]
+
+    yield started
+    for daemon in daemons:
+        daemon.kill()
