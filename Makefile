@@ -1,0 +1,100 @@
+# Every verb is a thin line over a command that you can type yourself.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+MAKEFLAGS += --no-print-directory
+
+PYTHON ?= python3
+VENV ?= .venv
+INVENTORY ?= inventories/lab
+# Further arguments for ansible-playbook: ARGS='--limit web1 --check --diff --ask-vault-pass'
+ARGS ?=
+PY = $(VENV)/bin/python
+# Molecule and ansible-lint look for their programs on PATH.
+export PATH := $(abspath $(VENV)/bin):$(PATH)
+export PYTHON
+STAMP = $(VENV)/.stamp
+LINK = .ansible/collections/ansible_collections/runnerhost/toolkit
+
+.PHONY: help
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+.PHONY: venv
+venv: $(STAMP) $(LINK) ## Make the controller's Python environment in .venv
+
+$(STAMP): requirements.txt requirements.yml
+	@lab/setup/system-packages controller
+	@test -x $(PY) || lab/setup/step "making $(VENV)" $(PYTHON) -m venv $(VENV)
+	@lab/setup/step "installing the controller's Python packages" $(PY) -m pip install -q --disable-pip-version-check -r requirements.txt
+	@lab/setup/step "looking for the collections of requirements.yml" $(VENV)/bin/ansible-galaxy collection install -r requirements.yml
+	@touch $@
+
+# A plain clone resolves runnerhost.toolkit.* through this link.
+$(LINK):
+	@mkdir -p $(dir $@)
+	@ln -sfn ../../../.. $@
+
+.PHONY: lab-packages
+lab-packages:
+	@lab/setup/system-packages lab
+
+.PHONY: demo
+demo: lab-packages venv ## Lab, one provisioned host, a real build job, and what you got
+	@$(PY) -m lab demo
+
+.PHONY: provision
+provision: venv ## Provision hosts: INVENTORY=… ARGS='--limit … --check --diff'
+	$(VENV)/bin/ansible-playbook -i $(INVENTORY) playbooks/site.yml $(ARGS)
+
+.PHONY: verify
+verify: venv ## Check that hosts are what tests/host says: INVENTORY=… (changes nothing)
+	$(VENV)/bin/ansible-playbook -i $(INVENTORY) playbooks/verify.yml $(ARGS)
+
+.PHONY: lint
+lint: venv ## ansible-lint (production), ruff, mypy (strict)
+	$(VENV)/bin/ansible-lint --offline
+	$(VENV)/bin/ruff check
+	$(VENV)/bin/ruff format --check
+	$(VENV)/bin/mypy $(LINK)/plugins
+	$(VENV)/bin/mypy lab tests/unit tests/contract tests/lab bench
+	$(VENV)/bin/mypy tests/host
+
+.PHONY: unit
+unit: venv ## Unit tests
+	$(PY) -m pytest -q tests/unit
+
+.PHONY: test-fast
+test-fast: lint unit ## Lint and unit tests: under two minutes
+
+.PHONY: test
+test: lab-packages venv ## Everything that fits into 25 minutes on two cores; needs containers
+	@$(PY) -m tests
+
+.PHONY: test-full
+test-full: lab-packages venv ## The same and what takes longer
+	@$(PY) -m tests --full
+
+.PHONY: bench
+bench: lab-packages venv ## Measured claims, each against its limit in the same run
+	@$(PY) -m bench
+
+.PHONY: lab-up
+lab-up: lab-packages venv ## Bring up the lab: hosts, mirror, GitLab
+	@$(PY) -m lab up
+
+.PHONY: lab-down
+lab-down: venv ## Take the lab down; only the cache stays
+	@$(PY) -m lab down
+
+.PHONY: lab-shell
+lab-shell: venv ## A shell on a lab host: HOST=jammy
+	@$(PY) -m lab shell $(HOST)
+
+.PHONY: lock
+lock: ## Pin requirements.txt anew from requirements.in
+	lab/setup/lock $(PYTHON)
+
+.PHONY: clean
+clean: ## Take the lab down and remove .venv and caches of this folder
+	@if test -x $(PY); then $(PY) -m lab down; fi
+	rm -rf $(VENV) .ansible .lab .mypy_cache .ruff_cache .pytest_cache
