@@ -855,8 +855,12 @@ class Masker:
     ) -> None:
         self._sink = sink
         self._values = sorted({value.encode() for value in values if value}, key=len, reverse=True)
-        tokens = "|".join(re.escape(prefix) for prefix in {"glpat-", *prefixes} if prefix)
-        token = f"(?P<token>(?<![A-Za-z0-9])(?:{tokens})[A-Za-z0-9_=.-]+)".encode()
+        known = {prefix for prefix in {"glpat-", *prefixes} if prefix}
+        tokens = "|".join(map(re.escape, sorted(known, key=len, reverse=True)))
+        token = f"(?P<token>(?:{tokens})[A-Za-z0-9_=.-]+)".encode()
+        # What may go on in the next write: a part of a value, a part or the whole of a prefix.
+        self._starts = [value[:-1] for value in self._values]
+        self._starts += [prefix.encode() for prefix in known]
         self._pattern = re.compile(b"|".join([*map(re.escape, self._values), token]))
         self._rest = b""
         self._lock = threading.Lock()
@@ -885,9 +889,9 @@ class Masker:
         if not final and end == len(data):
             sizes = (
                 size
-                for value in self._values
-                for size in range(min(len(value) - 1, end - done), 0, -1)
-                if data.endswith(value[:size])
+                for begin in self._starts
+                for size in range(min(len(begin), end - done), 0, -1)
+                if data.endswith(begin[:size])
             )
             end -= max(sizes, default=0)
         self._rest = b"" if final else data[end:]

@@ -128,6 +128,21 @@ def test_git_over_tls_with_the_private_ca(lab: Lab, start: Start) -> None:
     assert job.state == "success", trace
 
 
+def test_a_ca_of_the_system_reaches_git_and_the_helper(lab: Lab, start: Start) -> None:
+    lab.host.environment["SSL_CERT_FILE"] = str(lab.gitlab.ca_file)
+    text = re.sub(r"  tls-ca-file.*\n", "", lab.host.config.read_text())
+    lab.host.replace_config(text)
+    start()
+    wanted = [{"paths": ["hello.txt"]}]
+    job, trace = lab.finish(
+        "unset SSL_CERT_FILE",
+        "grep -c BEGIN $CI_SERVER_TLS_CA_FILE",
+        variables={},
+        artifacts=wanted,
+    )
+    assert (job.state, len(job.uploads)) == ("success", 1), trace
+
+
 def test_artifacts_between_jobs(lab: Lab, start: Start) -> None:
     start()
     artifacts = [

@@ -1,0 +1,174 @@
+"""Parts of the stand-in for gitlab-runner that need no server."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import tomllib
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lab.runner import gitlab_runner as runner
+
+CONFIG = """
+# a comment
+concurrent = 4
+check_interval = 0
+nonsense = true
+
+[session_server]
+  session_timeout = 1800
+
+[[runners]]
+  name = "a \\"b\\" \\\\ c"
+  url = "https://gitlab.test"
+  id = 7
+  token = "glrt-x"
+  token_obtained_at = 2026-01-02T03:04:05.123456789Z
+  token_expires_at = 0001-01-01T00:00:00Z
+  executor = "shell"
+  environment = ["A=1", "B=x y"]
+  nonsense = 1
+  [runners.cache]
+    MaxUploadedArchiveSize = 0
+  [runners.feature_flags]
+    FF_X = true
+
+[[runners]]
+  name = "second"
+  url = "https://gitlab.test"
+  token = "glrt-y"
+  executor = "shell"
+"""
+
+
+def test_rewrite_keeps_what_is_known(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text(CONFIG)
+    config = runner.Config.load(str(path))
+    config.save(str(path))
+    text = path.read_text()
+    again = tomllib.loads(text)
+    assert again["concurrent"] == 4
+    first, second = again["runners"]
+    assert first["name"] == 'a "b" \\ c'
+    assert first["environment"] == ["A=1", "B=x y"]
+    assert first["feature_flags"] == {"FF_X": True}
+    assert "token_obtained_at = 2026-01-02T03:04:05.123456789Z" in text
+    assert text.count("token_expires_at = 0001-01-01T00:00:00Z") == 2
+    assert "nonsense" not in text
+    assert "comment" not in text
+    assert second["id"] == 0
+    assert runner.Config.load(str(path)).dump() == text
+
+
+def test_version_decides_on_zero_values(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    config = runner.Config({"concurrent": 1, "runners": [{"name": "a"}]}, 0)
+    old = config.dump()
+    assert 'connection_max_age = "15m0s"' in old
+    assert "[runners.custom_build_dir]" in old
+    monkeypatch.setattr(runner, "VERSION", "18.5.0")
+    new = config.dump()
+    assert "connection_max_age" not in new
+    assert "custom_build_dir" not in new
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'concurrent = "1"',
+        "concurrent = true",
+        "[[runners]]\nname = 1",
+        "runners = 1",
+        "[[runners]]\nenvironment = [1]",
+        '[[runners]]\nunhealthy_interval = "soon"',
+        "x = [",
+    ],
+)
+def test_bad_files_are_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text(text)
+    with pytest.raises(runner.ConfigError):
+        runner.Config.load(str(path))
+
+
+@given(st.dictionaries(st.sampled_from(["name", "url", "builds_dir", "shell"]), st.text()))
+def test_any_text_survives_the_emitter(entry: dict[str, str]) -> None:
+    config = runner.Config({"concurrent": 1, "runners": [dict(entry)]}, 0)
+    written = tomllib.loads(config.dump())["runners"][0]
+    assert {key: written[key] for key in entry} == entry
+
+
+@given(
+    st.lists(st.sampled_from(["secret", "sec", "x", "\n", "glpat-abc", " ", "ab", "abab"])),
+    st.integers(1, 5),
+)
+def test_masking_does_not_depend_on_writes(words: list[str], size: int) -> None:
+    data = "".join(words).encode()
+
+    def masked(step: int) -> bytes:
+        parts: list[bytes] = []
+        masker = runner.Masker(["secret", "abab"], [], parts.append)
+        for start in range(0, len(data), step):
+            masker.write(data[start : start + step])
+        masker.flush()
+        return b"".join(parts)
+
+    whole = masked(len(data) or 1)
+    assert masked(size) == whole
+    assert b"secret" not in whole
+    assert b"glpat-abc" not in whole
+
+
+def test_expansion_is_gos() -> None:
+    values = {"A": "1", "$": "$"}
+
+    def get(key: str) -> str:
+        return values.get(key, "")
+
+    assert runner.expand("$A-${A}-$$-$1-$B-$", get) == "1-1-$---$"
+
+
+def test_unit_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["/usr/bin/env"])
+    options = runner.Options(
+        runner.COMMANDS["install"],
+        ["--user=gitlab-runner", "--working-directory=/home/gitlab-runner"],
+    )
+    options.lists["config"] = ["/etc/gitlab-runner/config.toml"]
+    lines = [line.strip() for line in runner.unit_text(options).splitlines() if line.strip()]
+    binary = os.path.realpath("/usr/bin/env")
+    assert lines == [
+        "[Unit]",
+        "Description=GitLab Runner",
+        f"ConditionFileIsExecutable={binary}",
+        "After=network.target",
+        "[Service]",
+        "StartLimitInterval=5",
+        "StartLimitBurst=10",
+        f'ExecStart={binary} "run" "--config" "/etc/gitlab-runner/config.toml" '
+        '"--working-directory" "/home/gitlab-runner" "--service" "gitlab-runner" '
+        '"--user" "gitlab-runner"',
+        "Restart=always",
+        "RestartSec=120",
+        "EnvironmentFile=-/etc/sysconfig/gitlab-runner",
+        "[Install]",
+        "WantedBy=multi-user.target",
+    ]
+
+
+def test_system_id_is_kept_and_bad_ones_replaced(tmp_path: Path) -> None:
+    path = str(tmp_path / "config.toml")
+    first = runner.system_id(path)
+    assert first[:2] in ("s_", "r_")
+    assert len(first) == 14
+    assert runner.system_id(path) == first
+    (tmp_path / ".runner_system_id").write_text("nonsense")
+    assert runner.system_id(path) != "nonsense"
+
+
+def test_short_tokens() -> None:
+    assert runner.short_token("glrt-abcdefghijklmno") == "abcdefghi"
+    assert runner.short_token("glrt-t1_abcdefghijklmno") == "abcdefghi"
