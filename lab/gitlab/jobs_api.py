@@ -132,12 +132,13 @@ async def update_job(request: Request, job_id: int) -> Response:
 async def patch_trace(request: Request, job_id: int) -> Response:
     """Append to a job's trace, if the part starts where the trace ends."""
     state = state_of(request)
+    # The body first: a job that was read before an await may have changed since.
+    body = await request.body()
     job = authenticate_job(state, job_id, _token_of(request), hide=True)
     content_range = request.headers.get("content-range")
     if content_range is None:
         raise bad_request("400 Missing header Content-Range")
     match = _RANGE.fullmatch(content_range)
-    body = await request.body()
     if match is None or int(match[2]) - int(match[1]) + 1 != len(body):
         raise bad_request("400 Content-Range does not fit the body")
     have = len(state.store.trace(job_id))
@@ -155,7 +156,7 @@ async def patch_trace(request: Request, job_id: int) -> Response:
 async def upload_artifacts(request: Request, job_id: int) -> JSONResponse:
     """Take one artifact of a running job."""
     state = state_of(request)
-    job = authenticate_job(state, job_id, _token_of(request))
+    authenticate_job(state, job_id, _token_of(request))
     query = Params(dict(request.query_params))
     kind = query.text("artifact_type", "archive")
     form_name = query.choice("artifact_format", _FORMATS, "zip")
@@ -171,6 +172,8 @@ async def upload_artifacts(request: Request, job_id: int) -> JSONResponse:
             raise bad_request("file is missing")
         if (upload.size or 0) > state.settings.max_artifact_size:
             raise ApiError(413, {"message": "413 Request Entity Too Large"})
+        # Once more: the job may have been cancelled while the body came in.
+        job = authenticate_job(state, job_id, _token_of(request))
         if any(item["type"] == kind for item in job.uploads):
             raise ApiError(400, {"message": "another artifact of the same type already exists"})
         path = state.store.artifact_file(job_id, kind)

@@ -1027,7 +1027,9 @@ class Trace:
         if status in ("canceled", "failed") and state == "running":
             outcome = ("abort", "job failed")
         write = log.info if outcome[0] in ("ok", "accepted", "invalid") else log.warning
-        write(f"{base} {outcome[1]}", code=answer.status, job__status=status, **fields)
+        # Go's Info puts no blank between its words, its Warningln does.
+        blank = "" if write == log.info else " "
+        write(f"{base}{blank}{outcome[1]}", code=answer.status, job__status=status, **fields)
         return outcome[0]
 
     def _watch(self) -> None:
@@ -1751,6 +1753,8 @@ class Build:
                     JobError(f"execution took longer than {text} seconds", "job_execution_timeout")
                 )
         thread.join(BUILD_FINISH_WAIT if self._stop_all.is_set() else None)
+        if thread.is_alive():
+            self.say(f"{YELLOW}WARNING: Timed out waiting for the build to finish{RESET}")
         error = box.get() if not box.empty() else Stopped()
         if isinstance(error, Stopped) or self._stop_all.is_set():
             failure = self._why or JobError("canceled", "job_canceled")

@@ -258,3 +258,22 @@ def test_redactor() -> None:
     assert cut.json({"token_expires_at": "x"}) == {"token_expires_at": "x"}
     masked = cut.json([{"key": "A", "value": "v", "masked": True}])
     assert masked == [{"key": "A", "value": "(hidden)", "masked": True}]
+
+
+def test_cancel_during_an_upload_is_not_lost(lab: LabGitLab) -> None:
+    """The body of an upload comes in while the job is cancelled."""
+    lab.create_project("g/p")
+    job_id = lab.queue_job("g/p", ["true"], variables={"GIT_STRATEGY": "none"})
+    body = {"token": lab.create_runner().token, "system_id": "s_0123456789ab"}
+    token = lab._http.post("/api/v4/jobs/request", json=body).json()["token"]
+
+    def parts() -> Iterator[bytes]:
+        yield b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.zip"\r\n\r\nzip'
+        lab.cancel_job(job_id, "canceling")
+        yield b"\r\n--b--\r\n"
+
+    headers = {"JOB-TOKEN": token, "Content-Type": "multipart/form-data; boundary=b"}
+    answer = lab._http.post(f"/api/v4/jobs/{job_id}/artifacts", headers=headers, content=parts())
+    assert answer.status_code == 201
+    job = lab.job(job_id)
+    assert (job.state, len(job.uploads)) == ("canceling", 1)
