@@ -1,0 +1,80 @@
+"""The env file's rules and quoting."""
+
+from __future__ import annotations
+
+import shlex
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import env_file
+
+VARIABLE = "gitlab_runner_environment"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("export FOO", "1", "no `export`"),
+        ("1FOO", "1", "not starting with a digit"),
+        ("FOO-BAR", "1", "letters, digits"),
+        ("PATH", "/opt/bin", "gitlab_runner_path"),
+        ("PYTHONPATH", "/opt", "every Python and venv"),
+        ("PYTHONHOME", "/opt", "every other Python"),
+        ("HOME", "/x", "gitlab_runner_home"),
+        ("TWINE_PASSWORD", "hunter2", "CI/CD variable"),
+        ("MY_API_KEY", "hunter2", "CI/CD variable"),
+        ("GITLAB_TOKEN", "hunter2", "CI/CD variable"),
+        ("FOO", "glrt-abcdefghijklmnopqrst", "CI/CD variable"),
+        ("PIP_INDEX_URL", "https://me:hunter2@pypi.example.com/simple", "CI/CD variable"),
+        ("FOO", "a\nb", "U+000A"),
+        ("FOO", "a\x00b", "U+0000"),
+        ("FOO", True, "quote true, false"),
+        ("FOO", None, "NoneType"),
+        ("FOO", ["a"], "list"),
+        ("FOO", "\ud800", "UTF-8"),
+    ],
+)
+def test_refused(name: str, value: Any, says: str) -> None:
+    found = env_file.problems(VARIABLE, {name: value})
+    assert len(found) == 1
+    assert found[0].startswith(VARIABLE)
+    assert says in found[0]
+    assert "hunter2" not in found[0]
+    assert "glrt-abc" not in found[0]
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        {"FOO": "bar"},
+        {"_A1": ""},
+        {"CMAKE_BUILD_PARALLEL_LEVEL": 2},
+        {"KEYBOARD": "de"},
+        {"PIP_INDEX_URL": "https://pypi.example.com/simple"},
+        {"TAB": "a\tb", "QUOTES": "\"'`$\\", "UMLAUT": "ü"},
+    ],
+)
+def test_taken(wanted: dict[str, Any]) -> None:
+    assert env_file.problems(VARIABLE, wanted) == []
+
+
+def test_no_mapping() -> None:
+    assert "takes a mapping" in env_file.problems(VARIABLE, ["A=b"])[0]
+
+
+def test_text_is_sorted_and_quoted() -> None:
+    text = env_file.render({"B": 'say "hi" for $5', "A": "back\\slash `x`"})
+    assert text == 'A="back\\\\slash \\`x\\`"\nB="say \\"hi\\" for \\$5"\n'
+
+
+@given(st.text(alphabet=st.characters(blacklist_categories=["Cs", "Cc"]), max_size=60))
+def test_quoting_is_read_back(value: str) -> None:
+    """A shell reads double quotes with these four escapes as systemd does."""
+    assert env_file.problems(VARIABLE, {"LABEL": value}) == [] or "secret" in str(
+        env_file.problems(VARIABLE, {"LABEL": value})
+    )
+    quoted = env_file.quote(value).replace("\\$", "$").replace("\\`", "`")
+    assert shlex.split(quoted) == [value]

@@ -1,0 +1,105 @@
+"""A set of files in one call, on a scratch folder."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import host
+from ansible_collections.runnerhost.toolkit.plugins.modules import file_set
+
+ME = {
+    "owner": __import__("pwd").getpwuid(os.getuid()).pw_name,
+    "group": None,
+    "keep": [],
+    "uris": [],
+}
+
+
+def item(path: Path, **more: Any) -> dict[str, Any]:
+    return {"path": str(path), "state": "file", "content": "a\n", "mode": "0640", **ME, **more}
+
+
+def test_written_whole_with_its_mode(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "a.conf"
+    assert file_set.apply_one(item(path), check=False)[0]
+    assert path.read_text() == "a\n"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+    assert not file_set.apply_one(item(path), check=False)[0]
+    assert os.listdir(path.parent) == ["a.conf"]
+
+
+def test_check_mode_predicts_and_writes_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "a.conf"
+    assert file_set.apply_one(item(path), check=True)[0]
+    assert not path.exists()
+
+
+def test_wrong_mode_alone_is_mended(tmp_path: Path) -> None:
+    path = tmp_path / "a.conf"
+    file_set.apply_one(item(path), check=False)
+    path.chmod(0o644)
+    assert file_set.apply_one(item(path), check=False)[0]
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+
+
+def test_missing_folders_get_the_owner_and_mode(tmp_path: Path) -> None:
+    path = tmp_path / "home" / ".cache" / "pip"
+    assert file_set.apply_one(item(path, state="directory", mode="0700"), check=False)[0]
+    for folder in (path, path.parent, path.parent.parent):
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+
+
+def test_absent_takes_a_pattern_and_keeps_some(tmp_path: Path) -> None:
+    for name in ("x-1.crt", "x-2.crt", "y.crt"):
+        (tmp_path / name).write_text("")
+    gone = item(tmp_path / "x-*.crt", state="absent", keep=[str(tmp_path / "x-2.crt")])
+    assert file_set.apply_one(gone, check=False)[0]
+    assert sorted(os.listdir(tmp_path)) == ["x-2.crt", "y.crt"]
+    assert not file_set.apply_one(gone, check=False)[0]
+
+
+def test_unknown_user_in_a_path_is_a_prediction_and_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "user@{uid:no-such-user}.d" / "a.conf"
+    assert file_set.apply_one(item(path), check=True)[0]
+    with pytest.raises(ValueError, match="no-such-user does not exist"):
+        file_set.apply_one(item(path), check=False)
+
+
+def test_a_folder_in_the_way_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="is a folder"):
+        file_set.apply_one(item(tmp_path), check=False)
+
+
+def test_killed_runs_temporary_file_is_removed(tmp_path: Path) -> None:
+    (tmp_path / ".runnerhost-abc").write_text("glrt-secret")
+    file_set.apply_one(item(tmp_path / "a.conf"), check=False)
+    assert os.listdir(tmp_path) == ["a.conf"]
+
+
+def test_failed_write_leaves_no_temporary_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise OSError("no")
+
+    monkeypatch.setattr(os, "rename", refuse)
+    with pytest.raises(OSError, match="no"):
+        host.write_atomic(str(tmp_path / "a.conf"), "a", 0o600)
+    assert os.listdir(tmp_path) == []
+
+
+def test_dpkg_status_is_read_by_name_and_pattern(tmp_path: Path) -> None:
+    status = tmp_path / "status"
+    status.write_text(
+        "Package: git\nStatus: install ok installed\nVersion: 1:2.39\n\n"
+        "Package: python3.9\nStatus: deinstall ok config-files\nVersion: 3.9.2\n\n"
+        "Package: python3.9-venv\nStatus: install ok half-configured\nVersion: 3.9.2\n"
+    )
+    found = host.packages(["git", "python3.*"], str(status))
+    assert sorted(found) == ["git", "python3.9", "python3.9-venv"]
+    assert [name for name in found if host.is_installed(found[name])] == ["git"]

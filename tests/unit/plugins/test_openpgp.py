@@ -1,0 +1,66 @@
+"""A repository's key: read, compared, its expiry named."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import openpgp
+
+ROOT = Path(__file__).resolve().parents[3]
+SHIPPED = ROOT / "roles" / "python_versions" / "files" / "deadsnakes.asc"
+DEADSNAKES = "F23C5A6CF475977595C89F51BA6932366A755776"
+NOW = datetime(2026, 11, 1, tzinfo=timezone.utc)
+
+
+@pytest.fixture(scope="module")
+def short_lived(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """An armoured key that lives for three days."""
+    assert shutil.which("gpg"), "gnupg is a controller package"
+    home = tmp_path_factory.mktemp("gpg")
+    home.chmod(0o700)
+    gpg = ["gpg", "--homedir", str(home), "--batch", "--pinentry-mode", "loopback"]
+    make = [*gpg, "--passphrase", "", "--quick-generate-key", "Test key", "ed25519", "sign", "3d"]
+    subprocess.run(make, check=True, capture_output=True, timeout=60)
+    done = subprocess.run(
+        [*gpg, "--armor", "--export"], check=True, capture_output=True, timeout=60
+    )
+    subprocess.run(["gpgconf", "--homedir", str(home), "--kill", "all"], check=False, timeout=60)
+    return done.stdout.decode()
+
+
+def test_shipped_key_is_the_ppas_and_never_expires() -> None:
+    key = openpgp.read(SHIPPED.read_text())
+    openpgp.check(key, "F23C 5A6C F475 9775 95C8  9F51 BA69 3236 6A75 5776", NOW)
+    assert key.fingerprint == DEADSNAKES
+    assert key.days_left(NOW) is None
+
+
+def test_other_fingerprint_is_refused_with_both(short_lived: str) -> None:
+    with pytest.raises(openpgp.KeyProblem, match=f"trusted is {DEADSNAKES}"):
+        openpgp.check(openpgp.read(short_lived), DEADSNAKES, NOW)
+
+
+def test_expired_key_is_refused_with_the_day(short_lived: str) -> None:
+    key = openpgp.read(short_lived)
+    assert key.expires is not None
+    openpgp.check(key, key.fingerprint, key.expires - timedelta(hours=1))
+    with pytest.raises(openpgp.KeyProblem, match=f"has expired on {key.expires:%Y-%m-%d}"):
+        openpgp.check(key, key.fingerprint, key.expires + timedelta(hours=1))
+
+
+@pytest.mark.parametrize(
+    "text", ["", "<html>not found</html>", "-----BEGIN PGP PUBLIC KEY BLOCK-----"]
+)
+def test_no_key(text: str) -> None:
+    with pytest.raises(openpgp.KeyProblem, match="holds no armoured"):
+        openpgp.read(text)
+
+
+def test_two_keys(short_lived: str) -> None:
+    with pytest.raises(openpgp.KeyProblem, match="holds 2"):
+        openpgp.read(short_lived + short_lived)

@@ -1,0 +1,272 @@
+"""The compare-and-swap of config.toml against a host in memory."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from ansible.errors import AnsibleActionFail
+
+from ansible_collections.runnerhost.toolkit.plugins.action import runner_config
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import runner_toml
+from ansible_collections.runnerhost.toolkit.plugins.module_utils.secrets import digest
+
+URL = "https://gitlab.example.com"
+GIVEN = "glrt-given-" + "a" * 20
+NOW = 1_800_000_000.0
+
+
+class Host:
+    """A config.toml, a note and a GitLab that knows some tokens."""
+
+    def __init__(self, text: str | None = None, note: dict[str, Any] | None = None) -> None:
+        self.text = text
+        self.note = json.dumps(note) if note else ""
+        self.gitlab: dict[str, int] = {}
+        self.before_swap: list[Callable[[Host], None]] = []
+        self.after_swap: list[Callable[[Host], None]] = []
+        self.on_read: list[Callable[[Host], None]] = []
+        self.swaps = 0
+        self.registered: list[str] = []
+        self.verified = "valid"
+
+    def answer(self, asked: dict[str, Any]) -> dict[str, Any]:
+        if asked["op"] == "register":
+            answers = {}
+            for request, token in zip(asked["requests"], asked["tokens"], strict=True):
+                self.registered.append(token)
+                answers[str(request["index"])] = self._register(token)
+            return {"answers": answers}
+        if asked["op"] == "swap":
+            if self.before_swap:
+                self.before_swap.pop(0)(self)
+            swapped = asked["expected"] == self._sha()
+            if swapped:
+                self.swaps += 1
+                if asked["text"]:
+                    self.text = base64.b64decode(asked["text"]).decode()
+                if asked["state_text"]:
+                    self.note = base64.b64decode(asked["state_text"]).decode()
+                if self.after_swap:
+                    self.after_swap.pop(0)(self)
+            verified = dict.fromkeys(asked["verify"], self.verified)
+            return {"swapped": swapped, "verified": verified, "read": self._read()}
+        if self.on_read:
+            self.on_read.pop(0)(self)
+        return {"read": self._read()}
+
+    def _register(self, token: str) -> dict[str, Any]:
+        if token not in self.gitlab:
+            return {"ok": False, "refused": True, "said": "is not valid"}
+        text = (
+            f'[[runners]]\nname = "x"\nurl = "{URL}"\nid = {self.gitlab[token]}\n'
+            f'token = "{token}"\ntoken_obtained_at = 2026-01-01T00:00:00Z\n'
+        )
+        return {"ok": True, "text": text.encode().hex()}
+
+    def _sha(self) -> str:
+        return hashlib.sha256(self.text.encode()).hexdigest() if self.text is not None else ""
+
+    def _read(self) -> dict[str, Any]:
+        return {
+            "exists": self.text is not None,
+            "text": (self.text or "").encode().hex(),
+            "sha256": self._sha(),
+            "state_text": self.note.encode().hex(),
+            "safe": True,
+            "now": NOW,
+            "active": True,
+        }
+
+    def data(self) -> dict[str, Any]:
+        return runner_toml.parse(self.text or "")
+
+
+class Action(runner_config.ActionModule):
+    """The action with a host in memory in place of the remote module."""
+
+    host: Host
+
+    def _ask_quietly(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        return self.host.answer(arguments)
+
+
+def converge(host: Host, *, check: bool = False, **more: Any) -> dict[str, Any]:
+    """One run of the action."""
+    action = object.__new__(Action)
+    action._task = SimpleNamespace(
+        args={
+            "runners": [{"name": "build", "token": GIVEN}],
+            "url": URL,
+            "concurrent": 2,
+            "settings": {},
+            "folder": "/etc/gitlab-runner",
+            **more,
+        },
+        check_mode=check,
+        async_val=0,
+        action="runner_config",
+    )
+    action._connection = SimpleNamespace(_shell=SimpleNamespace(tmpdir="/tmp"))
+    action.host = host
+    result: dict[str, Any] = action.run(None, {})
+    return result
+
+
+def provisioned() -> Host:
+    host = Host()
+    host.gitlab[GIVEN] = 7
+    converge(host)
+    return host
+
+
+def test_first_run_registers_and_writes() -> None:
+    host = Host()
+    host.gitlab[GIVEN] = 7
+    result = converge(host)
+    assert result["changed"]
+    assert result["verified"] == {"build": "valid"}
+    runner = host.data()["runners"][0]
+    assert (runner["id"], runner["token"]) == (7, GIVEN)
+    assert runner["token_obtained_at"] == "2026-01-01T00:00:00Z"
+    assert json.loads(host.note)["entries"][0]["token_sha256"] == digest(GIVEN)
+    assert GIVEN not in host.note
+
+
+def test_second_run_changes_nothing_and_asks_nobody() -> None:
+    host = provisioned()
+    host.registered.clear()
+    result = converge(host)
+    assert not result["changed"]
+    assert host.swaps == 1
+    assert host.registered == []
+
+
+def test_no_token_in_the_result() -> None:
+    host = Host()
+    host.gitlab[GIVEN] = 7
+    result = converge(host)
+    assert GIVEN not in json.dumps(result)
+    assert "(hidden)" in result["diff"]["after"]
+
+
+def test_token_rotated_between_our_read_and_our_write_survives() -> None:
+    host = provisioned()
+    rotated = "glrt-rotated-" + "b" * 20
+
+    def rotate(h: Host) -> None:
+        h.text = (h.text or "").replace(GIVEN, rotated)
+
+    host.before_swap.append(rotate)
+    result = converge(host, concurrent=5)
+    assert result["changed"]
+    assert host.data()["concurrent"] == 5
+    assert host.data()["runners"][0]["token"] == rotated
+
+
+def test_a_write_of_the_daemon_right_after_ours_is_noticed() -> None:
+    """It read the file before our swap, and its write loses the runner that we added."""
+    host = provisioned()
+    before = host.text or ""
+    other = "glrt-other-" + "c" * 20
+    host.gitlab[other] = 8
+    host.after_swap.append(lambda h: setattr(h, "text", before))
+    runners = [{"name": "build", "token": GIVEN}, {"name": "more", "token": other}]
+    converge(host, runners=runners)
+    assert [r["id"] for r in host.data()["runners"]] == [7, 8]
+
+
+def test_file_that_changes_at_every_try_is_given_up() -> None:
+    host = provisioned()
+
+    def touch(h: Host) -> None:
+        h.text = (h.text or "") + "# touched\n"
+
+    host.before_swap.extend([touch] * 10)
+    with pytest.raises(AnsibleActionFail, match="changed by something else"):
+        converge(host, concurrent=5)
+
+
+def test_torn_file_is_read_again() -> None:
+    host = provisioned()
+    whole = host.text or ""
+
+    def tear(h: Host) -> None:
+        h.text = whole[: whole.index(GIVEN) + 3]
+
+    host.on_read.extend([tear, lambda h: setattr(h, "text", whole)])
+    assert not converge(host)["changed"]
+
+
+def test_broken_file_is_refused_and_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner_config, "TORN_SECONDS", 0.0)
+    host = Host("[[runners]]\ntoken = \n")
+    with pytest.raises(AnsibleActionFail, match="no valid TOML"):
+        converge(host)
+    assert host.swaps == 0
+
+
+def test_refused_token_leaves_the_file() -> None:
+    host = provisioned()
+    before = host.text
+    wrong = "glrt-wrong-" + "d" * 20
+    with pytest.raises(AnsibleActionFail) as caught:
+        converge(host, runners=[{"name": "build", "token": wrong}])
+    assert "does not know it (403)" in str(caught.value)
+    assert wrong not in str(caught.value)
+    assert host.text == before
+
+
+def test_check_mode_writes_nothing_and_asks_nobody() -> None:
+    host = Host()
+    host.gitlab[GIVEN] = 7
+    result = converge(host, check=True)
+    assert result["changed"]
+    assert "GitLab would be asked about build" in result["msg"]
+    assert host.text is None
+    assert host.registered == []
+
+
+def test_unanswered_verify_fails_after_the_write() -> None:
+    host = Host()
+    host.gitlab[GIVEN] = 7
+    host.verified = "unanswered"
+    with pytest.raises(AnsibleActionFail, match=r"config.toml is written, but build"):
+        converge(host)
+
+
+def test_due_rotation_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    host = provisioned()
+    due = "token_obtained_at = 2026-01-01T00:00:00Z\ntoken_expires_at = 2026-02-01T00:00:00Z"
+    host.text = (host.text or "").replace("token_obtained_at = 2026-01-01T00:00:00Z", due)
+    rotated = "glrt-rotated-" + "b" * 20
+
+    def rotate(h: Host) -> None:
+        h.text = (h.text or "").replace(GIVEN, rotated).replace("2026-02-01", "2099-02-01")
+
+    host.on_read.extend([lambda h: None, rotate])
+    monkeypatch.setattr(runner_config, "ROTATION_WAIT", 5.0)
+    result = converge(host, concurrent=9)
+    assert "warnings" not in result
+    assert host.data()["runners"][0]["token"] == rotated
+    assert host.data()["concurrent"] == 9
+
+
+@pytest.mark.parametrize(
+    ("obtained", "expires", "due"),
+    [
+        ("2027-01-15T00:00:00.123456789Z", "0001-01-01T00:00:00Z", False),
+        ("2027-01-01T00:00:00Z", "2027-02-01T00:00:00Z", False),
+        ("2026-12-01T00:00:00Z", "2027-01-16T00:00:00Z", True),
+        ("0001-01-01T00:00:00Z", "2027-02-01T00:00:00Z", True),
+    ],
+)
+def test_rotation_due(obtained: str, expires: str, due: bool) -> None:
+    """NOW is 2027-01-15T08:00:00Z."""
+    config = {"runners": [{"token_obtained_at": obtained, "token_expires_at": expires}]}
+    assert runner_config.rotation_due(config, NOW) is due

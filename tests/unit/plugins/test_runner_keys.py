@@ -1,0 +1,82 @@
+"""Keys and types of config.toml."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import runner_keys
+
+WHERE = "gitlab_runner_runners[0]"
+
+
+@pytest.mark.parametrize(
+    ("entry", "says"),
+    [
+        ({"env": {"A": "b"}}, "use environment"),
+        ({"pre_clone_script": "x"}, "pre_get_sources_script"),
+        ({"tls_ca_file": "/x"}, "tls-ca-file"),
+        ({"build_dir": "/x"}, "did you mean 'builds_dir'?"),
+        ({"Limit": 1}, "did you mean 'limit'?"),
+        ({"tag_list": ["a"]}, "set in GitLab"),
+        ({"limit": "4"}, "whole number"),
+        ({"limit": -1}, "whole number"),
+        ({"limit": True}, "whole number"),
+        ({"environment": {"A": "b"}}, "list of strings"),
+        ({"environment": ["A=b", 3]}, "list of strings"),
+        ({"executor": "shel"}, "one of shell"),
+        ({"shell": "zsh"}, "one of bash"),
+        ({"unhealthy_interval": "60"}, "duration"),
+        ({"feature_flags": {"FF_X": "true"}}, "true or false"),
+        ({"cache": "local"}, "takes a table"),
+        ({"cache": {"type": "s3"}}, "did you mean 'Type'?"),
+        ({"cache": {"s3": {"BuketName": "b"}}}, "did you mean 'BucketName'?"),
+        ({"name": "a\nb"}, "line break"),
+        ({"builds_dir": "/a\x07"}, "control characters"),
+    ],
+)
+def test_refused(entry: dict[str, Any], says: str) -> None:
+    found = runner_keys.runner_problems(WHERE, entry)
+    assert found
+    assert found[0].startswith(WHERE)
+    assert says in found[0]
+
+
+def test_a_secret_of_the_wrong_type_is_not_shown() -> None:
+    found = runner_keys.runner_problems(WHERE, {"cache": {"s3": {"SecretKey": ["hunter2"]}}})
+    assert "hunter2" not in found[0]
+    assert "(hidden)" in found[0]
+
+
+def test_taken() -> None:
+    entry = {
+        "name": "a",
+        "executor": "shell",
+        "limit": 4,
+        "environment": ["A=b"],
+        "pre_build_script": "set -e\necho hi\n",
+        "unhealthy_interval": "1h30m",
+        "feature_flags": {"FF_SCRIPT_SECTIONS": True},
+        "cache": {"Type": "s3", "s3": {"BucketName": "b", "Insecure": False}},
+        "docker": {"image": "x", "anything": ["goes"]},
+    }
+    assert runner_keys.runner_problems(WHERE, entry) == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"concurrent": 4}, "gitlab_runner_concurrent"),
+        ({"runners": []}, "gitlab_runner_runners"),
+        ({"log_level": "verbose"}, "one of panic"),
+        ({"check_interval": "3s"}, "whole number"),
+        ({"session_server": {"session_timeout": "1h"}}, "whole number"),
+        ({"listen_adress": ":9252"}, "did you mean 'listen_address'?"),
+        ([], "takes a mapping"),
+    ],
+)
+def test_refused_settings(settings: Any, says: str) -> None:
+    found = runner_keys.settings_problems("gitlab_runner_settings", settings)
+    assert found
+    assert says in found[0]

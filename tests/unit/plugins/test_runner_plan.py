@@ -1,0 +1,152 @@
+"""Refusals of the role gitlab_runner that need no host."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ansible_collections.runnerhost.toolkit.plugins.action import runner_plan
+
+TOKEN = "glrt-" + "a" * 20
+GOOD: dict[str, Any] = {
+    "gitlab_url": "https://gitlab.example.com",
+    "runners": [{"name": "build", "token": TOKEN}],
+    "concurrent": 2,
+    "settings": {},
+    "ca_certificates": [],
+    "environment": {},
+    "path": [],
+    "user": "gitlab-runner",
+    "home": "/home/gitlab-runner",
+    "pip_cache_dir": "/home/gitlab-runner/.cache/pip",
+    "kill_leftover_processes": True,
+    "user_manager": False,
+    "hide_processes": True,
+    "umask": "0022",
+    "stop_timeout": 7200,
+    "version": "17.5.5",
+    "allow_downgrade": False,
+    "url": "https://packages.example.com/ubuntu",
+    "suite": "jammy",
+}
+
+
+def test_good() -> None:
+    assert runner_plan.problems(GOOD) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"version": "17.5"}, "gitlab_runner_version got '17.5'"),
+        ({"version": "newest"}, "gitlab_runner_version"),
+        ({"user": "root"}, "must not run as root"),
+        ({"user": "Git Lab"}, "gitlab_runner_user"),
+        ({"home": "home/x"}, "gitlab_runner_home"),
+        ({"home": "/home/../etc"}, "gitlab_runner_home"),
+        ({"umask": "22"}, "gitlab_runner_umask"),
+        ({"stop_timeout": 0}, "gitlab_runner_stop_timeout"),
+        ({"concurrent": 0}, "gitlab_runner_concurrent got 0"),
+        ({"concurrent": "4"}, "gitlab_runner_concurrent"),
+        ({"concurrent": True}, "gitlab_runner_concurrent"),
+        ({"path": ["bin"]}, "gitlab_runner_path[0]"),
+        ({"path": ["/a:/b"]}, "gitlab_runner_path[0]"),
+        ({"path": ["/a/$HOME"]}, "gitlab_runner_path[0]"),
+        ({"url": "ftp://x/y"}, "gitlab_runner_repository_url"),
+        ({"suite": "jammy main"}, "gitlab_runner_repository_suite"),
+        ({"gitlab_url": "gitlab.example.com"}, "gitlab_runner_url"),
+        ({"gitlab_url": "https://u:hunter2@gitlab.example.com"}, "gitlab_runner_url"),
+        ({"environment": {"PATH": "/x"}}, "gitlab_runner_path"),
+        ({"settings": {"concurrent": 4}}, "gitlab_runner_settings"),
+        ({"runners": {}}, "takes a list"),
+        ({"runners": ["build"]}, "takes a mapping"),
+        ({"runners": [{"token": TOKEN}]}, ".name is missing"),
+        ({"runners": [{"name": "build"}]}, "is empty"),
+        ({"runners": [{"name": "a", "token": TOKEN, "env": {}}]}, "use environment"),
+        ({"runners": [{"name": "a", "token": TOKEN, "builds_dir": "builds"}]}, "absolute path"),
+        ({"runners": [{"name": "a", "token": TOKEN, "environment": ["A"]}]}, "has no ="),
+        ({"runners": [{"name": "a", "token": TOKEN, "environment": ["PATH=/x"]}]}, "$PATH"),
+        (
+            {"runners": [{"name": "a", "token": TOKEN, "environment": ["PYTHONPATH=/x"]}]},
+            "PYTHONPATH does not belong",
+        ),
+        (
+            {"runners": [{"name": "a", "token": TOKEN, "environment": ["X_PASSWORD=hunter2"]}]},
+            "CI/CD variable",
+        ),
+        (
+            {"runners": [{"name": "a", "token": TOKEN}, {"name": "b", "token": TOKEN}]},
+            "one token to two",
+        ),
+        (
+            {"runners": [{"name": "a", "token": TOKEN}, {"name": "a", "token": TOKEN + "b"}]},
+            "'a' twice",
+        ),
+    ],
+)
+def test_refused(change: dict[str, Any], says: str) -> None:
+    found = runner_plan.problems({**GOOD, **change})
+    assert len(found) == 1, found
+    assert says in found[0]
+    assert "hunter2" not in found[0]
+    assert TOKEN not in found[0]
+
+
+def test_all_problems_at_once() -> None:
+    assert len(runner_plan.problems({**GOOD, "version": "x", "user": "X", "concurrent": 0})) == 3
+
+
+OFFER = {
+    "error": "",
+    "offer": {
+        "gitlab-runner": ["17.6.0-1", "17.5.5-1"],
+        "gitlab-runner-helper-images": ["17.6.0-1"],
+    },
+}
+
+
+def test_half_a_pair_is_refused() -> None:
+    (text,) = runner_plan.refusals(GOOD, OFFER, {}, "17.5.5-*")
+    assert "does not have for both packages" in text
+    assert "gitlab-runner-helper-images: 17.6.0-1" in text
+
+
+def test_downgrade_is_refused_unless_asked_for() -> None:
+    installed = {"gitlab-runner": {"version": "18.0.0-1", "status": "install ok installed"}}
+    (text,) = runner_plan.refusals(GOOD, OFFER, installed, "17.6.0-*")
+    assert "lower than the installed 18.0.0-1" in text
+    assert (
+        runner_plan.refusals({**GOOD, "allow_downgrade": True}, OFFER, installed, "17.6.0-*") == []
+    )
+
+
+@pytest.mark.parametrize(
+    ("foreign", "wanted"),
+    [
+        ({"kill": False, "only": []}, ["gitlab-runner"]),
+        ({"kill": False, "only": ["bob"]}, ["gitlab-runner"]),
+        ({"kill": True, "only": ["bob"]}, ["bob", "gitlab-runner"]),
+        # All users already: naming one would narrow it.
+        ({"kill": True, "only": []}, []),
+    ],
+)
+def test_logind_is_never_narrowed(foreign: dict[str, Any], wanted: list[str]) -> None:
+    assert runner_plan._logind(GOOD, {"logind_foreign": foreign})["only"] == wanted
+
+
+def test_pin_fails_closed() -> None:
+    text = runner_plan._preferences("https://x.example.com/u", "17.5.5-*")
+    first, second = text.split("\n\n")
+    assert "Pin: version 17.5.5-*" in first
+    assert "Pin: version *\nPin-Priority: -1" in second
+
+
+def test_generation_follows_what_only_a_restart_brings() -> None:
+    def mark(**more: Any) -> str:
+        return runner_plan._generation({**GOOD, **more}, "A=b", [])
+
+    assert mark() == mark(concurrent=9, runners=[], settings={"log_level": "debug"})
+    assert mark() != mark(settings={"listen_address": "127.0.0.1:9252"})
+    assert mark() != mark(umask="0027")
+    assert mark() != runner_plan._generation(GOOD, "A=c", [])

@@ -1,0 +1,76 @@
+"""What counts as a secret, and that none is shown."""
+
+from __future__ import annotations
+
+import pytest
+
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import secrets, tokens
+
+TOKEN = "glrt-" + "a1B2" * 6
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"token = '{TOKEN}'",
+        "https://user:hunter2@host/path",
+        "glpat-abcdefgh12345678",
+        "pypi-AgEIcHlwaS5vcmcabcdefghijkl",
+        "-----BEGIN RSA PRIVATE KEY-----\nhunter2\n-----END RSA PRIVATE KEY-----",
+        "GR1348941abcdefghijkl",
+    ],
+)
+def test_redacted_by_look(text: str) -> None:
+    shown = secrets.redact_text(text)
+    assert secrets.HIDDEN in shown
+    for secret in (TOKEN, "hunter2", "glpat-abc", "pypi-AgE", "GR1348941a"):
+        assert secret not in shown
+
+
+def test_redacted_by_key_and_value() -> None:
+    data = {"token": "x", "cache": {"s3": {"SecretKey": "k", "BucketName": "b"}}, "l": ["mine!"]}
+    assert secrets.redact(data, {"mine!"}) == {
+        "token": secrets.HIDDEN,
+        "cache": {"s3": {"SecretKey": secrets.HIDDEN, "BucketName": "b"}},
+        "l": [secrets.HIDDEN],
+    }
+
+
+def test_plain_text_is_left_alone() -> None:
+    text = "https://gitlab.example.com:8443/group/project @ 5 o'clock"
+    assert secrets.redact_text(text) == text
+
+
+@pytest.mark.parametrize("name", ["TOKENIZER", "SECRETARY", "AUTHOR", "PASSWORDLESS", "KEYMAP"])
+def test_innocent_names(name: str) -> None:
+    assert not secrets.looks_secret_name(name)
+
+
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [
+        (None, "is empty"),
+        ("", "is empty"),
+        (12345, "is a int"),
+        (["glrt-" + "b" * 20], "is a list"),
+        ("GR1348941" + "b" * 20, "410 Gone"),
+        ("glrtr-" + "b" * 20, "410 Gone"),
+        ("glpat-" + "b" * 20, "personal access token"),
+        ("glrt-short", "cut short"),
+        ("glrt-" + "b" * 20 + "\n", "line break"),
+        ("$ANSIBLE_VAULT;1.1;AES256\n6162", "not decrypted"),
+        ("bbbbbbbbbbbbbbbb", "16 characters"),
+    ],
+)
+def test_refused_token(value: object, says: str) -> None:
+    found = tokens.problem("gitlab_runner_runners[0].token", value)
+    assert found is not None
+    assert found.startswith("gitlab_runner_runners[0].token")
+    assert says in found
+    assert "bbbb" not in found
+    assert "12345" not in found
+
+
+@pytest.mark.parametrize("value", [TOKEN, "glrt-t1_aBcDeFgHiJkLmNoPqRsT.01.1a2b3c4d5"])
+def test_taken_token(value: str) -> None:
+    assert tokens.problem("x", value) is None
