@@ -163,8 +163,8 @@ def build_python(mirror: Mirror, kind: Kind, python: ForeignPython, pool: Path) 
         for other in library.glob("python3*"):
             if other != keep:
                 shutil.rmtree(other)
-        for other in ("doc", "lintian"):
-            shutil.rmtree(trees[old] / "usr/share" / other, ignore_errors=True)
+        for share in ("doc", "lintian"):
+            shutil.rmtree(trees[old] / "usr/share" / share, ignore_errors=True)
         # Their scripts byte-compile for the distribution's own Python.
         _drop_scripts(trees[old])
         control[old] = set_fields(control[old], {

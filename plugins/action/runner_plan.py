@@ -18,6 +18,7 @@ from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
     tokens,
 )
 from ansible_collections.runnerhost.toolkit.plugins.module_utils.host import is_installed
+from ansible_collections.runnerhost.toolkit.plugins.module_utils.secrets import kind_of
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils.controller import (
     LOOK,
     OFFER,
@@ -203,15 +204,13 @@ def entries_problems(url: Any, entries: Any) -> list[str]:
     where = "gitlab_runner_runners"
     found = _url_problems("gitlab_runner_url", url)
     if not isinstance(entries, list):
-        return [*found, f"{where} is a {type(entries).__name__}, it takes a list of runners"]
+        return [*found, f"{where} is a {kind_of(entries)}, it takes a list of runners"]
     names: list[str] = []
     given: list[str] = []
     for index, entry in enumerate(entries):
         at = f"{where}[{index}]"
         if not isinstance(entry, dict):
-            found.append(
-                f"{at} is a {type(entry).__name__}, it takes a mapping with name and token"
-            )
+            found.append(f"{at} is a {kind_of(entry)}, it takes a mapping with name and token")
             continue
         name = entry.get("name")
         if not isinstance(name, str) or not name.strip():

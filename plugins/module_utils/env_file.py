@@ -41,7 +41,7 @@ def problems(variable: str, wanted: Any) -> list[str]:
     ``variable`` is the name of the Ansible variable that the messages speak of.
     """
     if not isinstance(wanted, Mapping):
-        return [f"{variable} is a {type(wanted).__name__}, it takes a mapping of names to values"]
+        return [f"{variable} is a {secrets.kind_of(wanted)}, it takes a mapping of names to values"]
     return [
         text for name, value in wanted.items() for text in entry_problems(variable, name, value)
     ]
@@ -63,7 +63,7 @@ def entry_problems(variable: str, name: Any, value: Any) -> list[str]:
         return [f"{variable}: {name} {secrets.HIDDEN} is by its name a secret; {_SECRET_HINT}"]
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return [
-            f"{variable}: {name} is a {type(value).__name__}, it takes a string or a number "
+            f"{variable}: {name} is a {secrets.kind_of(value)}, it takes a string or a number "
             "(quote true, false and empty values)"
         ]
     text = str(value)

@@ -11,6 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ansible_collections.runnerhost.toolkit.plugins.module_utils.secrets import kind_of
+
 _VERSION = re.compile(r"(?P<base>3\.(?:[6-9]|[1-9][0-9]))(?:-(?P<flavour>[a-z][a-z0-9]*))?\Z")
 TAKES = "a minor version such as 3.12, or a build of it such as 3.14-nogil, quoted"
 
@@ -52,7 +54,7 @@ def parse(value: Any) -> Version | None:
 def problems(variable: str, wanted: Any) -> list[str]:
     """What is wrong with a list of versions, one message each."""
     if not isinstance(wanted, list):
-        return [f"{variable} is a {type(wanted).__name__}, it takes a list, each {TAKES}"]
+        return [f"{variable} is a {kind_of(wanted)}, it takes a list, each {TAKES}"]
     found = []
     for index, value in enumerate(wanted):
         if parse(value) is None:
@@ -62,7 +64,7 @@ def problems(variable: str, wanted: Any) -> list[str]:
                 else ""
             )
             found.append(
-                f"{variable}[{index}] got {type(value).__name__} {value!r}, it takes {TAKES}{hint}"
+                f"{variable}[{index}] got {kind_of(value)} {value!r}, it takes {TAKES}{hint}"
             )
     texts = [str(value) for value in wanted]
     found.extend(

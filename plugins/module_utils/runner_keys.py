@@ -197,14 +197,14 @@ _TAKES = {
 def settings_problems(variable: str, value: Any) -> list[str]:
     """What is wrong with the global keys given in ``variable``, one message each."""
     if not isinstance(value, Mapping):
-        return [f"{variable} is a {type(value).__name__}, it takes a mapping of global keys"]
+        return [f"{variable} is a {secrets.kind_of(value)}, it takes a mapping of global keys"]
     return list(_table_problems(variable, value, SETTINGS, _SETTINGS_HINTS))
 
 
 def runner_problems(variable: str, value: Any) -> list[str]:
     """What is wrong with one entry of ``[[runners]]``; the token's own rules are in `tokens`."""
     if not isinstance(value, Mapping):
-        return [f"{variable} is a {type(value).__name__}, it takes a mapping of [[runners]] keys"]
+        return [f"{variable} is a {secrets.kind_of(value)}, it takes a mapping of [[runners]] keys"]
     return list(_table_problems(variable, value, RUNNER, _RUNNER_HINTS))
 
 
@@ -221,7 +221,7 @@ def _table_problems(
             if isinstance(item, Mapping):
                 yield from _table_problems(at, item, kind, {})
             else:
-                yield f"{at} is a {type(item).__name__}, it takes a table of {', '.join(kind)}"
+                yield f"{at} is a {secrets.kind_of(item)}, it takes a table of {', '.join(kind)}"
         else:
             yield from _value_problems(at, str(key), item, kind)
 
@@ -229,7 +229,7 @@ def _table_problems(
 def _value_problems(at: str, key: str, item: Any, kind: str) -> Iterator[str]:
     shown = secrets.redact({key: item})[key]
     if not _fits(item, kind):
-        got = f"{type(item).__name__} {shown!r}" if kind != "any" else type(item).__name__
+        got = f"{secrets.kind_of(item)} {shown!r}" if kind != "any" else secrets.kind_of(item)
         yield f"{at} got {got}, it takes {_TAKES[kind]}"
         return
     if key in CHOICES and item not in CHOICES[key]:

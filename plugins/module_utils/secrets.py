@@ -82,6 +82,14 @@ def redact(value: Any, secrets: frozenset[str] | set[str] = frozenset()) -> Any:
     return value
 
 
+def kind_of(value: Any) -> str:
+    """A value's type in plain words: Ansible's tagged subclasses are what they subclass."""
+    for kind in (bool, int, float, str, dict, list):
+        if isinstance(value, kind):
+            return kind.__name__
+    return "nothing" if value is None else type(value).__name__
+
+
 def digest(secret: str) -> str:
     """A token's fingerprint, to tell whether it is the one given before: sha256, hex.
 

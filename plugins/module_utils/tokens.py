@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from ansible_collections.runnerhost.toolkit.plugins.module_utils.secrets import HIDDEN
+from ansible_collections.runnerhost.toolkit.plugins.module_utils.secrets import HIDDEN, kind_of
 
 # GitLab docs, "Token overview"; routable tokens (17.x and newer) have dots and further parts.
 _RUNNER_TOKEN = re.compile(r"glrt-[0-9A-Za-z_.=\-]{20,}\Z")
@@ -25,7 +25,7 @@ def problem(variable: str, value: Any) -> str | None:
     if value is None or value == "":
         return f"{variable} is empty, {_HOW}"
     if not isinstance(value, str):
-        return f"{variable} is a {type(value).__name__} {HIDDEN}, {_HOW}"
+        return f"{variable} is a {kind_of(value)} {HIDDEN}, {_HOW}"
     if _RUNNER_TOKEN.match(value):
         return None
     if value.startswith(("GR1348941", "glrtr-")):

@@ -250,7 +250,10 @@ def main() -> None:
             )
         if os.path.exists(MARK):
             os.unlink(MARK)
-    module.exit_json(changed=bool(service.actions), actions=service.actions, pending=pending)
+    answer: dict[str, Any] = {"actions": service.actions, "pending": pending}
+    if module._diff and service.actions:
+        answer["diff"] = {"prepared": "".join(f"{what}\n" for what in service.actions)}
+    module.exit_json(changed=bool(service.actions), **answer)
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ VARIABLE = "gitlab_runner_environment"
         ("FOO", "a\nb", "U+000A"),
         ("FOO", "a\x00b", "U+0000"),
         ("FOO", True, "quote true, false"),
-        ("FOO", None, "NoneType"),
+        ("FOO", None, "nothing"),
         ("FOO", ["a"], "list"),
         ("FOO", "\ud800", "UTF-8"),
     ],

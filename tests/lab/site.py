@@ -1,0 +1,120 @@
+"""A lab of its own for the tests, and the playbooks run against it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from lab.gitlab.client import LabGitLab
+from lab.hosts import ssh_command
+from lab.jobs import connect
+from lab.places import Lab
+from lab.world import status
+
+ROOT = Path(__file__).resolve().parents[2]
+BIN = Path(sys.executable).parent
+PLAYBOOK_SECONDS = 900
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of a playbook: its exit code, whole output, seconds, and each host's counts."""
+
+    code: int
+    output: str
+    seconds: float
+    recap: dict[str, dict[str, int]]
+
+    def counts(self, host: str = "jammy") -> dict[str, int]:
+        """A host's counts; the output is the message if there are none."""
+        assert host in self.recap, self.output
+        return self.recap[host]
+
+
+@dataclass
+class Site:
+    """A lab that is up, with everything that was ever printed of it."""
+
+    lab: Lab
+    outputs: list[str] = field(default_factory=list)
+
+    @property
+    def inventory(self) -> Path:
+        """The lab's inventory folder."""
+        return self.lab.state / "inventory"
+
+    @property
+    def variables(self) -> dict[str, Any]:
+        """What `lab up` wrote for all hosts."""
+        data = yaml.safe_load((self.inventory / "hosts.yml").read_text(encoding="utf-8"))
+        found: dict[str, Any] = data["all"]["vars"]
+        return found
+
+    def playbook(self, name: str, *arguments: str, extra: Mapping[str, Any] | None = None) -> Run:
+        """Runs a playbook. Extra variables go by a file that only root reads."""
+        with tempfile.TemporaryDirectory(prefix="runnerhost-test-") as folder:
+            words = [str(BIN / "ansible-playbook"), "-i", str(self.inventory), f"playbooks/{name}"]
+            if extra:
+                path = Path(folder) / "extra.json"
+                path.touch(mode=0o600)
+                path.write_text(json.dumps(extra), encoding="utf-8")
+                words += ["-e", f"@{path}"]
+            start = time.monotonic()
+            done = subprocess.run(
+                [*words, *arguments],
+                cwd=ROOT,
+                env={**os.environ, "ANSIBLE_NOCOLOR": "1", "PATH": f"{BIN}:{os.environ['PATH']}"},
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                timeout=PLAYBOOK_SECONDS,
+                check=False,
+            )
+        self.outputs.append(done.stdout)
+        recap = {
+            host: {key: int(value) for key, value in re.findall(r"(\w+)=(\d+)", rest)}
+            for host, rest in re.findall(r"(?m)^(\S+)\s+: (ok=.*)$", done.stdout)
+        }
+        return Run(done.returncode, done.stdout, time.monotonic() - start, recap)
+
+    def sh(self, script: str, host: str = "jammy", check: bool = True) -> str:
+        """A script's output, as root on a host."""
+        address = {h.name: h.address for h in status(self.lab).hosts}[host]
+        done = subprocess.run(
+            [*ssh_command(self.lab, str(address)), "sudo", "-n", "bash", "-s"],
+            input=script,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        if check and done.returncode:
+            raise AssertionError(f"{script}\nexit {done.returncode}\n{done.stdout}{done.stderr}")
+        return done.stdout
+
+    def gitlab(self) -> LabGitLab:
+        """A client of the lab's GitLab."""
+        return connect(self.lab)
+
+
+def until(condition: Callable[[], Any], seconds: float, what: str) -> Any:
+    """Polls a condition and returns its value; an assertion with `what` if it never holds."""
+    end = time.monotonic() + seconds
+    while True:
+        value = condition()
+        if value:
+            return value
+        assert time.monotonic() < end, f"not within {seconds:.0f} s: {what}"
+        time.sleep(0.2)

@@ -1,0 +1,295 @@
+"""The main job on a lab host: provisioned, idempotent, no job lost, nothing leaked, refusals.
+
+The tests run in their order: each starts from the host that the one before left.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.lab.site import ROOT, Site, until
+
+pytestmark = pytest.mark.lab
+
+SCRATCH = {"GIT_STRATEGY": "none"}
+
+
+def runners(site: Site, count: int, **more: Any) -> list[dict[str, Any]]:
+    """Inventory entries for the first runners that the lab's GitLab has for the host."""
+    tokens = site.variables["lab_runner_tokens"]["jammy"][:count]
+    names = ["jammy-build", *(f"jammy-{n}" for n in range(2, count + 1))]
+    return [{"name": n, "token": t, **more} for n, t in zip(names, tokens, strict=True)]
+
+
+def snapshot(site: Site) -> str:
+    """Everything on the host that a refused run must leave as it is."""
+    return site.sh(
+        "find /etc /usr/local /var/lib/runnerhost /home /opt -xdev -type f "
+        "-not -name '*.lock' -printf '%p %m %u %s %T@\\n' 2>/dev/null | sort; "
+        "dpkg-query -W; ls /var/lib/apt/lists; systemctl show gitlab-runner -p MainPID"
+    )
+
+
+def queue(site: Site, *script: str, **options: Any) -> int:
+    with site.gitlab() as gitlab:
+        try:
+            gitlab.project("test/scratch")
+        except Exception:
+            gitlab.create_project("test/scratch")
+        return gitlab.queue_job("test/scratch", script, variables=SCRATCH, **options)
+
+
+def test_check_mode_on_a_fresh_host_changes_nothing(site: Site) -> None:
+    before = snapshot(site)
+    run = site.playbook("site.yml", "--check", "--diff", "-vvv")
+    assert run.code == 0, run.output
+    assert run.counts()["changed"] > 0
+    assert "from a repository not yet added" in run.output
+    assert snapshot(site) == before
+
+
+def test_first_run_provisions_and_second_changes_nothing(site: Site) -> None:
+    first = site.playbook("site.yml", "--diff", "-vvv")
+    assert first.code == 0, first.output
+    second = site.playbook("site.yml", "--diff", "-vvv")
+    assert second.code == 0, second.output
+    assert second.counts()["changed"] == 0, second.output
+
+
+def test_ten_runners_and_again(site: Site) -> None:
+    extra = {"gitlab_runner_runners": runners(site, 10, limit=1)}
+    first = site.playbook("site.yml", "--diff", "-vvv", extra=extra)
+    assert first.code == 0, first.output
+    second = site.playbook("site.yml", "--diff", "-vvv", extra=extra)
+    assert second.counts()["changed"] == 0, second.output
+    ids = site.sh("grep -E '^ *id = ' /etc/gitlab-runner/config.toml").split("\n")
+    assert len({line for line in ids if line}) == 10
+
+
+def test_runners_that_are_no_longer_named_are_kept_and_named(site: Site) -> None:
+    run = site.playbook("site.yml")
+    assert run.code == 0, run.output
+    assert re.search(r"kept as they\s+are:[\s\S]*jammy-10", run.output), run.output
+    text = site.sh("grep -c '^\\[\\[runners' /etc/gitlab-runner/config.toml")
+    assert int(text) == 10
+
+
+def test_a_job_survives_changes_and_the_host_restarts_itself_when_idle(site: Site) -> None:
+    started = site.sh("systemctl show gitlab-runner -p MainPID --value").strip()
+    job = queue(
+        site,
+        "echo first line",
+        "until test -e /var/tmp/go; do sleep 0.2; done",
+        "echo last line of $LAB_TEST_VALUE.",
+        timeout=300,
+    )
+    with site.gitlab() as gitlab:
+        gitlab.wait_for_job(job, lambda info: info.state == "running", 60)
+        until(lambda: "first line" in gitlab.trace(job), 60, "the job prints")
+        extra = {
+            "gitlab_runner_concurrent": 3,
+            "gitlab_runner_environment": {"LAB_TEST_VALUE": "after", **_index(site)},
+            "gitlab_runner_runners": [{**runners(site, 1)[0], "name": "renamed"}],
+        }
+        run = site.playbook("site.yml", "--diff", "-vvv", extra=extra)
+        assert run.code == 0, run.output
+        assert "by itself once its running jobs have ended" in run.output
+        assert gitlab.job(job).state == "running"
+        # The configuration is in force at once, in the same process.
+        assert site.sh("systemctl show gitlab-runner -p MainPID --value").strip() == started
+        config = site.sh("cat /etc/gitlab-runner/config.toml")
+        assert "concurrent = 3" in config
+        assert 'name = "renamed"' in config
+
+        # Still pending: told again, signalled no second time, no change.
+        again = site.playbook("site.yml", "--diff", "-vvv", extra=extra)
+        assert again.counts()["changed"] == 0, again.output
+        assert "by itself once its running jobs have ended" in again.output
+        signals = site.sh("journalctl -u gitlab-runner -o cat | grep -c 'Sent signal SIGQUIT'")
+        assert int(signals) == 1
+
+        site.sh("touch /var/tmp/go")
+        done = gitlab.wait_job(job, 60)
+        assert done.state == "success"
+        assert len(done.pickups) == 1
+        assert "last line of ." in gitlab.trace(job)
+        until(
+            lambda: (
+                site.sh("systemctl show gitlab-runner -p MainPID --value").strip()
+                not in (started, "0")
+            ),
+            60,
+            "the host restarts the runner by itself",
+        )
+        second = queue(site, "echo value=$LAB_TEST_VALUE.")
+        assert gitlab.wait_job(second, 60).state == "success"
+        assert "value=after." in gitlab.trace(second)
+    site.sh("rm -f /var/tmp/go")
+    settled = site.playbook("site.yml", extra=extra)
+    assert settled.counts()["changed"] == 0, settled.output
+    assert "Pending on this host" not in settled.output
+
+
+def _index(site: Site) -> dict[str, str]:
+    found: dict[str, str] = site.variables["lab_index_environment"]
+    return found
+
+
+def test_a_jobs_leftovers_die_and_it_sees_no_others(site: Site) -> None:
+    job = queue(
+        site,
+        "setsid sleep 4242 & disown",
+        "echo processes: $(ps -e --no-headers | wc -l)",
+        "ps -ef | grep -c '[s]shd' || true",
+        "systemd-run --user --quiet sleep 4242 || echo no manager",
+    )
+    with site.gitlab() as gitlab:
+        assert gitlab.wait_job(job, 90).state == "success", gitlab.trace(job)
+        trace = gitlab.trace(job)
+    assert "no manager" in trace
+    seen = re.search(r"processes: (\d+)", trace)
+    assert seen
+    assert int(seen.group(1)) < 20
+    until(
+        lambda: site.sh("pgrep -u gitlab-runner -f 'sleep 4242' || true").strip() == "",
+        30,
+        "leftovers are gone",
+    )
+
+
+def test_a_rotated_token_is_never_undone(site: Site) -> None:
+    with site.gitlab() as gitlab:
+        entry = runners(site, 2)[1]
+        ids = re.findall(r"id = (\d+)", site.sh("cat /etc/gitlab-runner/config.toml"))
+        number = int(ids[1])
+        gitlab.set_runner(number, token_ttl=7200)
+        since = gitlab.last_request()
+        # An expiry in the past of its three quarters: the daemon rotates at its next look.
+        site.sh(
+            "python3 - <<'X'\n"
+            "import re, datetime\n"
+            "p = '/etc/gitlab-runner/config.toml'\n"
+            "s = open(p).read()\n"
+            f"head, mark, tail = s.partition('id = {number}\\n')\n"
+            "now = datetime.datetime.now(datetime.timezone.utc)\n"
+            "f = lambda d: (now + datetime.timedelta(seconds=d)).strftime('%Y-%m-%dT%H:%M:%SZ')\n"
+            "for key, age in (('token_obtained_at', -900), ('token_expires_at', 100)):\n"
+            "    tail = re.sub(key + r' = .*', key + ' = ' + f(age), tail, count=1)\n"
+            "open(p, 'w').write(head + mark + tail)\n"
+            "X\n"
+            "systemctl kill -s HUP --kill-who=main gitlab-runner"
+        )
+        gitlab.wait_request(
+            lambda r: "reset_authentication_token" in r["path"] and r["status"] == 201,
+            60,
+            since=since,
+        )
+    until(
+        lambda: entry["token"] not in site.sh("cat /etc/gitlab-runner/config.toml"),
+        30,
+        "the daemon writes the new token",
+    )
+    rotated = site.sh("cat /etc/gitlab-runner/config.toml")
+    extra = {"gitlab_runner_runners": runners(site, 2), "gitlab_runner_concurrent": 4}
+    run = site.playbook("site.yml", "--diff", "-vvv", extra=extra)
+    assert run.code == 0, run.output
+    after = site.sh("cat /etc/gitlab-runner/config.toml")
+    assert entry["token"] not in after
+    tokens = set(re.findall(r"glrt-[\w.-]+", rotated))
+    assert set(re.findall(r"glrt-[\w.-]+", after)) == tokens
+    assert site.sh("gitlab-runner verify 2>&1 | grep -c 'is valid'").strip() == "10"
+
+
+REFUSALS: list[tuple[dict[str, Any], str]] = [
+    ({"python_versions_wanted": ["3.9", "3.8"]}, "3.8 is not to be had from"),
+    ({"python_versions_wanted": [3.9]}, r"python_versions_wanted\[0\] got float"),
+    ({"python_versions_repository_suite": "nosuch"}, "no such suite"),
+    (
+        {"python_versions_repository_url": "http://127.0.0.1:1/ubuntu"},
+        "nothing answers at its address",
+    ),
+    ({"python_versions_repository_key_fingerprint": "A" * 40}, "trusted is AAAA"),
+    ({"python_versions_repository_origin": "Elsewhere"}, "states the origin"),
+    ({"gitlab_runner_version": "16.0.0"}, "on offer there: gitlab-runner: "),
+    ({"gitlab_runner_repository_key": "/no/such/file"}, "cannot read /no/such/file"),
+    ({"gitlab_runner_concurrent": 0}, "gitlab_runner_concurrent got 0"),
+    ({"gitlab_runner_environment": {"PYTHONPATH": "/x"}}, "PYTHONPATH does not belong here"),
+    ({"gitlab_runner_environment": {"A_TOKEN": "planted-hunter2"}}, "by its name a secret"),
+    ({"gitlab_runner_runners": [{"name": "x", "token": "GR1348941planted"}]}, "410 Gone"),
+    (
+        {"gitlab_runner_runners": [{"name": "x", "token": "glrt-" + "planted0" * 3}]},
+        r"does[\s\S]*not[\s\S]*know[\s\S]*it[\s\S]*\(403\)",
+    ),
+    ({"ansible_python_interpreter": "/usr/bin/python3.12"}, "python3.12"),
+]
+
+
+@pytest.mark.parametrize(
+    ("extra", "says"), REFUSALS, ids=lambda v: "" if isinstance(v, str) else next(iter(v))
+)
+def test_refused_and_the_host_untouched(site: Site, extra: dict[str, Any], says: str) -> None:
+    before = snapshot(site)
+    run = site.playbook("site.yml", "--diff", "-vvv", extra=extra)
+    assert run.code != 0, run.output
+    flat = re.sub(r"\s+", " ", run.output)
+    assert re.search(says.replace(" ", r"\s"), flat), run.output
+    assert "planted" not in run.output.replace("planted-hunter2-", "")
+    assert snapshot(site) == before
+
+
+def found_in(text: str, secrets: set[str]) -> set[str]:
+    """Those of the secrets that a text holds."""
+    return {secret for secret in secrets if secret in text}
+
+
+def test_no_secret_anywhere(site: Site) -> None:
+    """All output at -vvv with --diff, the lab's logs, the host's journal and readable files."""
+    everything = site.sh("cat /etc/gitlab-runner/config.toml")
+    secrets = set(re.findall(r"glrt-[\w.-]+", everything))
+    for tokens in site.variables["lab_runner_tokens"].values():
+        secrets |= set(tokens)
+    secrets |= {
+        value
+        for value in json.loads(site.lab.secrets.read_text(encoding="utf-8")).values()
+        if isinstance(value, str) and len(value) > 8
+    }
+    assert len(secrets) >= 12
+
+    # The search itself works: a planted one is found in each place.
+    planted = sorted(secrets)[0]
+    assert found_in("\n".join([*site.outputs, planted]), secrets) == {planted}
+    assert len(site.outputs) > 10
+    for output in site.outputs:
+        assert found_in(output, secrets) == set()
+
+    for path in sorted(Path(site.lab.state).rglob("*")):
+        if path.is_file() and ("log" in path.name or path.suffix in (".log", ".jsonl")):
+            assert found_in(path.read_text(errors="replace"), secrets) == set(), path
+    with site.gitlab() as gitlab:
+        assert found_in(json.dumps(gitlab.requests()), secrets) == set()
+    assert found_in(site.sh("journalctl --no-pager"), secrets) == set()
+
+    site.sh(f"install -m 0644 /dev/null /var/tmp/planted && echo {planted} > /var/tmp/planted")
+    assert "/var/tmp/planted" in _readable_files_with(site, secrets)
+    site.sh("rm /var/tmp/planted")
+    assert _readable_files_with(site, secrets) == set()
+    for path in [*ROOT.glob(".lab/site/**/*"), *ROOT.glob("inventories/lab/*")]:
+        if path.is_file() and found_in(path.read_text(errors="replace"), secrets):
+            assert path.stat().st_mode & 0o077 == 0, path
+
+
+def _readable_files_with(site: Site, secrets: set[str]) -> set[str]:
+    """World-readable files of the host that hold a secret; patterns go by standard input."""
+    patterns = "\n".join(sorted(secrets))
+    out = site.sh(
+        "umask 077; p=$(mktemp); trap 'rm -f $p' EXIT\n"
+        f"cat > $p <<'X'\n{patterns}\nX\n"
+        "find / -xdev -type f -perm -o=r -size -20M -not -path '/proc/*' -not -path '/sys/*' "
+        "-not -path '/usr/*' -print0 | xargs -0 grep -lFf $p 2>/dev/null || true"
+    )
+    return {line for line in out.splitlines() if line}
