@@ -316,6 +316,7 @@ def _generation(args: dict[str, Any], environment: str, authorities: list[tuple[
         "environment": environment,
         "listen_address": settings.get("listen_address", ""),
         "session_server": settings.get("session_server", {}),
+        "user": [args["user"], args["home"]],
         "umask": args["umask"],
         "hide_processes": args["hide_processes"],
         "authorities": [path for path, _ in authorities],

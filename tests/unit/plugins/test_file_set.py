@@ -103,3 +103,18 @@ def test_dpkg_status_is_read_by_name_and_pattern(tmp_path: Path) -> None:
     found = host.packages(["git", "python3.*"], str(status))
     assert sorted(found) == ["git", "python3.9", "python3.9-venv"]
     assert [name for name in found if host.is_installed(found[name])] == ["git"]
+
+
+@pytest.mark.parametrize(
+    ("executable", "refused"),
+    [("/usr/bin/python3", False), ("/usr/bin/python3.99", True), ("/opt/venv/bin/python", True)],
+)
+def test_only_the_systems_own_python_is_taken(
+    executable: str, refused: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(host.sys, "executable", executable)
+    problem = host.system_python_problem()
+    assert bool(problem) is refused
+    if problem:
+        assert problem.startswith("ansible_python_interpreter")
+        assert executable in problem
