@@ -63,7 +63,7 @@ def quiet_run(host: Host, playbook: str) -> Run:
     """One run that must change nothing."""
     run = host.play(playbook)
     if run.changed:
-        raise LabError(f"{playbook} is no no-op: it changed {run.changed} tasks")
+        raise LabError(f"{playbook} is no no-op, these tasks changed something: {run.changed}")
     return run
 
 

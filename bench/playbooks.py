@@ -24,7 +24,6 @@ VERIFY = "playbooks/verify.yml"
 TIMEOUT = 900.0
 """Seconds that one playbook may take."""
 
-_RECAP = re.compile(r"^\S+\s+: ok=\d+\s+changed=(\d+)", re.MULTILINE)
 # What ansible-core 2.19 says at -vvv for every module that it sends to a host
 # (plugins/action/__init__.py), whichever task or action plugin asked for it.
 _MODULE = re.compile(r"^(?:<[^>]*> )?Using module file .*/(\S+)\.py$", re.MULTILINE)
@@ -35,7 +34,8 @@ class Run:
     """One run of a playbook."""
 
     seconds: float
-    changed: int
+    changed: tuple[str, ...] = ()
+    """Names of the tasks that changed something."""
     tasks: tuple[tuple[str, float], ...] = ()
     """Name and seconds, in order."""
     modules: tuple[str, ...] = ()
@@ -84,8 +84,7 @@ class Host:
                 raise LabError(f"{playbook}: exit {done.returncode}\n{tail}")
             return Run(
                 seconds,
-                sum(int(count) for count in _RECAP.findall(done.stdout)),
-                read_times(times),
+                *read_times(times),
                 modules_of(done.stdout),
             )
 
@@ -95,11 +94,15 @@ def modules_of(output: str) -> tuple[str, ...]:
     return tuple(_MODULE.findall(output))
 
 
-def read_times(path: Path) -> tuple[tuple[str, float], ...]:
-    """What the callback wrote."""
+def read_times(path: Path) -> tuple[tuple[str, ...], tuple[tuple[str, float], ...]]:
+    """What the callback wrote: the tasks that changed something, and every task's seconds."""
     if not path.exists():
         raise LabError("the callback bench/callbacks/task_times.py wrote nothing")
-    return tuple((entry["task"], entry["seconds"]) for entry in json.loads(path.read_text()))
+    entries = json.loads(path.read_text())
+    return (
+        tuple(entry["task"] for entry in entries if entry["changed"]),
+        tuple((entry["task"], entry["seconds"]) for entry in entries),
+    )
 
 
 def slowest(runs: Sequence[Run], count: int) -> list[tuple[str, float]]:

@@ -1,4 +1,4 @@
-"""Writes how long each task took to the JSON file that BENCH_TASK_TIMES names."""
+"""Writes how long each task took, and whether it changed anything, to the JSON file that BENCH_TASK_TIMES names."""
 
 from __future__ import annotations
 
@@ -30,11 +30,16 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
         super().__init__()
         self.times: list[dict[str, Any]] = []
         self.running: tuple[str, float] | None = None
+        self.changed = False
 
     def v2_playbook_on_task_start(self, task: Any, is_conditional: bool) -> None:
         """A task begins, so the one before has ended."""
         self._end()
         self.running = (task.get_name(), time.monotonic())
+
+    def v2_runner_on_ok(self, result: Any) -> None:
+        """A host is through with the task."""
+        self.changed = self.changed or result.is_changed()
 
     def v2_playbook_on_stats(self, stats: Any) -> None:
         """The play is over."""
@@ -45,5 +50,7 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
     def _end(self) -> None:
         if self.running:
             name, start = self.running
-            self.times.append({"task": name, "seconds": time.monotonic() - start})
+            seconds = time.monotonic() - start
+            self.times.append({"task": name, "seconds": seconds, "changed": self.changed})
         self.running = None
+        self.changed = False
