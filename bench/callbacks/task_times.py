@@ -1,4 +1,4 @@
-"""Writes how long each task took, and whether it changed anything, to the JSON file that BENCH_TASK_TIMES names."""
+"""Writes how long each task took, and what it changed, to the file that BENCH_TASK_TIMES names."""
 
 from __future__ import annotations
 
