@@ -1,0 +1,363 @@
+"""The demo: provision a host, build wheels on it with its own runner, show what came of it."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+import zipfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lab.gitlab.client import JobInfo, LabGitLab, LabGitLabError
+from lab.hosts import ssh_command
+from lab.jobs import connect, follow, push_folder
+from lab.kinds import Kind
+from lab.mirror import PYTHON_ORIGIN
+from lab.packages import ITERATION
+from lab.places import DEFAULT_NAME, Lab
+from lab.progress import step
+from lab.run import LabError, run
+from lab.world import World, up
+
+PROJECT = Path(__file__).parent / "projects" / "demo"
+PLAYBOOK = "playbooks/site.yml"
+WHEELS, TIMES = "wheels", "times.txt"
+PROVISION_TIMEOUT = 900.0
+JOB_TIMEOUT = 600
+
+_RECAP = re.compile(r"^(?P<host>\S+)\s+: (?P<counts>ok=\d+.*)$")
+_ANSI = re.compile(r"\x1b\[[0-9;]*m")
+
+
+def demo(lab: Lab, kinds: Sequence[Kind]) -> int:
+    """Run it all; 0 if everything is as it should be."""
+    clock = Clock()
+    print(f"Runnerhost demo, lab {lab.name}", flush=True)
+    with clock.part("lab"):
+        world = up(lab, kinds)
+    print(f"  gitlab-runner: {world.runner}", flush=True)
+    with clock.part("provision"):
+        changes = provision(lab)
+    results: list[Result] = []
+    with clock.part("job"), connect(lab) as gitlab:
+        for kind in kinds:
+            results.append(prove(world, gitlab, kind))
+    for result in results:
+        print(table(result))
+    for host, count in changes.items():
+        said = "nothing changed" if count == 0 else f"{count} tasks changed something"
+        print(f"provision of {host}: {said} (changed={count})")
+    print("times: " + ", ".join(f"{name} {took:.1f} s" for name, took in clock.parts.items())
+          + f"; {sum(clock.parts.values()):.1f} s in all")  # fmt: skip
+    problems = [problem for result in results for problem in result.problems]
+    for problem in problems:
+        print(f"NOT SO: {problem}", file=sys.stderr)
+    return 1 if problems else 0
+
+
+@dataclass
+class Clock:
+    """How long each part took, in seconds."""
+
+    parts: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def part(self, name: str) -> Iterator[None]:
+        start = time.monotonic()
+        yield
+        self.parts[name] = time.monotonic() - start
+
+
+# --- provisioning ----------------------------------------------------------------------------
+
+
+def provision(lab: Lab) -> dict[str, int]:
+    """Run the site playbook with its output shown; changed tasks by host."""
+    program = Path(sys.executable).with_name("ansible-playbook")
+    found = str(program) if program.exists() else shutil.which("ansible-playbook")
+    if not found:
+        raise LabError("ansible-playbook: not installed (make venv)")
+    where = "inventories/lab" if lab.name == DEFAULT_NAME else str(lab.inventory.parent)
+    command = [found, "-i", where, PLAYBOOK]
+    print(f"  {' '.join(['ansible-playbook', *command[1:]])}", flush=True)
+    # The venv's programs must be found by Ansible itself too.
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    environment = {**os.environ, "PATH": path}
+    if sys.stdout.isatty():
+        environment["ANSIBLE_FORCE_COLOR"] = "1"
+    deadline = time.monotonic() + PROVISION_TIMEOUT
+    output = []
+    with subprocess.Popen(
+        ["timeout", f"{PROVISION_TIMEOUT:.0f}", *command],
+        cwd=lab.checkout, env=environment, stdout=subprocess.PIPE, text=True, errors="replace",
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        for line in process.stdout:
+            print(f"  {line}", end="", flush=True)
+            output.append(line)
+    if process.returncode != 0:
+        late = " (took too long)" if time.monotonic() > deadline else ""
+        raise LabError(f"ansible-playbook: exit {process.returncode}{late}")
+    recap = parse_recap(output)
+    if not recap:
+        raise LabError("ansible-playbook reached no host")
+    return {host: counts["changed"] for host, counts in recap.items()}
+
+
+def parse_recap(lines: Sequence[str]) -> dict[str, dict[str, int]]:
+    """Ansible's PLAY RECAP: host to its counts."""
+    found = {}
+    for line in lines:
+        if match := _RECAP.match(_ANSI.sub("", line).strip()):
+            pairs = (pair.partition("=") for pair in match["counts"].split())
+            found[match["host"]] = {name: int(count) for name, _, count in pairs}
+    return found
+
+
+# --- the job ---------------------------------------------------------------------------------
+
+
+def job_script(pythons: Sequence[str]) -> list[str]:
+    """The job's commands, one per line.
+
+    A failing line ends the job; several commands in one line would not all be
+    checked by the runner's bash.
+    """
+    lines = ["set -eu", f"mkdir -p {WHEELS}"]
+    for version in pythons:
+        python = f".venv-{version}/bin/python"
+        lines += [
+            f"date +'{version} start %s.%N' >> {WHEELS}/{TIMES}",
+            f"python{version} -m venv --clear .venv-{version}",
+            f"{python} -m pip --quiet wheel --no-deps --wheel-dir {WHEELS}/{version} .",
+            f"{python} -m pip --quiet install --no-index {WHEELS}/{version}/*.whl",
+            f"{python} -m unittest discover --verbose --start-directory tests",
+            f"date +'{version} end %s.%N' >> {WHEELS}/{TIMES}",
+        ]
+    return lines
+
+
+@dataclass(frozen=True)
+class Wheel:
+    """A wheel of the job's artifacts; `seconds` for its venv, build, install and test."""
+
+    version: str
+    file: str
+    tags: str
+    seconds: float
+
+
+def read_artifacts(archive: bytes) -> list[Wheel]:
+    """The wheels in the job's zip."""
+    with zipfile.ZipFile(io.BytesIO(archive)) as bundle:
+        names = bundle.namelist()
+        times = parse_times(bundle.read(f"{WHEELS}/{TIMES}").decode())
+        found = []
+        for name in sorted(names):
+            if name.endswith(".whl"):
+                version, file = name.split("/")[-2:]
+                with zipfile.ZipFile(io.BytesIO(bundle.read(name))) as wheel:
+                    # What the wheel itself says, not what its file is called.
+                    (info,) = (one for one in wheel.namelist() if one.endswith("dist-info/WHEEL"))
+                    tags = re.findall(r"^Tag: (.*?)\s*$", wheel.read(info).decode(), re.MULTILINE)
+                    if not any(one.endswith(".so") for one in wheel.namelist()):
+                        tags = ["no extension"]
+                found.append(Wheel(version, file, ",".join(tags), times.get(version, 0.0)))
+    return found
+
+
+def parse_times(text: str) -> dict[str, float]:
+    """Lines "3.9 start 12.5" and "3.9 end 14.0": version to seconds."""
+    marks: dict[str, dict[str, float]] = {}
+    for line in text.splitlines():
+        version, mark, at = line.split()
+        marks.setdefault(version, {})[mark] = float(at)
+    return {
+        version: both["end"] - both["start"]
+        for version, both in marks.items()
+        if {"start", "end"} <= both.keys()
+    }
+
+
+# --- what the host says of itself ------------------------------------------------------------
+
+_PROBES = {
+    "system": '. /etc/os-release && echo "$PRETTY_NAME"',
+    "kernel": "uname -sr",
+    "compiler": "cc --version | head -n 1",
+    "cmake": "cmake --version | head -n 1",
+    "ninja": "ninja --version",
+    "runner": "gitlab-runner --version",
+    "runner package": "dpkg-query -W -f '${Version}' gitlab-runner",
+    "service": "systemctl is-active gitlab-runner.service",
+    "archives": "apt-cache policy",
+}
+
+
+@dataclass(frozen=True)
+class Interpreter:
+    """A Python on the host: its full version and the origin of its package."""
+
+    version: str
+    full: str
+    origin: str
+
+
+def probe(command: Sequence[str], pythons: Sequence[str]) -> dict[str, str]:
+    """Ask the host everything in one SSH call; `command` logs in. Name to answer."""
+    probes = dict(_PROBES)
+    for version in pythons:
+        probes[f"full {version}"] = f"python{version} -c 'import sys; print(sys.version)'"
+        probes[f"policy {version}"] = f"apt-cache policy python{version}"
+    marker = "=====8<===== "
+    script = "".join(f"echo '{marker}{name}'\n{{ {ask}; }} 2>&1\n" for name, ask in probes.items())
+    said = run([*command, "sh", "-s"], stdin=script, check=False).stdout
+    answers = {}
+    for part in said.split(marker)[1:]:
+        name, _, text = part.partition("\n")
+        answers[name] = text.strip()
+    return answers
+
+
+def parse_origins(policy: str) -> dict[str, str]:
+    """`apt-cache policy` without a name: "ADDRESS SUITE/COMPONENT" to origin."""
+    found = {}
+    source = ""
+    for line in policy.splitlines():
+        words = line.split()
+        if len(words) >= 3 and words[0].lstrip("-").isdigit():
+            source = " ".join(words[1:3])
+        elif words[:1] == ["release"]:
+            fields = dict(
+                one.split("=", 1) for one in line.strip().removeprefix("release ").split(",")
+                if "=" in one
+            )  # fmt: skip
+            found[source] = fields.get("o", "")
+    return found
+
+
+def installed_origin(policy: str, origins: Mapping[str, str]) -> str:
+    """Origin of the installed version in `apt-cache policy NAME`; "" where it has none."""
+    lines = policy.splitlines()
+    start = next((i for i, line in enumerate(lines) if line.strip().startswith("***")), None)
+    if start is None:
+        return ""
+    for line in lines[start + 1 :]:
+        words = line.split()
+        if not words or not words[0].lstrip("-").isdigit():
+            break
+        if found := origins.get(" ".join(words[1:3])):
+            return found
+    return ""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one host turned out to be."""
+
+    host: str
+    rows: tuple[tuple[str, str], ...]
+    wheels: tuple[Wheel, ...]
+    problems: tuple[str, ...]
+
+
+def prove(world: World, gitlab: LabGitLab, kind: Kind) -> Result:
+    """Build the demo project on a host of `kind` and ask it what it is."""
+    title = f"job on {kind.name}: wheels for Python {', '.join(kind.pythons)}"
+    with step(title):
+        try:
+            project, sha = push_folder(gitlab, PROJECT)
+            number = gitlab.queue_job(
+                project.path, job_script(kind.pythons), name="wheels", ref="main", sha=sha,
+                tags=[kind.name], timeout=JOB_TIMEOUT,
+                artifacts=[{"paths": [f"{WHEELS}/"], "name": "wheels"}],
+            )  # fmt: skip
+            job = follow(gitlab, number, JOB_TIMEOUT, _quiet)
+            trace = gitlab.trace(number)
+            if job.state != "success":
+                raise LabError(f"job {number} {job.state} ({job.failure_reason})\n{trace[-3000:]}")
+            wheels = read_artifacts(gitlab.artifacts(number))
+        except LabGitLabError as error:
+            raise LabError(str(error)) from error
+    login = ssh_command(world.lab, world.network.address(kind.number))
+    answers = probe(login, kind.pythons)
+    return judge(world, kind, job, trace, wheels, answers)
+
+
+_quiet: Callable[[JobInfo], None] = lambda _: None  # noqa: E731
+
+
+def judge(
+    world: World,
+    kind: Kind,
+    job: JobInfo,
+    trace: str,
+    wheels: Sequence[Wheel],
+    answers: Mapping[str, str],
+) -> Result:
+    """Compare what was found with what should be."""
+    problems = []
+    origins = parse_origins(answers.get("archives", ""))
+    interpreters = []
+    for version in kind.pythons:
+        full = answers.get(f"full {version}", "").split(" ")[0]
+        origin = installed_origin(answers.get(f"policy {version}", ""), origins)
+        interpreters.append(Interpreter(version, full, origin))
+        if not full.startswith(f"{version}."):
+            problems.append(f"{kind.name}: python{version} says {full!r}")
+        foreign = version != kind.system_python
+        if not origin or (origin == PYTHON_ORIGIN) != foreign:
+            wanted = PYTHON_ORIGIN if foreign else "the distribution"
+            problems.append(f"{kind.name}: python{version} is from {origin!r}, not from {wanted}")
+        tag = f"cp{version.replace('.', '')}"
+        mine = [wheel for wheel in wheels if wheel.version == version]
+        if len(mine) != 1 or not mine[0].tags.startswith(f"{tag}-{tag}-linux_"):
+            problems.append(f"{kind.name}: wheels of Python {version}: "
+                            f"{[wheel.tags for wheel in mine]}, not one {tag}")  # fmt: skip
+    said = re.search(r"^Version:\s+(\S+)", answers.get("runner", ""), re.MULTILINE)
+    version = said.group(1) if said else "?"
+    package = answers.get("runner package", "")
+    if package.removesuffix(ITERATION) != world.runner.version:
+        problems.append(f"{kind.name}: package gitlab-runner {package!r},"
+                        f" not {world.runner.version}")  # fmt: skip
+    if answers.get("service") != "active":
+        problems.append(f"{kind.name}: gitlab-runner.service is {answers.get('service')!r}")
+    if f"gitlab-runner {version}" not in trace:
+        problems.append(f"{kind.name}: the job's log does not name gitlab-runner {version}")
+    for name in ("system", "compiler", "cmake", "ninja"):
+        if not answers.get(name) or "not found" in answers[name]:
+            problems.append(f"{kind.name}: {name}: {answers.get(name, 'no answer')}")
+    rows = [
+        ("host", f"{kind.name}, {world.network.address(kind.number)}, {answers.get('kernel', '')}"),
+        ("system", f"{answers.get('system', '?')} (userland: {_userland(kind)})"),
+        *((f"python {one.version}", f"{one.full} from {one.origin}") for one in interpreters),
+        ("compiler", answers.get("compiler", "?")),
+        ("cmake", f"{answers.get('cmake', '?')}, ninja {answers.get('ninja', '?')}"),
+        ("gitlab-runner", f"{version} ({world.runner.kind}), package {package}"),
+        ("job", f"{job.id} {job.state} in {(job.finished_at or 0) - (job.started_at or 0):.1f} s,"
+                f" waited {(job.started_at or 0) - job.created_at:.1f} s"),
+    ]  # fmt: skip
+    return Result(kind.name, tuple(rows), tuple(wheels), tuple(problems))
+
+
+def _userland(kind: Kind) -> str:
+    named = os.environ.get(kind.image_variable)
+    return f"the real one, {named}" if named else f"Debian {kind.debian}, a stand-in"
+
+
+def table(result: Result) -> str:
+    """What the user got, for a terminal."""
+    rows = [*result.rows]
+    rows += [(f"wheel {one.version}", f"{one.file}  [{one.tags}]  {one.seconds:.1f} s")
+             for one in result.wheels]  # fmt: skip
+    width = max(len(name) for name, _ in rows)
+    rule = "-" * (width + 2 + max(len(text) for _, text in rows))
+    body = "\n".join(f"{name:<{width}}  {text}" for name, text in rows)
+    return f"\n{rule}\n{body}\n{rule}"
