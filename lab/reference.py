@@ -1,0 +1,90 @@
+"""docs/roles.md from the roles' argument specs: `python -m lab.reference` writes it anew."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from lab.places import CHECKOUT, write
+
+TARGET = CHECKOUT / "docs" / "roles.md"
+HEAD = """\
+# Roles
+
+<!-- Written by `python -m lab.reference` from roles/*/meta/argument_specs.yml: edit those. -->
+
+Every role is usable alone (`runnerhost.toolkit.NAME`). `playbooks/site.yml` runs them in this
+order, each with its name as a tag. How to set a variable:
+[the example inventory](../inventories/example/group_vars/runner_hosts/main.yml).
+"""
+
+# Ansible's markup in descriptions (Ansible docs, "Ansible markup") -> Markdown.
+_CODE = re.compile(r"\b[COVE]\(((?:[^()]|\([^()]*\))*)\)")
+
+
+def reference(checkout: Path = CHECKOUT) -> str:
+    """The document's text."""
+    return "\n".join([HEAD, *(_role(checkout, name) for name in role_order(checkout))])
+
+
+def role_order(checkout: Path = CHECKOUT) -> list[str]:
+    """The roles as site.yml runs them; one that it does not run comes last."""
+    plays = yaml.safe_load((checkout / "playbooks" / "site.yml").read_text(encoding="utf-8"))
+    named = [entry["role"].rpartition(".")[2] for play in plays for entry in play["roles"]]
+    specs = sorted(path.parts[-3] for path in checkout.glob("roles/*/meta/argument_specs.yml"))
+    return [name for name in named if name in specs] + [n for n in specs if n not in named]
+
+
+def _role(checkout: Path, name: str) -> str:
+    path = checkout / "roles" / name / "meta" / "argument_specs.yml"
+    spec = yaml.safe_load(path.read_text(encoding="utf-8"))["argument_specs"]["main"]
+    parts = [f"## {name}", f"{_markdown(spec['short_description'])}.", _lines(spec["description"])]
+    parts += [_option(*item) for item in spec.get("options", {}).items()]
+    return "\n\n".join(parts) + "\n"
+
+
+def _option(name: str, option: Mapping[str, Any]) -> str:
+    kind = str(option.get("type", "str"))
+    if option.get("elements"):
+        kind += f" of {option['elements']}"
+    facts = [kind]
+    if option.get("choices"):
+        facts.append("one of " + ", ".join(f"`{choice}`" for choice in option["choices"]))
+    if option.get("required"):
+        facts.append("required")
+    if "default" in option:
+        facts.append(f"default `{_value(option['default'])}`")
+    return f"### {name}\n\n{'; '.join(facts)}\n\n{_lines(option['description'])}"
+
+
+def _value(value: Any) -> str:
+    """A value as YAML writes it in one line."""
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _lines(description: str | Sequence[str]) -> str:
+    return _markdown(description if isinstance(description, str) else "\n".join(description))
+
+
+def _markdown(text: str) -> str:
+    return _CODE.sub(r"`\1`", text).strip()
+
+
+def main() -> int:
+    """Write the document; says whether it changed."""
+    text = reference()
+    changed = not TARGET.exists() or TARGET.read_text(encoding="utf-8") != text
+    if changed:
+        write(TARGET, text)
+    print(f"{TARGET.relative_to(CHECKOUT)}: {'written' if changed else 'up to date'}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

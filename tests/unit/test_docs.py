@@ -1,0 +1,174 @@
+"""The documents: true to the code, without dead links, without registries' addresses."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from lab import reference
+
+ROOT = Path(__file__).resolve().parents[2]
+EXAMPLE = ROOT / "inventories" / "example" / "group_vars" / "runner_hosts"
+MARKDOWN = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
+
+_LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+_FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
+_HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
+
+# Every address of a package registry comes from the clients' own configuration. In pieces, so that
+# this file does not hold what it looks for.
+_REGISTRIES = [
+    r"pypi\." + "org",
+    "pythonhosted" + r"\.org",
+    r"(?:deb|security|ftp|snapshot|archive)\.debian\." + "org",
+    r"(?:archive|security|ports)\.ubuntu\." + "com",
+    r"npmjs\." + "(?:org|com)",
+    r"proxy\.golang\." + "org",
+    r"sum\.golang\." + "org",
+    r"(?:galaxy|console)\.(?:ansible|redhat)\." + "com",
+    r"docker\." + "io",
+    r"(?:quay|ghcr)\." + "io",
+]
+
+
+def tracked() -> list[Path]:
+    """The repository's files, as git has them (and those that are about to be added)."""
+    done = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        check=True,
+    )
+    paths = [ROOT / name for name in done.stdout.decode().split("\0") if name]
+    return [path for path in paths if path.is_file()]
+
+
+def anchors(text: str) -> set[str]:
+    """The anchors of a document's headings, as GitLab and GitHub make them."""
+    found = set()
+    for heading in _HEADING.findall(_FENCE.sub("", text)):
+        plain = re.sub(r"[^\w\- ]", "", heading.lower()).strip()
+        found.add(plain.replace(" ", "-"))
+    return found
+
+
+def verbs() -> set[str]:
+    """The Makefile's targets."""
+    text = (ROOT / "Makefile").read_text(encoding="utf-8")
+    return set(re.findall(r"^([a-z][a-z-]*):", text, re.MULTILINE))
+
+
+def load(path: Path) -> Any:
+    return yaml.safe_load(path.read_text(encoding="utf-8"))
+
+
+def test_role_reference_is_what_the_argument_specs_say() -> None:
+    text = (ROOT / "docs" / "roles.md").read_text(encoding="utf-8")
+    assert text == reference.reference(), "run: python -m lab.reference"
+
+
+@pytest.mark.parametrize("path", MARKDOWN, ids=lambda path: path.name)
+def test_relative_links_lead_somewhere(path: Path) -> None:
+    dead = []
+    for link in _LINK.findall(_FENCE.sub("", path.read_text(encoding="utf-8"))):
+        if re.match(r"[a-z]+:", link):
+            continue
+        name, _, anchor = link.partition("#")
+        target = (path.parent / name).resolve() if name else path
+        inside = target.exists() and target.is_relative_to(ROOT)
+        if not inside or (anchor and anchor not in anchors(target.read_text(encoding="utf-8"))):
+            dead.append(link)
+    assert dead == []
+
+
+@pytest.mark.parametrize("path", MARKDOWN, ids=lambda path: path.name)
+def test_named_make_verbs_exist(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    # In code only: prose says "make" too.
+    code = "\n".join([*_FENCE.findall(text), *re.findall(r"`([^`\n]+)`", _FENCE.sub("", text))])
+    named = set(re.findall(r"\bmake ((?!PYTHON)[a-z][a-z-]*)", code))
+    assert named <= verbs()
+
+
+@pytest.mark.parametrize("path", MARKDOWN, ids=lambda path: path.name)
+def test_named_paths_exist(path: Path) -> None:
+    text = _FENCE.sub("", path.read_text(encoding="utf-8"))
+    named = re.findall(r"`((?:roles|plugins|playbooks|tests|bench|lab|docs)/[\w./-]*)`", text)
+    assert [name for name in named if not (ROOT / name).exists()] == []
+
+
+def test_readme_names_every_file_that_the_roles_write() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    constants = {}
+    for role in ("python_versions", "gitlab_runner"):
+        constants.update(load(ROOT / "roles" / role / "vars" / "main.yml"))
+    missing = {
+        path for name, path in constants.items() if name.endswith("_path") and path not in readme
+    }
+    folder = ROOT / "roles" / "gitlab_runner" / "templates"
+    for template in folder.rglob("*.j2"):
+        path = "/" + str(template.relative_to(folder)).removesuffix(".j2").replace("@.", "@UID.")
+        if path not in readme:
+            missing.add(path)
+    assert missing == set()
+
+
+def test_example_inventory_has_every_variable_and_no_other() -> None:
+    public = {"verify_roles"}
+    for defaults in ROOT.glob("roles/*/defaults/main.yml"):
+        public |= set(load(defaults))
+    text = (EXAMPLE / "main.yml").read_text(encoding="utf-8")
+    # Set, or shown with its default as a comment.
+    assert set(re.findall(r"^(?:# )?([a-z]\w+):", text, re.MULTILINE)) == public
+
+
+def test_defaults_in_the_examples_comments_are_true() -> None:
+    text = (EXAMPLE / "main.yml").read_text(encoding="utf-8")
+    defaults: dict[str, Any] = {}
+    for path in ROOT.glob("roles/*/defaults/main.yml"):
+        defaults.update(load(path))
+    # These comments show how to set the variable, since its default is empty or of no use here.
+    examples = {
+        "gitlab_runner_ca_certificates",
+        "gitlab_runner_path",
+        "gitlab_runner_settings",
+        "python_versions_repository_key",
+        "verify_roles",
+    }
+    shown = {
+        name: yaml.safe_load(value)
+        for name, value in re.findall(r"^# ([a-z]\w+): (.+)$", text, re.MULTILINE)
+        if name not in examples
+    }
+    assert shown == {name: defaults[name] for name in shown}
+
+
+def test_example_secrets_are_references_to_the_vault_example() -> None:
+    text = (EXAMPLE / "main.yml").read_text(encoding="utf-8")
+    vault = load(EXAMPLE / "vault.yml.example")
+    assert set(re.findall(r"\bvault_\w+", text)) == set(vault)
+    for entry in yaml.safe_load(text)["gitlab_runner_runners"]:
+        assert re.fullmatch(r"\{\{ vault_\w+ \}\}", entry["token"])
+
+
+def test_no_registry_is_named() -> None:
+    pattern = re.compile("|".join(_REGISTRIES))
+    found = []
+    for path in tracked():
+        try:
+            text = path.read_text(encoding="utf-8")
+        except UnicodeDecodeError:
+            continue
+        found += [f"{path.relative_to(ROOT)}: {hit}" for hit in pattern.findall(text)]
+    assert found == []
+
+
+def test_search_for_registries_finds_a_planted_one() -> None:
+    pattern = re.compile("|".join(_REGISTRIES))
+    assert pattern.search("https://pypi." + "org/simple")
+    assert not pattern.search("https://pypi.example.com/simple")
