@@ -1,11 +1,14 @@
 """`make bench`: a lab host, three comparisons, a table and a JSON file.
 
+Usage: python -m bench [--keep]
+
 Every figure is a ratio of two things measured in turn on one host, so that a slow or busy machine
 slows both. Exit 1 when a limit is missed.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import platform
@@ -170,14 +173,20 @@ def save(claims: Sequence[Claim], about: dict[str, Any]) -> Path:
 
 def main() -> int:
     """Measures on a lab of its own, which is gone afterwards."""
+    parser = argparse.ArgumentParser(prog="python -m bench")
+    parser.add_argument(
+        "--keep", action="store_true", help=f"leave the lab up (LAB_NAME={NAME}) for a look at it"
+    )
+    keep = parser.parse_args().keep
     lab = Lab(NAME)
     try:
         try:
             up(lab, [KINDS["jammy"]], fresh=["jammy"])
             claims, about = measure(lab)
         finally:
-            with step(f"lab {NAME} goes down"):
-                down(lab)
+            if not keep:
+                with step(f"lab {NAME} goes down"):
+                    down(lab)
     except LabError as error:
         print(f"bench: {error}", file=sys.stderr)
         return 1
