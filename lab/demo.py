@@ -10,13 +10,14 @@ import subprocess
 import sys
 import time
 import zipfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from lab.gitlab.client import JobInfo, LabGitLab, LabGitLabError
 from lab.hosts import ssh_command
+from lab.inventory import read_tokens
 from lab.jobs import connect, follow, push_folder
 from lab.kinds import Kind
 from lab.mirror import PYTHON_ORIGIN
@@ -170,7 +171,7 @@ def read_artifacts(archive: bytes) -> list[Wheel]:
                     if not any(one.endswith(".so") for one in wheel.namelist()):
                         tags = ["no extension"]
                 found.append(Wheel(version, file, ",".join(tags), times.get(version, 0.0)))
-    return found
+    return sorted(found, key=lambda one: [int(part) for part in one.version.split(".")])
 
 
 def parse_times(text: str) -> dict[str, float]:
@@ -291,7 +292,8 @@ def prove(world: World, gitlab: LabGitLab, kind: Kind) -> Result:
     return judge(world, kind, job, trace, wheels, answers)
 
 
-_quiet: Callable[[JobInfo], None] = lambda _: None  # noqa: E731
+def _quiet(_: JobInfo) -> None:
+    """Follow a job without a word: its log is shown only if it fails."""
 
 
 def judge(
@@ -329,6 +331,8 @@ def judge(
                         f" not {world.runner.version}")  # fmt: skip
     if answers.get("service") != "active":
         problems.append(f"{kind.name}: gitlab-runner.service is {answers.get('service')!r}")
+    if job.runner_id not in {one["id"] for one in read_tokens(world.lab).get(kind.name, [])}:
+        problems.append(f"{kind.name}: job {job.id} ran on runner {job.runner_id}, not the host's")
     if f"gitlab-runner {version}" not in trace:
         problems.append(f"{kind.name}: the job's log does not name gitlab-runner {version}")
     for name in ("system", "compiler", "cmake", "ninja"):

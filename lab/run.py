@@ -11,7 +11,7 @@ QUICK = 60.0
 """Seconds that an ordinary command may take."""
 
 
-class LabError(Exception):
+class LabError(RuntimeError):
     """Something that the user can act on; its text is printed without a traceback."""
 
 

@@ -28,9 +28,12 @@ def certificates(pem: str) -> dict[bytes, str]:
             continue
         block = f"{_BEGIN}\n{body.strip()}\n{_END}\n"
         try:
-            found[ssl.PEM_cert_to_DER_cert(block)] = block
+            der = ssl.PEM_cert_to_DER_cert(block)
         except ValueError:
             continue
+        # The decoder skips what is no base64: only what begins as DER does is one.
+        if der[:1] == b"\x30":
+            found[der] = block
     return found
 
 

@@ -8,10 +8,10 @@ import lab_demo
 
 class Demo(unittest.TestCase):
     def test_computes(self):
-        self.assertEqual(lab_demo.sum_of_squares(10), 385)
+        assert lab_demo.sum_of_squares(10) == 385
 
     def test_is_compiled_for_this_python(self):
-        self.assertEqual(lab_demo.compiled_for, platform.python_version())
+        assert lab_demo.compiled_for == platform.python_version()
 
 
 if __name__ == "__main__":

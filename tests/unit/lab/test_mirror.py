@@ -1,0 +1,124 @@
+"""Repacking, repositories and where their parts come from."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from lab.apt_sources import Mirror, parse_indextargets, parse_sources_list
+from lab.keys import clearsign, ensure_key, parse_key
+from lab.mirror import field, point_at_wheels, publish, set_fields, suffixed
+from lab.packages import find_runner
+from lab.run import LabError, run
+from lab.trust import certificates, extra_certificates
+
+CONTROL = """\
+Package: python3.9
+Version: 3.9.2-1+deb11u7
+Depends: python3.9-minimal (= 3.9.2-1+deb11u7), libpython3.9-stdlib (= 3.9.2-1+deb11u7),
+ media-types | mime-support, libc6 (>= 2.17)
+Breaks: python3-all (<< 3.6.5~rc1-1)
+Description: Interactive language
+ More words.
+"""
+
+
+def test_field() -> None:
+    assert field(CONTROL, "Version") == "3.9.2-1+deb11u7"
+    assert field(CONTROL, "Recommends") == ""
+
+
+def test_suffix_is_on_the_version_and_every_exact_dependency() -> None:
+    text = suffixed(CONTROL, {"3.9.2-1+deb11u7"}, "+jammy1")
+    assert field(text, "Version") == "3.9.2-1+deb11u7+jammy1"
+    assert text.count("(= 3.9.2-1+deb11u7+jammy1)") == 2
+    assert "libc6 (>= 2.17)" in text
+
+
+def test_a_field_is_replaced_with_its_further_lines() -> None:
+    text = set_fields(CONTROL, {"Depends": "python3.9", "Breaks": "", "Package": "other"})
+    assert text.startswith("Package: other\n")
+    assert "media-types" not in text
+    assert "Breaks" not in text
+    assert field(text, "Depends") == "python3.9"
+    assert " More words.\n" in text
+
+
+def test_ensurepip_gets_its_wheels() -> None:
+    source = "a = 1\n_WHEEL_PKG_DIR = sysconfig.get_config_var('WHEEL_PKG_DIR')\n"
+    assert point_at_wheels(source) == "a = 1\n_WHEEL_PKG_DIR = '/usr/share/python-wheels'\n"
+    with pytest.raises(ValueError, match="no line"):
+        point_at_wheels("a = 1\n")
+
+
+def test_mirror_is_the_one_that_apt_uses() -> None:
+    text = (
+        "Other|http://other.example/\nDebian|http://one.example/debian/\n"
+        "Debian|http://two.example/debian/\nDebian-Security|http://one.example/security/\n"
+    )
+    assert parse_indextargets(text) == Mirror(
+        "http://one.example/debian/", "http://one.example/security/"
+    )
+
+
+def test_a_controller_without_debian_has_no_mirror() -> None:
+    assert parse_indextargets("Ubuntu|http://one.example/ubuntu/\n") is None
+
+
+def test_mirror_of_a_base_image() -> None:
+    lines = [
+        "deb [signed-by=/k arch=amd64] http://a.example/debian bookworm main",
+        "",
+        "deb http://a.example/debian bookworm-updates main",
+        "deb http://a.example/debian-security bookworm-security main",
+    ]
+    mirror = Mirror("http://a.example/debian", "http://a.example/debian-security")
+    assert parse_sources_list(lines) == mirror
+    assert (
+        mirror.lines("bookworm")[2] == "deb http://a.example/debian-security bookworm-security main"
+    )
+
+
+def test_key_with_and_without_expiry() -> None:
+    colons = "pub:u:3072:1:AA:1700000000:{}::u:::scESC:\nfpr:::::::::F00D:\nuid:u::::\n"
+    assert parse_key(colons.format("")) == ("F00D", 0)
+    assert parse_key(colons.format("1800000000")) == ("F00D", 1800000000)
+    with pytest.raises(LabError):
+        parse_key("")
+
+
+def test_extra_certificates_are_what_the_image_lacks() -> None:
+    trustme = pytest.importorskip("trustme")
+    known, company = (trustme.CA().cert_pem.bytes().decode() for _ in range(2))
+    broken = "-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n"
+    extra = extra_certificates(f"# text\n{known}{broken}{company}", known)
+    assert list(certificates("".join(extra.values()))) == list(certificates(company))
+    assert all(name.endswith(".crt") for name in extra)
+
+
+@pytest.mark.skipif(
+    not (shutil.which("gpg") and shutil.which("apt-ftparchive")),
+    reason="skipped: gpg or apt-ftparchive is not installed",
+)
+def test_repository_is_signed_by_its_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RUNNERHOST_CACHE", str(tmp_path / "cache"))
+    key = ensure_key("test", "Lab test", "2y")
+    assert ensure_key("test", "Lab test", "2y") == key
+    assert key.secret.stat().st_mode & 0o777 == 0o600
+    root = tmp_path / "repository"
+    (root / "pool" / "jammy").mkdir(parents=True)
+    publish(root, "jammy", "main", "Some-Origin", "Some-Label", key)
+    inrelease = root / "dists/jammy/InRelease"
+    assert "Origin: Some-Origin\n" in inrelease.read_text()
+    ring = tmp_path / "ring.gpg"
+    run(["gpg", "--homedir", str(tmp_path), "--dearmor", "-o", str(ring), str(key.public)])
+    run(["gpgv", "--keyring", str(ring), str(inrelease)])
+    with pytest.raises(LabError):
+        clearsign(key, tmp_path / "missing", tmp_path / "out")
+
+
+def test_stand_in_is_found_when_nothing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("LAB_GITLAB_RUNNER", raising=False)
+    assert find_runner().package_versions == ("17.5.5-1", "17.6.0-1")

@@ -1,0 +1,114 @@
+"""The runner's packages: versions, scripts, lock-step."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from lab.packages import (
+    STAND_IN,
+    build_runner_packages,
+    find_runner,
+    helper_control,
+    next_patch,
+    parse_version,
+    runner_control,
+    runner_files,
+    with_version,
+)
+from lab.run import LabError
+
+REAL_SAYS = """\
+Version:      {version}
+Git revision: d79f3e7b
+Git branch:   19-3-stable
+GO version:   go1.25.1
+Built:        2026-08-20T10:00:00Z
+OS/Arch:      linux/amd64
+"""
+
+
+@pytest.mark.parametrize(
+    ("said", "version"),
+    [("19.3.0", "19.3.0"), ("18.5.0~pre.10.gabc", "18.5.0"), ("v17.5.5", "17.5.5")],
+)
+def test_version_of_a_real_binary(said: str, version: str) -> None:
+    assert parse_version(REAL_SAYS.format(version=said)) == version
+
+
+@pytest.mark.parametrize("said", ["", "Version:      development version", "usage: …"])
+def test_no_version_is_refused(said: str) -> None:
+    with pytest.raises(LabError, match="not a version"):
+        parse_version(said)
+
+
+def test_next_patch() -> None:
+    assert next_patch("19.3.9") == "19.3.10"
+
+
+def test_stand_in_tells_the_version_that_it_is_packed_as(tmp_path: Path) -> None:
+    program = tmp_path / "gitlab-runner"
+    program.write_text(with_version(STAND_IN.read_text(), "17.6.0"))
+    done = subprocess.run(
+        ["/usr/bin/env", "python3", str(program), "--version"],
+        capture_output=True, text=True, check=True, timeout=30,
+    )  # fmt: skip
+    assert parse_version(done.stdout) == "17.6.0"
+
+
+def test_a_program_without_version_line_is_refused() -> None:
+    with pytest.raises(LabError, match="no VERSION line"):
+        with_version("print(1)\n", "1.2.3")
+
+
+def test_packages_are_in_lock_step() -> None:
+    control = runner_control("17.5.5-1", "amd64")
+    depends = re.search(r"^Depends: (.*)$", control, re.MULTILINE)
+    assert depends is not None
+    assert depends.group(1).split(", ") == [
+        "gitlab-runner-helper-images (= 17.5.5-1)", "git", "curl", "tar", "ca-certificates",
+    ]  # fmt: skip
+    assert "Architecture: all\n" in helper_control("17.5.5-1")
+
+
+def test_there_are_postinst_and_prerm_and_no_other_scripts() -> None:
+    scripts = {path for path in runner_files(b"") if path.startswith("DEBIAN/")}
+    assert scripts == {"DEBIAN/postinst", "DEBIAN/prerm"}
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in runner_files(b"#!/bin/sh\n") if "bin" not in path]
+)
+def test_scripts_are_valid_shell(path: str) -> None:
+    subprocess.run(["sh", "-n"], input=runner_files(b"")[path][0], check=True, timeout=10)
+
+
+def test_real_binary_is_packed_under_two_versions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    binary = tmp_path / "gitlab-runner"
+    binary.write_text("#!/bin/sh\necho 'Version:      19.3.0'\n")
+    binary.chmod(0o755)
+    monkeypatch.setenv("LAB_GITLAB_RUNNER", str(binary))
+    runner = find_runner()
+    assert (str(runner), runner.package_versions) == ("real 19.3.0", ("19.3.0-1", "19.3.1-1"))
+    made = build_runner_packages(runner, tmp_path)
+    fields = [
+        subprocess.run(
+            ["dpkg-deb", "-f", str(deb), "Package", "Version"],
+            capture_output=True, text=True, check=True, timeout=30,
+        ).stdout.split()[1::2]
+        for deb in made
+    ]  # fmt: skip
+    names = ("gitlab-runner", "gitlab-runner-helper-images")
+    assert fields == [[name, v] for v in ("19.3.0-1", "19.3.1-1") for name in names]
+    assert not list(tmp_path.glob("*.tree"))
+
+
+def test_a_missing_binary_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LAB_GITLAB_RUNNER", "/nowhere/gitlab-runner")
+    with pytest.raises(LabError, match="no such file: /nowhere/gitlab-runner"):
+        find_runner()
