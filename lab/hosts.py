@@ -106,6 +106,9 @@ def start(engine: Engine, lab: Lab, network: Network, kind: Kind, image: str) ->
     """Replace whatever there is of a host by a fresh one; returns before it has booted."""
     name = lab.container(kind.name)
     gateway = network.gateway
+    # A shared connection to the old host would fail the first login to the new one.
+    exit_master = ssh_command(lab, network.address(kind.number), "-O", "exit")
+    run(exit_master, check=False, timeout=10)
     engine.remove(name)
     engine(
         "create", "--name", name, "--hostname", kind.name,

@@ -99,11 +99,8 @@ def ensure_service(lab: Lab, settings: ServeSettings) -> bool:
         return False
     if running:
         stop(lab)
-    elif found and found.get("lab") == lab.id:
-        # Left over from a state folder that was removed by hand.
-        _end(int(found["pid"]))
-        until(lambda: health(settings.address) is None, timeout=STOP_TIMEOUT,
-              what="an old service process to end")  # fmt: skip
+    else:
+        stop_orphan(lab, settings.address)
     write(lab.state / "serve.json", json.dumps(dataclasses.asdict(settings)), 0o600)
     with lab.service_log.open("ab") as log:
         process = subprocess.Popen(
@@ -184,6 +181,15 @@ def stop(lab: Lab) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
         until(lambda: service_pid(lab) is None, timeout=STOP_TIMEOUT, what="the services to die")
+
+
+def stop_orphan(lab: Lab, address: str) -> None:
+    """End a service process of this lab whose state folder was removed by hand."""
+    found = health(address)
+    if found is None or found.get("lab") != lab.id:
+        return
+    _end(int(found["pid"]))
+    until(lambda: health(address) is None, timeout=STOP_TIMEOUT, what="old services to end")
 
 
 def _end(pid: int) -> None:

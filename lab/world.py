@@ -142,7 +142,8 @@ def down(lab: Lab) -> None:
         hosts.close_connections(lab)
         engine.remove(*(one.name for one in engine.containers(lab.id)))
         services.stop(lab)
-        if engine.network(lab.network):
+        if network := engine.network(lab.network):
+            services.stop_orphan(lab, str(network.gateway))
             engine("network", "rm", "--force", lab.network)
         lab.inventory.unlink(missing_ok=True)
         shutil.rmtree(lab.state, ignore_errors=True)

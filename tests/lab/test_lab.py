@@ -51,7 +51,7 @@ def on_host(lab: Lab, script: str) -> str:
     """What `script` prints when the administrator runs it over SSH."""
     (host,) = status(lab).hosts
     done = subprocess.run(
-        hosts.ssh_command(lab, host.address, script),
+        [*hosts.ssh_command(lab, host.address), script],
         capture_output=True, text=True, timeout=60, check=True,
     )  # fmt: skip
     return done.stdout.strip()
@@ -106,7 +106,7 @@ def test_second_up_changes_nothing(lab: Lab) -> None:
         ("dpkg-query -W -f '${Status}' libpam-systemd", "install ok installed"),
         ("dpkg-query -W python3-debian 2>/dev/null || echo none", "none"),
         ("systemctl is-enabled apt-daily.timer", "enabled"),
-        ("grep -h restart /etc/needrestart/conf.d/*.conf", "$nrconf{restart} = 'a';"),
+        ("grep -h ^.nrconf /etc/needrestart/conf.d/*.conf", "$nrconf{restart} = 'a';"),
         ("python3.12 -c 1 >/dev/null 2>&1 || echo trapped", "trapped"),
         ("dpkg-divert --truename /usr/lib/os-release", "/usr/lib/os-release.distrib"),
     ],
@@ -170,6 +170,12 @@ def test_up_repairs(lab: Lab, damage: Callable[[Lab], None]) -> None:
     call(lab, "up")
     assert status(lab).is_up
     assert on_host(lab, "whoami") == "admin"
+
+
+def test_down_ends_services_whose_state_is_gone(lab: Lab) -> None:
+    _lose_state(lab)
+    call(lab, "down")
+    assert leftovers(lab) == []
 
 
 def _has_network(lab: Lab) -> bool:
