@@ -78,6 +78,10 @@ test-full: lab-packages venv ## The same and what takes longer
 bench: lab-packages venv ## Measured claims, each against its limit in the same run
 	@$(PY) -m bench
 
+.PHONY: docs
+docs: venv ## Write docs/roles.md anew from the argument specs
+	$(PY) -m lab.reference
+
 .PHONY: lab-up
 lab-up: lab-packages venv ## Bring up the lab: hosts, mirror, GitLab
 	@$(PY) -m lab up

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -112,7 +113,7 @@ def test_dpkg_status_is_read_by_name_and_pattern(tmp_path: Path) -> None:
 def test_only_the_systems_own_python_is_taken(
     executable: str, refused: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(host.sys, "executable", executable)
+    monkeypatch.setattr(sys, "executable", executable)
     problem = host.system_python_problem()
     assert bool(problem) is refused
     if problem:
