@@ -12,6 +12,7 @@ from lab.places import HEALTH_PATH, Lab
 from lab.run import LabError
 
 HOST_LINES = 200
+BODY_LENGTH = 200
 
 
 def show(lab: Lab, of: str) -> None:
@@ -43,4 +44,4 @@ def request_line(entry: dict[str, Any]) -> str:
     fields = ("seq", "method", "path", "status")
     known = " ".join(str(entry.get(field, "-")) for field in fields)
     body = entry.get("request_body") or entry.get("body")
-    return f"{known} {json.dumps(body)}" if body else known
+    return f"{known} {json.dumps(body)[:BODY_LENGTH]}" if body else known

@@ -188,8 +188,10 @@ def stop_orphan(lab: Lab, address: str) -> None:
     found = health(address)
     if found is None or found.get("lab") != lab.id:
         return
+    process = Path("/proc") / str(found["pid"])
     _end(int(found["pid"]))
-    until(lambda: health(address) is None, timeout=STOP_TIMEOUT, what="old services to end")
+    # Not until it falls silent: it closes its state after its sockets.
+    until(lambda: not process.exists(), timeout=STOP_TIMEOUT, what="old services to end")
 
 
 def _end(pid: int) -> None:
