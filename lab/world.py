@@ -140,10 +140,13 @@ def down(lab: Lab) -> None:
     engine = Engine()
     with locked(_lock_path(lab)):
         hosts.close_connections(lab)
-        engine.remove(*(one.name for one in engine.containers(lab.id)))
+        network = engine.network(lab.network)
         services.stop(lab)
-        if network := engine.network(lab.network):
+        if network:
+            # Before the hosts: with the last of them the gateway's address goes.
             services.stop_orphan(lab, str(network.gateway))
+        engine.remove(*(one.name for one in engine.containers(lab.id)))
+        if network:
             engine("network", "rm", "--force", lab.network)
         lab.inventory.unlink(missing_ok=True)
         shutil.rmtree(lab.state, ignore_errors=True)
