@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import fnmatch
+import functools
 import glob
 import gzip
 import hashlib
@@ -539,6 +540,15 @@ class Answer:
     ca_chain: str = ""
 
 
+@functools.lru_cache(maxsize=8)
+def tls_context(ca_text: str) -> ssl.SSLContext:
+    """The system's trust and one more CA; read once, as the real one reads its pool at start."""
+    context = ssl.create_default_context()
+    if ca_text:
+        context.load_verify_locations(cadata=ca_text)
+    return context
+
+
 class Network:
     """GitLab's API, for one entry of ``[[runners]]`` or what stands for it."""
 
@@ -562,11 +572,10 @@ class Network:
         proxies = urllib.request.getproxies()
         proxy = "" if urllib.request.proxy_bypass(parts.netloc) else proxies.get(parts.scheme, "")
         if parts.scheme == "https":
-            context = ssl.create_default_context()
             if ca_file := self._ca():
                 with open(ca_file, encoding="utf-8") as file:
                     ca_text = file.read()
-                context.load_verify_locations(cadata=ca_text)
+            context = tls_context(ca_text)
             if proxy:
                 via = urllib.parse.urlsplit(proxy)
                 tunnel = http.client.HTTPSConnection(

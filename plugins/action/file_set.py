@@ -51,6 +51,12 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         if result.get("changed"):
             verb = "would change" if self._task.check_mode else "changed"
             result["msg"] = f"{verb}: {', '.join(result['changed_paths'])}"
+        if result.get("twins"):
+            done = "would be" if self._task.check_mode else "is"
+            result["warnings"] = [
+                f"another entry for the repository {done} disabled in {path}"
+                for path in result["twins"]
+            ]
         return result
 
     def _render(self, name: str, variables: dict[str, Any]) -> str:

@@ -35,9 +35,6 @@ class ActionModule(ToolkitAction):
         self.refuse(_problems(args))
         wanted = [v for v in (pythons.parse(str(value)) for value in args["wanted"]) if v]
         patterns = [str(pattern) for pattern in args["patterns"]]
-        key, warnings = self.key(
-            "python_versions_repository_key", str(args["key"]), str(args["fingerprint"])
-        )
         sources_path, preferences_path = str(args["sources_path"]), str(args["preferences_path"])
         look = self.ask(
             LOOK,
@@ -47,6 +44,12 @@ class ActionModule(ToolkitAction):
             },
             variables,
         )["look"]
+        key, warnings = self.key(
+            "python_versions_repository_key",
+            str(args["key"]),
+            str(args["fingerprint"]),
+            look["files"][sources_path].get("text", ""),
+        )
         system = str(look["system_python"])
         where = pythons.by_origin(wanted, system)
         url, suite = str(args["url"]), str(args["suite"])

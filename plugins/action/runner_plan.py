@@ -10,6 +10,8 @@ import re
 from typing import Any
 from urllib.parse import urlsplit
 
+from ansible.errors import AnsibleError
+
 from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
     apt_sources,
     env_file,
@@ -49,9 +51,6 @@ class ActionModule(ToolkitAction):
         variables = task_vars or {}
         args = dict(self._task.args)
         self.refuse(problems(args))
-        key, warnings = self.key(
-            "gitlab_runner_repository_key", str(args["key"]), str(args["fingerprint"])
-        )
         paths = args["paths"]
         authorities = self._authorities(args["ca_certificates"], str(paths["ca_folder"]))
         look = self.ask(
@@ -67,6 +66,12 @@ class ActionModule(ToolkitAction):
             },
             variables,
         )["look"]
+        key, warnings = self.key(
+            "gitlab_runner_repository_key",
+            str(args["key"]),
+            str(args["fingerprint"]),
+            look["files"][paths["sources"]].get("text", ""),
+        )
         found = look.get("user")
         if found and found["home"] != args["home"]:
             self.refuse(
@@ -126,13 +131,12 @@ class ActionModule(ToolkitAction):
         """The private CAs: where each goes on the host, and its text."""
         found = []
         for file in files:
-            path = str(file)
-            path = path if path.startswith("/") else self._loader.path_dwim(path)
             try:
-                with open(path, encoding="utf-8") as stream:
+                with open(self.find_file(str(file)), encoding="utf-8") as stream:
                     text = stream.read().strip() + "\n"
-            except OSError as error:
-                self.refuse([f"gitlab_runner_ca_certificates: {file}: {error.strerror}"])
+            except (OSError, AnsibleError) as error:
+                self.refuse([f"gitlab_runner_ca_certificates: cannot read {file}: {error}"])
+                raise
             if text.count("-----BEGIN CERTIFICATE-----") != 1 or "PRIVATE KEY" in text:
                 self.refuse(
                     [

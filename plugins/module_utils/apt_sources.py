@@ -105,6 +105,12 @@ def render_sources(url: str, suite: str, components: list[str], key: str, about:
     )
 
 
+def without_indent(text: str) -> str:
+    """A deb822 file's text with its continuation lines as they were: the key can be read."""
+    lines = (line[1:] if line.startswith(" ") else line for line in text.splitlines())
+    return "\n".join("" if line == "." else line for line in lines)
+
+
 def render_pin(packages: list[str], pin: str, priority: int) -> str:
     """One stanza of apt_preferences(5)."""
     return f"Package: {' '.join(packages)}\nPin: {pin}\nPin-Priority: {priority}\n"

@@ -8,12 +8,12 @@ from contextlib import contextmanager
 from datetime import datetime, timezone
 from typing import Any
 
-from ansible.errors import AnsibleActionFail
+from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.module_utils.common.text.converters import to_text
 from ansible.module_utils.urls import open_url
 from ansible.plugins.action import ActionBase
 
-from ansible_collections.runnerhost.toolkit.plugins.module_utils import openpgp
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import apt_sources, openpgp
 
 LOOK = "runnerhost.toolkit.host_look"
 OFFER = "runnerhost.toolkit.apt_offer"
@@ -60,38 +60,62 @@ class ToolkitAction(ActionBase):  # type: ignore[misc]
             lines = problems if len(problems) == 1 else [f"{len(problems)} problems:", *problems]
             raise AnsibleActionFail(f"refused, {untouched}: " + "\n- ".join(lines))
 
-    def key(self, variable: str, source: str, fingerprint: str) -> tuple[str, list[str]]:
-        """A repository key from a file or a URL, checked, and warnings about its expiry.
+    def key(
+        self, variable: str, source: str, fingerprint: str, deployed: str = ""
+    ) -> tuple[str, list[str]]:
+        """A repository key, checked, and warnings about its expiry.
+
+        An address is asked only if the host does not hold the key yet or it nears its end: a
+        no-op needs no internet. A file is read always.
 
         Args:
             variable: name of the Ansible variable, for messages.
             source: path on the controller, or an http(s) address.
             fingerprint: the only one that is trusted.
+            deployed: the text of the host's source file, in which a key may stand.
         """
         now = datetime.now(timezone.utc)
+        remote = source.startswith(("https://", "http://"))
+        held = self._held(deployed, fingerprint, now) if remote else None
+        if held is not None and (held.days_left(now) or KEY_WARNING_DAYS) >= KEY_WARNING_DAYS:
+            return held.armour, []
+        warnings = []
         try:
             key = openpgp.read(self._fetch(source))
             openpgp.check(key, fingerprint, now)
         except openpgp.KeyProblem as problem:
-            raise AnsibleActionFail(
-                f"refused, nothing was changed: {variable}: the key from {source} {problem}"
-            ) from None
-        except (OSError, AnsibleActionFail) as error:
-            raise AnsibleActionFail(
-                f"refused, nothing was changed: {variable}: cannot read {source}: {error}"
-            ) from None
+            self.refuse([f"{variable}: the key from {source} {problem}"])
+        except (OSError, AnsibleError) as error:
+            if held is None:
+                self.refuse([f"{variable}: cannot read {source}: {error}"])
+                raise
+            key = held
+            warnings.append(f"{variable}: cannot read {source}; the host's own copy is used")
         left = key.days_left(now)
         if left is not None and left < KEY_WARNING_DAYS:
-            return key.armour, [
+            warnings.append(
                 f"{variable}: the key from {source} expires on {key.expires:%Y-%m-%d}, "
                 f"in {left} days"
-            ]
-        return key.armour, []
+            )
+        return key.armour, warnings
+
+    @staticmethod
+    def _held(deployed: str, fingerprint: str, now: datetime) -> openpgp.Key | None:
+        """The key inside a host's source file, if it is the trusted one and still valid."""
+        try:
+            key = openpgp.read(apt_sources.without_indent(deployed))
+            openpgp.check(key, fingerprint, now)
+        except openpgp.KeyProblem:
+            return None
+        return key
+
+    def find_file(self, name: str) -> str:
+        """A controller's file: absolute, or searched for as Ansible's file lookup does."""
+        return str(self._find_needle("files", name))
 
     def _fetch(self, source: str) -> str:
         if source.startswith(("https://", "http://")):
             with open_url(source, timeout=30, http_agent="runnerhost.toolkit") as answer:
                 return str(to_text(answer.read(), errors="surrogate_or_strict"))
-        path = self._loader.path_dwim(source) if not source.startswith("/") else source
-        with open(path, encoding="utf-8") as stream:
+        with open(self.find_file(source), encoding="utf-8") as stream:
             return stream.read()
