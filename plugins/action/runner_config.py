@@ -93,6 +93,13 @@ class ActionModule(ToolkitAction):
                 continue
             merged = runner_merge.merge(wanted, entries, host, planned, answers, known)
             keys = runner_merge.changed_keys(host, merged.config)
+            if self._task.check_mode:
+                # Asked about, a runner that the host has gets what GitLab answers.
+                keys += [
+                    f"runners.{entries[index]['name']}.identity"
+                    for index, question in new.items()
+                    if index in planned.matches and question.fallback is None
+                ]
             state = {"version": 1, "entries": [note.as_data() for note in merged.known]}
             config_changes = bool(keys) or not read["exists"]
             changes = config_changes or (state != note and bool(merged.known or note))

@@ -321,15 +321,25 @@ def _untagged(value: Any) -> Any:
 
 
 def changed_keys(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
-    """Names of what differs in meaning, for the output: ``concurrent``, ``runners.build.limit``."""
+    """Names of what differs in meaning, for the output.
+
+    ``concurrent``, ``runners.build.limit``, ``runners.build.identity`` for what GitLab issued,
+    ``runners.build`` for a whole runner.
+    """
     old, new = meaning(before), meaning(after)
     names = [key for key in sorted({*old, *new} - {"runners"}) if old.get(key) != new.get(key)]
     olds, news = old["runners"], new["runners"]
     for position in range(max(len(olds), len(news))):
         one = olds[position] if position < len(olds) else {}
         two = news[position] if position < len(news) else {}
-        label = two.get("name") or one.get("name") or f"#{position + 1}"
-        names.extend(
-            f"runners.{label}.{key}" for key in sorted({*one, *two}) if one.get(key) != two.get(key)
-        )
+        label = f"runners.{two.get('name') or one.get('name') or f'#{position + 1}'}"
+        if not one or not two:
+            names.append(label)
+            continue
+        differing = [key for key in sorted({*one, *two}) if one.get(key) != two.get(key)]
+        # Four keys that GitLab issues together.
+        identity = [key for key in differing if key in IDENTITY_KEYS]
+        names.extend(f"{label}.{key}" for key in differing if key not in identity)
+        if identity:
+            names.append(f"{label}.identity")
     return names

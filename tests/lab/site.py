@@ -61,7 +61,33 @@ class Site:
         found: dict[str, Any] = data["all"]["vars"]
         return found
 
-    def playbook(self, name: str, *arguments: str, extra: Mapping[str, Any] | None = None) -> Run:
+    def changes(self, name: str, *arguments: str) -> set[tuple[str, str]]:
+        """What a run changed, or in check mode would: (task, path, package, key or action)."""
+        run = self.playbook(name, *arguments, callback="ansible.posix.json")
+        assert run.code == 0, run.output
+        data = json.loads(run.output[run.output.index("{\n") :])
+        found = set()
+        for play in data["plays"]:
+            for task in play["tasks"]:
+                for result in task["hosts"].values():
+                    if result.get("changed"):
+                        parts = [
+                            *result.get("changed_paths", []),
+                            *result.get("packages", []),
+                            *result.get("actions", []),
+                            *result.get("changed_keys", []),
+                            *result.get("proven", []),
+                        ]
+                        found |= {(task["task"]["name"], part) for part in parts or ["itself"]}
+        return found
+
+    def playbook(
+        self,
+        name: str,
+        *arguments: str,
+        extra: Mapping[str, Any] | None = None,
+        callback: str = "ansible.builtin.default",
+    ) -> Run:
         """Runs a playbook. Extra variables go by a file that only root reads."""
         with tempfile.TemporaryDirectory(prefix="runnerhost-test-") as folder:
             words = [str(BIN / "ansible-playbook"), "-i", str(self.inventory), f"playbooks/{name}"]
@@ -74,7 +100,12 @@ class Site:
             done = subprocess.run(
                 [*words, *arguments],
                 cwd=ROOT,
-                env={**os.environ, "ANSIBLE_NOCOLOR": "1", "PATH": f"{BIN}:{os.environ['PATH']}"},
+                env={
+                    **os.environ,
+                    "ANSIBLE_NOCOLOR": "1",
+                    "ANSIBLE_STDOUT_CALLBACK": callback,
+                    "PATH": f"{BIN}:{os.environ['PATH']}",
+                },
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,

@@ -5,13 +5,16 @@ The tests run in their order: each starts from the host that the one before left
 
 from __future__ import annotations
 
+import base64
 import json
+import random
 import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import env_file
 from tests.lab.site import ROOT, Site, until
 
 pytestmark = pytest.mark.lab
@@ -44,6 +47,15 @@ def queue(site: Site, *script: str, **options: Any) -> int:
         return gitlab.queue_job("test/scratch", script, variables=SCRATCH, **options)
 
 
+def test_refused_before_a_fresh_host_is_touched(site: Site) -> None:
+    """The last role's bad variable stops the run before the first role changes anything."""
+    before = snapshot(site)
+    run = site.playbook("site.yml", extra={"gitlab_runner_runners": [{"name": "x"}]})
+    assert run.code != 0
+    assert "token is empty" in re.sub(r"\s+", " ", run.output)
+    assert snapshot(site) == before
+
+
 def test_check_mode_on_a_fresh_host_changes_nothing(site: Site) -> None:
     before = snapshot(site)
     run = site.playbook("site.yml", "--check", "--diff", "-vvv")
@@ -53,9 +65,14 @@ def test_check_mode_on_a_fresh_host_changes_nothing(site: Site) -> None:
     assert snapshot(site) == before
 
 
-def test_first_run_provisions_and_second_changes_nothing(site: Site) -> None:
-    first = site.playbook("site.yml", "--diff", "-vvv")
-    assert first.code == 0, first.output
+def test_first_run_does_what_check_mode_predicted(site: Site) -> None:
+    predicted = site.changes("site.yml", "--check")
+    done = site.changes("site.yml")
+    assert len(done) > 30
+    assert predicted == done
+
+
+def test_second_run_changes_nothing(site: Site) -> None:
     second = site.playbook("site.yml", "--diff", "-vvv")
     assert second.code == 0, second.output
     assert second.counts()["changed"] == 0, second.output
@@ -240,6 +257,25 @@ def test_refused_and_the_host_untouched(site: Site, extra: dict[str, Any], says:
     assert re.search(says.replace(" ", r"\s"), flat), run.output
     assert "planted" not in run.output
     assert snapshot(site) == before
+
+
+def test_systemd_reads_the_env_file_as_it_was_meant(site: Site) -> None:
+    """Five hundred values of the nastiest characters, through systemd's own parser."""
+    chance = random.Random(20261121)
+    alphabet = " \t\"'`$\\#;=%!&|<>(){}[]*?~^@:,./-+_aZ0äß€🐍"
+    values = {
+        f"V{n}": "".join(chance.choices(alphabet, k=chance.randint(0, 40))) for n in range(500)
+    }
+    taken = {k: v for k, v in values.items() if not env_file.problems("v", {k: v})}
+    assert len(taken) > 450
+    encoded = base64.b64encode(env_file.render(taken).encode()).decode()
+    out = site.sh(
+        f"umask 077; echo {encoded} | base64 -d > /run/env-test; trap 'rm /run/env-test' EXIT; "
+        "systemd-run --quiet --wait --pipe -p EnvironmentFile=/run/env-test env -0 | base64 -w0"
+    )
+    pairs = base64.b64decode(out).decode().split("\0")
+    read = dict(pair.split("=", 1) for pair in pairs if "=" in pair)
+    assert {name: read.get(name) for name in taken} == taken
 
 
 def test_verify_reaches_a_host_whose_sudo_asks_for_a_password(site: Site) -> None:

@@ -223,3 +223,10 @@ def test_any_order_of_changes_keeps_each_identity_with_its_runner(
             assert found["token"] == current[found["id"]]
         ids = [r["id"] for r in host["runners"]]
         assert len(ids) == len(set(ids))
+
+
+def test_a_new_runner_and_a_new_identity_are_named_as_such() -> None:
+    """Check mode, which asks GitLab nothing, can name them too."""
+    before = {"runners": [runner("a", "ra", 1)]}
+    after = {"runners": [runner("a", "fresh", 9), runner("b", "rb", 2)]}
+    assert runner_merge.changed_keys(before, after) == ["runners.a.identity", "runners.b"]
