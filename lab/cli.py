@@ -17,9 +17,10 @@ from lab.run import LabError
 EPILOG = """\
 environment:
   LAB_NAME             which lab (default: demo); several can be up at once
-  HOSTS                kinds of host for `up`, for example "jammy"
+  HOSTS                kinds of host for `up` and `demo`, for example "jammy noble"
   LAB_GITLAB_RUNNER    a real gitlab-runner binary to pack instead of the stand-in
   LAB_IMAGE_JAMMY      a real ubuntu:22.04 image to use instead of the Debian userland
+  LAB_IMAGE_NOBLE      the same for noble: a real ubuntu:24.04 image
   RUNNERHOST_CACHE     where images' and repositories' parts are cached
 """
 

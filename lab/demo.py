@@ -17,7 +17,7 @@ from pathlib import Path
 
 from lab.gitlab.client import JobInfo, LabGitLab, LabGitLabError
 from lab.hosts import ssh_command
-from lab.inventory import read_tokens
+from lab.inventory import read_pythons, read_tokens
 from lab.jobs import connect, follow, push_folder
 from lab.kinds import Kind
 from lab.mirror import PYTHON_ORIGIN
@@ -271,12 +271,13 @@ class Result:
 
 def prove(world: World, gitlab: LabGitLab, kind: Kind) -> Result:
     """Build the demo project on a host of `kind` and ask it what it is."""
-    title = f"job on {kind.name}: wheels for Python {', '.join(kind.pythons)}"
+    pythons = read_pythons(world.lab)[kind.name]
+    title = f"job on {kind.name}: wheels for Python {', '.join(pythons)}"
     with step(title):
         try:
             project, sha = push_folder(gitlab, PROJECT)
             number = gitlab.queue_job(
-                project.path, job_script(kind.pythons), name="wheels", ref="main", sha=sha,
+                project.path, job_script(pythons), name="wheels", ref="main", sha=sha,
                 tags=[kind.name], timeout=JOB_TIMEOUT,
                 artifacts=[{"paths": [f"{WHEELS}/"], "name": "wheels"}],
             )  # fmt: skip
@@ -288,8 +289,8 @@ def prove(world: World, gitlab: LabGitLab, kind: Kind) -> Result:
         except LabGitLabError as error:
             raise LabError(str(error)) from error
     login = ssh_command(world.lab, world.network.address(kind.number))
-    answers = probe(login, kind.pythons)
-    return judge(world, kind, job, trace, wheels, answers)
+    answers = probe(login, pythons)
+    return judge(world, kind, pythons, job, trace, wheels, answers)
 
 
 def _quiet(_: JobInfo) -> None:
@@ -299,6 +300,7 @@ def _quiet(_: JobInfo) -> None:
 def judge(
     world: World,
     kind: Kind,
+    pythons: Sequence[str],
     job: JobInfo,
     trace: str,
     wheels: Sequence[Wheel],
@@ -308,7 +310,7 @@ def judge(
     problems = []
     origins = parse_origins(answers.get("archives", ""))
     interpreters = []
-    for version in kind.pythons:
+    for version in pythons:
         full = answers.get(f"full {version}", "").split(" ")[0]
         origin = installed_origin(answers.get(f"policy {version}", ""), origins)
         interpreters.append(Interpreter(version, full, origin))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import socket
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 from lab.engine import LABEL, Container, Engine, Network, PutFile
@@ -102,8 +103,18 @@ def is_ready(container: Container | None, image: str, address: str) -> bool:
     )
 
 
-def start(engine: Engine, lab: Lab, network: Network, kind: Kind, image: str) -> None:
-    """Replace whatever there is of a host by a fresh one; returns before it has booted."""
+def start(
+    engine: Engine,
+    lab: Lab,
+    network: Network,
+    kind: Kind,
+    image: str,
+    more: Iterable[PutFile] = (),
+) -> None:
+    """Replace whatever there is of a host by a fresh one; returns before it has booted.
+
+    `more`: files that it has from its start.
+    """
     name = lab.container(kind.name)
     gateway = network.gateway
     # A shared connection to the old host would fail the first login to the new one.
@@ -124,6 +135,7 @@ def start(engine: Engine, lab: Lab, network: Network, kind: Kind, image: str) ->
         PutFile(
             "/home/admin/.ssh/authorized_keys", admin_key(lab).with_suffix(".pub").read_bytes()
         ),
+        *more,
     ]
     if engine.needs.legacy_cgroups:
         # On cgroup v1 a user manager that stops hangs for 100 s and the next login waits:

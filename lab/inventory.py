@@ -15,7 +15,7 @@ import yaml
 from lab.engine import Network
 from lab.hosts import admin_key, ssh_options
 from lab.kinds import Kind
-from lab.mirror import Repository
+from lab.mirror import COMPANY_ORIGIN, Repository
 from lab.packages import Runner
 from lab.places import (
     CHECKOUT,
@@ -43,7 +43,7 @@ def inventory(
     tokens: Mapping[str, Sequence[str]],
     index_environment: Mapping[str, str],
 ) -> dict[str, Any]:
-    """The inventory's data. `keys`: "python" and "runner" to key file and fingerprint."""
+    """The inventory's data. `keys`: "python", "runner", "company" to key file and fingerprint."""
     options = shlex.join(ssh_options(lab))
     hosts = {
         kind.name: {
@@ -66,6 +66,10 @@ def inventory(
                 "lab_python_key_fingerprint": keys["python"][1],
                 "lab_runner_key_file": str(keys["runner"][0]),
                 "lab_runner_key_fingerprint": keys["runner"][1],
+                "lab_company_key_file": str(keys["company"][0]),
+                "lab_company_key_fingerprint": keys["company"][1],
+                "lab_company_origin": COMPANY_ORIGIN,
+                "lab_pythons": {kind.name: list(kind.pythons) for kind in kinds},
                 "lab_runner_version": version,
                 "lab_runner_version_next": version_next,
                 "lab_runner_kind": runner.kind,
@@ -154,6 +158,13 @@ def read_tokens(lab: Lab) -> dict[str, list[dict[str, Any]]]:
         return {}
     found: dict[str, list[dict[str, Any]]] = json.loads(path.read_text())
     return found
+
+
+def read_pythons(lab: Lab) -> dict[str, tuple[str, ...]]:
+    """The versions of Python of each host, as the inventory tells the roles."""
+    data = yaml.safe_load(lab.inventory.read_text())
+    found: dict[str, list[str]] = data["all"]["vars"]["lab_pythons"]
+    return {host: tuple(versions) for host, versions in found.items()}
 
 
 def write_tokens(lab: Lab, tokens: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:

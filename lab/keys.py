@@ -6,6 +6,7 @@ gone afterwards, with the agent that it starts.
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import os
 import tempfile
@@ -55,6 +56,14 @@ def clearsign(key: Key, path: Path, target: Path) -> None:
         run([*gpg, "--import", str(key.secret)])
         run([*gpg, "--digest-algo", "SHA512", "--local-user", key.fingerprint,
              "--clearsign", "--output", str(target), str(path)])  # fmt: skip
+
+
+def dearmor(armoured: str) -> bytes:
+    """The binary form of an armoured key, as `gpg --dearmor` writes it (RFC 4880, 6.2)."""
+    body = armoured.partition("-----BEGIN")[2].partition("-----END")[0]
+    # Up to the empty line: headers. A line that begins with "=" is the checksum.
+    lines = body.partition("\n\n")[2].splitlines()
+    return base64.b64decode("".join(line for line in lines if not line.startswith("=")))
 
 
 def parse_key(colons: str) -> tuple[str, int]:

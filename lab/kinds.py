@@ -41,6 +41,8 @@ class Kind:
     system_python: str
     """Version that the userland's own packages bring."""
     foreign_pythons: tuple[ForeignPython, ...]
+    vendor_source: bool = False
+    """Whether GitLab's script.deb.sh was once run on it (`lab.vendor`)."""
 
     @property
     def pythons(self) -> tuple[str, ...]:
@@ -68,6 +70,20 @@ KINDS: Mapping[str, Kind] = {
                 ForeignPython("3.9", "bullseye", ("libssl1.1", "libffi7", "libmpdec3")),
             ),
         ),
+        Kind(
+            name="noble",
+            number=1,
+            debian="trixie",
+            ubuntu_version="24.04",
+            ubuntu_name="24.04.3 LTS (Noble Numbat)",
+            system_python="3.13",
+            foreign_pythons=(
+                ForeignPython("3.9", "bullseye", ("libssl1.1", "libffi7", "libmpdec3")),
+                # Its libraries are there: the t64 packages provide the old names.
+                ForeignPython("3.11", "bookworm", ()),
+            ),
+            vendor_source=True,
+        ),
     )
 }
 DEFAULT_HOSTS = "jammy"
@@ -77,7 +93,7 @@ PRELOADED = (
     "libsqlite3-dev", "libssl-dev", "ninja-build", "patchelf", "pkg-config", "python3-dev",
     "python3-pip-whl", "python3-setuptools-whl", "python3-venv", "zlib1g-dev",
     # What the foreign Pythons depend on, beside their own libraries.
-    "libexpat1-dev", "media-types", "mime-support", "tzdata",
+    "libexpat1-dev", "media-types", "tzdata",
 )  # fmt: skip
 """Packages whose files an image holds ready (not installed): a provision fetches them from
 the image instead of from the distribution's mirror."""

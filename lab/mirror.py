@@ -4,6 +4,8 @@
   Debian releases repacked the way the PPA splits its packages. They are real
   interpreters; only `-venv`, `-distutils` and `-lib2to3` are put together here.
 - `/runner/gitlab-runner/ubuntu`: GitLab's layout, with the packages of `lab.packages`.
+- `/company/deadsnakes`, `/company/gitlab-runner`: a company's mirror of both, signed anew by
+  its own key and with its own Origin, as some mirror programs write them.
 
 Each repository is a folder in the cache named by what it is made from.
 """
@@ -11,6 +13,7 @@ Each repository is a folder in the cache named by what it is made from.
 from __future__ import annotations
 
 import gzip
+import os
 import re
 import shutil
 from collections.abc import Sequence
@@ -32,11 +35,16 @@ RUNNER_PATH = "/runner/gitlab-runner/ubuntu"
 PYTHON_ORIGIN = "LP-PPA-deadsnakes"
 """What the PPA's Release files say of their origin; pins go by it."""
 RUNNER_ORIGIN = "packages.gitlab.com/runner/gitlab-runner"
+COMPANY_PYTHON_PATH = "/company/deadsnakes"
+COMPANY_RUNNER_PATH = "/company/gitlab-runner"
+COMPANY_ORIGIN = "Company Mirror"
 FORMAT = 1
 """Raise to have every repository made anew."""
 
 WHEELS = "/usr/share/python-wheels"
 """Where Debian 12 and newer keep the wheels that ensurepip installs."""
+ENSUREPIP = ForeignPython("3.11", "bookworm", ())
+"""Whose ensurepip every foreign Python gets: the oldest that takes any version of those wheels."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +95,28 @@ def ensure_runner_repository(runner: Runner) -> Repository:
     return Repository(folder, RUNNER_PATH, key)
 
 
+def ensure_company_mirror(upstream: Repository, path: str) -> Repository:
+    """A mirror of `upstream` under `path`: the same packages, another key and Origin."""
+    key = ensure_key("company", "Runnerhost lab company mirror", "never")
+    # The upstream's name stands for its content and for this code.
+    name = digest(upstream.folder.name, key.fingerprint)
+    folder = cache_dir() / "mirror" / f"company-{name}"
+    with locked(cache_dir() / "mirror.lock", wait_message="  waiting for another lab's mirror"):
+        if not folder.exists():
+            with new_folder(folder) as scratch:
+                mirror_repository(upstream.folder, scratch, key)
+    return Repository(folder, path, key)
+
+
+def mirror_repository(upstream: Path, target: Path, key: Key) -> None:
+    """Index and sign every suite of `upstream` anew in `target`; the packages are shared."""
+    shutil.copytree(upstream / "pool", target / "pool", copy_function=os.link)
+    for dist in sorted((upstream / "dists").iterdir()):
+        own = target / "pool" / dist.name
+        pool = own if own.exists() else target / "pool" / "main"
+        publish(target, dist.name, "main", COMPANY_ORIGIN, COMPANY_ORIGIN, key, pool)
+
+
 def publish(
     root: Path,
     suite: str,
@@ -107,6 +137,9 @@ def publish(
     ).stdout
     (index / "Packages").write_text(packages)
     (index / "Packages.gz").write_bytes(gzip.compress(packages.encode(), mtime=0))
+    # No sources, but their index: vendors' scripts write a deb-src line.
+    (dist / component / "source").mkdir()
+    (dist / component / "source" / "Sources").touch()
     fields = {
         "Origin": origin, "Label": label, "Suite": suite, "Codename": suite,
         "Architectures": arch, "Components": component,
@@ -129,24 +162,26 @@ def build_python(mirror: Mirror, kind: Kind, python: ForeignPython, pool: Path) 
     plain = [f"python{version}", f"python{version}-minimal", f"python{version}-dev",
              f"libpython{version}", f"libpython{version}-minimal", f"libpython{version}-stdlib",
              f"libpython{version}-dev", *python.libraries]  # fmt: skip
-    venv, donor = f"python{version}-venv", f"python{kind.system_python}-venv"
+    venv, donor = f"python{version}-venv", f"python{ENSUREPIP.version}-venv"
     split = {"python3-distutils": f"python{version}-distutils",
              "python3-lib2to3": f"python{version}-lib2to3"}  # fmt: skip
     work = pool / "work"
     download(
-        mirror, [python.suite, kind.debian], work,
-        [*plain, venv, donor, *(f"{name}/{python.suite}" for name in split)],
+        mirror, list(dict.fromkeys([python.suite, ENSUREPIP.suite])), work,
+        [*plain, *dict.fromkeys([venv, donor]), *(f"{name}/{python.suite}" for name in split)],
     )  # fmt: skip
-    trees = {name: _unpack(work, name) for name in [*plain, venv, donor, *split]}
+    names = [*plain, venv, *split]
+    trees = {name: _unpack(work, name) for name in dict.fromkeys([*names, donor])}
     control = {name: (tree / "DEBIAN/control").read_text() for name, tree in trees.items()}
     python_version = field(control[f"python{version}"], "Version")
-    ours = {field(control[name], "Version") for name in trees if name != donor}
+    ours = {field(control[name], "Version") for name in names}
 
-    # The system's ensurepip works for the others too, once it knows where the wheels are
-    # (a variable of the build that theirs lacks).
+    # It works for others too, once it knows where the wheels are (a variable of the build
+    # that theirs lacks).
     target = trees[venv] / f"usr/lib/python{version}/ensurepip"
-    shutil.rmtree(target, ignore_errors=True)
-    shutil.copytree(trees[donor] / f"usr/lib/python{kind.system_python}/ensurepip", target)
+    if venv != donor:
+        shutil.rmtree(target, ignore_errors=True)
+        shutil.copytree(trees[donor] / f"usr/lib/python{ENSUREPIP.version}/ensurepip", target)
     script = target / "__init__.py"
     script.write_text(point_at_wheels(script.read_text()))
     control[venv] = set_fields(control[venv], {
@@ -172,9 +207,8 @@ def build_python(mirror: Mirror, kind: Kind, python: ForeignPython, pool: Path) 
             "Breaks": "", "Replaces": "", "Conflicts": "", "Provides": "",
         })  # fmt: skip
 
-    for name, tree in trees.items():
-        if name == donor:
-            continue
+    for name in names:
+        tree = trees[name]
         text = control[name] if name in python.libraries else suffixed(control[name], ours, suffix)
         (tree / "DEBIAN/control").write_text(text)
         # Of no use any more (files moved), and dpkg does not need it.

@@ -23,12 +23,19 @@ from lab.inventory import (
     write_tokens,
 )
 from lab.kinds import KINDS, Kind
-from lab.mirror import ensure_python_repository, ensure_runner_repository
+from lab.mirror import (
+    COMPANY_PYTHON_PATH,
+    COMPANY_RUNNER_PATH,
+    ensure_company_mirror,
+    ensure_python_repository,
+    ensure_runner_repository,
+)
 from lab.packages import Runner, find_runner
 from lab.pki import ensure_server_certificate
 from lab.places import Lab, cache_dir, locked
 from lab.progress import step
 from lab.run import LabError
+from lab.vendor import vendor_files
 
 TOKENS_PER_HOST = 10
 
@@ -61,6 +68,10 @@ def up(lab: Lab, kinds: Sequence[Kind], *, fresh: Sequence[str] = ()) -> World:
             "python": ensure_python_repository(engine),
             "runner": ensure_runner_repository(runner),
         }
+        company = {
+            "company": ensure_company_mirror(repositories["python"], COMPANY_PYTHON_PATH),
+            "company_runner": ensure_company_mirror(repositories["runner"], COMPANY_RUNNER_PATH),
+        }
         lab.make_state()
         hosts.make_control_dir(lab)
         network = engine.network(lab.network) or engine.make_network(lab.network, lab.id)
@@ -73,12 +84,15 @@ def up(lab: Lab, kinds: Sequence[Kind], *, fresh: Sequence[str] = ()) -> World:
             found = hosts.find(engine, lab, kind)
             address, image = network.address(kind.number), images[kind.name]
             if kind.name in fresh or not hosts.is_ready(found, image, address):
-                hosts.start(engine, lab, network, kind, image)
+                more = vendor_files(kind, repositories["runner"])
+                hosts.start(engine, lab, network, kind, image, more)
                 started.append(kind)
         settings = services.ServeSettings(
             address=gateway,
             certificate=str(ensure_server_certificate(lab, gateway)),
-            repositories={one.path: str(one.folder) for one in repositories.values()},
+            repositories={
+                one.path: str(one.folder) for one in (*repositories.values(), *company.values())
+            },
             **secrets,
         )
         with step("services: GitLab and package mirror"):
@@ -89,7 +103,8 @@ def up(lab: Lab, kinds: Sequence[Kind], *, fresh: Sequence[str] = ()) -> World:
             if odd:
                 print(f"  host {kind.name} is {odd}", flush=True)
         tokens = _ensure_tokens(lab, gateway, secrets, kinds)
-        keys = copy_keys(lab, repositories)
+        # The company's two repositories have one key.
+        keys = copy_keys(lab, {**repositories, "company": company["company"]})
         write_inventory(
             lab, inventory(lab, network, kinds, runner, keys, tokens, index_environment())
         )

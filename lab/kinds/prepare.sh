@@ -92,13 +92,16 @@ APT::Periodic::Unattended-Upgrade "1";
 END
 
 # --- the trap for interpreter discovery --------------------------------------------------
-cat >/usr/bin/python3.12 <<'END'
+in_the_way=/usr/bin/python3.12
+# A real noble's own Python is this version.
+if [ -e "$in_the_way" ]; then in_the_way=/usr/bin/python3.13; fi
+cat >"$in_the_way" <<'END'
 #!/bin/sh
-echo "python3.12: in the way on purpose: this host's interpreter for Ansible is" \
+echo "${0##*/}: in the way on purpose: this host's interpreter for Ansible is" \
   "/usr/bin/python3 (set ansible_python_interpreter)" >&2
 exit 1
 END
-chmod 0755 /usr/bin/python3.12
+chmod 0755 "$in_the_way"
 if dpkg-query -W -f '${Status}' python3-debian 2>/dev/null | grep -q ' installed$'; then
   echo "prepare: python3-debian is installed: a server does not have it" >&2
   exit 1

@@ -11,10 +11,12 @@ from pathlib import Path
 
 import httpx
 import pytest
+import yaml
 
 from lab import hosts, services
 from lab.engine import Engine
 from lab.kinds import KINDS
+from lab.packages import find_runner
 from lab.places import MIRROR_NAME, MIRROR_PORT, Lab
 from lab.run import until
 from lab.world import status
@@ -47,11 +49,11 @@ def call(lab: Lab, *words: str) -> str:
     return said
 
 
-def on_host(lab: Lab, script: str) -> str:
+def on_host(lab: Lab, script: str, host: str = "jammy") -> str:
     """What `script` prints when the administrator runs it over SSH."""
-    (host,) = status(lab).hosts
+    addresses = {one.name: one.address for one in status(lab).hosts}
     done = subprocess.run(
-        [*hosts.ssh_command(lab, host.address), script],
+        [*hosts.ssh_command(lab, addresses[host]), script],
         capture_output=True, text=True, timeout=60, check=True,
     )  # fmt: skip
     return done.stdout.strip()
@@ -202,3 +204,67 @@ def test_killed_up_is_repaired_and_down_leaves_nothing(
     call(lab, "up")
     assert status(lab).is_up
     assert on_host(lab, "whoami") == "admin"
+
+
+@pytest.fixture(scope="module")
+def both(lab: Lab) -> Lab:
+    """The lab with a host of each kind."""
+    call(lab, "up", "--hosts", "jammy noble")
+    return lab
+
+
+def test_inventory_has_both_hosts_with_their_own_things(both: Lab) -> None:
+    data = yaml.safe_load(both.inventory.read_text())["all"]
+    found = data["children"]["runner_hosts"]["hosts"]
+    assert list(found) == ["jammy", "noble"]
+    assert len({host["ansible_host"] for host in found.values()}) == 2
+    tokens = data["vars"]["lab_runner_tokens"]
+    assert len({*tokens["jammy"], *tokens["noble"]}) == 20
+    assert data["vars"]["lab_pythons"]["noble"] == ["3.9", "3.11", "3.13"]
+
+
+@pytest.mark.parametrize(
+    ("ask", "wanted"),
+    [
+        (". /etc/os-release; echo $ID $VERSION_ID $VERSION_CODENAME", "ubuntu 24.04 noble"),
+        ("umask; stat -c %a $HOME", "0002\n750"),
+        ("systemctl is-system-running", "running"),
+        ("dpkg-query -W python3-debian 2>/dev/null || echo none", "none"),
+        ("python3.12 -c 1 >/dev/null 2>&1 || echo trapped", "trapped"),
+        ("readlink -f /usr/bin/python3", "/usr/bin/python3.13"),
+        # apt verifies with Sequoia, as it does not on jammy.
+        ("dpkg-query -W -f '${db:Status-Abbrev}' sqv", "ii"),
+    ],
+)
+def test_noble_has_ubuntus_ways_and_traps(both: Lab, ask: str, wanted: str) -> None:
+    assert on_host(both, ask, "noble") == wanted
+
+
+def test_vendors_source_is_harmless_until_another_names_its_repository(both: Lab) -> None:
+    """The same repository with another Signed-By makes apt fail on the whole host."""
+    update = "sudo apt-get -qq update -o APT::Update::Error-Mode=any 2>&1"
+    assert on_host(both, update, "noble") == ""
+    newest = find_runner().package_versions[1]
+    candidate = "apt-cache policy gitlab-runner | grep Candidate"
+    assert on_host(both, candidate, "noble") == f"Candidate: {newest}"
+    twin = "/etc/apt/sources.list.d/twin.list"
+    write = (
+        "sed 's,/usr/share/keyrings,/etc/apt/keyrings,'"
+        " /etc/apt/sources.list.d/runner_gitlab-runner.list"
+    )
+    said = on_host(both, f"{write} | sudo tee {twin} >/dev/null; {update} || true", "noble")
+    assert "Conflicting values set for option Signed-By" in said
+    on_host(both, f"sudo rm {twin}; {update}", "noble")
+
+
+def test_reset_of_one_host_keeps_the_other(both: Lab) -> None:
+    jammy = on_host(both, "cat /etc/machine-id")
+    call(both, "reset", "noble")
+    assert on_host(both, "cat /etc/machine-id") == jammy
+    found = yaml.safe_load(both.inventory.read_text())["all"]["children"]["runner_hosts"]["hosts"]
+    assert list(found) == ["jammy", "noble"]
+
+
+def test_down_leaves_nothing_of_either(both: Lab) -> None:
+    call(both, "down")
+    assert leftovers(both) == []

@@ -20,7 +20,7 @@ from lab.demo import (
     read_artifacts,
 )
 from lab.engine import parse_network
-from lab.inventory import inventory, parse_pip_config, write_inventory
+from lab.inventory import inventory, parse_pip_config, read_pythons, write_inventory
 from lab.kinds import KINDS
 from lab.packages import find_runner
 from lab.places import Lab, digest, lab_from_environment, locked, new_folder, write
@@ -141,8 +141,11 @@ def test_wait_ends() -> None:
 
 def test_inventory(tmp_path: Path) -> None:
     lab = Lab("other", tmp_path)
-    keys = {"python": (tmp_path / "p.asc", "AA"), "runner": (tmp_path / "r.asc", "BB")}
-    data = inventory(lab, NETWORK, [KINDS["jammy"]], find_runner(), keys, {"jammy": ["glrt-x"]}, {})
+    names = ("python", "runner", "company")
+    keys = {name: (tmp_path / f"{name}.asc", name.upper()) for name in names}
+    kinds = [KINDS["jammy"], KINDS["noble"]]
+    tokens = {"jammy": ["glrt-x"], "noble": ["glrt-y"]}
+    data = inventory(lab, NETWORK, kinds, find_runner(), keys, tokens, {})
     path = write_inventory(lab, data)
     assert path == tmp_path / ".lab/other/inventory/hosts.yml"
     assert path.stat().st_mode & 0o777 == 0o600
@@ -151,7 +154,10 @@ def test_inventory(tmp_path: Path) -> None:
     host = read["all"]["children"]["runner_hosts"]["hosts"]["jammy"]
     assert (host["ansible_host"], host["ansible_user"]) == ("10.89.3.10", "admin")
     assert "StrictHostKeyChecking=yes" in host["ansible_ssh_common_args"]
-    assert read["all"]["vars"]["lab_runner_tokens"] == {"jammy": ["glrt-x"]}
+    assert read["all"]["vars"]["lab_runner_tokens"] == tokens
+    assert read["all"]["vars"]["lab_company_key_fingerprint"] == "COMPANY"
+    wanted = {"jammy": ("3.9", "3.11"), "noble": ("3.9", "3.11", "3.13")}
+    assert read_pythons(lab) == wanted
 
 
 @pytest.mark.parametrize(

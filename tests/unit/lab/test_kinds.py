@@ -20,14 +20,26 @@ def test_hosts_have_different_addresses() -> None:
 def test_pythons_are_sorted_as_versions() -> None:
     assert KINDS["jammy"].pythons == ("3.9", "3.11")
 
+    assert KINDS["noble"].pythons == ("3.9", "3.11", "3.13")
+
 
 def test_image_variable() -> None:
     assert KINDS["jammy"].image_variable == "LAB_IMAGE_JAMMY"
+    assert KINDS["noble"].image_variable == "LAB_IMAGE_NOBLE"
 
 
 @pytest.mark.parametrize("names", ["jammy", "jammy jammy", "jammy,jammy"])
 def test_chosen_once_each(names: str) -> None:
     assert [kind.name for kind in chosen_kinds(names)] == ["jammy"]
+
+
+def test_chosen_in_the_order_asked_for() -> None:
+    assert [kind.name for kind in chosen_kinds("noble jammy")] == ["noble", "jammy"]
+
+
+def test_jammy_alone_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HOSTS", raising=False)
+    assert [kind.name for kind in chosen_kinds()] == ["jammy"]
 
 
 def test_chosen_by_environment(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,11 +8,22 @@ from pathlib import Path
 import pytest
 
 from lab.apt_sources import Mirror, parse_indextargets, parse_sources_list
-from lab.keys import clearsign, ensure_key, parse_key
-from lab.mirror import field, point_at_wheels, publish, set_fields, suffixed
+from lab.keys import clearsign, dearmor, ensure_key, parse_key
+from lab.kinds import KINDS
+from lab.mirror import (
+    RUNNER_PATH,
+    Repository,
+    field,
+    mirror_repository,
+    point_at_wheels,
+    publish,
+    set_fields,
+    suffixed,
+)
 from lab.packages import find_runner
 from lab.run import LabError, run
 from lab.trust import certificates, extra_certificates
+from lab.vendor import KEYRING, LIST, vendor_files
 
 CONTROL = """\
 Package: python3.9
@@ -98,10 +109,13 @@ def test_extra_certificates_are_what_the_image_lacks() -> None:
     assert all(name.endswith(".crt") for name in extra)
 
 
-@pytest.mark.skipif(
+needs_tools = pytest.mark.skipif(
     not (shutil.which("gpg") and shutil.which("apt-ftparchive")),
     reason="skipped: gpg or apt-ftparchive is not installed",
 )
+
+
+@needs_tools
 def test_repository_is_signed_by_its_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RUNNERHOST_CACHE", str(tmp_path / "cache"))
     key = ensure_key("test", "Lab test", "2y")
@@ -117,6 +131,52 @@ def test_repository_is_signed_by_its_key(tmp_path: Path, monkeypatch: pytest.Mon
     run(["gpgv", "--keyring", str(ring), str(inrelease)])
     with pytest.raises(LabError):
         clearsign(key, tmp_path / "missing", tmp_path / "out")
+    # Vendors' scripts write a deb-src line.
+    assert " main/source/Sources\n" in inrelease.read_text()
+
+
+@needs_tools
+def test_company_mirror_has_its_own_key_and_origin(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RUNNERHOST_CACHE", str(tmp_path / "cache"))
+    theirs = ensure_key("theirs", "Upstream", "never")
+    ours = ensure_key("ours", "Company", "never")
+    upstream, company = tmp_path / "upstream", tmp_path / "company"
+    (upstream / "pool" / "main").mkdir(parents=True)
+    (upstream / "pool" / "main" / "a.txt").write_text("package")
+    for suite in ("jammy", "noble"):
+        publish(upstream, suite, "main", "Up", "Up", theirs, upstream / "pool" / "main")
+    mirror_repository(upstream, company, ours)
+    assert (company / "pool/main/a.txt").read_text() == "package"
+    ring = tmp_path / "ring.gpg"
+    ring.write_bytes(dearmor(ours.public.read_text()))
+    for suite in ("jammy", "noble"):
+        inrelease = company / f"dists/{suite}/InRelease"
+        assert "Origin: Company Mirror\n" in inrelease.read_text()
+        run(["gpgv", "--keyring", str(ring), str(inrelease)])
+        with pytest.raises(LabError, match="No public key"):
+            run(["gpgv", "--keyring", str(ring), str(upstream / f"dists/{suite}/InRelease")])
+
+
+@needs_tools
+def test_vendors_script_was_run_on_noble_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RUNNERHOST_CACHE", str(tmp_path / "cache"))
+    key = ensure_key("test", "Lab test", "2y")
+    repository = Repository(tmp_path, RUNNER_PATH, key)
+    assert vendor_files(KINDS["jammy"], repository) == []
+    files = {file.path: file.content for file in vendor_files(KINDS["noble"], repository)}
+    assert set(files) == {LIST, KEYRING}
+    ring = tmp_path / "ring.gpg"
+    run(["gpg", "--homedir", str(tmp_path), "--dearmor", "-o", str(ring), str(key.public)])
+    assert files[KEYRING] == ring.read_bytes()
+    lines = [line for line in str(files[LIST]).splitlines() if line.startswith("deb")]
+    assert [line.split()[0] for line in lines] == ["deb", "deb-src"]
+    for line in lines:
+        assert f"[signed-by={KEYRING}] " in line
+        assert line.endswith(f"{RUNNER_PATH}/ noble main")
 
 
 def test_stand_in_is_found_when_nothing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

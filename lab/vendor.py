@@ -1,0 +1,29 @@
+"""What GitLab's script.deb.sh leaves on a host: a source file and a keyring of its own.
+
+It names the repository that the runner's role will name too, with another `Signed-By`. Alone it
+is harmless; beside the role's own file it makes apt fail on the whole host (sources.list(5)).
+"""
+
+from __future__ import annotations
+
+from lab.engine import PutFile
+from lab.keys import dearmor
+from lab.kinds import Kind
+from lab.mirror import Repository
+from lab.places import MIRROR_NAME, MIRROR_PORT
+
+LIST = "/etc/apt/sources.list.d/runner_gitlab-runner.list"
+KEYRING = "/usr/share/keyrings/runner_gitlab-runner-archive-keyring.gpg"
+
+
+def vendor_files(kind: Kind, repository: Repository) -> list[PutFile]:
+    """The files for a host of this kind: none where the script was never run."""
+    if not kind.vendor_source:
+        return []
+    address = f"http://{MIRROR_NAME}:{MIRROR_PORT}{repository.path}"
+    line = f"[signed-by={KEYRING}] {address}/ {kind.name} main\n"
+    text = f"# for the repository at {address}\n\ndeb {line}deb-src {line}"
+    return [
+        PutFile(LIST, text),
+        PutFile(KEYRING, dearmor(repository.key.public.read_text(encoding="ascii"))),
+    ]
