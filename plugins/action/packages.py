@@ -72,6 +72,15 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             verb = "install" if args["state"] == "present" else "remove"
             result["msg"] = f"would {verb}: {', '.join(lines)}"
             return result
+        # At first boot cloud-init may still be installing; its own failure is not ours.
+        self._execute_module(
+            module_name="ansible.builtin.command",
+            module_args={
+                "argv": ["timeout", str(args["lock_timeout"]), "cloud-init", "status", "--wait"],
+                "removes": "/usr/bin/cloud-init",
+            },
+            task_vars=task_vars,
+        )
         answer = self._execute_module(
             module_name="ansible.builtin.apt",
             module_args={

@@ -103,13 +103,27 @@ class ActionModule(ToolkitAction):
                     {"url": url, "suite": suite, "origin": str(args["origin"])},
                 )
             )
+            # What another repository has put there before is replaced by the wanted one's build.
+            replaced = {
+                name: versions[0]
+                for name, versions in answer["offer"].items()
+                if versions
+                and is_installed(look["packages"].get(name))
+                and look["packages"][name]["version"] not in versions
+            }
+        else:
+            replaced = {}
         interpreters = {names[v][0]: v.executable for v in wanted}
         result["plan"] = {
             "system": system,
             "wanted": [str(v) for v in wanted],
             "sources": texts.get(sources_path, ""),
             "preferences": texts.get(preferences_path, ""),
-            "packages": [name for version in wanted for name in names[version]],
+            "packages": [
+                f"{name}={replaced[name]}" if name in replaced else name
+                for version in wanted
+                for name in names[version]
+            ],
             "from_repository": [n for v in where.repository for n in names[v]],
             "look": look["packages"],
             "missing": missing,

@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import json
 import time
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -58,7 +59,8 @@ def rotation_due(config: runner_toml.Data, now: float) -> bool:
     """True if the daemon may rotate a token, and so write the file, within a minute."""
     for runner in config.get("runners", []):
         expires = seconds(runner.get("token_expires_at"))
-        if expires is None:
+        flags = runner.get("feature_flags") or {}
+        if expires is None or flags.get("FF_DISABLE_AUTOMATIC_TOKEN_ROTATION"):
             continue
         obtained = seconds(runner.get("token_obtained_at")) or 0.0
         if obtained + ROTATION_PART * (expires - obtained) - now < ROTATION_SOON:
@@ -80,6 +82,7 @@ class ActionModule(ToolkitAction):
         wanted: runner_toml.Data = {"concurrent": args["concurrent"], **args["settings"]}
         answers: dict[int, runner_toml.Data] = {}
         asked: set[int] = set()
+        written: dict[str, Any] = {}
         for _ in range(TRIES):
             read, host = self._read()
             note = self._note(read)
@@ -100,7 +103,8 @@ class ActionModule(ToolkitAction):
                     for index, question in new.items()
                     if index in planned.matches and question.fallback is None
                 ]
-            state = {"version": 1, "entries": [note.as_data() for note in merged.known]}
+            unverified = self._unverified(entries, merged, known, asked)
+            state = _state(merged.known)
             config_changes = bool(keys) or not read["exists"]
             changes = config_changes or (state != note and bool(merged.known or note))
             result.update(
@@ -109,14 +113,10 @@ class ActionModule(ToolkitAction):
                 foreign=planned.foreign,
                 verified={},
             )
-            if planned.foreign:
-                names = ", ".join(planned.foreign)
-                result["warnings"] = [
-                    f"config.toml holds runners that gitlab_runner_runners does not name; "
-                    f"they are kept as they are: {names}"
-                ]
+            result["warnings"] = self._warnings(planned, entries, asked, answers)
             if not result["changed"]:
-                return result
+                # A file that was written over right after our swap counts as written all the same.
+                return {**result, **written}
             if keys:
                 verb = "would change" if self._task.check_mode else "changed"
                 result["msg"] = f"{verb}: {', '.join(keys)}"
@@ -131,23 +131,25 @@ class ActionModule(ToolkitAction):
             if config_changes and read["active"] and rotation_due(host, read["now"]):
                 if self._wait_for_rotation(read["sha256"]):
                     continue
-                result.setdefault("warnings", []).append(
+                result["warnings"].append(
                     "a runner's token was due for rotation, and the runner did not rotate it in "
                     f"{ROTATION_WAIT:.0f} s; is GitLab in reach of the host?"
                 )
-            answer = self._ask_quietly(
-                {
-                    "op": "swap",
-                    "expected": read["sha256"],
-                    "text": _encode(runner_toml.dump(merged.config)) if config_changes else "",
-                    "state_text": _encode(json.dumps(state, indent=1) + "\n"),
-                    "verify": [str(entries[index]["name"]) for index in sorted(asked)],
-                }
-            )
+            answer = self._swap(read, merged, config_changes, unverified)
             if not answer["swapped"]:
                 continue
             result["verified"] = answer.get("verified", {})
             self._judge(result["verified"])
+            written = {k: result[k] for k in ("changed", "changed_keys", "verified", "diff")}
+            if unverified:
+                # Only now is it noted that GitLab takes them: a run that fails before asks again.
+                self._ask_quietly(
+                    {
+                        "op": "swap",
+                        "expected": answer["read"]["sha256"],
+                        "state_text": _encode(json.dumps(state, indent=1) + "\n"),
+                    }
+                )
             after = self._parse(answer["read"])
             if after is not None and not _identities(merged.config) - _identities(after):
                 return result
@@ -157,9 +159,69 @@ class ActionModule(ToolkitAction):
             "nothing of it was lost, run again"
         )
 
+    def _swap(
+        self,
+        read: dict[str, Any],
+        merged: runner_merge.Merged,
+        config_changes: bool,
+        unverified: list[str],
+    ) -> dict[str, Any]:
+        """The new texts written, if the file is still the one that was read."""
+        notes = [replace(note, verified=note.name not in unverified) for note in merged.known]
+        return self._ask_quietly(
+            {
+                "op": "swap",
+                "expected": read["sha256"],
+                "text": _encode(runner_toml.dump(merged.config)) if config_changes else "",
+                "state_text": _encode(json.dumps(_state(notes), indent=1) + "\n"),
+                "verify": unverified,
+            }
+        )
+
+    @staticmethod
+    def _unverified(
+        entries: list[runner_toml.Data],
+        merged: runner_merge.Merged,
+        known: list[runner_merge.Known],
+        asked: set[int],
+    ) -> list[str]:
+        """Names of entries that are new, or that GitLab has not called valid yet."""
+        doubted = {(note.id, note.token_sha256) for note in known if not note.verified}
+        names = {str(entries[index]["name"]) for index in asked}
+        names |= {n.name for n in merged.known if (n.id, n.token_sha256) in doubted}
+        return sorted(names & {str(entry["name"]) for entry in entries})
+
+    @staticmethod
+    def _warnings(
+        planned: runner_merge.Plan,
+        entries: list[runner_toml.Data],
+        asked: set[int],
+        answers: dict[int, runner_toml.Data],
+    ) -> list[str]:
+        """What the user should know though nothing failed."""
+        found = [
+            f"gitlab_runner_runners[{index}] ({entries[index]['name']}): GitLab refuses its token; "
+            "the one that config.toml holds stays in use"
+            for index in sorted(asked - set(answers))
+        ]
+        if planned.foreign:
+            found.append(
+                "config.toml holds runners that gitlab_runner_runners does not name; "
+                f"they are kept as they are: {', '.join(planned.foreign)}"
+            )
+        return found
+
     def _ask_quietly(self, arguments: dict[str, Any]) -> dict[str, Any]:
         with self.quiet():
-            return self.ask(IO, {**arguments, "folder": self._task.args["folder"]}, self._variables)
+            return self.ask(
+                IO,
+                {
+                    **arguments,
+                    "folder": self._task.args["folder"],
+                    "environment": _way_to_gitlab(self._task.args.get("environment") or {}),
+                },
+                self._variables,
+            )
 
     def _read(self) -> tuple[dict[str, Any], runner_toml.Data]:
         """The host's file; a torn one is read again."""
@@ -203,7 +265,11 @@ class ActionModule(ToolkitAction):
                 "index": index,
                 "url": entries[index]["url"],
                 "name": entries[index]["name"],
-                "tls_ca_file": entries[index].get("tls-ca-file", ""),
+                "tls": {
+                    "CI_SERVER_TLS_CA_FILE": entries[index].get("tls-ca-file", ""),
+                    "CI_SERVER_TLS_CERT_FILE": entries[index].get("tls-cert-file", ""),
+                    "CI_SERVER_TLS_KEY_FILE": entries[index].get("tls-key-file", ""),
+                },
             }
             for index in sorted(questions)
         ]
@@ -256,12 +322,46 @@ class ActionModule(ToolkitAction):
 
     @staticmethod
     def _diff(before: runner_toml.Data, after: runner_toml.Data, exists: bool) -> dict[str, str]:
+        shown = _texts(after)
         return {
             "before_header": "config.toml",
             "after_header": "config.toml",
-            "before": runner_toml.dump(secrets.redact(before)) if exists else "",
+            "before": runner_toml.dump(secrets.redact(_veiled(before, shown))) if exists else "",
             "after": runner_toml.dump(secrets.redact(after)),
         }
+
+
+def _way_to_gitlab(environment: dict[str, Any]) -> dict[str, str]:
+    """What of the service's environment decides how GitLab is reached."""
+    names = ("http_proxy", "https_proxy", "no_proxy", "all_proxy", "ssl_cert_file", "ssl_cert_dir")
+    return {str(k): str(v) for k, v in environment.items() if str(k).lower() in names}
+
+
+def _texts(value: Any) -> set[str]:
+    """All texts of plain data."""
+    if isinstance(value, dict):
+        return {text for item in value.values() for text in _texts(item)}
+    if isinstance(value, list):
+        return {text for item in value for text in _texts(item)}
+    return {value} if isinstance(value, str) else set()
+
+
+def _veiled(value: Any, shown: set[str], key: str = "") -> Any:
+    """What the host's file holds, without free texts of others: a password may stand in them."""
+    if isinstance(value, dict):
+        return {name: _veiled(item, shown, name) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_veiled(item, shown, key) for item in value]
+    free = key == "environment" or key.endswith("_script")
+    if free and isinstance(value, str) and value not in shown:
+        name, mark, _ = value.partition("=")
+        return f"{name}={secrets.HIDDEN}" if mark and key == "environment" else secrets.HIDDEN
+    return value
+
+
+def _state(notes: list[runner_merge.Known]) -> runner_toml.Data:
+    """The note beside config.toml."""
+    return {"version": 1, "entries": [note.as_data() for note in notes]}
 
 
 def _identities(config: runner_toml.Data) -> set[tuple[str, int]]:

@@ -31,6 +31,11 @@ from ansible_collections.runnerhost.toolkit.plugins.plugin_utils.controller impo
 PAIR = ("gitlab-runner", "gitlab-runner-helper-images")
 # Enough for the wanted version; above 1000 apt would downgrade unasked.
 PIN_PRIORITY = 990
+DOWNGRADE_PRIORITY = 1001
+# The first version that depends on helper-images (GitLab's docs, "Install GitLab Runner").
+IMAGES_SINCE = [17, 7]
+# GitLab's manual installation; the package's script would run it in place of the package's own.
+OTHER_BINARY = "/usr/local/bin/gitlab-runner"
 SERVICE = "gitlab-runner.service"
 USER_MANAGER = "user@{uid}.service"
 TRUST_BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
@@ -58,6 +63,7 @@ class ActionModule(ToolkitAction):
             {
                 "packages": list(PAIR),
                 "texts": [paths["sources"], paths["preferences"]],
+                "files": [OTHER_BINARY],
                 "globs": ["/etc/ssl/certs/runnerhost-*.pem"],
                 "user": args["user"],
                 "units": [SERVICE, USER_MANAGER],
@@ -80,6 +86,14 @@ class ActionModule(ToolkitAction):
                     f"with the home {found['home']!r}: set the variable to that"
                 ]
             )
+        if look["files"][OTHER_BINARY]["kind"] != "absent":
+            self.refuse(
+                [
+                    f"the host has another runner at {OTHER_BINARY}, which the package's script "
+                    "would start in place of its own: stop its service when no job runs, and "
+                    "move it away"
+                ]
+            )
         environment = _environment(args)
         generation = _generation(args, environment, authorities)
         version = str(args["version"])
@@ -88,19 +102,18 @@ class ActionModule(ToolkitAction):
         sources = apt_sources.render_sources(
             url, suite, [str(c) for c in args["components"]], key, "GitLab Runner"
         )
-        preferences = _preferences(url, pattern)
-        wanted = [f"{name}={pattern}" if pattern else name for name in PAIR]
+        preferences = _preferences(
+            url, pattern, DOWNGRADE_PRIORITY if args["allow_downgrade"] else PIN_PRIORITY
+        )
         records = look["packages"]
-        missing = [
-            name
-            for name in PAIR
-            if not is_installed(records.get(name))
-            or (pattern and not fnmatch.fnmatchcase(records[name]["version"], pattern))
-        ]
+        missing = _missing(records, pattern)
         fresh = look["files"][paths["sources"]].get("text") != sources
         if missing or fresh or look["files"][paths["preferences"]].get("text") != preferences:
             answer = self.ask(OFFER, {"sources": sources, "packages": list(PAIR)}, variables)
-            self.refuse(refusals(args, answer, records, pattern))
+            self.refuse(refusals(args, answer, records, pattern, missing))
+            if not answer["offer"].get(PAIR[1]):
+                missing = [name for name in missing if name == PAIR[0]]
+        wanted = [f"{name}={pattern}" if pattern else name for name in missing]
         kill = _logind(args, look)
         certificates = sorted(path for path, _ in authorities)
         trusted = sorted(path.rpartition("/")[2] for path in look["globs"])
@@ -114,6 +127,7 @@ class ActionModule(ToolkitAction):
             "preferences": preferences,
             "fresh": fresh,
             "packages": wanted,
+            "units_stale": _units_stale(look, paths),
             "missing": missing,
             "look": records,
             "authorities": [{"path": path, "content": text} for path, text in authorities],
@@ -271,7 +285,11 @@ def _environment_list_problems(at: str, value: Any) -> list[str]:
 
 
 def refusals(
-    args: dict[str, Any], answer: dict[str, Any], records: dict[str, Any], pattern: str
+    args: dict[str, Any],
+    answer: dict[str, Any],
+    records: dict[str, Any],
+    pattern: str,
+    missing: list[str],
 ) -> list[str]:
     """Why the wanted version cannot be installed; empty if it can."""
     place = f"{args['url']} (suite {args['suite']})"
@@ -281,13 +299,23 @@ def refusals(
             + pythons.explain(answer["error"])
         ]
     offer = answer["offer"]
-    common = [v for v in offer.get(PAIR[0], []) if v in offer.get(PAIR[1], [])]
+    common = [
+        version
+        for version in offer.get(PAIR[0], [])
+        if version in offer.get(PAIR[1], []) or _numbers(version)[:2] < IMAGES_SINCE
+    ]
     fitting = [v for v in common if not pattern or fnmatch.fnmatchcase(v, pattern)]
     if not fitting:
         halves = ", ".join(f"{name}: {' '.join(offer.get(name, [])) or 'none'}" for name in PAIR)
         return [
             f"gitlab_runner_version got {args['version']!r}, which {place} does not have for both "
             f"packages; on offer there: {halves}"
+        ]
+    held = [n for n in PAIR if records.get(n, {}).get("status", "").startswith("hold ")]
+    if held and missing:
+        return [
+            f"gitlab_runner_version got {args['version']!r}, but the host holds "
+            f"{' and '.join(held)} back: apt-mark unhold {' '.join(held)}"
         ]
     installed = records.get(PAIR[0])
     if pattern and installed and is_installed(installed) and not args["allow_downgrade"]:
@@ -298,6 +326,34 @@ def refusals(
                 "gitlab_runner_allow_downgrade=true lets it"
             ]
     return []
+
+
+def _missing(records: dict[str, Any], pattern: str) -> list[str]:
+    """What of the pair the host lacks in the wanted version.
+
+    A runner older than 17.7 may well have no helper images beside it.
+    """
+    runner = records.get(PAIR[0])
+    fits = runner is not None and is_installed(runner)
+    if fits and pattern:
+        fits = fnmatch.fnmatchcase(records[PAIR[0]]["version"], pattern)
+    if not fits:
+        return list(PAIR)
+    version = records[PAIR[0]]["version"]
+    images = records.get(PAIR[1])
+    if is_installed(images):
+        return [] if records[PAIR[1]]["version"] == version else list(PAIR)
+    return [] if _numbers(version)[:2] < IMAGES_SINCE else list(PAIR)
+
+
+def _units_stale(look: dict[str, Any], paths: dict[str, Any]) -> bool:
+    """True if systemd has not loaded what lies on disk; a killed run may have left it so."""
+    service = look.get("units", {}).get(SERVICE, {})
+    manager = look.get("units", {}).get(USER_MANAGER, {})
+    return service.get("LoadState") == "loaded" and (
+        "yes" in (service.get("NeedDaemonReload"), manager.get("NeedDaemonReload"))
+        or str(paths["drop_in"]) not in service.get("DropInPaths", "").split()
+    )
 
 
 def _numbers(version: str) -> list[int]:
@@ -329,12 +385,12 @@ def _generation(args: dict[str, Any], environment: str, authorities: list[tuple[
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _preferences(url: str, pattern: str) -> str:
+def _preferences(url: str, pattern: str, priority: int) -> str:
     """The pin: one version, or one repository, and nothing else (it fails closed)."""
     pin = f"version {pattern}" if pattern else f'origin "{urlsplit(url).hostname}"'
     return "\n".join(
         [
-            apt_sources.render_pin(list(PAIR), pin, PIN_PRIORITY),
+            apt_sources.render_pin(list(PAIR), pin, priority),
             apt_sources.render_pin(list(PAIR), "version *", -1),
         ]
     )
@@ -346,6 +402,7 @@ def _logind(args: dict[str, Any], look: dict[str, Any]) -> dict[str, Any]:
     A host that kills every user's processes already goes on doing so: naming users would narrow it.
     """
     foreign = look["logind_foreign"]
+    foreign = {"kill": foreign["kill"], "only": sorted(set(foreign["only"]))}
     if not args["kill_leftover_processes"]:
         return {"wanted": False, "kill": foreign["kill"], "only": sorted(foreign["only"])}
     if foreign["kill"] and not foreign["only"]:
@@ -364,12 +421,16 @@ def _settled(
     """True if neither systemd nor logind has anything left to do."""
     service = look.get("units", {}).get(SERVICE, {})
     manager = look.get("units", {}).get(USER_MANAGER, {})
-    in_force = {key: look["logind"].get(key) for key in ("kill", "only")}
-    drop_in = any("50-runnerhost" in p for p in manager.get("DropInPaths", "").split())
+    in_force = {
+        "kill": look["logind"].get("kill"),
+        "only": sorted(set(look["logind"].get("only", []))),
+    }
+    drop_in = any("zz-runnerhost" in p for p in manager.get("DropInPaths", "").split())
     return (
         service.get("ActiveState") == "active"
         and service.get("UnitFileState") == "enabled"
         and service.get("NeedDaemonReload") == "no"
+        and (service.get("KillSignal"), service.get("KillMode")) == ("3", "mixed")
         and str(paths["drop_in"]) in service.get("DropInPaths", "").split()
         and service.get("generation") == generation
         and drop_in == (not args["user_manager"])

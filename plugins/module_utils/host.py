@@ -49,6 +49,7 @@ def run(argv: list[str], timeout: float = 60, **kwargs: Any) -> subprocess.Compl
             argv,
             capture_output=True,
             text=True,
+            errors="replace",
             timeout=timeout,
             env=environment,
             check=False,
@@ -200,6 +201,8 @@ UNIT_PROPERTIES = [
     "NeedDaemonReload",
     "MainPID",
     "DropInPaths",
+    "KillSignal",
+    "KillMode",
 ]
 
 
@@ -235,7 +238,7 @@ def logind() -> dict[str, Any]:
         return {}
     return {
         "kill": lines[0].split()[-1] == "true",
-        "only": sorted(word.strip('"') for word in lines[1].split()[2:]),
+        "only": sorted({word.strip('"') for word in lines[1].split()[2:]}),
     }
 
 

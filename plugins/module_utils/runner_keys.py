@@ -41,6 +41,7 @@ _CACHE: Table = {
         "RoleARN": "str",
         "UploadRoleARN": "str",
         "AssumeRoleMaxConcurrency": "int",
+        "DisableAssumeRoleCredentialsCaching": "bool",
     },
     "gcs": {
         "CredentialsFile": "str",
@@ -123,6 +124,7 @@ SETTINGS: Table = {
         "advertise_address": "str",
         "session_timeout": "int",
     },
+    "machine": "any",
     "experimental": "any",
 }
 
@@ -157,7 +159,7 @@ _SETTINGS_HINTS = {
     "user": "the service's --user rules; use gitlab_runner_user",
 }
 
-_LOG_LEVELS = ("panic", "fatal", "error", "warning", "info", "debug")
+_LOG_LEVELS = ("panic", "fatal", "error", "warn", "warning", "info", "debug", "trace")
 _LOG_FORMATS = ("runner", "text", "json")
 _SHELLS = ("bash", "sh", "pwsh", "powershell", "cmd")
 _EXECUTORS = (
@@ -229,7 +231,10 @@ def _table_problems(
 def _value_problems(at: str, key: str, item: Any, kind: str) -> Iterator[str]:
     shown = secrets.redact({key: item})[key]
     if not _fits(item, kind):
-        got = f"{secrets.kind_of(item)} {shown!r}" if kind != "any" else secrets.kind_of(item)
+        got = secrets.kind_of(item)
+        # Of a table or list in the wrong place nothing is shown: a secret may be in it.
+        if kind in ("int", "bool", "float", "duration") and not isinstance(item, list | Mapping):
+            got += f" {shown!r}"
         yield f"{at} got {got}, it takes {_TAKES[kind]}"
         return
     if key in CHOICES and item not in CHOICES[key]:

@@ -7,6 +7,7 @@ host's file or from GitLab's answer; what it is *configured to do* comes from th
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -36,12 +37,14 @@ class Known:
         token_sha256: digest of the token that the inventory gave.
         id: the runner's id in GitLab.
         url: its GitLab.
+        verified: whether GitLab has called it valid since.
     """
 
     name: str
     token_sha256: str
     id: int
     url: str
+    verified: bool = True
 
     def as_data(self) -> Data:
         """As it is kept in the state file."""
@@ -50,6 +53,7 @@ class Known:
             "token_sha256": self.token_sha256,
             "id": self.id,
             "url": self.url,
+            "verified": self.verified,
         }
 
 
@@ -95,6 +99,7 @@ def state_entries(state: Mapping[str, Any] | None) -> list[Known]:
                     str(entry["token_sha256"]),
                     int(entry["id"]),
                     str(entry["url"]),
+                    bool(entry.get("verified", True)),
                 )
             )
         except (KeyError, TypeError, ValueError):
@@ -293,13 +298,48 @@ def meaning(config: Mapping[str, Any]) -> Data:
     return stripped
 
 
+# Booleans whose false differs from nothing (gitlab-runner 19.3, common/config.go: *bool).
+_POINTERS = frozenset(
+    {
+        "proxy_exec",
+        "safe_directory_checkout",
+        "clean_git_config",
+        "strict_check_interval",
+        "enabled",
+    }
+)
+_DURATIONS = frozenset(
+    {
+        "unhealthy_interval",
+        "prepare_timeout",
+        "get_sources_timeout",
+        "connection_max_age",
+        "upload_timeout",
+        "response_header_timeout",
+    }
+)
+_UNITS = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+def _span(text: Any) -> Any:
+    """A duration in seconds: the daemon writes 60m as 1h0m0s."""
+    parts = re.findall(r"(\d+(?:\.\d+)?)(ns|us|ms|s|m|h)", str(text))
+    return sum(float(count) * _UNITS[unit] for count, unit in parts) if parts else text
+
+
 def _strip(table: Mapping[str, Any], defaults: Mapping[str, Any]) -> Data:
     result: Data = {}
     for key, value in table.items():
         if isinstance(value, Mapping) and key not in _OPAQUE:
             inner = defaults.get(key)
             value = _strip(value, inner if isinstance(inner, Mapping) else {})
-        if _is_zero(value) or (key in defaults and value == defaults[key]):
+        if key in _DURATIONS:
+            value = _span(value)
+        default = _span(defaults.get(key)) if key in _DURATIONS else defaults.get(key)
+        if key in _POINTERS and value is False:
+            result[str(key)] = False
+            continue
+        if _is_zero(value) or (key in defaults and value == default):
             continue
         if key == "url":
             value = _trim(str(value))

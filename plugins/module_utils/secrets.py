@@ -42,8 +42,11 @@ _SECRET_KEYS = frozenset(
         "PrivateKey",
         "password",
         "identity_file_passphrase",
+        # Options of cloud drivers, keys among them.
+        "MachineOptions",
     }
 )
+_HARMLESS_KEYS = frozenset({"token_obtained_at", "token_expires_at", "token_sha256"})
 
 
 def looks_secret_name(name: str) -> bool:
@@ -72,14 +75,22 @@ def redact(value: Any, secrets: frozenset[str] | set[str] = frozenset()) -> Any:
     """A copy of plain data with secrets replaced: by key, by look, and by ``secrets``."""
     if isinstance(value, dict):
         return {
-            key: HIDDEN if key in _SECRET_KEYS and item not in ("", None) else redact(item, secrets)
+            key: HIDDEN if _hides(str(key)) and item not in ("", None) else redact(item, secrets)
             for key, item in value.items()
         }
     if isinstance(value, list | tuple):
         return [redact(item, secrets) for item in value]
     if isinstance(value, str):
+        # An entry of a list such as environment: the name tells.
+        name, mark, _ = value.partition("=")
+        if mark and looks_secret_name(name):
+            return f"{name}={HIDDEN}"
         return redact_text(value, secrets)
     return value
+
+
+def _hides(key: str) -> bool:
+    return key in _SECRET_KEYS or (looks_secret_name(key) and key not in _HARMLESS_KEYS)
 
 
 def kind_of(value: Any) -> str:

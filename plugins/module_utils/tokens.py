@@ -28,7 +28,12 @@ def problem(variable: str, value: Any) -> str | None:
         return f"{variable} is a {kind_of(value)} {HIDDEN}, {_HOW}"
     if _RUNNER_TOKEN.match(value):
         return None
-    if value.startswith(("GR1348941", "glrtr-")):
+    if value.startswith("glrtr-"):
+        return (
+            f"{variable} got the token of a runner that was made by the legacy registration "
+            f"{HIDDEN}; {_HOW}"
+        )
+    if value.startswith("GR1348941"):
         return (
             f"{variable} got a registration token {HIDDEN}; GitLab has switched those off "
             f"(410 Gone) and removes them in 20.0: {_HOW}"

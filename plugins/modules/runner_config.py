@@ -29,6 +29,10 @@ options:
     description: Further global keys.
     type: dict
     default: {}
+  environment:
+    description: The service's environment; proxies in it are used to ask GitLab.
+    type: dict
+    default: {}
   folder:
     description: The folder of config.toml.
     type: str

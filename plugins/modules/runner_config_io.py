@@ -53,6 +53,10 @@ options:
     type: list
     elements: str
     default: []
+  environment:
+    description: How GitLab is reached from the host, proxy variables for example.
+    type: dict
+    default: {}
   expected:
     description: The sha256 of the config.toml that was read, empty for none; for C(swap).
     type: str
@@ -142,7 +146,7 @@ def sweep(folder: str) -> None:
                 shutil.rmtree(os.path.join(folder, name), ignore_errors=True)
 
 
-def register(folder: str, request: dict[str, Any]) -> dict[str, Any]:
+def register(folder: str, request: dict[str, Any], way: dict[str, str]) -> dict[str, Any]:
     """GitLab's answer about one token, through the runner's own `register`.
 
     It writes into a scratch folder that is removed in any case. The token goes by the environment:
@@ -167,9 +171,9 @@ def register(folder: str, request: dict[str, Any]) -> dict[str, Any]:
             "CI_SERVER_TOKEN": request["token"],
             "RUNNER_NAME": request["name"],
             "RUNNER_EXECUTOR": "shell",
+            **{name: path for name, path in request["tls"].items() if path},
+            **way,
         }
-        if request.get("tls_ca_file"):
-            environment["CI_SERVER_TLS_CA_FILE"] = request["tls_ca_file"]
         done = host.run(argv, timeout=120, env=environment)
         written = raw(f"{scratch}/config.toml")
         output = done.stderr + done.stdout
@@ -193,7 +197,7 @@ def register(folder: str, request: dict[str, Any]) -> dict[str, Any]:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def verify(folder: str, names: list[str]) -> dict[str, str]:
+def verify(folder: str, names: list[str], way: dict[str, str]) -> dict[str, str]:
     """What GitLab says of runners, by name: ``valid``, ``refused`` or ``unanswered``.
 
     `verify`'s exit code alone does not tell: it is 0 when GitLab is down.
@@ -212,6 +216,7 @@ def verify(folder: str, names: list[str]) -> dict[str, str]:
                 name,
             ],
             timeout=60,
+            env=way,
         )
         said = done.stderr + done.stdout
         if done.returncode == 0 and ("is valid" in said or "is alive" in said):
@@ -265,6 +270,7 @@ def main() -> None:
             "requests": {"type": "list", "elements": "dict", "default": []},
             # Apart from `requests`: every value of a no_log option is cut out of the answer.
             "tokens": {"type": "list", "elements": "str", "default": [], "no_log": True},
+            "environment": {"type": "dict", "default": {}},
             "expected": {"type": "str", "default": ""},
             "text": {"type": "str", "default": "", "no_log": True},
             "state_text": {"type": "str", "default": "", "no_log": True},
@@ -278,18 +284,23 @@ def main() -> None:
         os.makedirs(folder, mode=0o700, exist_ok=True)
         sweep(folder)
         asked = zip(params["requests"], params["tokens"], strict=True)
-        answers = {str(r["index"]): register(folder, {**r, "token": t}) for r, t in asked}
+        answers = {
+            str(r["index"]): register(folder, {**r, "token": t}, params["environment"])
+            for r, t in asked
+        }
         module.exit_json(changed=False, answers=answers)
     result: dict[str, Any] = {}
     if params["op"] == "swap":
         sweep(folder)
         result["swapped"] = swap(params)
+        if result["swapped"] and params["verify"] and not params["text"]:
+            result["verified"] = verify(folder, params["verify"], params["environment"])
         if result["swapped"] and params["text"]:
             # The daemon compares time stamps, and its own may be newer than our file: tell it.
             unit = params["unit"]
             if host.units([unit]).get(unit, {}).get("ActiveState") == "active":
                 host.run(["systemctl", "kill", "--signal=SIGHUP", "--kill-who=main", unit])
-            result["verified"] = verify(folder, params["verify"]) if params["verify"] else {}
+            result["verified"] = verify(folder, params["verify"], params["environment"])
     result["read"] = read(folder, params["state_file"], params["unit"])
     module.exit_json(changed=bool(result.get("swapped")), **result)
 

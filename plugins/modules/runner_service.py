@@ -53,6 +53,10 @@ options:
     description: Whether unit files were, or in check mode would be, changed in this run.
     type: bool
     default: false
+  guard:
+    description: Only check that a stop of the running service would let its jobs end.
+    type: bool
+    default: false
   package_missing:
     description: In check mode, whether the package that brings the service is still to come.
     type: bool
@@ -65,7 +69,7 @@ EXAMPLES = r"""
 - name: Settle
   runnerhost.toolkit.runner_service:
     generation: 0123456789abcdef
-    drop_in: /etc/systemd/system/gitlab-runner.service.d/50-runnerhost.conf
+    drop_in: /etc/systemd/system/gitlab-runner.service.d/zz-runnerhost.conf
     user: gitlab-runner
     user_manager: false
     logind: {kill: true, only: [gitlab-runner]}
@@ -100,6 +104,16 @@ class Service:
     def look(self) -> dict[str, str]:
         """Its properties."""
         return host.units([self.unit]).get(self.unit, {})
+
+    def require_graceful(self, unit: dict[str, str]) -> None:
+        """Fails if another drop-in makes a stop of the service kill its jobs."""
+        if (unit.get("KillSignal"), unit.get("KillMode")) != ("3", "mixed"):
+            self.module.fail_json(
+                msg=f"{self.unit} would be stopped with signal {unit.get('KillSignal')} and "
+                f"KillMode={unit.get('KillMode')}, which kills its jobs: another drop-in comes "
+                f"after the toolkit's; take it away. Read in this order: {unit.get('DropInPaths')}",
+                actions=self.actions,
+            )
 
     def do(self, what: str, argv: list[str]) -> None:
         """One action, or in check mode its name."""
@@ -195,6 +209,7 @@ def main() -> None:
             "logind": {"type": "dict", "required": True},
             "units_changed": {"type": "bool", "default": False},
             "package_missing": {"type": "bool", "default": False},
+            "guard": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
     )
@@ -206,13 +221,22 @@ def main() -> None:
     if not host.has_systemd():
         module.exit_json(changed=False, actions=[], pending="", msg="systemd does not run here")
 
+    if asked["guard"]:
+        unit = service.look()
+        if unit.get("ActiveState") == "active":
+            service.require_graceful(unit)
+        module.exit_json(changed=False, actions=[], pending="")
+
     account = host.user(asked["user"])
     manager = f"user@{account['uid']}.service" if account else ""
     found = host.units([name for name in (service.unit, manager) if name])
     unit, user_unit = found.get(service.unit, {}), found.get(manager, {})
-    ours = "50-runnerhost" in user_unit.get("DropInPaths", "")
+    ours = "zz-runnerhost" in user_unit.get("DropInPaths", "")
     in_force = host.logind()
-    wanted = {"kill": bool(asked["logind"]["kill"]), "only": sorted(asked["logind"]["only"])}
+    wanted: dict[str, Any] = {
+        "kill": bool(asked["logind"]["kill"]),
+        "only": sorted(set(asked["logind"]["only"])),
+    }
 
     # On a fresh host the package's own scripts reload systemd, enable and start the service.
     coming = module.check_mode and asked["package_missing"]
@@ -229,6 +253,15 @@ def main() -> None:
         service.do("daemon-reload", ["systemctl", "daemon-reload"])
     if in_force and in_force != wanted:
         service.do("restart systemd-logind", ["systemctl", "restart", "systemd-logind.service"])
+        now = wanted if module.check_mode else host.logind()
+        if now and now != wanted:
+            module.fail_json(
+                msg="logind has KillUserProcesses="
+                f"{'yes' if now['kill'] else 'no'} and KillOnlyUsers={' '.join(now['only'])} in "
+                "force in spite of the toolkit's file: another file in logind.conf.d comes after "
+                "it; take it away, or set gitlab_runner_kill_leftover_processes=false",
+                actions=service.actions,
+            )
     if not coming:
         if unit.get("LoadState") != "loaded":
             module.fail_json(msg=f"{service.unit} is not on the host: its package brings it")
@@ -248,6 +281,7 @@ def main() -> None:
                 journal=secrets.redact_text(journal.stdout).splitlines(),
                 actions=service.actions,
             )
+        service.require_graceful(service.look())
         if os.path.exists(MARK):
             os.unlink(MARK)
     answer: dict[str, Any] = {"actions": service.actions, "pending": pending}

@@ -13,7 +13,11 @@ from ansible.module_utils.common.text.converters import to_text
 from ansible.module_utils.urls import open_url
 from ansible.plugins.action import ActionBase
 
-from ansible_collections.runnerhost.toolkit.plugins.module_utils import apt_sources, openpgp
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
+    apt_sources,
+    openpgp,
+    secrets,
+)
 
 LOOK = "runnerhost.toolkit.host_look"
 OFFER = "runnerhost.toolkit.apt_offer"
@@ -35,6 +39,9 @@ class ToolkitAction(ActionBase):  # type: ignore[misc]
             module_name=module, module_args=dict(arguments), task_vars=task_vars
         )
         if answer.get("failed") or answer.get("unreachable"):
+            if self._connection._play_context.no_log:
+                # The raw answer may hold tokens, and hex passes every filter.
+                raise AnsibleActionFail(secrets.redact_text(str(answer.get("msg", "no answer"))))
             raise AnsibleActionFail(str(answer.get("msg", "no answer")), result=answer)
         return answer
 
@@ -77,8 +84,10 @@ class ToolkitAction(ActionBase):  # type: ignore[misc]
         now = datetime.now(timezone.utc)
         remote = source.startswith(("https://", "http://"))
         held = self._held(deployed, fingerprint, now) if remote else None
-        if held is not None and (held.days_left(now) or KEY_WARNING_DAYS) >= KEY_WARNING_DAYS:
-            return held.armour, []
+        if held is not None:
+            days = held.days_left(now)
+            if days is None or days >= KEY_WARNING_DAYS:
+                return held.armour, []
         warnings = []
         try:
             key = openpgp.read(self._fetch(source))

@@ -222,6 +222,7 @@ def test_a_rotated_token_is_never_undone(site: Site) -> None:
     assert site.sh("gitlab-runner verify 2>&1 | grep -c 'is valid'").strip() == "10"
 
 
+BAD = {"name": "x", "token": "glrt-" + "planted0" * 3}
 REFUSALS: list[tuple[dict[str, Any], str]] = [
     ({"python_versions_wanted": ["3.9", "3.8"]}, "3.8 is not to be had from"),
     ({"python_versions_wanted": [3.9]}, r"python_versions_wanted\[0\] got float"),
@@ -243,6 +244,33 @@ REFUSALS: list[tuple[dict[str, Any], str]] = [
         r"does[\s\S]*not[\s\S]*know[\s\S]*it[\s\S]*\(403\)",
     ),
     ({"ansible_python_interpreter": "/usr/bin/python3.12"}, "python3.12"),
+    ({"python_versions_wanted": "3.9"}, "python_versions_wanted is a str, it takes a list"),
+    ({"python_versions_wanted": ["3.9", "3.9"]}, "names 3.9 twice"),
+    ({"python_versions_wanted": ["3.11-nogil"]}, "which is this system's own"),
+    ({"python_versions_packages": ["python3.9"]}, "python_versions_packages got 'python3.9'"),
+    ({"python_versions_repository_url": "mirror/deadsnakes"}, "it takes an http"),
+    ({"python_versions_repository_key": "/etc/hostname"}, "holds no armoured public key"),
+    ({"gitlab_runner_version": "17"}, "gitlab_runner_version got '17'"),
+    ({"gitlab_runner_repository_suite": "nosuch"}, "no such suite"),
+    ({"gitlab_runner_repository_key_fingerprint": "B" * 40}, "trusted is BBBB"),
+    ({"gitlab_runner_user": "root"}, "jobs must not run as root"),
+    ({"gitlab_runner_home": "/srv/other"}, "exists with the home"),
+    ({"gitlab_runner_umask": "9"}, "gitlab_runner_umask got '9'"),
+    ({"gitlab_runner_path": ["relative/bin"]}, r"gitlab_runner_path\[0\] got 'relative/bin'"),
+    ({"gitlab_runner_url": "gitlab.example.com"}, "gitlab_runner_url got"),
+    ({"gitlab_runner_settings": {"log_levl": "info"}}, "did you mean 'log_level'"),
+    ({"gitlab_runner_settings": {"sentry_dsn": ["planted"]}}, r"got list '?\(hidden\)"),
+    ({"gitlab_runner_environment": {"A B": "1"}}, "the name 'A B' is not one"),
+    ({"gitlab_runner_environment": {"A": "one\ntwo"}}, "holds control characters"),
+    ({"gitlab_runner_environment": {"PATH": "/opt/bin"}}, "gitlab_runner_path"),
+    ({"gitlab_runner_ca_certificates": ["/etc/hostname"]}, "gitlab_runner_ca_certificates"),
+    ({"gitlab_runner_ca_certificates": ["/no/such.pem"]}, "no/such.pem"),
+    ({"gitlab_runner_runners": [{"name": "x", "token": "glpat-planted0"}]}, "personal access"),
+    ({"gitlab_runner_runners": [{**BAD, "env": {"A": "b"}}]}, "use environment"),
+    ({"gitlab_runner_runners": [{**BAD, "limit": "many"}]}, "a whole number"),
+    ({"gitlab_runner_runners": [{**BAD, "name": "a\nb"}]}, "line break"),
+    ({"gitlab_runner_runners": [{**BAD, "environment": ["PYTHONPATH=/x"]}]}, "PYTHONPATH does"),
+    ({"gitlab_runner_runners": [BAD, BAD]}, "one token to two entries"),
 ]
 
 

@@ -48,13 +48,13 @@ class Host:
             swapped = asked["expected"] == self._sha()
             if swapped:
                 self.swaps += 1
-                if asked["text"]:
+                if asked.get("text"):
                     self.text = base64.b64decode(asked["text"]).decode()
-                if asked["state_text"]:
+                if asked.get("state_text"):
                     self.note = base64.b64decode(asked["state_text"]).decode()
                 if self.after_swap:
                     self.after_swap.pop(0)(self)
-            verified = dict.fromkeys(asked["verify"], self.verified)
+            verified = dict.fromkeys(asked.get("verify", []), self.verified)
             return {"swapped": swapped, "verified": verified, "read": self._read()}
         if self.on_read:
             self.on_read.pop(0)(self)
@@ -143,7 +143,8 @@ def test_second_run_changes_nothing_and_asks_nobody() -> None:
     host.registered.clear()
     result = converge(host)
     assert not result["changed"]
-    assert host.swaps == 1
+    # The file, and then the note that GitLab takes the token.
+    assert host.swaps == 2
     assert host.registered == []
 
 
@@ -240,6 +241,39 @@ def test_unanswered_verify_fails_after_the_write() -> None:
         converge(host)
 
 
+def test_a_runner_that_gitlab_refused_is_asked_about_until_it_is_valid() -> None:
+    host = Host()
+    host.gitlab[GIVEN] = 7
+    host.verified = "refused"
+    for _ in range(2):
+        with pytest.raises(AnsibleActionFail, match="GitLab refuses it"):
+            converge(host)
+    host.verified = "valid"
+    assert converge(host)["verified"] == {"build": "valid"}
+    assert not converge(host)["changed"]
+
+
+def test_hosts_token_in_place_of_a_refused_one_is_said_and_verified() -> None:
+    own = "glrt-own-" + "e" * 20
+    host = Host(f'[[runners]]\nname = "build"\nurl = "{URL}"\nid = 3\ntoken = "{own}"\n')
+    result = converge(host)
+    assert result["verified"] == {"build": "valid"}
+    assert "GitLab refuses its token" in result["warnings"][0]
+    assert host.data()["runners"][0]["token"] == own
+
+
+def test_diff_shows_nothing_of_what_others_wrote() -> None:
+    host = Host(
+        f'[[runners]]\nname = "build"\nurl = "{URL}"\nid = 3\ntoken = "{GIVEN}"\n'
+        'environment = ["DB=planted-a", "SAFE=1"]\npre_build_script = "login planted-b"\n'
+    )
+    runners = [{"name": "build", "token": GIVEN, "environment": ["SAFE=1", "X_PASSWORD=planted-c"]}]
+    result = converge(host, check=True, runners=runners)
+    assert "planted" not in json.dumps(result)
+    assert "SAFE=1" in result["diff"]["before"]
+    assert "DB=(hidden)" in result["diff"]["before"]
+
+
 def test_due_rotation_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     host = provisioned()
     due = "token_obtained_at = 2026-01-01T00:00:00Z\ntoken_expires_at = 2026-02-01T00:00:00Z"
@@ -252,7 +286,7 @@ def test_due_rotation_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     host.on_read.extend([lambda h: None, rotate])
     monkeypatch.setattr(runner_config, "ROTATION_WAIT", 5.0)
     result = converge(host, concurrent=9)
-    assert "warnings" not in result
+    assert not result["warnings"]
     assert host.data()["runners"][0]["token"] == rotated
     assert host.data()["concurrent"] == 9
 

@@ -44,9 +44,15 @@ def test_refused(entry: dict[str, Any], says: str) -> None:
 
 
 def test_a_secret_of_the_wrong_type_is_not_shown() -> None:
-    found = runner_keys.runner_problems(WHERE, {"cache": {"s3": {"SecretKey": ["hunter2"]}}})
-    assert "hunter2" not in found[0]
-    assert "(hidden)" in found[0]
+    for entry in (
+        {"cache": {"s3": {"SecretKey": ["hunter2"]}}},
+        {"environment": {"DB_PASSWORD": "hunter2"}},
+        {"environment": "DB_PASSWORD=hunter2"},
+        {"pre_build_script": ["login hunter2"]},
+    ):
+        found = runner_keys.runner_problems(WHERE, entry)
+        assert len(found) == 1
+        assert "hunter2" not in found[0]
 
 
 def test_taken() -> None:

@@ -230,3 +230,17 @@ def test_a_new_runner_and_a_new_identity_are_named_as_such() -> None:
     before = {"runners": [runner("a", "ra", 1)]}
     after = {"runners": [runner("a", "fresh", 9), runner("b", "rb", 2)]}
     assert runner_merge.changed_keys(before, after) == ["runners.a.identity", "runners.b"]
+
+
+def test_durations_are_compared_by_length() -> None:
+    ours = {"runners": [runner("a", "ra", 1, unhealthy_interval="60m")]}
+    daemons = {"runners": [runner("a", "ra", 1, unhealthy_interval="1h0m0s")]}
+    other = {"runners": [runner("a", "ra", 1, unhealthy_interval="61m")]}
+    assert runner_merge.changed_keys(ours, daemons) == []
+    assert runner_merge.changed_keys(ours, other) == ["runners.a.unhealthy_interval"]
+
+
+def test_an_explicit_false_that_differs_from_nothing_is_written() -> None:
+    none = {"runners": [runner("a", "ra", 1)]}
+    off = {"runners": [runner("a", "ra", 1, safe_directory_checkout=False)]}
+    assert runner_merge.changed_keys(none, off) == ["runners.a.safe_directory_checkout"]

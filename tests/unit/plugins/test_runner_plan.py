@@ -97,28 +97,61 @@ def test_all_problems_at_once() -> None:
     assert len(runner_plan.problems({**GOOD, "version": "x", "user": "X", "concurrent": 0})) == 3
 
 
+PAIR = list(runner_plan.PAIR)
 OFFER = {
     "error": "",
     "offer": {
-        "gitlab-runner": ["17.6.0-1", "17.5.5-1"],
-        "gitlab-runner-helper-images": ["17.6.0-1"],
+        "gitlab-runner": ["17.8.0-1", "17.7.5-1"],
+        "gitlab-runner-helper-images": ["17.8.0-1"],
     },
 }
 
 
 def test_half_a_pair_is_refused() -> None:
-    (text,) = runner_plan.refusals(GOOD, OFFER, {}, "17.5.5-*")
+    (text,) = runner_plan.refusals(GOOD, OFFER, {}, "17.7.5-*", PAIR)
     assert "does not have for both packages" in text
-    assert "gitlab-runner-helper-images: 17.6.0-1" in text
+    assert "gitlab-runner-helper-images: 17.8.0-1" in text
 
 
 def test_downgrade_is_refused_unless_asked_for() -> None:
     installed = {"gitlab-runner": {"version": "18.0.0-1", "status": "install ok installed"}}
-    (text,) = runner_plan.refusals(GOOD, OFFER, installed, "17.6.0-*")
+    (text,) = runner_plan.refusals(GOOD, OFFER, installed, "17.8.0-*", PAIR)
     assert "lower than the installed 18.0.0-1" in text
-    assert (
-        runner_plan.refusals({**GOOD, "allow_downgrade": True}, OFFER, installed, "17.6.0-*") == []
-    )
+    asked = {**GOOD, "allow_downgrade": True}
+    assert runner_plan.refusals(asked, OFFER, installed, "17.8.0-*", PAIR) == []
+
+
+def test_held_package_is_refused() -> None:
+    held = {"gitlab-runner": {"version": "17.7.5-1", "status": "hold ok installed"}}
+    (text,) = runner_plan.refusals(GOOD, OFFER, held, "17.8.0-*", PAIR)
+    assert "apt-mark unhold gitlab-runner" in text
+
+
+def test_an_old_release_has_no_helper_images() -> None:
+    offer = {"error": "", "offer": {"gitlab-runner": ["17.5.5-1"]}}
+    assert runner_plan.refusals(GOOD, offer, {}, "17.5.5-*", PAIR) == []
+
+
+@pytest.mark.parametrize(
+    ("runner", "images", "pattern", "missing"),
+    [
+        ("", "", "", True),
+        ("18.0.0-1", "18.0.0-1", "", False),
+        ("18.0.0-1", "18.0.0-1", "18.0.0-*", False),
+        ("18.0.0-1", "18.0.0-1", "18.1.0-*", True),
+        ("18.0.0-1", "", "", True),
+        ("18.0.0-1", "17.9.0-1", "", True),
+        ("17.5.5-1", "", "", False),
+        ("17.5.5-1", "", "17.5.5-1", False),
+    ],
+)
+def test_what_is_missing_of_the_pair(runner: str, images: str, pattern: str, missing: bool) -> None:
+    records = {
+        name: {"version": version, "status": "install ok installed"}
+        for name, version in zip(PAIR, (runner, images), strict=True)
+        if version
+    }
+    assert bool(runner_plan._missing(records, pattern)) is missing
 
 
 @pytest.mark.parametrize(
@@ -136,7 +169,7 @@ def test_logind_is_never_narrowed(foreign: dict[str, Any], wanted: list[str]) ->
 
 
 def test_pin_fails_closed() -> None:
-    text = runner_plan._preferences("https://x.example.com/u", "17.5.5-*")
+    text = runner_plan._preferences("https://x.example.com/u", "17.5.5-*", 990)
     first, second = text.split("\n\n")
     assert "Pin: version 17.5.5-*" in first
     assert "Pin: version *\nPin-Priority: -1" in second

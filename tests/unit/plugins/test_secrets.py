@@ -54,7 +54,7 @@ def test_innocent_names(name: str) -> None:
         (12345, "is a int"),
         (["glrt-" + "b" * 20], "is a list"),
         ("GR1348941" + "b" * 20, "410 Gone"),
-        ("glrtr-" + "b" * 20, "410 Gone"),
+        ("glrtr-" + "b" * 20, "legacy registration"),
         ("glpat-" + "b" * 20, "personal access token"),
         ("glrt-short", "cut short"),
         ("glrt-" + "b" * 20 + "\n", "line break"),

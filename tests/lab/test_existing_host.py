@@ -1,0 +1,133 @@
+"""Hosts that were there before the toolkit: a hand-made runner, foreign drop-ins, traps of jobs."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+
+from tests.lab.site import Site, until
+
+pytestmark = pytest.mark.lab
+
+
+def versions(site: Site) -> tuple[str, str]:
+    """The two runner versions of the lab's repository."""
+    return site.variables["lab_runner_version"], site.variables["lab_runner_version_next"]
+
+
+def queue(site: Site, *script: str) -> int:
+    with site.gitlab() as gitlab:
+        try:
+            gitlab.project("test/existing")
+        except Exception:
+            gitlab.create_project("test/existing")
+        return gitlab.queue_job(
+            "test/existing", script, variables={"GIT_STRATEGY": "none"}, timeout=300
+        )
+
+
+def make_by_hand(site: Site) -> str:
+    """A stock runner as GitLab's guide makes it, with a foreign drop-in; its token."""
+    old, _ = versions(site)
+    token: str = site.variables["lab_runner_tokens"]["jammy"][0]
+    url, mirror = site.variables["lab_gitlab_url"], site.variables["lab_mirror_url"]
+    key = open(site.variables["lab_runner_key_file"], encoding="utf-8").read()
+    authority = open(site.variables["lab_gitlab_ca_file"], encoding="utf-8").read()
+    site.sh(
+        "set -e; export DEBIAN_FRONTEND=noninteractive\n"
+        f"cat > /usr/share/keyrings/by-hand.asc <<'X'\n{key}X\n"
+        f"cat > /usr/local/share/ca-certificates/by-hand.crt <<'X'\n{authority}X\n"
+        "update-ca-certificates >/dev/null 2>&1\n"
+        f"echo 'deb [signed-by=/usr/share/keyrings/by-hand.asc] {mirror}/runner/gitlab-runner/ubuntu/"
+        " jammy main' > /etc/apt/sources.list.d/runner_gitlab-runner.list\n"
+        "apt-get -q update >/dev/null\n"
+        f"apt-get -qq -y install gitlab-runner={old} gitlab-runner-helper-images={old} >/dev/null\n"
+        f"CI_SERVER_URL={url} CI_SERVER_TOKEN={token} gitlab-runner register --non-interactive "
+        "--name by-hand --executor shell >/dev/null 2>&1\n"
+    )
+    return token
+
+
+def test_a_job_survives_the_first_run_and_an_upgrade_on_a_hand_made_host(site: Site) -> None:
+    """The drop-in must be loaded before apt stops the service: stock, the job would be killed."""
+    token = make_by_hand(site)
+    job = queue(site, "echo begun", "until test -e /var/tmp/go; do sleep 0.2; done", "echo the end")
+    with site.gitlab() as gitlab:
+        until(lambda: "begun" in gitlab.trace(job), 60, "the job runs")
+        extra: dict[str, Any] = {
+            "gitlab_runner_version": versions(site)[1],
+            "gitlab_runner_runners": [{"name": "by-hand", "token": token}],
+        }
+        # The upgrade waits for the job, which ends while apt waits.
+        site.sh(
+            "systemd-run --quiet --on-active=45 --unit=end-the-job touch /var/tmp/go", check=True
+        )
+        run = site.playbook("site.yml", extra=extra)
+        assert run.code == 0, run.output
+        done = gitlab.wait_job(job, 120)
+        assert done.state == "success", gitlab.trace(job)
+        assert "the end" in gitlab.trace(job)
+        assert len(done.pickups) == 1
+    assert "is disabled in /etc/apt/sources.list.d/runner_gitlab-runner.list" in re.sub(
+        r"\s+", " ", run.output
+    )
+    assert site.sh("grep -c '^\\[\\[runners' /etc/gitlab-runner/config.toml").strip() == "1"
+    assert site.playbook("site.yml", extra=extra).counts()["changed"] == 0
+    verified = site.playbook("verify.yml", extra=extra)
+    assert verified.code == 0, verified.output
+
+
+def test_a_downgrade_is_refused_and_then_asked_for(site: Site) -> None:
+    old, new = versions(site)
+    extra: dict[str, Any] = {"gitlab_runner_version": old}
+    refused = site.playbook("site.yml", "--tags", "gitlab_runner", extra=extra)
+    assert refused.code != 0
+    assert f"lower than the installed {new}" in re.sub(r"\s+", " ", refused.output)
+    extra["gitlab_runner_allow_downgrade"] = True
+    run = site.playbook("site.yml", extra=extra)
+    assert run.code == 0, run.output
+    text = site.sh("dpkg-query -W -f '${Version}\\n' gitlab-runner gitlab-runner-helper-images")
+    assert set(text.split()) == {old}
+    assert site.playbook("site.yml", extra=extra).counts()["changed"] == 0
+
+
+def test_a_link_in_the_jobs_home_leads_nowhere(site: Site) -> None:
+    """Root must not make folders where a job's link points to."""
+    site.sh(
+        "rm -rf /home/gitlab-runner/.cache && su -s /bin/sh gitlab-runner -c "
+        "'ln -s /usr/lib/python3/dist-packages /home/gitlab-runner/.cache'"
+    )
+    run = site.playbook("site.yml", "--tags", "gitlab_runner")
+    assert run.code != 0
+    assert "Permission denied" in run.output
+    assert site.sh("ls -d /usr/lib/python3/dist-packages/pip 2>/dev/null || true") == ""
+    site.sh("rm /home/gitlab-runner/.cache")
+    assert site.playbook("site.yml", "--tags", "gitlab_runner").code == 0
+
+
+@pytest.mark.parametrize(
+    ("path", "text", "says"),
+    [
+        (
+            "/etc/systemd/system/gitlab-runner.service.d/zzz-site.conf",
+            "[Service]\nKillSignal=SIGTERM\n",
+            "which kills its jobs",
+        ),
+        (
+            "/etc/systemd/logind.conf.d/zzz-site.conf",
+            "[Login]\nKillUserProcesses=no\n",
+            "another file in logind.conf.d comes after it",
+        ),
+    ],
+)
+def test_a_foreign_file_that_wins_is_named(site: Site, path: str, text: str, says: str) -> None:
+    site.sh(f"mkdir -p $(dirname {path}); printf '%s' '{text}' > {path}; systemctl daemon-reload")
+    site.sh("systemctl restart systemd-logind")
+    run = site.playbook("site.yml", "--tags", "gitlab_runner")
+    assert run.code != 0, run.output
+    assert says in re.sub(r"\s+", " ", run.output)
+    site.sh(f"rm {path}; systemctl daemon-reload; systemctl restart systemd-logind")
+    assert site.playbook("site.yml", "--tags", "gitlab_runner").code == 0
+    assert site.playbook("site.yml", "--tags", "gitlab_runner").counts()["changed"] == 0
