@@ -56,24 +56,42 @@ class Repository:
     key: Key
 
 
-def ensure_python_repository(engine: Engine) -> Repository:
-    """The deadsnakes-like repository, with a suite for every kind."""
+def ensure_python_repository(engine: Engine, kinds: Sequence[Kind]) -> Repository:
+    """The deadsnakes-like repository, with a suite for each of `kinds`."""
     key = ensure_key("deadsnakes", "Runnerhost lab PPA for deadsnakes", "never")
-    kinds = list(KINDS.values())
-    data = [[kind.name, kind.debian, repr(kind.foreign_pythons)] for kind in kinds]
-    code = Path(__file__).read_bytes()
-    folder = cache_dir() / "mirror" / f"python-{digest(FORMAT, data, key.fingerprint, code)}"
     with locked(cache_dir() / "mirror.lock", wait_message="  waiting for another lab's mirror"):
-        if not folder.exists():
-            with step("package mirror: Pythons"), new_folder(folder) as scratch:
-                for kind in kinds:
-                    pool = scratch / "pool" / kind.name
-                    pool.mkdir(parents=True)
-                    for python in kind.foreign_pythons:
-                        build_python(debian_mirror(engine, kind), kind, python, pool)
-                    publish(scratch, kind.name, "main", PYTHON_ORIGIN, PYTHON_ORIGIN, key)
-                shutil.rmtree(scratch / "work", ignore_errors=True)
+        suites = [_ensure_python_suite(engine, kind, key) for kind in kinds]
+        folder = suites[0]
+        if len(suites) > 1:
+            name = digest([suite.name for suite in suites])
+            folder = cache_dir() / "mirror" / f"python-{name}"
+            if not folder.exists():
+                with new_folder(folder) as scratch:
+                    join_suites(suites, scratch)
     return Repository(folder, PYTHON_PATH, key)
+
+
+def _ensure_python_suite(engine: Engine, kind: Kind, key: Key) -> Path:
+    """A repository of the kind's suite alone: making one takes 10 to 20 s."""
+    code = Path(__file__).read_bytes()
+    name = digest(FORMAT, kind.name, repr(kind.foreign_pythons), key.fingerprint, code)
+    folder = cache_dir() / "mirror" / f"python-{kind.name}-{name}"
+    if not folder.exists():
+        versions = ", ".join(python.version for python in kind.foreign_pythons)
+        title = f"package mirror: Python {versions} for {kind.name}"
+        with step(title), new_folder(folder) as scratch:
+            pool = scratch / "pool" / kind.name
+            pool.mkdir(parents=True)
+            for python in kind.foreign_pythons:
+                build_python(debian_mirror(engine, kind), kind, python, pool)
+            publish(scratch, kind.name, "main", PYTHON_ORIGIN, PYTHON_ORIGIN, key)
+    return folder
+
+
+def join_suites(suites: Sequence[Path], target: Path) -> None:
+    """One repository of several, each with suites and pools of its own; their files are shared."""
+    for suite in suites:
+        shutil.copytree(suite, target, copy_function=os.link, dirs_exist_ok=True)
 
 
 def ensure_runner_repository(runner: Runner) -> Repository:

@@ -65,7 +65,7 @@ def up(lab: Lab, kinds: Sequence[Kind], *, fresh: Sequence[str] = ()) -> World:
         runner = find_runner()
         images = {kind.name: ensure_image(engine, kind) for kind in kinds}
         repositories = {
-            "python": ensure_python_repository(engine),
+            "python": ensure_python_repository(engine, _known_kinds(engine, lab, kinds)),
             "runner": ensure_runner_repository(runner),
         }
         company = {

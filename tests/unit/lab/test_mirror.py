@@ -14,6 +14,7 @@ from lab.mirror import (
     RUNNER_PATH,
     Repository,
     field,
+    join_suites,
     mirror_repository,
     point_at_wheels,
     publish,
@@ -157,6 +158,19 @@ def test_company_mirror_has_its_own_key_and_origin(
         run(["gpgv", "--keyring", str(ring), str(inrelease)])
         with pytest.raises(LabError, match="No public key"):
             run(["gpgv", "--keyring", str(ring), str(upstream / f"dists/{suite}/InRelease")])
+
+
+def test_suites_of_several_kinds_are_one_repository(tmp_path: Path) -> None:
+    for name in ("jammy", "noble"):
+        for file in (f"dists/{name}/InRelease", f"pool/{name}/a.deb"):
+            path = tmp_path / name / file
+            path.parent.mkdir(parents=True)
+            path.write_text(name)
+    joined = tmp_path / "joined"
+    joined.mkdir()
+    join_suites([tmp_path / "jammy", tmp_path / "noble"], joined)
+    assert (joined / "dists/jammy/InRelease").read_text() == "jammy"
+    assert (joined / "pool/noble/a.deb").samefile(tmp_path / "noble/pool/noble/a.deb")
 
 
 @needs_tools
