@@ -18,6 +18,9 @@ from lab.engine import Engine
 ROOT = Path(__file__).resolve().parents[1]
 BIN = Path(sys.executable).parent
 
+WHOLE_HOST = ("default", "noble")
+"""Molecule's scenarios of a whole host, one for each kind; the others take `make test-full`."""
+
 
 @dataclass(frozen=True)
 class Suite:
@@ -42,7 +45,18 @@ SUITES = (
     Suite("lint", ("make", "lint"), limit=300),
     Suite("unit", ("make", "unit"), limit=300),
     Suite("contract", (sys.executable, "-m", "pytest", "-q", "tests/contract"), limit=600),
-    Suite("molecule", (str(BIN / "molecule"), "test", "--all"), containers=True),
+    Suite(
+        "molecule",
+        (str(BIN / "molecule"), "test", *(f"--scenario-name={name}" for name in WHOLE_HOST)),
+        containers=True,
+    ),
+    Suite(
+        "molecule-roles",
+        (str(BIN / "molecule"), "test", "--all", *(f"--exclude={name}" for name in WHOLE_HOST)),
+        containers=True,
+        full=True,
+        limit=2400,
+    ),
     Suite(
         "lab",
         (sys.executable, "-m", "pytest", "-q", "-x", "tests/lab"),
@@ -107,9 +121,9 @@ def main() -> int:
             continue
         state, seconds = run(suite)
         rows.append((suite.name, state, seconds, ""))
-    print("\nsuite       result   seconds")
+    print("\nsuite          result   seconds")
     for name, state, seconds, why in rows:
-        print(f"{name:11s} {state:8s} {seconds:7.0f}  {why}".rstrip())
+        print(f"{name:14s} {state:8s} {seconds:7.0f}  {why}".rstrip())
     states = [state for _, state, _, _ in rows]
     skipped = states.count("skipped")
     closing = f"{states.count('passed')} passed, {states.count('failed')} failed"
