@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -33,15 +34,16 @@ def make_by_hand(site: Site) -> str:
     old, _ = versions(site)
     token: str = site.variables["lab_runner_tokens"]["jammy"][0]
     url, mirror = site.variables["lab_gitlab_url"], site.variables["lab_mirror_url"]
-    key = open(site.variables["lab_runner_key_file"], encoding="utf-8").read()
-    authority = open(site.variables["lab_gitlab_ca_file"], encoding="utf-8").read()
+    repository = f"{mirror}/runner/gitlab-runner/ubuntu/"
+    key = Path(site.variables["lab_runner_key_file"]).read_text(encoding="utf-8")
+    authority = Path(site.variables["lab_gitlab_ca_file"]).read_text(encoding="utf-8")
     site.sh(
         "set -e; export DEBIAN_FRONTEND=noninteractive\n"
         f"cat > /usr/share/keyrings/by-hand.asc <<'X'\n{key}X\n"
         f"cat > /usr/local/share/ca-certificates/by-hand.crt <<'X'\n{authority}X\n"
         "update-ca-certificates >/dev/null 2>&1\n"
-        f"echo 'deb [signed-by=/usr/share/keyrings/by-hand.asc] {mirror}/runner/gitlab-runner/ubuntu/"
-        " jammy main' > /etc/apt/sources.list.d/runner_gitlab-runner.list\n"
+        f"echo 'deb [signed-by=/usr/share/keyrings/by-hand.asc] {repository} jammy main' "
+        "> /etc/apt/sources.list.d/runner_gitlab-runner.list\n"
         "apt-get -q update >/dev/null\n"
         f"apt-get -qq -y install gitlab-runner={old} gitlab-runner-helper-images={old} >/dev/null\n"
         f"CI_SERVER_URL={url} CI_SERVER_TOKEN={token} gitlab-runner register --non-interactive "
