@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import contextlib
 import os
 import tempfile
 from collections.abc import AsyncIterator
@@ -102,10 +103,8 @@ async def _serve(request: Request, path: str, rest: str, *, write: bool) -> Resp
     if refusal is not None:
         return refusal
     assert project is not None
-    body = tempfile.TemporaryFile()  # noqa: SIM115
-    # Closed by whoever sends it, after this function is over.
-    answer = tempfile.TemporaryFile()  # noqa: SIM115
-    try:
+    with tempfile.TemporaryFile() as body, contextlib.ExitStack() as opened:
+        answer = opened.enter_context(tempfile.TemporaryFile())
         async for chunk in request.stream():
             body.write(chunk)
         size = body.tell()
@@ -128,11 +127,8 @@ async def _serve(request: Request, path: str, rest: str, *, write: bool) -> Resp
             "git", "http-backend", stdin=body, stdout=answer, env=environ
         )
         await process.wait()
-    except BaseException:
-        answer.close()
-        raise
-    finally:
-        body.close()
+        # Closed by whoever sends it, after this function is over.
+        opened.pop_all()
     if write:
         state.changes.tell()
     return _response(answer)
