@@ -135,7 +135,6 @@ class ActionModule(ToolkitAction):
             "trust_stale": trusted
             != [p.rpartition("/")[2].replace(".crt", ".pem") for p in certificates],
             "settled": _settled(look, generation, kill, paths, args),
-            "certificate_note": TRUST_BUNDLE,
         }
         if warnings:
             result["warnings"] = warnings
@@ -201,12 +200,12 @@ def problems(args: dict[str, Any]) -> list[str]:
                 f"gitlab_runner_path[{index}] got {folder!r}, it takes an absolute path without "
                 "blanks, colons, quotes or $"
             )
-    for variable, value in (("url", args["url"]),):
-        if not re.fullmatch(r"https?://[^\s/@]+(?:/\S*)?", str(value)):
-            found.append(
-                f"gitlab_runner_repository_{variable} got {value!r}, it takes an http(s) address "
-                "without a password"
-            )
+    if not re.fullmatch(r"https?://[^\s/@]+(?:/\S*)?", str(args["url"])):
+        shown = repr(args["url"]) if "@" not in str(args["url"]) else "(hidden)"
+        found.append(
+            f"gitlab_runner_repository_url got {shown}, it takes an http(s) address "
+            "without a password"
+        )
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._/-]*", str(args["suite"])):
         found.append(
             f"gitlab_runner_repository_suite got {args['suite']!r}, it takes a suite such as jammy"

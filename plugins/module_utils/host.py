@@ -133,9 +133,7 @@ def read_text(path: str) -> str:
         return stream.read()
 
 
-def write_atomic(
-    path: str, text: str, mode: int, uid: int = 0, gid: int = 0, keep_mtime: float | None = None
-) -> None:
+def write_atomic(path: str, text: str, mode: int, uid: int = 0, gid: int = 0) -> None:
     """The file, whole or not at all, never readable by more than it should be.
 
     The temporary file lies in the same folder, so that the rename is one step; it is removed if
@@ -151,8 +149,6 @@ def write_atomic(
             os.fchown(stream.fileno(), uid, gid)
             os.fchmod(stream.fileno(), mode)
             os.fsync(stream.fileno())
-        if keep_mtime is not None:
-            os.utime(temporary, (keep_mtime, keep_mtime))
         os.rename(temporary, path)
     except BaseException:
         if os.path.exists(temporary):

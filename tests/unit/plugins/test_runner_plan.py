@@ -54,6 +54,7 @@ def test_good() -> None:
         ({"path": ["/a:/b"]}, "gitlab_runner_path[0]"),
         ({"path": ["/a/$HOME"]}, "gitlab_runner_path[0]"),
         ({"url": "ftp://x/y"}, "gitlab_runner_repository_url"),
+        ({"url": "https://u:hunter2@x.example.com/y"}, "gitlab_runner_repository_url got (hidden)"),
         ({"suite": "jammy main"}, "gitlab_runner_repository_suite"),
         ({"gitlab_url": "gitlab.example.com"}, "gitlab_runner_url"),
         ({"gitlab_url": "https://u:hunter2@gitlab.example.com"}, "gitlab_runner_url"),
