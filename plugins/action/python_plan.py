@@ -145,9 +145,12 @@ def _problems(args: dict[str, Any]) -> list[str]:
                 f"python_versions_packages got {pattern!r}, it takes a package name with "
                 "{version} in it, such as python{version}-dev"
             )
-    if not re.fullmatch(r"https?://\S+", str(args["url"])):
+    # A source file can be read by every user of the host: no password in it.
+    if not re.fullmatch(r"https?://[^\s/@]+(?:/\S*)?", str(args["url"])):
+        shown = repr(args["url"]) if "@" not in str(args["url"]) else "(hidden)"
         found.append(
-            f"python_versions_repository_url got {args['url']!r}, it takes an http(s) address"
+            f"python_versions_repository_url got {shown}, it takes an http(s) address "
+            "without a password"
         )
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._/-]*", str(args["suite"])):
         found.append(

@@ -82,6 +82,7 @@ class ToolkitAction(ActionBase):  # type: ignore[misc]
             deployed: the text of the host's source file, in which a key may stand.
         """
         now = datetime.now(timezone.utc)
+        shown = secrets.redact_text(source)
         remote = source.startswith(("https://", "http://"))
         held = self._held(deployed, fingerprint, now) if remote else None
         if held is not None:
@@ -93,17 +94,17 @@ class ToolkitAction(ActionBase):  # type: ignore[misc]
             key = openpgp.read(self._fetch(source))
             openpgp.check(key, fingerprint, now)
         except openpgp.KeyProblem as problem:
-            self.refuse([f"{variable}: the key from {source} {problem}"])
+            self.refuse([f"{variable}: the key from {shown} {problem}"])
         except (OSError, AnsibleError) as error:
             if held is None:
-                self.refuse([f"{variable}: cannot read {source}: {error}"])
+                self.refuse([f"{variable}: cannot read {shown}: {secrets.redact_text(str(error))}"])
                 raise
             key = held
-            warnings.append(f"{variable}: cannot read {source}; the host's own copy is used")
+            warnings.append(f"{variable}: cannot read {shown}; the host's own copy is used")
         left = key.days_left(now)
         if left is not None and left < KEY_WARNING_DAYS:
             warnings.append(
-                f"{variable}: the key from {source} expires on {key.expires:%Y-%m-%d}, "
+                f"{variable}: the key from {shown} expires on {key.expires:%Y-%m-%d}, "
                 f"in {left} days"
             )
         return key.armour, warnings

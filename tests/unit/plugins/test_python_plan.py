@@ -1,0 +1,37 @@
+"""Refusals of the role python_versions that need no host."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ansible_collections.runnerhost.toolkit.plugins.action import python_plan
+
+GOOD: dict[str, Any] = {
+    "wanted": ["3.9"],
+    "patterns": ["python{version}"],
+    "url": "https://mirror.example.com/deadsnakes",
+    "suite": "jammy",
+    "origin": "LP-PPA-deadsnakes",
+}
+
+
+def test_good() -> None:
+    assert python_plan._problems(GOOD) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"url": "https://u:hunter2@mirror.example.com/x"}, "got (hidden)"),
+        ({"url": "mirror/x"}, "got 'mirror/x'"),
+        ({"suite": "jammy main"}, "python_versions_repository_suite"),
+        ({"origin": "a,b"}, "python_versions_repository_origin"),
+        ({"patterns": ["python3.9"]}, "python_versions_packages"),
+    ],
+)
+def test_refused(change: dict[str, Any], says: str) -> None:
+    (text,) = python_plan._problems({**GOOD, **change})
+    assert says in text
+    assert "hunter2" not in text
