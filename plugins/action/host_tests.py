@@ -17,7 +17,7 @@ from ansible_collections.runnerhost.toolkit.plugins.module_utils import secrets
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils.controller import ToolkitAction
 
 ROOT = Path(__file__).resolve().parents[2]
-ROLES = ("build_tools", "python_versions", "gitlab_runner")
+ROLES = ("network_access", "build_tools", "python_versions", "gitlab_runner")
 TIMEOUT = 600
 
 

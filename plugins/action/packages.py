@@ -81,19 +81,25 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             },
             task_vars=task_vars,
         )
-        answer = self._execute_module(
-            module_name="ansible.builtin.apt",
-            module_args={
-                "name": todo,
-                "state": args["state"],
-                "install_recommends": False,
-                "update_cache": args["state"] == "present",
-                "cache_valid_time": 0 if args["fresh"] else LISTS_AGE,
-                "allow_downgrade": args["allow_downgrade"],
-                "lock_timeout": args["lock_timeout"],
-            },
-            task_vars=task_vars,
-        )
+        install = args["state"] == "present"
+        answer: dict[str, Any] = {}
+        # Young lists may be those of other sources, or gone: a second try reads them anew.
+        for age in [0] if args["fresh"] or not install else [LISTS_AGE, 0]:
+            answer = self._execute_module(
+                module_name="ansible.builtin.apt",
+                module_args={
+                    "name": todo,
+                    "state": args["state"],
+                    "install_recommends": False,
+                    "update_cache": install,
+                    "cache_valid_time": age,
+                    "allow_downgrade": args["allow_downgrade"],
+                    "lock_timeout": args["lock_timeout"],
+                },
+                task_vars=task_vars,
+            )
+            if not answer.get("failed"):
+                break
         answer.pop("invocation", None)
         # apt's own screens are hundreds of lines: what counts is in `packages`, and on failure at
         # the end.

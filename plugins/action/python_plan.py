@@ -11,7 +11,6 @@ from ansible_collections.runnerhost.toolkit.plugins.module_utils import apt_sour
 from ansible_collections.runnerhost.toolkit.plugins.module_utils.host import is_installed
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils.controller import (
     LOOK,
-    OFFER,
     ToolkitAction,
 )
 
@@ -33,6 +32,7 @@ class ActionModule(ToolkitAction):
         variables = task_vars or {}
         args = self._task.args
         self.refuse(_problems(args))
+        ways = self.network(variables)
         wanted = [v for v in (pythons.parse(str(value)) for value in args["wanted"]) if v]
         patterns = [str(pattern) for pattern in args["patterns"]]
         sources_path, preferences_path = str(args["sources_path"]), str(args["preferences_path"])
@@ -84,14 +84,15 @@ class ActionModule(ToolkitAction):
             answer: dict[str, Any] = {"offer": {}, "origins": [], "names": []}
             own = [n for v in where.distribution for n in names[v] if n in missing]
             if where.repository or own:
-                answer = self.ask(
-                    OFFER,
+                answer = self.offer(
                     {
                         "sources": texts.get(sources_path, ""),
                         "packages": [n for v in where.repository for n in names[v]],
                         "names": r"python3\.\d+(-nogil)?",
                         "distribution_packages": own,
+                        **self.distribution_offer(variables),
                     },
+                    ways,
                     variables,
                 )
             self.refuse(

@@ -10,11 +10,10 @@ import re
 from typing import Any
 from urllib.parse import urlsplit
 
-from ansible.errors import AnsibleError
-
 from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
     apt_sources,
     env_file,
+    network,
     pythons,
     runner_keys,
     tokens,
@@ -23,7 +22,6 @@ from ansible_collections.runnerhost.toolkit.plugins.module_utils.host import is_
 from ansible_collections.runnerhost.toolkit.plugins.module_utils.secrets import kind_of
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils.controller import (
     LOOK,
-    OFFER,
     ToolkitAction,
 )
 
@@ -38,7 +36,6 @@ IMAGES_SINCE = [17, 7]
 OTHER_BINARY = "/usr/local/bin/gitlab-runner"
 SERVICE = "gitlab-runner.service"
 USER_MANAGER = "user@{uid}.service"
-TRUST_BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
 
 _VERSION = re.compile(r"(?:latest|\d+\.\d+\.\d+(?:-\d+)?)\Z")
 _USER = re.compile(r"[a-z_][a-z0-9_-]{0,31}\Z")
@@ -57,14 +54,13 @@ class ActionModule(ToolkitAction):
         args = dict(self._task.args)
         self.refuse(problems(args))
         paths = args["paths"]
-        authorities = self._authorities(args["ca_certificates"], str(paths["ca_folder"]))
+        ways = self.network(variables)
         look = self.ask(
             LOOK,
             {
                 "packages": list(PAIR),
                 "texts": [paths["sources"], paths["preferences"]],
                 "files": [OTHER_BINARY],
-                "globs": ["/etc/ssl/certs/runnerhost-*.pem"],
                 "user": args["user"],
                 "units": [SERVICE, USER_MANAGER],
                 "logind": True,
@@ -94,8 +90,8 @@ class ActionModule(ToolkitAction):
                     "move it away"
                 ]
             )
-        environment = _environment(args)
-        generation = _generation(args, environment, authorities)
+        environment = _environment(args, ways)
+        generation = _generation(args, environment, [path for path, _ in ways.authorities])
         version = str(args["version"])
         pattern = "" if version == "latest" else version if "-" in version else f"{version}-*"
         url, suite = str(args["url"]), str(args["suite"])
@@ -109,14 +105,12 @@ class ActionModule(ToolkitAction):
         missing = _missing(records, pattern)
         fresh = look["files"][paths["sources"]].get("text") != sources
         if missing or fresh or look["files"][paths["preferences"]].get("text") != preferences:
-            answer = self.ask(OFFER, {"sources": sources, "packages": list(PAIR)}, variables)
+            answer = self.offer({"sources": sources, "packages": list(PAIR)}, ways, variables)
             self.refuse(refusals(args, answer, records, pattern, missing))
             if not answer["offer"].get(PAIR[1]):
                 missing = [name for name in missing if name == PAIR[0]]
         wanted = [f"{name}={pattern}" if pattern else name for name in missing]
         kill = _logind(args, look)
-        certificates = sorted(path for path, _ in authorities)
-        trusted = sorted(path.rpartition("/")[2] for path in look["globs"])
         result["plan"] = {
             "user_missing": found is None,
             "environment": environment,
@@ -130,36 +124,14 @@ class ActionModule(ToolkitAction):
             "units_stale": _units_stale(look, paths),
             "missing": missing,
             "look": records,
-            "authorities": [{"path": path, "content": text} for path, text in authorities],
-            "authority_paths": certificates,
-            "trust_stale": trusted
-            != [p.rpartition("/")[2].replace(".crt", ".pem") for p in certificates],
             "settled": _settled(look, generation, kill, paths, args),
         }
         if warnings:
             result["warnings"] = warnings
+        if ways.login:
+            # The environment has the proxy's password in it.
+            result["_ansible_no_log"] = True
         return result
-
-    def _authorities(self, files: list[Any], folder: str) -> list[tuple[str, str]]:
-        """The private CAs: where each goes on the host, and its text."""
-        found = []
-        for file in files:
-            try:
-                with open(self.find_file(str(file)), encoding="utf-8") as stream:
-                    text = stream.read().strip() + "\n"
-            except (OSError, AnsibleError) as error:
-                self.refuse([f"gitlab_runner_ca_certificates: cannot read {file}: {error}"])
-                raise
-            if text.count("-----BEGIN CERTIFICATE-----") != 1 or "PRIVATE KEY" in text:
-                self.refuse(
-                    [
-                        f"gitlab_runner_ca_certificates: {file} holds no single certificate: "
-                        "one PEM file for each CA, without keys"
-                    ]
-                )
-            name = hashlib.sha256(text.encode()).hexdigest()[:12]
-            found.append((f"{folder}/runnerhost-{name}.crt", text))
-        return found
 
 
 def problems(args: dict[str, Any]) -> list[str]:
@@ -359,16 +331,14 @@ def _numbers(version: str) -> list[int]:
     return [int(part) for part in re.findall(r"\d+", version)]
 
 
-def _environment(args: dict[str, Any]) -> str:
-    """The env file's lines: the user's, and what pip needs where the user has not said it."""
-    wanted: dict[str, Any] = {"PIP_CACHE_DIR": args["pip_cache_dir"]}
-    if args["ca_certificates"]:
-        wanted.update(PIP_CERT=TRUST_BUNDLE, REQUESTS_CA_BUNDLE=TRUST_BUNDLE)
+def _environment(args: dict[str, Any], ways: network.Network) -> str:
+    """The env file's lines: the user's, and what the ways out need where the user has not said."""
+    wanted: dict[str, Any] = {"PIP_CACHE_DIR": args["pip_cache_dir"], **ways.environment()}
     wanted.update(args["environment"])
     return env_file.render(wanted)
 
 
-def _generation(args: dict[str, Any], environment: str, authorities: list[tuple[str, str]]) -> str:
+def _generation(args: dict[str, Any], environment: str, authorities: list[str]) -> str:
     """What the service reads at its start alone; a service with another one needs a restart."""
     settings = args["settings"]
     facts = {
@@ -378,7 +348,7 @@ def _generation(args: dict[str, Any], environment: str, authorities: list[tuple[
         "user": [args["user"], args["home"]],
         "umask": args["umask"],
         "hide_processes": args["hide_processes"],
-        "authorities": [path for path, _ in authorities],
+        "authorities": authorities,
     }
     text = json.dumps(facts, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

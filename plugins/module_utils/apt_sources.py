@@ -9,9 +9,40 @@ Runs on the hosts: standard library of Python 3.10 alone.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from dataclasses import dataclass
 
-_LIST_LINE = re.compile(r"^\s*deb(?:-src)?\s+(?:\[[^\]]*\]\s+)?(?P<uri>\S+)\s")
+_LIST_LINE = re.compile(
+    r"^\s*deb(?:-src)?\s+(?:\[[^\]]*\]\s+)?(?P<uri>\S+)\s+(?P<suite>\S+)"
+)
 NOTE = "# disabled by runnerhost: another file of this host names the same repository\n"
+# Another one, since these are put back when the mirror goes.
+NOTE_DISTRIBUTION = "# disabled by runnerhost: a mirror of the distribution takes its place\n"
+# Where Ubuntu's installer and cloud-init write the distribution's own entries: 22.04 and 24.04.
+DISTRIBUTION_FILES = ("/etc/apt/sources.list", "/etc/apt/sources.list.d/ubuntu.sources")
+
+
+@dataclass(frozen=True)
+class Twins:
+    """Which entries are another's twins.
+
+    Attributes:
+        uris: entries of these repositories.
+        suites: entries of these releases (``jammy``: ``jammy-updates`` too).
+    """
+
+    uris: tuple[str, ...] = ()
+    suites: tuple[str, ...] = ()
+
+    @property
+    def note(self) -> str:
+        """The comment above what is disabled."""
+        return NOTE_DISTRIBUTION if self.suites else NOTE
+
+    def match(self, uri: str, suites: list[str]) -> bool:
+        """True if an entry is one."""
+        releases = {suite.partition("-")[0].partition("/")[0] for suite in suites}
+        return same_repository(uri, list(self.uris)) or bool(releases & set(self.suites))
 
 
 def same_repository(uri: str, ours: list[str]) -> bool:
@@ -23,35 +54,46 @@ def _bare(uri: str) -> str:
     return re.sub(r"^[a-z+]+://(?:[^/@]*@)?", "", uri.strip()).rstrip("/").lower()
 
 
-def without_list(text: str, uris: list[str]) -> tuple[str, int]:
-    """A one-line-style file with its lines for ``uris`` commented out, and how many those were."""
+def cutter(path: str) -> Callable[[str, Twins], tuple[str, int]]:
+    """What disables entries in a source file of that name."""
+    return without_deb822 if path.endswith(".sources") else without_list
+
+
+def without_list(text: str, twins: Twins) -> tuple[str, int]:
+    """A one-line-style file with its lines for ``twins`` commented out, and how many those were."""
     lines = []
     found = 0
     for line in text.splitlines(keepends=True):
         match = _LIST_LINE.match(line)
-        if match and same_repository(match.group("uri"), uris):
+        if match and twins.match(match.group("uri"), [match.group("suite")]):
             found += 1
-            lines.append(NOTE)
+            lines.append(twins.note)
             lines.append("# " + line)
         else:
             lines.append(line)
     return "".join(lines), found
 
 
-def without_deb822(text: str, uris: list[str]) -> tuple[str, int]:
-    """A deb822-style file with its stanzas for ``uris`` disabled, and how many those were."""
+def without_deb822(text: str, twins: Twins) -> tuple[str, int]:
+    """A deb822-style file with its stanzas for ``twins`` disabled, and how many those were."""
     stanzas = re.split(r"(\n[ \t]*\n+)", text)
     found = 0
     for index in range(0, len(stanzas), 2):
         fields = stanza_fields(stanzas[index])
         if fields.get("enabled", "yes").lower() in ("no", "false", "0"):
             continue
-        named = fields.get("uris", "").split()
-        if any(same_repository(uri, uris) for uri in named):
+        suites = fields.get("suites", "").split()
+        if any(twins.match(uri, suites) for uri in fields.get("uris", "").split()):
             found += 1
             body = re.sub(r"(?im)^enabled:.*\n?", "", stanzas[index])
-            stanzas[index] = NOTE + "Enabled: no\n" + body
+            stanzas[index] = twins.note + "Enabled: no\n" + body
     return "".join(stanzas), found
+
+
+def with_distribution(text: str) -> str:
+    """A source file with the distribution's own entries enabled again, as they were."""
+    text = text.replace(NOTE_DISTRIBUTION + "Enabled: no\n", "")
+    return text.replace(NOTE_DISTRIBUTION + "# ", "")
 
 
 def stanza_fields(stanza: str) -> dict[str, str]:
@@ -80,26 +122,31 @@ def has_entries(text: str, deb822: bool) -> bool:
     )
 
 
-def render_sources(url: str, suite: str, components: list[str], key: str, about: str) -> str:
+def render_sources(
+    url: str, suites: str | list[str], components: list[str], key: str, about: str
+) -> str:
     """A deb822 file with its key inside, so that one file is all of it (apt 2.3.10 and newer).
 
     Args:
         url: the repository's address.
-        suite: its suite; one that ends in a slash is a flat repository, without components.
+        suites: its suites; one that ends in a slash is a flat repository, without components.
         components: its components.
-        key: the armoured public key.
+        key: the armoured public key, or the path of a keyring on the host.
         about: what the repository is, for the file's first line.
     """
-    armour = "\n".join(f" {line}" if line.strip() else " ." for line in key.strip().splitlines())
-    parts = [] if suite.endswith("/") else [f"Components: {' '.join(components)}"]
+    lines = key.strip().splitlines()
+    signed = "\n".join(f" {line}" if line.strip() else " ." for line in lines)
+    signed = f" {key}" if key.startswith("/") else f"\n{signed}"
+    named = suites if isinstance(suites, str) else " ".join(suites)
+    parts = [] if named.endswith("/") else [f"Components: {' '.join(components)}"]
     return "\n".join(
         [
             f"# {about}. Written by runnerhost.toolkit: local changes are lost.",
             "Types: deb",
             f"URIs: {url}",
-            f"Suites: {suite}",
+            f"Suites: {named}",
             *parts,
-            f"Signed-By:\n{armour}",
+            f"Signed-By:{signed}",
             "",
         ]
     )

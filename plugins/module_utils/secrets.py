@@ -46,6 +46,7 @@ _SECRET_KEYS = frozenset(
         "MachineOptions",
     }
 )
+_EMPTY: tuple[Any, ...] = ("", None, [], {})
 _HARMLESS_KEYS = frozenset({"token_obtained_at", "token_expires_at", "token_sha256"})
 
 
@@ -75,7 +76,8 @@ def redact(value: Any, secrets: frozenset[str] | set[str] = frozenset()) -> Any:
     """A copy of plain data with secrets replaced: by key, by look, and by ``secrets``."""
     if isinstance(value, dict):
         return {
-            key: HIDDEN if _hides(str(key)) and item not in ("", None) else redact(item, secrets)
+            # What is empty holds no secret.
+            key: HIDDEN if _hides(str(key)) and item not in _EMPTY else redact(item, secrets)
             for key, item in value.items()
         }
     if isinstance(value, list | tuple):

@@ -12,7 +12,7 @@ import tempfile
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.runnerhost.toolkit.plugins.module_utils import host
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import apt_sources, host
 
 DOCUMENTATION = r"""
 module: apt_offer
@@ -41,6 +41,38 @@ options:
     type: list
     elements: str
     default: []
+  distribution_sources:
+    description: The distribution's mirror as the text of a deb822 file, where it is to be another.
+    type: str
+    default: ""
+  distribution_suites:
+    description: Releases whose entries O(distribution_sources) replaces.
+    type: list
+    elements: str
+    default: []
+  network:
+    description:
+      - The proxies and private CAs to use, which the host may not have yet. C(@ROOT@) in a text
+        stands for the scratch folder.
+    type: dict
+    default: {}
+    suboptions:
+      conf:
+        description: Settings, as apt.conf(5) takes them.
+        type: str
+        default: ""
+      direct:
+        description: The program that tells which addresses need no proxy.
+        type: str
+        default: ""
+      authorities:
+        description: Private CAs, as PEM text.
+        type: str
+        default: ""
+  auth:
+    description: Credentials of repositories and proxies, as apt_auth.conf(5) takes them.
+    type: str
+    default: ""
   timeout:
     description: Seconds that one update may take.
     type: int
@@ -91,6 +123,7 @@ Dir::Etc::preferencesparts "{root}/none.d";
 Dir::State::lists "{root}/lists";
 Dir::State::status "{root}/status";
 Dir::Cache "{root}/cache";
+Dir::Etc::netrcparts "{root}/auth.d";
 APT::Update::Error-Mode "any";
 APT::Get::List-Cleanup "false";
 Acquire::Languages "none";
@@ -103,35 +136,62 @@ Acquire::https::Timeout "20";
 """
 
 
+# What the role network_access writes: the scratch folder has the wanted texts instead.
+_OURS = ("51runnerhost-network", "runnerhost.conf")
+_BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
+
+
 class Scratch:
     """A folder in which apt reads other sources and keeps other lists."""
 
-    def __init__(self) -> None:
+    def __init__(self, network: dict[str, str], auth: str) -> None:
         self.root = tempfile.mkdtemp(prefix="runnerhost-offer-")
         # apt downloads as the user _apt, which must be able to get in.
         os.chmod(self.root, 0o755)
-        for folder in ("parts", "none.d", "lists/partial", "cache/archives/partial"):
+        for folder in ("parts", "none.d", "conf.d", "lists/partial", "cache/archives/partial"):
             os.makedirs(f"{self.root}/{folder}", mode=0o755)
+        os.mkdir(f"{self.root}/auth.d", mode=0o700)
         try:
             uid = pwd.getpwnam("_apt").pw_uid
             os.chown(f"{self.root}/lists/partial", uid, -1)
         except KeyError:
             pass
         for name in ("none.list", "none.pref", "status"):
-            with open(f"{self.root}/{name}", "w", encoding="utf-8"):
-                pass
+            self._write(name, "")
+        for here, there in (("conf.d", "/etc/apt/apt.conf.d"), ("auth.d", "/etc/apt/auth.conf.d")):
+            for name in os.listdir(there) if os.path.isdir(there) else ():
+                if name not in _OURS:
+                    os.symlink(f"{there}/{name}", f"{self.root}/{here}/{name}")
+        conf = network.get("conf", "").replace("@ROOT@", self.root)
+        if network.get("direct"):
+            self._write("apt-direct", network["direct"], 0o755)
+        if network.get("authorities"):
+            known = host.read_text(_BUNDLE) if os.path.exists(_BUNDLE) else ""
+            self._write("authorities.pem", known + network["authorities"])
+            conf += f'Acquire::https::CAInfo "{self.root}/authorities.pem";\n'
+        if auth:
+            self._write("auth.d/runnerhost.conf", auth, 0o600)
         self.config = f"{self.root}/apt.conf"
-        with open(self.config, "w", encoding="utf-8") as stream:
-            stream.write(_CONFIG.format(root=self.root))
+        self._write("apt.conf", _CONFIG.format(root=self.root) + conf)
+        # Read before all others: it says where those are (apt.conf(5)).
+        self._write("first.conf", f'Dir::Etc::parts "{self.root}/conf.d";\n')
+        self.environment = {"APT_CONFIG": f"{self.root}/first.conf"}
+
+    def _write(self, name: str, text: str, mode: int = 0o644) -> None:
+        handle = os.open(f"{self.root}/{name}", os.O_CREAT | os.O_WRONLY | os.O_EXCL, mode)
+        with os.fdopen(handle, "w", encoding="utf-8") as stream:
+            os.fchmod(stream.fileno(), mode)
+            stream.write(text)
 
     def add(self, name: str, text: str) -> None:
         """One more source file."""
-        with open(f"{self.root}/parts/{name}", "w", encoding="utf-8") as stream:
-            stream.write(text)
+        self._write(f"parts/{name}", text)
 
     def update(self, timeout: int) -> str:
         """``apt-get update``: its errors, or an empty text."""
-        done = host.run(["apt-get", "-c", self.config, "-q", "update"], timeout=timeout)
+        done = host.run(
+            ["apt-get", "-c", self.config, "-q", "update"], timeout=timeout, env=self.environment
+        )
         if done.returncode == 0:
             return ""
         lines = [
@@ -163,10 +223,13 @@ class Scratch:
         shutil.rmtree(self.root, ignore_errors=True)
 
 
-def not_offered_by_distribution(names: list[str], timeout: int) -> list[str]:
+def not_offered_by_distribution(
+    names: list[str], distribution: str, suites: list[str], scratch: Scratch, timeout: int
+) -> list[str]:
     """Those of the names without a candidate in the host's own sources.
 
     The host's own lists first; where they know a name not, the same sources are read anew.
+    ``distribution``: a mirror that takes the place of the distribution's entries.
     """
 
     def unknown(config: list[str]) -> list[str]:
@@ -181,19 +244,22 @@ def not_offered_by_distribution(names: list[str], timeout: int) -> list[str]:
     missing = unknown([])
     if not missing:
         return []
-    scratch = Scratch()
-    try:
-        for path in ("/etc/apt/sources.list", "/etc/apt/sources.list.d"):
-            entries = [path] if os.path.isfile(path) else []
-            if os.path.isdir(path):
-                entries = [os.path.join(path, name) for name in sorted(os.listdir(path))]
-            for entry in entries:
-                if entry.endswith((".list", ".sources")):
-                    scratch.add(os.path.basename(entry), host.read_text(entry))
-        scratch.update(timeout)
-        return [name for name in unknown(["-c", scratch.config]) if name in missing]
-    finally:
-        scratch.close()
+    for path in ("/etc/apt/sources.list", "/etc/apt/sources.list.d"):
+        entries = [path] if os.path.isfile(path) else []
+        if os.path.isdir(path):
+            entries = [os.path.join(path, name) for name in sorted(os.listdir(path))]
+        for entry in entries:
+            if not entry.endswith((".list", ".sources")):
+                continue
+            text = host.read_text(entry)
+            if distribution and entry in apt_sources.DISTRIBUTION_FILES:
+                cut = apt_sources.cutter(entry)
+                text, _ = cut(text, apt_sources.Twins(suites=tuple(suites)))
+            scratch.add(os.path.basename(entry), text)
+    if distribution:
+        scratch.add("offer-distribution.sources", distribution)
+    scratch.update(timeout)
+    return [name for name in unknown(["-c", scratch.config]) if name in missing]
 
 
 def main() -> None:
@@ -204,6 +270,18 @@ def main() -> None:
             "packages": {"type": "list", "elements": "str", "default": []},
             "names": {"type": "str", "default": ""},
             "distribution_packages": {"type": "list", "elements": "str", "default": []},
+            "distribution_sources": {"type": "str", "default": ""},
+            "distribution_suites": {"type": "list", "elements": "str", "default": []},
+            "network": {
+                "type": "dict",
+                "default": {},
+                "options": {
+                    "conf": {"type": "str", "default": ""},
+                    "direct": {"type": "str", "default": ""},
+                    "authorities": {"type": "str", "default": ""},
+                },
+            },
+            "auth": {"type": "str", "default": "", "no_log": True},
             "timeout": {"type": "int", "default": 180},
         },
         supports_check_mode=True,
@@ -212,7 +290,7 @@ def main() -> None:
     problem = host.system_python_problem()
     if problem:
         module.fail_json(msg=problem)
-    scratch = Scratch()
+    scratch = Scratch(asked["network"], asked["auth"])
     try:
         scratch.add("offer.sources", asked["sources"])
         error = scratch.update(asked["timeout"])
@@ -228,11 +306,19 @@ def main() -> None:
         }
     finally:
         scratch.close()
-    answer["missing_from_distribution"] = (
-        []
-        if error or not asked["distribution_packages"]
-        else not_offered_by_distribution(asked["distribution_packages"], asked["timeout"])
-    )
+    answer["missing_from_distribution"] = []
+    if not error and asked["distribution_packages"]:
+        scratch = Scratch(asked["network"], asked["auth"])
+        try:
+            answer["missing_from_distribution"] = not_offered_by_distribution(
+                asked["distribution_packages"],
+                asked["distribution_sources"],
+                asked["distribution_suites"],
+                scratch,
+                asked["timeout"],
+            )
+        finally:
+            scratch.close()
     module.exit_json(changed=False, **answer)
 
 

@@ -41,9 +41,11 @@ options:
       state:
         description:
           - What should lie there.
-          - C(twins_absent) takes other apt sources of the same repository away.
+          - C(twins_absent) takes other apt sources of the same repository away; with
+            O(files[].suites), the distribution's own entries of those releases.
+          - C(distribution_restored) enables the distribution's own entries again.
         type: str
-        choices: [file, directory, absent, twins_absent]
+        choices: [file, directory, absent, twins_absent, distribution_restored]
         default: file
       content:
         description: The file's text, for the state C(file).
@@ -71,6 +73,11 @@ options:
         type: list
         elements: str
         default: []
+      suites:
+        description: Releases such as C(jammy), for the state C(twins_absent).
+        type: list
+        elements: str
+        default: []
       keep:
         description: For C(absent) with a pattern, or C(twins_absent), the paths that stay.
         type: list
@@ -92,6 +99,12 @@ options:
         description: Run it if a path that starts so was changed.
         type: str
         required: true
+      unless_found:
+        description:
+          - Run it too if the files that match C(glob) are not exactly those of C(names). What a
+            killed run has left undone shows so.
+        type: dict
+        default: {}
       force:
         description: Run it in any case.
         type: bool
@@ -261,24 +274,41 @@ def remove_twins(item: dict[str, Any], check: bool) -> list[str]:
     """Other source files that name the repository: their entries disabled, empty files removed."""
     touched = []
     keep = set(item["keep"])
+    wanted = apt_sources.Twins(uris=tuple(item["uris"]))
+    own = apt_sources.Twins(uris=tuple(item["uris"]), suites=tuple(item["suites"]))
     paths = ["/etc/apt/sources.list", *sorted(glob.glob("/etc/apt/sources.list.d/*"))]
     for path in paths:
         deb822 = path.endswith(".sources")
         if path in keep or not (deb822 or path.endswith(".list")) or not os.path.isfile(path):
             continue
         text = host.read_text(path)
-        cut = apt_sources.without_deb822 if deb822 else apt_sources.without_list
-        without, found = cut(text, item["uris"])
+        twins = own if path in apt_sources.DISTRIBUTION_FILES else wanted
+        without, found = apt_sources.cutter(path)(text, twins)
         if not found:
             continue
         touched.append(path)
         if check:
             continue
         info = os.stat(path)
-        if apt_sources.has_entries(without, deb822):
+        # The distribution's own are put back when its mirror goes.
+        if path in apt_sources.DISTRIBUTION_FILES or apt_sources.has_entries(without, deb822):
             host.write_atomic(path, without, info.st_mode & 0o7777, info.st_uid, info.st_gid)
         else:
             os.unlink(path)
+    return touched
+
+
+def restore_distribution(check: bool) -> list[str]:
+    """The distribution's own source files with their entries enabled again."""
+    touched = []
+    for path in apt_sources.DISTRIBUTION_FILES:
+        text = host.read_text(path) if os.path.isfile(path) else ""
+        restored = apt_sources.with_distribution(text)
+        if restored != text:
+            touched.append(path)
+            if not check:
+                info = os.stat(path)
+                host.write_atomic(path, restored, info.st_mode & 0o7777, info.st_uid, info.st_gid)
     return touched
 
 
@@ -294,7 +324,13 @@ def main() -> None:
                     "path": {"type": "str", "required": True},
                     "state": {
                         "type": "str",
-                        "choices": ["file", "directory", "absent", "twins_absent"],
+                        "choices": [
+                            "file",
+                            "directory",
+                            "absent",
+                            "twins_absent",
+                            "distribution_restored",
+                        ],
                         "default": "file",
                     },
                     "content": {"type": "str"},
@@ -304,6 +340,7 @@ def main() -> None:
                     "secret": {"type": "bool", "default": False, "no_log": False},
                     "template": {"type": "str"},
                     "uris": {"type": "list", "elements": "str", "default": []},
+                    "suites": {"type": "list", "elements": "str", "default": []},
                     "keep": {"type": "list", "elements": "str", "default": []},
                 },
             },
@@ -315,6 +352,7 @@ def main() -> None:
                     "argv": {"type": "list", "elements": "str", "required": True},
                     "if_changed": {"type": "str", "required": True},
                     "force": {"type": "bool", "default": False},
+                    "unless_found": {"type": "dict", "default": {}},
                 },
             },
             # Apart from `files`: a no_log value would be cut out of every path in the answer too.
@@ -333,6 +371,9 @@ def main() -> None:
         try:
             if item["state"] == "twins_absent":
                 twins += remove_twins(item, module.check_mode)
+                continue
+            if item["state"] == "distribution_restored":
+                changed_paths += restore_distribution(module.check_mode)
                 continue
             changed, before, after = apply_one(item, module.check_mode)
         except (OSError, ValueError, KeyError) as error:
@@ -356,9 +397,12 @@ def main() -> None:
             )
     changed_paths += twins
     for command in module.params["commands"]:
-        if not command["force"] and not any(
-            path.startswith(command["if_changed"]) for path in changed_paths
-        ):
+        due = command["force"] or any(p.startswith(command["if_changed"]) for p in changed_paths)
+        expected = command["unless_found"]
+        if not due and expected:
+            found = sorted(os.path.basename(path) for path in glob.glob(expected["glob"]))
+            due = found != sorted(expected["names"])
+        if not due:
             continue
         if command["argv"][0] == "systemctl" and not host.has_systemd():
             continue

@@ -38,11 +38,6 @@ options:
     description: A user name.
     type: str
     default: ""
-  globs:
-    description: Shell patterns; the paths that match are told.
-    type: list
-    elements: str
-    default: []
   units:
     description: Systemd units; C({uid}) in a name stands for the number of O(user).
     type: list
@@ -107,7 +102,6 @@ def main() -> None:
             "files": {"type": "list", "elements": "str", "default": []},
             "texts": {"type": "list", "elements": "str", "default": []},
             "user": {"type": "str", "default": ""},
-            "globs": {"type": "list", "elements": "str", "default": []},
             "units": {"type": "list", "elements": "str", "default": []},
             "logind": {"type": "bool", "default": False},
             "logind_ours": {"type": "str", "default": ""},
@@ -128,7 +122,6 @@ def main() -> None:
         look["files"][path] = host.file_look(path, want_text=True)
     if asked["user"]:
         look["user"] = host.user(asked["user"])
-    look["globs"] = sorted(path for pattern in asked["globs"] for path in glob.glob(pattern))
     if asked["units"]:
         uid = str((look.get("user") or {}).get("uid", "0"))
         names = [name.replace("{uid}", uid) for name in asked["units"]]

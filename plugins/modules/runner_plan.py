@@ -30,11 +30,6 @@ options:
     description: Further global keys.
     type: raw
     required: true
-  ca_certificates:
-    description: Private CAs, as files on the controller.
-    type: list
-    elements: str
-    required: true
   environment:
     description: The service's environment.
     type: raw

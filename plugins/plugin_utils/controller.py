@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleActionFail, AnsibleError
@@ -15,12 +17,18 @@ from ansible.plugins.action import ActionBase
 
 from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
     apt_sources,
+    network,
     openpgp,
     secrets,
 )
 
 LOOK = "runnerhost.toolkit.host_look"
 OFFER = "runnerhost.toolkit.apt_offer"
+CA_FOLDER = "/usr/local/share/ca-certificates"
+# The mirror of the distribution, where there is one.
+DISTRIBUTION_SOURCES = "/etc/apt/sources.list.d/runnerhost-distribution.sources"
+NETWORK = "network_access_"
+NETWORK_DEFAULTS = Path(__file__).parents[2] / "roles" / "network_access" / "defaults" / "main.yml"
 # Days before its expiry from which on a key is warned of.
 KEY_WARNING_DAYS = 60
 
@@ -39,10 +47,13 @@ class ToolkitAction(ActionBase):  # type: ignore[misc]
             module_name=module, module_args=dict(arguments), task_vars=task_vars
         )
         if answer.get("failed") or answer.get("unreachable"):
+            # A module that breaks has no message, but a traceback.
+            trace = str(answer.get("exception") or "no answer").strip().splitlines()
+            said = str(answer.get("msg") or f"{module}: {trace[-1]}")
             if self._connection._play_context.no_log:
                 # The raw answer may hold tokens, and hex passes every filter.
-                raise AnsibleActionFail(secrets.redact_text(str(answer.get("msg", "no answer"))))
-            raise AnsibleActionFail(str(answer.get("msg", "no answer")), result=answer)
+                raise AnsibleActionFail(secrets.redact_text(said))
+            raise AnsibleActionFail(said, result=answer)
         return answer
 
     @contextmanager
@@ -66,6 +77,87 @@ class ToolkitAction(ActionBase):  # type: ignore[misc]
         if problems:
             lines = problems if len(problems) == 1 else [f"{len(problems)} problems:", *problems]
             raise AnsibleActionFail(f"refused, {untouched}: " + "\n- ".join(lines))
+
+    def network_values(self, task_vars: Mapping[str, Any]) -> dict[str, Any]:
+        """The variables ``network_access_*`` without that prefix, the role's defaults below them.
+
+        The other roles read them too: what they ask before the first change to a host must take
+        the ways that the role is about to set up there.
+        """
+        defaults = self._loader.load_from_file(str(NETWORK_DEFAULTS), trusted_as_template=True)
+        merged = {**defaults, **task_vars}
+        templar = self._templar.copy_with_new_env(available_variables=merged)
+        return {name.removeprefix(NETWORK): templar.template(merged[name]) for name in defaults}
+
+    def network(self, task_vars: Mapping[str, Any]) -> network.Network:
+        """The same, checked, with the private CAs read."""
+        values = self.network_values(task_vars)
+        self.refuse(network.problems(values))
+        return network.from_values(values, self._authorities(values["ca_certificates"]))
+
+    def _authorities(self, files: list[Any]) -> list[tuple[str, str]]:
+        """The private CAs: where each goes on the host, and its text."""
+        found = []
+        for file in files:
+            try:
+                text = Path(self.find_file(str(file))).read_text(encoding="utf-8").strip() + "\n"
+            except (OSError, AnsibleError) as error:
+                self.refuse([f"{NETWORK}ca_certificates: cannot read {file}: {error}"])
+                raise
+            if text.count("-----BEGIN CERTIFICATE-----") != 1 or "PRIVATE KEY" in text:
+                self.refuse(
+                    [
+                        f"{NETWORK}ca_certificates: {file} holds no single certificate: "
+                        "one PEM file for each CA, without keys"
+                    ]
+                )
+            name = hashlib.sha256(text.encode()).hexdigest()[:12]
+            found.append((f"{CA_FOLDER}/runnerhost-{name}.crt", text))
+        return found
+
+    def offer(
+        self, arguments: Mapping[str, Any], ways: network.Network, task_vars: dict[str, Any]
+    ) -> dict[str, Any]:
+        """What a repository offers, asked by the ways that the host is to have."""
+        given = {
+            "conf": ways.apt_conf("@ROOT@/apt-direct"),
+            "direct": ways.apt_direct(),
+            "authorities": "".join(text for _, text in ways.authorities),
+        }
+        answer = self.ask(
+            OFFER, {**arguments, "network": given, "auth": ways.apt_auth()}, task_vars
+        )
+        answer["error"] = secrets.redact_text(str(answer["error"]), ways.secrets())
+        return answer
+
+    def distribution(self, task_vars: Mapping[str, Any]) -> str:
+        """The source file of the distribution's mirror; empty where it has none."""
+        values = self.network_values(task_vars)
+        if not values["distribution_url"]:
+            return ""
+        key = str(values["distribution_keyring"])
+        if values["distribution_key"]:
+            key, _ = self.key(
+                f"{NETWORK}distribution_key",
+                str(values["distribution_key"]),
+                str(values["distribution_key_fingerprint"]),
+            )
+        return apt_sources.render_sources(
+            str(values["distribution_url"]),
+            [str(suite) for suite in values["distribution_suites"]],
+            [str(component) for component in values["distribution_components"]],
+            key,
+            "The distribution, from a mirror of it",
+        )
+
+    def distribution_offer(self, task_vars: Mapping[str, Any]) -> dict[str, Any]:
+        """The arguments of apt_offer that put the distribution's mirror in its place."""
+        text = self.distribution(task_vars)
+        suites = self.network_values(task_vars)["distribution_suites"] if text else []
+        return {
+            "distribution_sources": text,
+            "distribution_suites": network.bare_suites([str(suite) for suite in suites]),
+        }
 
     def key(
         self, variable: str, source: str, fingerprint: str, deployed: str = ""

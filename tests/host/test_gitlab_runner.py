@@ -207,14 +207,17 @@ def test_job_umask(host: Any, wanted: dict[str, Any]) -> None:
     )
 
 
-def test_job_user_trusts_the_private_ca(host: Any, wanted: dict[str, Any]) -> None:
-    bundle = host.file("/etc/ssl/certs/ca-certificates.crt").content_string
-    files = host.check_output(
-        "cat /usr/local/share/ca-certificates/runnerhost-*.crt 2>/dev/null || true"
-    )
-    blocks = re.findall(r"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", files, re.S)
-    assert len(blocks) == len(wanted["gitlab_runner_ca_certificates"])
-    assert all(block in bundle for block in blocks)
+def test_jobs_take_the_proxies(job_environment: dict[str, str], wanted: dict[str, Any]) -> None:
+    """Each in both cases: git knows http_proxy in lower case alone. A password is not compared."""
+    own = wanted["gitlab_runner_environment"]
+    for scheme in ("http", "https"):
+        proxy = wanted[f"network_access_{scheme}_proxy"]
+        for name in (f"{scheme}_proxy", f"{scheme}_proxy".upper()):
+            if name not in own:
+                address = re.sub("//[^/@]*@", "//", job_environment.get(name, ""))
+                assert address == proxy, name
+    if wanted["network_access_package_index_url"] and "PIP_INDEX_URL" not in own:
+        assert job_environment["PIP_INDEX_URL"] == wanted["network_access_package_index_url"]
 
 
 def test_leftover_processes_are_killed(host: Any, wanted: dict[str, Any]) -> None:

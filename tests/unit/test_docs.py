@@ -10,6 +10,10 @@ from typing import Any
 import pytest
 import yaml
 
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import network
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils.controller import (
+    DISTRIBUTION_SOURCES,
+)
 from lab import reference
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -110,6 +114,8 @@ def test_readme_names_every_file_that_the_roles_write() -> None:
     missing = {
         path for name, path in constants.items() if name.endswith("_path") and path not in readme
     }
+    written = (network.APT_CONF, network.APT_AUTH, network.APT_DIRECT, DISTRIBUTION_SOURCES)
+    missing |= {path for path in written if path not in readme}
     folder = ROOT / "roles" / "gitlab_runner" / "templates"
     for template in folder.rglob("*.j2"):
         path = "/" + str(template.relative_to(folder)).removesuffix(".j2").replace("@.", "@UID.")
@@ -134,7 +140,11 @@ def test_defaults_in_the_examples_comments_are_true() -> None:
         defaults.update(load(path))
     # These comments show how to set the variable, since its default is empty or of no use here.
     examples = {
-        "gitlab_runner_ca_certificates",
+        "network_access_no_proxy",
+        "network_access_proxy_password",
+        "network_access_ca_certificates",
+        "network_access_package_index_url",
+        "network_access_distribution_key",
         "gitlab_runner_path",
         "gitlab_runner_settings",
         "python_versions_repository_key",

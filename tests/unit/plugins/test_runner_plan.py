@@ -14,7 +14,6 @@ GOOD: dict[str, Any] = {
     "runners": [{"name": "build", "token": TOKEN}],
     "concurrent": 2,
     "settings": {},
-    "ca_certificates": [],
     "environment": {},
     "path": [],
     "user": "gitlab-runner",
