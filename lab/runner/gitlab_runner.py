@@ -10,6 +10,7 @@ Not there: other executors, submodules, LFS, distributed caches, sessions, featu
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import copy
 import fnmatch
@@ -541,6 +542,14 @@ class Answer:
 
 
 @functools.lru_cache(maxsize=8)
+def proxy_credentials(proxy: urllib.parse.SplitResult) -> dict[str, str]:
+    """The header for a proxy whose address has a login in it, as Go's net/http sends it."""
+    if proxy.username is None:
+        return {}
+    given = f"{urllib.parse.unquote(proxy.username)}:{urllib.parse.unquote(proxy.password or '')}"
+    return {"Proxy-Authorization": "Basic " + base64.b64encode(given.encode()).decode()}
+
+
 def tls_context(ca_text: str) -> ssl.SSLContext:
     """The system's trust and one more CA; read once, as the real one reads its pool at start."""
     context = ssl.create_default_context()
@@ -581,7 +590,7 @@ class Network:
                 tunnel = http.client.HTTPSConnection(
                     via.hostname or "", via.port or 3128, timeout=timeout, context=context
                 )
-                tunnel.set_tunnel(host, parts.port or 443)
+                tunnel.set_tunnel(host, parts.port or 443, proxy_credentials(via))
                 return tunnel, ca_text
             direct = http.client.HTTPSConnection(
                 host, parts.port or 443, timeout=timeout, context=context

@@ -218,7 +218,12 @@ class ActionModule(ToolkitAction):
                 {
                     **arguments,
                     "folder": self._task.args["folder"],
-                    "environment": _way_to_gitlab(self._task.args.get("environment") or {}),
+                    "environment": _way_to_gitlab(
+                        {
+                            **self.network(self._variables).environment(),
+                            **(self._task.args.get("environment") or {}),
+                        }
+                    ),
                 },
                 self._variables,
             )

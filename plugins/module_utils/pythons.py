@@ -176,6 +176,7 @@ _REASONS = (
     ("Connection refused", "nothing answers at its address"),
     ("Unable to connect", "nothing answers at its address"),
     ("certificate", "its certificate is not trusted"),
+    ("407", "the proxy asks for a login: network_access_proxy_login"),
     ("401", "it asks for a password"),
     ("403", "it refuses access"),
     ("404", "there is no such suite or address"),

@@ -270,7 +270,8 @@ def main() -> None:
             "requests": {"type": "list", "elements": "dict", "default": []},
             # Apart from `requests`: every value of a no_log option is cut out of the answer.
             "tokens": {"type": "list", "elements": "str", "default": [], "no_log": True},
-            "environment": {"type": "dict", "default": {}},
+            # A proxy's password may be in it.
+            "environment": {"type": "dict", "default": {}, "no_log": True},
             "expected": {"type": "str", "default": ""},
             "text": {"type": "str", "default": "", "no_log": True},
             "state_text": {"type": "str", "default": "", "no_log": True},

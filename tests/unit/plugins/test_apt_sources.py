@@ -75,7 +75,9 @@ deb http://other.example.com/ubuntu noble main
     assert found == 2
     assert "\ndeb http://other.example.com" in text
     assert apt_sources.with_distribution(text) == listed
-    named = "Types: deb\nURIs: http://a.example.com/\nSuites: jammy jammy-updates\nComponents: main\n"
+    named = (
+        "Types: deb\nURIs: http://a.example.com/\nSuites: jammy jammy-updates\nComponents: main\n"
+    )
     text, found = apt_sources.without_deb822(named, JAMMY)
     assert found == 1
     assert not apt_sources.has_entries(text, deb822=True)

@@ -83,7 +83,11 @@ def test_good(values: dict[str, Any]) -> None:
             "credentials[0].url got (hidden)",
         ),
         (
-            {"repository_credentials": [{"url": "https://x.test", "login": "a", "password": "# b"}]},
+            {
+                "repository_credentials": [
+                    {"url": "https://x.test", "login": "a", "password": "# b"}
+                ]
+            },
             "credentials[0].password got (hidden)",
         ),
         ({"repository_credentials": GOOD["repository_credentials"] * 2}, "names one url twice"),
