@@ -25,7 +25,7 @@ class ActionModule(ToolkitAction):
         """Returns ``plan``; fails with every refusal at once."""
         result: dict[str, Any] = super().run(tmp, task_vars)
         variables = task_vars or {}
-        ways = self.network(variables)
+        ways = self.ways(variables)
         values = self.network_values(variables)
         distribution = self.distribution_offer(variables)
         text = distribution["distribution_sources"]

@@ -32,7 +32,7 @@ class ActionModule(ToolkitAction):
         variables = task_vars or {}
         args = self._task.args
         self.refuse(_problems(args))
-        ways = self.network(variables)
+        ways = self.ways(variables)
         wanted = [v for v in (pythons.parse(str(value)) for value in args["wanted"]) if v]
         patterns = [str(pattern) for pattern in args["patterns"]]
         sources_path, preferences_path = str(args["sources_path"]), str(args["preferences_path"])

@@ -220,7 +220,7 @@ class ActionModule(ToolkitAction):
                     "folder": self._task.args["folder"],
                     "environment": _way_to_gitlab(
                         {
-                            **self.network(self._variables).environment(),
+                            **self.ways(self._variables).environment(),
                             **(self._task.args.get("environment") or {}),
                         }
                     ),

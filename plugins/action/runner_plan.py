@@ -54,7 +54,7 @@ class ActionModule(ToolkitAction):
         args = dict(self._task.args)
         self.refuse(problems(args))
         paths = args["paths"]
-        ways = self.network(variables)
+        ways = self.ways(variables)
         look = self.ask(
             LOOK,
             {

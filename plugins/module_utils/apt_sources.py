@@ -12,9 +12,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-_LIST_LINE = re.compile(
-    r"^\s*deb(?:-src)?\s+(?:\[[^\]]*\]\s+)?(?P<uri>\S+)\s+(?P<suite>\S+)"
-)
+_LIST_LINE = re.compile(r"^\s*deb(?:-src)?\s+(?:\[[^\]]*\]\s+)?(?P<uri>\S+)\s+(?P<suite>\S+)")
 NOTE = "# disabled by runnerhost: another file of this host names the same repository\n"
 # Another one, since these are put back when the mirror goes.
 NOTE_DISTRIBUTION = "# disabled by runnerhost: a mirror of the distribution takes its place\n"

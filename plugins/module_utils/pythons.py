@@ -172,6 +172,7 @@ _REASONS = (
     ("SHA1 is not considered secure", "its key has a SHA-1 signature, which this system refuses"),
     ("does not have a Release file", "there is no such suite"),
     ("Could not resolve", "its host name is unknown"),
+    ("failure resolving", "its host name is unknown"),
     ("Could not connect", "nothing answers at its address"),
     ("Connection refused", "nothing answers at its address"),
     ("Unable to connect", "nothing answers at its address"),

@@ -89,7 +89,7 @@ class ToolkitAction(ActionBase):  # type: ignore[misc]
         templar = self._templar.copy_with_new_env(available_variables=merged)
         return {name.removeprefix(NETWORK): templar.template(merged[name]) for name in defaults}
 
-    def network(self, task_vars: Mapping[str, Any]) -> network.Network:
+    def ways(self, task_vars: Mapping[str, Any]) -> network.Network:
         """The same, checked, with the private CAs read."""
         values = self.network_values(task_vars)
         self.refuse(network.problems(values))

@@ -131,7 +131,8 @@ def start(site: Site) -> Company:
     company.sh(
         "export DEBIAN_FRONTEND=noninteractive; apt-get -qq update; "
         "apt-get -qq -y --no-install-recommends -o Dpkg::Options::=--force-confold "
-        "install nginx-light tinyproxy >/dev/null 2>&1; install -d -o tinyproxy /run/tinyproxy /var/log/tinyproxy; "
+        "install nginx-light tinyproxy >/dev/null 2>&1; "
+        "install -d -o tinyproxy /run/tinyproxy /var/log/tinyproxy; "
         "tinyproxy -c /etc/tinyproxy/tinyproxy.conf; nginx"
     )
     until(

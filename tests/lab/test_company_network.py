@@ -139,7 +139,7 @@ def test_proxy_that_does_not_let_through_is_refused(
 ) -> None:
     fresh(company)
     before = site.sh("find /etc /var/lib/runnerhost -newer /proc/1 -type f 2>/dev/null | sort")
-    run = site.playbook("site.yml", extra={**BEHIND_PROXY, **change})
+    run = site.playbook("site.yml", extra={**BEHIND_PROXY, "network_access_no_proxy": [], **change})
     assert run.code != 0
     assert "refused, nothing was changed" in run.output
     assert says in run.output, run.output
