@@ -50,12 +50,12 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         present = args["look"]
         if present is None:
             bare = [name.partition("=")[0] for name in names]
-            answer = self._execute_module(
+            looked = self._execute_module(
                 module_name=LOOK, module_args={"packages": bare}, task_vars=task_vars
             )
-            if answer.get("failed"):
-                return {**result, **answer}
-            present = answer["look"]["packages"]
+            if looked.get("failed"):
+                return {**result, **looked}
+            present = looked["look"]["packages"]
         if args["state"] == "absent":
             todo = [name for name in names if is_installed(present.get(name))]
         else:
