@@ -163,7 +163,17 @@ def offered(names: Iterable[str]) -> list[str]:
     return [str(v) for v in sorted(versions, key=lambda v: (int(v.base[2:]), v.flavour))]
 
 
+# The first that is found: of what was not even fetched, apt also says that it is not signed.
 _REASONS = (
+    ("Could not resolve", "its host name is unknown"),
+    ("failure resolving", "its host name is unknown"),
+    ("Could not connect", "nothing answers at its address"),
+    ("Connection refused", "nothing answers at its address"),
+    ("Unable to connect", "nothing answers at its address"),
+    ("certificate", "its certificate is not trusted"),
+    (" 407 ", "the proxy asks for a login: network_access_proxy_login"),
+    (" 401 ", "it asks for a password"),
+    (" 403 ", "it refuses access"),
     ("EXPKEYSIG", "its key has expired: give a renewed one"),
     ("NO_PUBKEY", "it is signed by another key than the one given"),
     ("BADSIG", "its signature is wrong"),
@@ -171,15 +181,6 @@ _REASONS = (
     ("couldn't be verified", "it is signed by another key than the one given"),
     ("SHA1 is not considered secure", "its key has a SHA-1 signature, which this system refuses"),
     ("does not have a Release file", "there is no such suite"),
-    ("Could not resolve", "its host name is unknown"),
-    ("failure resolving", "its host name is unknown"),
-    ("Could not connect", "nothing answers at its address"),
-    ("Connection refused", "nothing answers at its address"),
-    ("Unable to connect", "nothing answers at its address"),
-    ("certificate", "its certificate is not trusted"),
-    ("407", "the proxy asks for a login: network_access_proxy_login"),
-    ("401", "it asks for a password"),
-    ("403", "it refuses access"),
     ("404", "there is no such suite or address"),
     ("no answer in", "it does not answer in time"),
 )
