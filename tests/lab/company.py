@@ -44,6 +44,8 @@ http {{
     auth_basic company;
     auth_basic_user_file /etc/nginx/users;
     proxy_set_header Authorization "";
+    proxy_http_version 1.1;
+    proxy_set_header Connection "";
     proxy_ssl_server_name on;
     location /simple/ {{ auth_basic off; alias /srv/simple/; autoindex on; }}
     location /apt/deadsnakes/ {{ proxy_pass {lab}/company/deadsnakes/; }}
