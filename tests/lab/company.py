@@ -28,8 +28,12 @@ NAME = "company.runnerhost.test"
 PROXY = f"http://{NAME}:3128"
 MIRROR = f"https://{NAME}"
 LOGIN, PASSWORD = "runner-hosts", "pr0xy-Secret.1"
-INDEXED = "scikit-build-core>=0.10"
-"""What the demo's project builds with."""
+INDEXED = (
+    "scikit-build-core>=0.10",
+    *("exceptiongroup", "importlib-metadata", "importlib-resources", "tomli", "typing-extensions"),
+)
+"""What the demo's project builds with. The second line is what older Pythons need for it: pip looks
+at such conditions with the Python that it runs on, whatever it downloads for."""
 
 _NGINX = """\
 worker_processes 2;
@@ -169,7 +173,7 @@ def _index(folder: Path, kind: Kind) -> list[PutFile]:
     for version in kind.pythons:
         subprocess.run(
             [sys.executable, "-m", "pip", "download", "-q", "--disable-pip-version-check",
-             "--only-binary=:all:", "--python-version", version, "-d", str(folder), INDEXED],
+             "--only-binary=:all:", "--python-version", version, "-d", str(folder), *INDEXED],
             check=True, timeout=300,
         )  # fmt: skip
     return [
