@@ -51,13 +51,14 @@ verify: venv ## Check that hosts are what tests/host says: INVENTORY=… (change
 	$(VENV)/bin/ansible-playbook -i $(INVENTORY) playbooks/verify.yml $(ARGS)
 
 .PHONY: lint
-lint: venv ## ansible-lint (production), ruff, mypy (strict)
+lint: venv ## ansible-lint (production), ruff, mypy (strict), changelog fragments
 	$(VENV)/bin/ansible-lint --offline
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/ruff format --check
 	$(VENV)/bin/mypy $(LINK)/plugins
 	$(VENV)/bin/mypy lab tests/unit tests/contract tests/lab bench
 	$(VENV)/bin/mypy tests/host
+	$(VENV)/bin/antsibull-changelog lint
 
 .PHONY: unit
 unit: venv ## Unit tests
@@ -81,6 +82,14 @@ bench: lab-packages venv ## Measured claims, each against its limit in the same 
 .PHONY: docs
 docs: venv ## Write docs/roles.md anew from the argument specs
 	$(PY) -m lab.reference
+
+.PHONY: changelog
+changelog: venv ## Write CHANGELOG.md anew from changelogs/
+	lab/setup/changelog
+
+.PHONY: collection
+collection: venv ## Build the collection of the last commit: dist/*.tar.gz
+	@$(PY) -m lab.collection dist
 
 .PHONY: lab-up
 lab-up: lab-packages venv ## Bring up the lab: hosts, mirror, GitLab

@@ -6,17 +6,15 @@ from __future__ import annotations
 from typing import Any
 
 from ansible.errors import AnsibleActionFail, AnsibleError
-from ansible.plugins.action import ActionBase
 from ansible.plugins.loader import lookup_loader
+
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils.controller import ToolkitAction
 
 MODULE = "runnerhost.toolkit.file_set"
 
 
-class ActionModule(ActionBase):  # type: ignore[misc]
+class ActionModule(ToolkitAction):
     """The task's controller side."""
-
-    _supports_check_mode = True
-    _supports_diff = True
 
     def run(
         self, tmp: str | None = None, task_vars: dict[str, Any] | None = None

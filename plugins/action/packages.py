@@ -6,9 +6,8 @@ from __future__ import annotations
 import fnmatch
 from typing import Any
 
-from ansible.plugins.action import ActionBase
-
 from ansible_collections.runnerhost.toolkit.plugins.module_utils.host import is_installed
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils.controller import ToolkitAction
 
 LOOK = "runnerhost.toolkit.host_look"
 # How old apt's lists may be, in seconds, before they are read anew for an installation.
@@ -25,10 +24,8 @@ def satisfied(wanted: str, record: dict[str, str] | None) -> bool:
     return not version or fnmatch.fnmatchcase(record["version"], version)
 
 
-class ActionModule(ActionBase):  # type: ignore[misc]
+class ActionModule(ToolkitAction):
     """The task's controller side."""
-
-    _supports_check_mode = True
 
     def run(
         self, tmp: str | None = None, task_vars: dict[str, Any] | None = None

@@ -77,6 +77,7 @@ class ActionModule(ToolkitAction):
         """Returns ``changed``, ``changed_keys``, ``foreign`` and ``verified``; no token."""
         result: dict[str, Any] = super().run(tmp, task_vars)
         self._variables = task_vars or {}
+        exposed = self.no_file_on_host("the runners' tokens")
         args = self._task.args
         entries = effective_entries(str(args["url"]), list(args["runners"]))
         wanted: runner_toml.Data = {"concurrent": args["concurrent"], **args["settings"]}
@@ -113,7 +114,7 @@ class ActionModule(ToolkitAction):
                 foreign=planned.foreign,
                 verified={},
             )
-            result["warnings"] = self._warnings(planned, entries, asked, answers)
+            result["warnings"] = exposed + self._warnings(planned, entries, asked, answers)
             if not result["changed"]:
                 # A file that was written over right after our swap counts as written all the same.
                 return {**result, **written}

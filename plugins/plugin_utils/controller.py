@@ -10,6 +10,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from ansible import constants
 from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.module_utils.common.text.converters import to_text
 from ansible.module_utils.urls import open_url
@@ -38,6 +39,51 @@ class ToolkitAction(ActionBase):  # type: ignore[misc]
 
     _supports_check_mode = True
     _supports_diff = True
+
+    def run(
+        self, tmp: str | None = None, task_vars: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """Has the task's module calls pipelined; the result is still empty."""
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        self._pipeline()
+        return result
+
+    def _pipeline(self) -> None:
+        """Pipelining, unless somebody has said otherwise.
+
+        An installed collection has no ansible.cfg of its own, and Ansible's default writes each
+        module with its arguments into a file on the host. The default is off for the sake of sudo's
+        requiretty (ansible-core, config/base.yml), which Ubuntu does not set.
+        """
+        try:
+            wanted, origin = self._connection.get_option_and_origin("pipelining")
+        except (KeyError, AttributeError):
+            # A connection without the option.
+            return
+        if not wanted and origin == "default":
+            self._connection.set_option("pipelining", True)
+
+    def no_file_on_host(self, what: str) -> list[str]:
+        """A warning if a module's arguments lie in a file on the host while it runs.
+
+        Refuses if they would stay there.
+
+        Args:
+            what: what the arguments hold, for messages.
+        """
+        if constants.DEFAULT_KEEP_REMOTE_FILES:
+            self.refuse(
+                [
+                    f"ANSIBLE_KEEP_REMOTE_FILES is set: it would leave {what} in files on the "
+                    "host; unset it (keep_remote_files in ansible.cfg)"
+                ]
+            )
+        if self._connection.is_pipelining_enabled():
+            return []
+        return [
+            f"modules are not pipelined: {what} lie in the login user's temporary folder on the "
+            "host while a module runs; see pipelining in the documentation of the connection plugin"
+        ]
 
     def ask(
         self, module: str, arguments: Mapping[str, Any], task_vars: dict[str, Any]

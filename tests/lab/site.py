@@ -42,6 +42,14 @@ class Run:
         return self.recap[host]
 
 
+def parse(output: str) -> dict[str, dict[str, int]]:
+    """Ansible's PLAY RECAP: host to its counts."""
+    return {
+        host: {key: int(value) for key, value in re.findall(r"(\w+)=(\d+)", rest)}
+        for host, rest in re.findall(r"(?m)^(\S+)\s+: (ok=.*)$", output)
+    }
+
+
 @dataclass
 class Site:
     """A lab that is up, with everything that was ever printed of it."""
@@ -114,11 +122,7 @@ class Site:
                 check=False,
             )
         self.outputs.append(done.stdout)
-        recap = {
-            host: {key: int(value) for key, value in re.findall(r"(\w+)=(\d+)", rest)}
-            for host, rest in re.findall(r"(?m)^(\S+)\s+: (ok=.*)$", done.stdout)
-        }
-        return Run(done.returncode, done.stdout, time.monotonic() - start, recap)
+        return Run(done.returncode, done.stdout, time.monotonic() - start, parse(done.stdout))
 
     def sh(self, script: str, host: str = "jammy", check: bool = True) -> str:
         """A script's output, as root on a host."""

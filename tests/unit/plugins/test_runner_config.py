@@ -112,7 +112,9 @@ def converge(host: Host, *, check: bool = False, **more: Any) -> dict[str, Any]:
         async_val=0,
         action="runner_config",
     )
-    action._connection = SimpleNamespace(_shell=SimpleNamespace(tmpdir="/tmp"))
+    action._connection = SimpleNamespace(
+        _shell=SimpleNamespace(tmpdir="/tmp"), is_pipelining_enabled=lambda: True
+    )
     action.host = host
     result: dict[str, Any] = action.run(None, {})
     return result

@@ -1,0 +1,64 @@
+"""What the action plugins share: module calls are pipelined, and nothing with a token is left."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from ansible import constants
+from ansible.errors import AnsibleActionFail
+from ansible.playbook.play_context import PlayContext
+from ansible.plugins.loader import become_loader, connection_loader, init_plugin_loader
+
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils.controller import ToolkitAction
+
+
+@pytest.fixture(scope="module", autouse=True)
+def loader() -> None:
+    """Ansible finds its own plugins."""
+    init_plugin_loader()
+
+
+def action(name: str = "ansible.builtin.ssh", **variables: Any) -> ToolkitAction:
+    """An action that has just begun, on a real connection plugin that connects to nothing."""
+    connection = connection_loader.get(name, PlayContext(), None)
+    connection.set_options(var_options=variables)
+    if connection.get_option_and_origin("pipelining")[1].endswith("ansible.cfg"):
+        # An installed collection has no such file.
+        connection._options["pipelining"], connection._origins["pipelining"] = False, "default"
+    made = object.__new__(ToolkitAction)
+    made._connection = connection
+    made._task = SimpleNamespace(async_val=0, check_mode=False, action="x", args={})
+    made.run()
+    return made
+
+
+def test_pipelined_where_nobody_has_said_otherwise() -> None:
+    assert action()._connection.is_pipelining_enabled()
+    assert action().no_file_on_host("tokens") == []
+
+
+def test_a_no_is_respected_and_warned_of() -> None:
+    made = action(ansible_pipelining=False)
+    assert not made._connection.is_pipelining_enabled()
+    (warning,) = made.no_file_on_host("tokens")
+    assert "not pipelined: tokens lie in the login user's temporary folder" in warning
+
+
+def test_su_cannot_be_pipelined_and_is_warned_of() -> None:
+    made = action()
+    made._connection.become = become_loader.get("ansible.builtin.su")
+    assert len(made.no_file_on_host("tokens")) == 1
+
+
+def test_a_connection_without_the_option_is_left_alone() -> None:
+    made = action()
+    made._connection = SimpleNamespace(_shell=SimpleNamespace(tmpdir="/tmp"))
+    assert made.run() is not None
+
+
+def test_files_that_would_be_kept_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(constants, "DEFAULT_KEEP_REMOTE_FILES", True)
+    with pytest.raises(AnsibleActionFail, match=r"KEEP_REMOTE_FILES .*leave the tokens in files"):
+        action().no_file_on_host("the tokens")

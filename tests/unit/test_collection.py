@@ -1,0 +1,141 @@
+"""The built artifact: what a user of the collection needs, and nothing else."""
+
+from __future__ import annotations
+
+import configparser
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from lab import collection
+from lab.run import run
+
+ROOT = Path(__file__).resolve().parents[2]
+
+WHOLE = ("docs", "inventories/example", "meta", "playbooks", "plugins", "roles", "tests/host")
+"""Folders of which the artifact holds all that git has."""
+SINGLE = ("CHANGELOG.md", "LICENSE", "README.md")
+MADE = ("FILES.json", "MANIFEST.json")
+"""Written by ansible-galaxy."""
+
+PLANTED = (
+    ".vault-password", ".lab/demo/secrets.json", "dist/runnerhost-toolkit-0.0.1.tar.gz",
+    "inventories/production/hosts.yml", "inventories/production/group_vars/all/vault.yml",
+    "inventories/eu/hosts.yml", "inventories/example2/hosts.yml", "inventories/lab/hosts.yml",
+    "inventories/example/group_vars/runner_hosts/vault.yml", "tests/__pycache__/x.pyc",
+    "tests/host/__pycache__/conftest.cpython-311.pyc", "runnerhost-toolkit-0.1.0.tar.gz",
+)  # fmt: skip
+"""What may well lie in the folder that somebody calls `ansible-galaxy collection build` in."""
+
+
+def names(artifact: Path) -> set[str]:
+    """The files in an artifact."""
+    with tarfile.open(artifact) as tar:
+        return {member.name for member in tar if member.isfile()}
+
+
+@pytest.fixture(scope="module")
+def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The artifact of the checkout as it is now."""
+    return collection.build(tmp_path_factory.mktemp("artifact"), committed=False)
+
+
+@pytest.fixture(scope="module")
+def unpacked(artifact: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The artifact's content."""
+    target = tmp_path_factory.mktemp("unpacked")
+    with tarfile.open(artifact) as tar:
+        tar.extractall(target, filter="data")
+    return target
+
+
+def wanted() -> set[str]:
+    """What the artifact must hold, of what git has."""
+    tracked = {str(path.relative_to(ROOT)) for path in collection.checkout_files()}
+    folders = tuple(f"{one}/" for one in WHOLE)
+    return {name for name in tracked if name in SINGLE or name.startswith(folders)}
+
+
+def test_artifact_holds_what_is_needed_and_nothing_else(artifact: Path) -> None:
+    assert names(artifact) == wanted() | set(MADE)
+    # The list above is no empty one.
+    assert {
+        "tests/host/conftest.py",
+        "playbooks/verify.yml",
+        "roles/python_versions/files/deadsnakes.asc",
+        "inventories/example/group_vars/runner_hosts/vault.yml.example",
+    } <= names(artifact)
+
+
+def test_artifact_of_the_last_commit_is_built_too(tmp_path: Path) -> None:
+    made = collection.build(tmp_path)
+    assert "tests/host/conftest.py" in names(made)
+    assert not [name for name in names(made) if name.startswith(("lab/", "tests/unit/"))]
+
+
+def test_a_working_folder_leaks_nothing(tmp_path: Path) -> None:
+    """Built in place, as ansible-galaxy does it with a git address or a folder too."""
+    for path in collection.checkout_files():
+        copy = tmp_path / "source" / path.relative_to(ROOT)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(path, copy)
+    for name in PLANTED:
+        planted = tmp_path / "source" / name
+        planted.parent.mkdir(parents=True, exist_ok=True)
+        planted.write_text("glrt-secret")
+    program = Path(sys.executable).with_name("ansible-galaxy")
+    out = tmp_path / "out"
+    run([str(program), "collection", "build", str(tmp_path / "source"), "--output-path", str(out)])
+    (made,) = out.iterdir()
+    assert names(made) == wanted() | set(MADE)
+
+
+def test_documents_in_the_artifact_have_no_dead_links(unpacked: Path) -> None:
+    dead = []
+    for path in sorted(unpacked.rglob("*.md")):
+        text = re.sub(r"^```.*?^```", "", path.read_text(encoding="utf-8"), flags=re.M | re.S)
+        for link in re.findall(r"\[[^\]]*\]\(([^)\s]+)\)", text):
+            name = link.partition("#")[0]
+            if name and not re.match(r"[a-z]+:", link) and not (path.parent / name).exists():
+                dead.append(f"{path.relative_to(unpacked)}: {link}")
+    assert dead == []
+
+
+def test_ansible_knows_the_collections_needs() -> None:
+    """The list for pip names what plugins and tests import, at versions that are tested here."""
+    meta = ROOT / "meta"
+    environment: dict[str, Any] = yaml.safe_load((meta / "execution-environment.yml").read_text())
+    for path in environment["dependencies"].values():
+        assert (ROOT / path).is_file()
+    lines = (meta / "ee-requirements.txt").read_text().splitlines()
+    found = {re.split(r"[<>=]", line)[0] for line in lines if line and line[0] != "#"}
+    assert found == {"tomlkit", "cryptography", "pytest", "pytest-testinfra"}
+    check = [sys.executable, "-m", "pip", "install", "-q", "--no-index", "--dry-run"]
+    subprocess.run([*check, "-r", str(meta / "ee-requirements.txt")], check=True, timeout=60)
+
+
+def test_the_lines_for_a_users_ansible_cfg_are_the_projects() -> None:
+    text = (ROOT / "docs" / "installed.md").read_text(encoding="utf-8")
+    block = re.search(r"^ +```ini\n(.*?)^ +```", text, re.M | re.S)
+    assert block
+    told, ours = configparser.ConfigParser(), configparser.ConfigParser()
+    told.read_string(re.sub(r"(?m)^ +", "", block.group(1)))
+    ours.read(ROOT / "ansible.cfg")
+    assert told.sections() == ["defaults", "ssh_connection"]
+    for section in told.sections():
+        for name, value in told[section].items():
+            assert ours[section][name] == value
+
+
+def test_changelog_is_what_its_fragments_say(tmp_path: Path) -> None:
+    path = f"{Path(sys.executable).parent}:/usr/bin:/bin"
+    run(["lab/setup/changelog", str(tmp_path / "new.md")], cwd=ROOT, env={"PATH": path})
+    new = (tmp_path / "new.md").read_text(encoding="utf-8")
+    assert (ROOT / "CHANGELOG.md").read_text(encoding="utf-8") == new, "run: make changelog"
