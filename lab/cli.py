@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from lab.kinds import chosen_kinds
+from lab.kinds import chosen_kinds, upstream_world
 from lab.places import Lab, lab_from_environment
 from lab.run import LabError
 
@@ -18,6 +18,8 @@ EPILOG = """\
 environment:
   LAB_NAME             which lab (default: demo); several can be up at once
   HOSTS                kinds of host for `up` and `demo`, for example "jammy noble"
+  WORLD                upstream: real Ubuntu images, deadsnakes and GitLab's packages, where the
+                       internet is in reach (default: stand-in)
   LAB_GITLAB_RUNNER    a real gitlab-runner binary to pack instead of the stand-in
   LAB_IMAGE_JAMMY      a real ubuntu:22.04 image to use instead of the Debian userland
   LAB_IMAGE_NOBLE      the same for noble: a real ubuntu:24.04 image
@@ -30,6 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = build_parser().parse_args(arguments)
     handler: Callable[[Lab, argparse.Namespace], int] = options.handler
     try:
+        upstream_world()  # Refuses an unknown one before anything else.
         return handler(lab_from_environment(), options)
     except LabError as error:
         print(f"lab: {error}", file=sys.stderr)
@@ -109,7 +112,9 @@ def _status(lab: Lab, options: argparse.Namespace) -> int:
     print(f"lab {lab.name} ({subnet})")
     print(f"  gitlab-runner  {now.runner}")
     print(f"  gitlab         {'answers' if now.gitlab else 'no answer'}")
-    print(f"  mirror         {'answers' if now.mirror else 'no answer'}")
+    # With WORLD=upstream the same server answers, and has no packages.
+    mirror = "none, the real repositories" if upstream_world() else "answers"
+    print(f"  mirror         {mirror if now.mirror else 'no answer'}")
     print(f"  services       {f'pid {now.service_pid}' if now.service_pid else 'not running'}")
     for host in now.hosts:
         print(f"  host {host.name:<9} {host.state} at {host.address}, image {host.image}")

@@ -49,9 +49,16 @@ def ensure_image(engine: Engine, kind: Kind) -> str:
         return image
 
 
-def is_real(kind: Kind) -> bool:
-    """Whether a real Ubuntu image was named for this kind."""
-    return bool(os.environ.get(kind.image_variable))
+def real_image(kind: Kind) -> str:
+    """The real Ubuntu image that was asked for, empty where it is the stand-in."""
+    return os.environ.get(kind.image_variable) or (kind.image if kind.upstream else "")
+
+
+def pull(engine: Engine, image: str) -> None:
+    """Have a real image. Raises LabError where it cannot be had."""
+    if not engine.image_exists(image):
+        with step(f"pulling {image}"):
+            engine("pull", "--quiet", image, timeout=BUILD_TIMEOUT)
 
 
 def debian_mirror(engine: Engine, kind: Kind) -> Mirror:
@@ -66,10 +73,8 @@ def debian_mirror(engine: Engine, kind: Kind) -> Mirror:
 
 
 def _ensure_base(engine: Engine, kind: Kind) -> tuple[str, bool]:
-    if named := os.environ.get(kind.image_variable):
-        if not engine.image_exists(named):
-            with step(f"pulling {named}"):
-                engine("pull", "--quiet", named, timeout=BUILD_TIMEOUT)
+    if named := real_image(kind):
+        pull(engine, named)
         return named, True
     return _ensure_debian(engine, kind), False
 

@@ -43,7 +43,11 @@ def inventory(
     tokens: Mapping[str, Sequence[str]],
     index_environment: Mapping[str, str],
 ) -> dict[str, Any]:
-    """The inventory's data. `keys`: "python", "runner", "company" to key file and fingerprint."""
+    """The inventory's data.
+
+    `keys`: "python", "runner", "company" to key file and fingerprint; {} where the
+    repositories are the real ones, so that the roles' own defaults hold.
+    """
     options = shlex.join(ssh_options(lab))
     hosts = {
         kind.name: {
@@ -56,27 +60,35 @@ def inventory(
         for kind in kinds
     }
     version, version_next = runner.package_versions
+    children = {"runner_hosts": {"hosts": hosts}}
+    stand_ins: dict[str, Any] = {}
+    if keys:
+        # What group_vars say of the lab's own repositories.
+        children["stand_in_packages"] = {"hosts": {name: {} for name in hosts}}
+        stand_ins = {
+            "lab_mirror_url": f"http://{MIRROR_NAME}:{MIRROR_PORT}",
+            "lab_python_key_file": str(keys["python"][0]),
+            "lab_python_key_fingerprint": keys["python"][1],
+            "lab_runner_key_file": str(keys["runner"][0]),
+            "lab_runner_key_fingerprint": keys["runner"][1],
+            "lab_company_key_file": str(keys["company"][0]),
+            "lab_company_key_fingerprint": keys["company"][1],
+            "lab_company_origin": COMPANY_ORIGIN,
+            "lab_runner_version_next": version_next,
+        }
     return {
         "all": {
             "vars": {
                 "lab_gitlab_url": f"https://{GITLAB_NAME}:{GITLAB_PORT}",
                 "lab_gitlab_ca_file": str(lab.ca_file),
-                "lab_mirror_url": f"http://{MIRROR_NAME}:{MIRROR_PORT}",
-                "lab_python_key_file": str(keys["python"][0]),
-                "lab_python_key_fingerprint": keys["python"][1],
-                "lab_runner_key_file": str(keys["runner"][0]),
-                "lab_runner_key_fingerprint": keys["runner"][1],
-                "lab_company_key_file": str(keys["company"][0]),
-                "lab_company_key_fingerprint": keys["company"][1],
-                "lab_company_origin": COMPANY_ORIGIN,
+                **stand_ins,
                 "lab_pythons": {kind.name: list(kind.pythons) for kind in kinds},
                 "lab_runner_version": version,
-                "lab_runner_version_next": version_next,
                 "lab_runner_kind": runner.kind,
                 "lab_runner_tokens": {host: list(some) for host, some in tokens.items()},
                 "lab_index_environment": dict(index_environment),
             },
-            "children": {"runner_hosts": {"hosts": hosts}},
+            "children": children,
         }
     }
 

@@ -1,16 +1,19 @@
 """The kinds of host that a lab can have: data, nothing else.
 
-A kind is a Debian userland that answers to the name of an Ubuntu release.
-Another kind is one more entry in KINDS.
+A kind is a Debian userland that answers to the name of an Ubuntu release, or
+with WORLD=upstream that release itself. Another kind is one more entry in KINDS.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lab.run import LabError
+
+WORLD_VARIABLE = "WORLD"
+STAND_IN, UPSTREAM = "stand-in", "upstream"
 
 
 @dataclass(frozen=True)
@@ -41,13 +44,30 @@ class Kind:
     system_python: str
     """Version that the userland's own packages bring."""
     foreign_pythons: tuple[ForeignPython, ...]
+    image: str
+    """The real release's image, by the short name that podman knows it by."""
+    ubuntu_python: str
+    """Version that the real release brings."""
+    deadsnakes_pythons: tuple[str, ...]
+    """Some of the versions that the real PPA has for it (its description; noble: issue 284 of
+    github.com/deadsnakes/issues)."""
     vendor_source: bool = False
     """Whether GitLab's script.deb.sh was once run on it (`lab.vendor`)."""
+    upstream: bool = False
+    """Whether its hosts are the real release with the real repositories."""
+
+    def real(self) -> Kind:
+        """The same kind in the world of WORLD=upstream."""
+        # The vendor's script would name the lab's mirror, which is not there.
+        return replace(self, system_python=self.ubuntu_python, foreign_pythons=(),
+                       vendor_source=False, upstream=True)  # fmt: skip
 
     @property
     def pythons(self) -> tuple[str, ...]:
         """Every version that a host of this kind can have, oldest first."""
         versions = [python.version for python in self.foreign_pythons] + [self.system_python]
+        if self.upstream:
+            versions += self.deadsnakes_pythons
         return tuple(sorted(versions, key=lambda text: [int(part) for part in text.split(".")]))
 
     @property
@@ -69,6 +89,9 @@ KINDS: Mapping[str, Kind] = {
             foreign_pythons=(
                 ForeignPython("3.9", "bullseye", ("libssl1.1", "libffi7", "libmpdec3")),
             ),
+            image="ubuntu:22.04",
+            ubuntu_python="3.10",
+            deadsnakes_pythons=("3.9", "3.11", "3.12", "3.13"),
         ),
         Kind(
             name="noble",
@@ -82,6 +105,9 @@ KINDS: Mapping[str, Kind] = {
                 # Its libraries are there: the t64 packages provide the old names.
                 ForeignPython("3.11", "bookworm", ()),
             ),
+            image="ubuntu:24.04",
+            ubuntu_python="3.12",
+            deadsnakes_pythons=("3.10", "3.11", "3.13"),
             vendor_source=True,
         ),
     )
@@ -99,10 +125,27 @@ PRELOADED = (
 the image instead of from the distribution's mirror."""
 
 
+def upstream_world() -> bool:
+    """Whether WORLD asks for real images and repositories in place of the lab's own."""
+    named = os.environ.get(WORLD_VARIABLE) or STAND_IN
+    if named not in (STAND_IN, UPSTREAM):
+        raise LabError(
+            f"{WORLD_VARIABLE}={named}: no such world (there are: {STAND_IN} {UPSTREAM})"
+        )
+    return named == UPSTREAM
+
+
+def all_kinds() -> Mapping[str, Kind]:
+    """Every kind by its name, as it is in the world that WORLD asks for."""
+    if upstream_world():
+        return {name: kind.real() for name, kind in KINDS.items()}
+    return KINDS
+
+
 def chosen_kinds(names: str | None = None) -> list[Kind]:
     """The kinds that `names` (else the variable HOSTS) asks for, in that order."""
     asked = (names or os.environ.get("HOSTS") or DEFAULT_HOSTS).replace(",", " ").split()
     unknown = [name for name in asked if name not in KINDS]
     if unknown or not asked:
         raise LabError(f"no such kind of host: {' '.join(unknown)} (there are: {' '.join(KINDS)})")
-    return [KINDS[name] for name in dict.fromkeys(asked)]
+    return [all_kinds()[name] for name in dict.fromkeys(asked)]

@@ -17,6 +17,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from lab.kinds import UPSTREAM, WORLD_VARIABLE, upstream_world
 from lab.run import LabError, run
 
 STAND_IN = Path(__file__).parent / "runner" / "gitlab_runner.py"
@@ -32,7 +33,7 @@ class Runner:
     """The runner that goes into the packages."""
 
     kind: str
-    """"real" or "stand-in"."""
+    """"real", "stand-in", or "upstream": GitLab's own package, which the lab does not make."""
     program: Path
     version: str
     version_next: str
@@ -40,10 +41,15 @@ class Runner:
     """Digest of the program."""
 
     def __str__(self) -> str:
+        if self.kind == UPSTREAM:
+            return f"GitLab's own package, {self.version}"
         return f"{self.kind} {self.version}"
 
     @property
     def package_versions(self) -> tuple[str, str]:
+        """As `gitlab_runner_version` takes them."""
+        if self.kind == UPSTREAM:
+            return self.version, self.version_next
         return self.version + ITERATION, self.version_next + ITERATION
 
     def content(self, version: str) -> bytes:
@@ -55,8 +61,13 @@ class Runner:
 
 
 def find_runner() -> Runner:
-    """The real runner where one is named, else the stand-in."""
+    """The real runner where one is named, else the stand-in; with WORLD=upstream neither."""
     named = os.environ.get(RUNNER_VARIABLE)
+    if upstream_world():
+        if named:
+            raise LabError(f"{WORLD_VARIABLE}={UPSTREAM} takes GitLab's own package: "
+                           f"unset {RUNNER_VARIABLE}")  # fmt: skip
+        return Runner(UPSTREAM, Path(), "latest", "latest", "")
     if named:
         program = Path(named).resolve()
         if not program.is_file():

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from lab import hosts, services
 from lab.engine import Engine, Network
-from lab.images import ensure_image, is_real
+from lab.images import ensure_image, real_image
 from lab.inventory import (
     copy_keys,
     index_environment,
@@ -22,10 +22,11 @@ from lab.inventory import (
     write_inventory,
     write_tokens,
 )
-from lab.kinds import KINDS, Kind
+from lab.kinds import Kind, all_kinds, upstream_world
 from lab.mirror import (
     COMPANY_PYTHON_PATH,
     COMPANY_RUNNER_PATH,
+    Repository,
     ensure_company_mirror,
     ensure_python_repository,
     ensure_runner_repository,
@@ -35,6 +36,7 @@ from lab.pki import ensure_server_certificate
 from lab.places import Lab, cache_dir, locked
 from lab.progress import step
 from lab.run import LabError
+from lab.upstream import preflight
 from lab.vendor import vendor_files
 
 TOKENS_PER_HOST = 10
@@ -63,15 +65,12 @@ def up(lab: Lab, kinds: Sequence[Kind], *, fresh: Sequence[str] = ()) -> World:
     message = f"  waiting for another command on lab {lab.name}"
     with locked(_lock_path(lab), wait_message=message):
         runner = find_runner()
+        if upstream_world():
+            preflight(engine, kinds)
         images = {kind.name: ensure_image(engine, kind) for kind in kinds}
-        repositories = {
-            "python": ensure_python_repository(engine, _known_kinds(engine, lab, kinds)),
-            "runner": ensure_runner_repository(runner),
-        }
-        company = {
-            "company": ensure_company_mirror(repositories["python"], COMPANY_PYTHON_PATH),
-            "company_runner": ensure_company_mirror(repositories["runner"], COMPANY_RUNNER_PATH),
-        }
+        repositories: dict[str, Repository] = {}
+        if not upstream_world():
+            repositories = _stand_in_repositories(engine, runner, _known_kinds(engine, lab, kinds))
         lab.make_state()
         hosts.make_control_dir(lab)
         network = engine.network(lab.network) or engine.make_network(lab.network, lab.id)
@@ -84,15 +83,13 @@ def up(lab: Lab, kinds: Sequence[Kind], *, fresh: Sequence[str] = ()) -> World:
             found = hosts.find(engine, lab, kind)
             address, image = network.address(kind.number), images[kind.name]
             if kind.name in fresh or not hosts.is_ready(found, image, address):
-                more = vendor_files(kind, repositories["runner"])
+                more = vendor_files(kind, repositories["runner"]) if repositories else []
                 hosts.start(engine, lab, network, kind, image, more)
                 started.append(kind)
         settings = services.ServeSettings(
             address=gateway,
             certificate=str(ensure_server_certificate(lab, gateway)),
-            repositories={
-                one.path: str(one.folder) for one in (*repositories.values(), *company.values())
-            },
+            repositories={one.path: str(one.folder) for one in repositories.values()},
             **secrets,
         )
         with step("services: GitLab and package mirror"):
@@ -104,18 +101,32 @@ def up(lab: Lab, kinds: Sequence[Kind], *, fresh: Sequence[str] = ()) -> World:
                 print(f"  host {kind.name} is {odd}", flush=True)
         tokens = _ensure_tokens(lab, gateway, secrets, kinds)
         # The company's two repositories have one key.
-        keys = copy_keys(lab, {**repositories, "company": company["company"]})
+        named = {name: one for name, one in repositories.items() if name != "company_runner"}
+        keys = copy_keys(lab, named)
         write_inventory(
             lab, inventory(lab, network, kinds, runner, keys, tokens, index_environment())
         )
         return World(lab, network, tuple(kinds), runner, bool(started) or served)
 
 
+def _stand_in_repositories(
+    engine: Engine, runner: Runner, kinds: Sequence[Kind]
+) -> dict[str, Repository]:
+    """The lab's own repositories, and a company's mirror of both."""
+    python, packages = ensure_python_repository(engine, kinds), ensure_runner_repository(runner)
+    return {
+        "python": python,
+        "runner": packages,
+        "company": ensure_company_mirror(python, COMPANY_PYTHON_PATH),
+        "company_runner": ensure_company_mirror(packages, COMPANY_RUNNER_PATH),
+    }
+
+
 def _known_kinds(engine: Engine, lab: Lab, kinds: Sequence[Kind]) -> list[Kind]:
     """The wanted kinds and those that are there from earlier."""
     there = {one.labels.get(hosts.KIND_LABEL, "") for one in engine.containers(lab.id)}
     there |= {kind.name for kind in kinds}
-    return [kind for kind in KINDS.values() if kind.name in there]
+    return [kind for kind in all_kinds().values() if kind.name in there]
 
 
 def _ensure_tokens(
@@ -208,7 +219,7 @@ def status(lab: Lab) -> Status:
         if one.running:
             state = "ready" if hosts.answers(one.address) else "running, no SSH"
         name = one.labels.get(hosts.KIND_LABEL, one.name)
-        real = name in KINDS and is_real(KINDS[name])
+        real = name in all_kinds() and real_image(all_kinds()[name])
         image = f"{one.image}{' (real Ubuntu)' if real else ''}"
         found.append(HostStatus(name, one.address, state, image))
     try:

@@ -1,0 +1,70 @@
+"""WORLD=upstream: a real Ubuntu image, the real deadsnakes PPA, GitLab's own packages.
+
+Only variables differ: the roles' defaults hold. GitLab itself stays the lab's stand-in.
+"""
+
+from __future__ import annotations
+
+import urllib.error
+import urllib.request
+from collections.abc import Sequence
+
+import yaml
+
+from lab.engine import Engine
+from lab.images import pull, real_image
+from lab.kinds import UPSTREAM, WORLD_VARIABLE, Kind
+from lab.places import CHECKOUT
+from lab.run import LabError
+
+TIMEOUT = 20.0
+"""Seconds that an address may take to answer."""
+
+
+def addresses(kinds: Sequence[Kind]) -> dict[str, str]:
+    """What must be in reach, by what it is: the addresses are the roles' defaults."""
+    roles = CHECKOUT / "roles"
+    python = yaml.safe_load((roles / "python_versions/defaults/main.yml").read_text())
+    runner = yaml.safe_load((roles / "gitlab_runner/defaults/main.yml").read_text())
+    found = {}
+    for kind in kinds:
+        for name, url in (
+            ("deadsnakes", python["python_versions_repository_url"]),
+            ("GitLab's packages", runner["gitlab_runner_repository_url"]),
+        ):
+            found[f"{name} for {kind.name}"] = f"{url.rstrip('/')}/dists/{kind.name}/InRelease"
+    found["the key of GitLab's packages"] = runner["gitlab_runner_repository_key"]
+    return found
+
+
+def reach(address: str) -> str:
+    """Why `address` does not answer the controller, empty where it does."""
+    request = urllib.request.Request(address, headers={"User-Agent": "runnerhost-lab"})
+    try:
+        # The system's authorities and the environment's proxies, as Ansible fetches the key.
+        with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:
+            answer.read(1)
+    except urllib.error.HTTPError as error:
+        return f"HTTP {error.code}"
+    except OSError as error:
+        return str(getattr(error, "reason", error))
+    return ""
+
+
+def preflight(engine: Engine, kinds: Sequence[Kind]) -> None:
+    """Refuse, before anything is made, what is out of reach: all of it in one message."""
+    problems = [
+        f"{name}: {address}: {why}"
+        for name, address in addresses(kinds).items()
+        if (why := reach(address))
+    ]
+    for kind in kinds:
+        image = real_image(kind)
+        try:
+            pull(engine, image)
+        except LabError as error:
+            why = str(error).splitlines()[-1]
+            problems.append(f"image {image} ({kind.image_variable} names another): {why}")
+    if problems:
+        head = f"{WORLD_VARIABLE}={UPSTREAM}: cannot reach "
+        raise LabError(head + f"\n{head}".join(problems) + "\nnothing was made")
