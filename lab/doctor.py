@@ -6,17 +6,19 @@ import importlib.util
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from lab.apt_sources import controller_mirror
 from lab.engine import Engine, detect_needs
-from lab.kinds import KINDS
+from lab.images import real_image
+from lab.kinds import KINDS, Kind, chosen_kinds, upstream_world
 from lab.packages import find_runner
 from lab.places import cache_dir
 from lab.run import LabError, run
-from lab.trust import certificates, controller_bundle
+from lab.trust import BUNDLE_VARIABLES, certificates, controller_bundle
+from lab.upstream import addresses, reach
 
 MEMORY_NEEDED = 2 * 1024**3
 """Bytes: a host that compiles, the services, and Ansible."""
@@ -49,7 +51,7 @@ class Finding:
 def examine() -> int:
     """Print every finding; 1 if anything is missing."""
     looks: list[Callable[[], list[Finding]]] = [
-        _programs, _modules, _cgroups, _engine, _memory, _disk, _mirror, _trust, _runner,
+        _programs, _modules, _cgroups, _engine, _memory, _disk, _packages, _trust, _runner,
     ]  # fmt: skip
     findings: list[Finding] = []
     for look in looks:
@@ -98,8 +100,14 @@ def _modules() -> list[Finding]:
     return [Finding("python modules", "all there")]
 
 
-def _cgroups() -> list[Finding]:
-    needs = detect_needs()
+def _cgroups(root: Path = Path("/")) -> list[Finding]:
+    groups = root / "sys/fs/cgroup"
+    # v2, or v1 with the hierarchy that systemd keeps its units in (systemd, "Control Group APIs").
+    if not ((groups / "cgroup.controllers").exists() or (groups / "systemd").is_dir()):
+        return [Finding("cgroups", f"none at {groups}: systemd cannot run in a container",
+                        "mount them: mount -t cgroup2 cgroup2 /sys/fs/cgroup; in a container, take"
+                        " a machine or a privileged container")]  # fmt: skip
+    needs = detect_needs(root)
     found = "v1 or hybrid: runc, systemd told to accept it" if needs.legacy_cgroups else "v2"
     if needs.no_ulimits:
         found += "; no CAP_SYS_RESOURCE: containers without ulimits"
@@ -107,18 +115,21 @@ def _cgroups() -> list[Finding]:
 
 
 def _engine() -> list[Finding]:
+    if not _which("podman"):
+        return [Finding("engine", "podman is not installed", _install("podman"))]
     done = Engine()("info", "--format", "{{.Version.Version}} {{.Host.OCIRuntime.Name}}",
                     check=False)  # fmt: skip
     if done.returncode == 0:
         return [Finding("engine", f"podman {done.stdout.strip()}")]
     words = (done.stderr.strip().splitlines() or ["no answer"])[-1]
-    return [Finding("engine", words, "sudo podman info says why")]
+    return [Finding("engine", f"podman does not work: {words}", "sudo podman info says why")]
 
 
-def _memory() -> list[Finding]:
-    fields = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
-    available = int(fields["MemAvailable"].split()[0]) * 1024
-    remedy = "" if available >= MEMORY_NEEDED else f"free {_size(MEMORY_NEEDED)} of memory"
+def _memory(meminfo: Path = Path("/proc/meminfo")) -> list[Finding]:
+    fields = dict(line.split(":", 1) for line in meminfo.read_text().splitlines())
+    available = sum(int(fields[name].split()[0]) for name in ("MemAvailable", "SwapFree")) * 1024
+    lacks = available < MEMORY_NEEDED
+    remedy = f"a lab takes {_size(MEMORY_NEEDED)}: end other programs, or add swap" if lacks else ""
     return [Finding("memory", f"{_size(available)} available", remedy)]
 
 
@@ -128,6 +139,23 @@ def _disk() -> list[Finding]:
         free = shutil.disk_usage(path).free
         remedy = "" if free >= DISK_NEEDED else f"free {_size(DISK_NEEDED)} at {path}"
         found.append(Finding(f"disk for {name}", f"{_size(free)} free at {path}", remedy))
+    return found
+
+
+def _packages() -> list[Finding]:
+    """Where the hosts' packages come from, in the world that WORLD asks for."""
+    return _upstream(chosen_kinds()) if upstream_world() else _mirror()
+
+
+def _upstream(kinds: Sequence[Kind]) -> list[Finding]:
+    found = []
+    for name, address in addresses(kinds).items():
+        why = reach(address)
+        remedy = "WORLD=upstream needs it: a way to the internet, or no WORLD" if why else ""
+        found.append(Finding(name, f"{address} {why or 'answers'}", remedy))
+    # Pulling it is the only sure test, and takes long: `up` does it.
+    found += [Finding(f"image for {kind.name}", f"{real_image(kind)}, pulled by `up`")
+              for kind in kinds]  # fmt: skip
     return found
 
 
@@ -150,16 +178,24 @@ def _mirror() -> list[Finding]:
                 check=False,
                 timeout=30,
             )
-        remedy = "" if helper.returncode == 0 else f"this mirror must have {suite}: {address}"
+        remedy = ""
+        if helper.returncode != 0:
+            remedy = f"apt's sources must name a mirror that answers and has {suite}: {address}"
         state = "answers" if not remedy else "no answer"
         found.append(Finding(f"Debian {suite}", f"{mirror.main} {state}", remedy))
     return found
 
 
 def _trust() -> list[Finding]:
+    found = []
+    for variable in BUNDLE_VARIABLES:
+        named = os.environ.get(variable)
+        if named and not Path(named).is_file():
+            remedy = f"unset {variable}, or name a file of PEM certificates"
+            found.append(Finding(variable, f"{named}: no such file", remedy))
     count = len(certificates(controller_bundle()))
     remedy = "" if count else _install("ca-certificates")
-    return [Finding("trusted authorities", f"{count}, handed on to the hosts", remedy)]
+    return [*found, Finding("trusted authorities", f"{count}, handed on to the hosts", remedy)]
 
 
 def _runner() -> list[Finding]:

@@ -15,6 +15,9 @@ from pathlib import Path
 SYSTEM_BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
 """Debian's and Ubuntu's bundle."""
 
+BUNDLE_VARIABLES = ("SSL_CERT_FILE", "PIP_CERT", "REQUESTS_CA_BUNDLE")
+"""By which a controller names another bundle."""
+
 _BEGIN = "-----BEGIN CERTIFICATE-----"
 _END = "-----END CERTIFICATE-----"
 
@@ -50,7 +53,6 @@ def extra_certificates(controller: str, image: str) -> dict[str, str]:
 def controller_bundle(names: Iterable[str] | None = None) -> str:
     """All that the controller trusts, as one text."""
     if names is None:
-        variables = ("SSL_CERT_FILE", "PIP_CERT", "REQUESTS_CA_BUNDLE")
-        names = [SYSTEM_BUNDLE, *(os.environ.get(variable, "") for variable in variables)]
+        names = [SYSTEM_BUNDLE, *(os.environ.get(variable, "") for variable in BUNDLE_VARIABLES)]
     paths = dict.fromkeys(Path(name) for name in names if name)
     return "\n".join(path.read_text(errors="replace") for path in paths if path.is_file())

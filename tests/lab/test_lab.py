@@ -174,6 +174,48 @@ def test_up_repairs(lab: Lab, damage: Callable[[Lab], None]) -> None:
     assert on_host(lab, "whoami") == "admin"
 
 
+def mirrors(lab: Lab) -> list[str]:
+    """First lines of what the host reads from its lab's two repositories."""
+    root = f"http://{MIRROR_NAME}:{MIRROR_PORT}"
+    return [
+        on_host(lab, f"curl -fsS {root}/{path}/dists/jammy/InRelease | head -n 1")
+        for path in ("deadsnakes/ppa/ubuntu", "runner/gitlab-runner/ubuntu")
+    ]
+
+
+def test_two_labs_at_once_and_one_of_them_goes(lab: Lab) -> None:
+    """Made at the same time; the other one does not notice the end of the first."""
+    other = Lab("labtest-2")
+    signed = ["-----BEGIN PGP SIGNED MESSAGE-----"] * 2
+    call(other, "down")
+    call(lab, "down")
+    try:
+        with command(lab, "up") as one, command(other, "up") as two:
+            said = [process.communicate(timeout=UP_TIMEOUT)[0] for process in (one, two)]
+        assert (one.returncode, two.returncode) == (0, 0), said
+        mine, its = status(lab), status(other)
+        assert mine.is_up
+        assert its.is_up
+        assert mine.network is not None
+        assert its.network is not None
+        assert not mine.network.subnet.overlaps(its.network.subnet)
+        assert mine.service_pid != its.service_pid
+        assert mirrors(lab) == mirrors(other) == signed
+        # Neither host trusts the other lab's GitLab, nor knows its runners.
+        assert lab.ca_file.read_text() != other.ca_file.read_text()
+        machine = on_host(lab, "cat /etc/machine-id")
+        assert machine != on_host(other, "cat /etc/machine-id")
+
+        call(other, "down")
+        assert leftovers(other) == []
+        assert status(lab) == mine
+        assert on_host(lab, "cat /etc/machine-id") == machine
+        assert mirrors(lab) == signed
+        assert "was up already" in call(lab, "up")
+    finally:
+        call(other, "down")
+
+
 def test_down_ends_services_whose_state_is_gone(lab: Lab) -> None:
     _lose_state(lab)
     call(lab, "down")

@@ -1,0 +1,143 @@
+"""`make test`'s runner: what it skips, what it calls failed, its exit code and closing line."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.__main__ import SUITES
+
+ROOT = Path(__file__).resolve().parents[2]
+REFUSAL = "Error: cannot clone: Operation not permitted"
+
+
+@dataclass
+class Machine:
+    """A machine whose programs are what a test says."""
+
+    programs: Path
+
+    def program(self, name: str, script: str) -> None:
+        """Puts a shell script on the machine's PATH."""
+        path = self.programs / name
+        path.write_text(f"#!/bin/sh\n{script}\n")
+        path.chmod(0o755)
+
+    def run(self, *words: str, ci: bool = False) -> subprocess.CompletedProcess[str]:
+        """Runs `python -m …` there, as a person or as CI."""
+        environment = {k: v for k, v in os.environ.items() if k not in ("CI", "WORLD")}
+        environment["PATH"] = str(self.programs)
+        if ci:
+            environment["CI"] = "true"
+        return subprocess.run(
+            [sys.executable, "-m", *words],
+            cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=120,
+        )  # fmt: skip
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    """A machine without podman, on which `make` does nothing, well."""
+    made = Machine(tmp_path)
+    # What the engine may put in front of podman.
+    made.program(
+        "sudo", '[ "$1" = podman ] && [ ! -e "$(dirname "$0")/podman" ] && exit 127; exec "$@"'
+    )
+    (tmp_path / "env").symlink_to("/usr/bin/env")
+    (tmp_path / "dirname").symlink_to("/usr/bin/dirname")
+    made.program("make", 'echo "made $1"')
+    return made
+
+
+def rows(said: str) -> dict[str, tuple[str, str]]:
+    """The closing table: suite to result and reason."""
+    table = said[said.index("suite          result") :].splitlines()[1:-1]
+    matches = [re.match(r"(\S+) +(\w+) +\d+ *(.*)", line) for line in table]
+    return {match[1]: (match[2], match[3]) for match in matches if match}
+
+
+def closing(said: str) -> str:
+    """The very last line."""
+    return said.splitlines()[-1]
+
+
+def test_where_podman_fails_the_rest_runs_and_the_lab_is_skipped(machine: Machine) -> None:
+    machine.program("podman", f"echo trouble >&2; echo '{REFUSAL}' >&2; exit 125")
+    done = machine.run("tests", "lint", "unit", "molecule", "lab")
+    assert done.returncode == 0, done.stderr
+    assert "made lint" in done.stdout
+    assert "made unit" in done.stdout
+    why = f"no containers here: {REFUSAL}"
+    assert rows(done.stdout) == {
+        "lint": ("passed", ""), "unit": ("passed", ""),
+        "molecule": ("skipped", why), "lab": ("skipped", why),
+    }  # fmt: skip
+    assert closing(done.stdout) == "2 passed, 0 failed, 2 skipped"
+
+
+def test_on_ci_a_lab_that_cannot_run_is_a_failure(machine: Machine) -> None:
+    machine.program("podman", f"echo '{REFUSAL}' >&2; exit 125")
+    done = machine.run("tests", "lint", "unit", "molecule", "lab", ci=True)
+    assert done.returncode == 1
+    why = f"no containers here: {REFUSAL}"
+    assert rows(done.stdout)["molecule"] == ("failed", why)
+    assert rows(done.stdout)["lint"] == ("passed", "")
+    assert closing(done.stdout) == "2 passed, 2 failed"
+
+
+@pytest.mark.parametrize(
+    ("ci", "code", "last"),
+    [(False, 0, "1 passed, 0 failed, 1 skipped"), (True, 1, "1 passed, 1 failed")],
+)
+def test_without_podman_it_is_named(machine: Machine, ci: bool, code: int, last: str) -> None:
+    done = machine.run("tests", "unit", "lab", ci=ci)
+    assert done.returncode == code
+    assert "podman" in rows(done.stdout)["lab"][1]
+    assert closing(done.stdout) == last
+
+
+def test_a_suite_that_fails_fails_the_whole(machine: Machine) -> None:
+    machine.program("podman", "exit 0")
+    machine.program("make", '[ "$1" != lint ]')
+    done = machine.run("tests", "lint", "unit")
+    assert done.returncode == 1
+    assert rows(done.stdout) == {"lint": ("failed", ""), "unit": ("passed", "")}
+    assert closing(done.stdout) == "1 passed, 1 failed"
+
+
+def test_where_all_is_well_nothing_is_called_skipped(machine: Machine) -> None:
+    machine.program("podman", "exit 0")
+    done = machine.run("tests", "lint", "unit")
+    assert done.returncode == 0
+    assert closing(done.stdout) == "2 passed, 0 failed"
+
+
+def test_an_unknown_suite_is_refused(machine: Machine) -> None:
+    done = machine.run("tests", "lnit")
+    assert done.returncode == 2
+    assert "no such suite: lnit" in done.stderr
+
+
+def test_a_long_suite_runs_when_it_is_named(machine: Machine) -> None:
+    machine.program("podman", "exit 125")
+    (name,) = (suite.name for suite in SUITES if suite.full)
+    done = machine.run("tests", name)
+    assert list(rows(done.stdout)) == [name]
+    assert closing(done.stdout) == "0 passed, 0 failed, 1 skipped"
+
+
+@pytest.mark.parametrize(("ci", "code", "last"), [(False, 0, "skipped"), (True, 1, "error")])
+def test_the_lab_tests_alone_do_the_same(machine: Machine, ci: bool, code: int, last: str) -> None:
+    """Whoever calls pytest by hand is told the same."""
+    machine.program("podman", f"echo '{REFUSAL}' >&2; exit 125")
+    words = ("pytest", "-q", "-p", "no:cacheprovider", "tests/lab/test_lab.py")
+    done = machine.run(*words, "-k", "second_up", ci=ci)
+    assert done.returncode == code, done.stdout
+    assert f"no containers here: {REFUSAL}" in done.stdout
+    assert f"1 {last}" in closing(done.stdout)
