@@ -45,7 +45,11 @@ def real(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_unknown_world_is_refused(
     verb: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def no_lab() -> Lab:
+        raise LabError("no lab was to be looked at")
+
     monkeypatch.setenv("WORLD", "upsteam")
+    monkeypatch.setattr("lab.cli.lab_from_environment", no_lab)
     assert main([verb]) == 1
     said = capsys.readouterr()
     assert "WORLD=upsteam: no such world (there are: stand-in upstream)" in said.err
