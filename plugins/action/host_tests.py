@@ -8,15 +8,17 @@ import os
 import subprocess
 import sys
 import tempfile
-from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleActionFail, AnsibleError
 
 from ansible_collections.runnerhost.toolkit.plugins.module_utils import secrets
-from ansible_collections.runnerhost.toolkit.plugins.plugin_utils.controller import ToolkitAction
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils.controller import (
+    ROOT,
+    ToolkitAction,
+    lacking,
+)
 
-ROOT = Path(__file__).resolve().parents[2]
 ROLES = ("network_access", "build_tools", "python_versions", "gitlab_runner")
 TIMEOUT = 600
 
@@ -29,6 +31,7 @@ class ActionModule(ToolkitAction):
     ) -> dict[str, Any]:
         """Fails with the failing tests; succeeds with their number."""
         result: dict[str, Any] = super().run(tmp, task_vars)
+        self.refuse(lacking("pytest", "testinfra"))
         variables = task_vars or {}
         roles = [str(role) for role in self._task.args.get("roles", ROLES)]
         unknown = [role for role in roles if role not in ROLES]

@@ -23,6 +23,8 @@ from ansible_collections.runnerhost.toolkit.plugins.module_utils.secrets import 
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils.controller import (
     LOOK,
     ToolkitAction,
+    kept_files,
+    lacking,
 )
 
 # helper-images depends on nothing, gitlab-runner on exactly its version: one transaction.
@@ -52,7 +54,7 @@ class ActionModule(ToolkitAction):
         result: dict[str, Any] = super().run(tmp, task_vars)
         variables = task_vars or {}
         args = dict(self._task.args)
-        self.refuse(problems(args))
+        self.refuse(lacking("tomlkit") + kept_files("the runners' tokens") + problems(args))
         paths = args["paths"]
         ways = self.ways(variables)
         look = self.ask(

@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timezone
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +27,36 @@ from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
 
 LOOK = "runnerhost.toolkit.host_look"
 OFFER = "runnerhost.toolkit.apt_offer"
+# The collection's folder: a checkout's, or where ansible-galaxy has put it.
+ROOT = Path(__file__).resolve().parents[2]
 CA_FOLDER = "/usr/local/share/ca-certificates"
 # The mirror of the distribution, where there is one.
 DISTRIBUTION_SOURCES = "/etc/apt/sources.list.d/runnerhost-distribution.sources"
 NETWORK = "network_access_"
-NETWORK_DEFAULTS = Path(__file__).parents[2] / "roles" / "network_access" / "defaults" / "main.yml"
+NETWORK_DEFAULTS = ROOT / "roles" / "network_access" / "defaults" / "main.yml"
 # Days before its expiry from which on a key is warned of.
 KEY_WARNING_DAYS = 60
+
+
+def lacking(*modules: str) -> list[str]:
+    """The refusal if the controller's Python lacks any of these modules; empty if it has them."""
+    missing = [module for module in modules if find_spec(module) is None]
+    if not missing:
+        return []
+    return [
+        f"the Python that runs Ansible ({sys.executable}) lacks {', '.join(missing)}: "
+        f"{sys.executable} -m pip install -r {ROOT}/meta/ee-requirements.txt"
+    ]
+
+
+def kept_files(what: str) -> list[str]:
+    """The refusal if Ansible would leave modules' arguments in files on the host."""
+    if not constants.DEFAULT_KEEP_REMOTE_FILES:
+        return []
+    return [
+        f"ANSIBLE_KEEP_REMOTE_FILES is set: it would leave {what} in files on the host; "
+        "unset it (keep_remote_files in ansible.cfg)"
+    ]
 
 
 class ToolkitAction(ActionBase):  # type: ignore[misc]
@@ -71,13 +96,7 @@ class ToolkitAction(ActionBase):  # type: ignore[misc]
         Args:
             what: what the arguments hold, for messages.
         """
-        if constants.DEFAULT_KEEP_REMOTE_FILES:
-            self.refuse(
-                [
-                    f"ANSIBLE_KEEP_REMOTE_FILES is set: it would leave {what} in files on the "
-                    "host; unset it (keep_remote_files in ansible.cfg)"
-                ]
-            )
+        self.refuse(kept_files(what))
         if self._connection.is_pipelining_enabled():
             return []
         return [

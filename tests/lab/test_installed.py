@@ -151,8 +151,11 @@ def test_files_that_ansible_would_keep_are_refused(
         "environment",
         {**project.environment, "ANSIBLE_KEEP_REMOTE_FILES": "1"},
     )
+    before = site.sh("dpkg-query -W | sha256sum")
     run = project.playbook("site", check=False)
     assert run.code != 0
+    assert run.counts()["changed"] == 0
+    assert site.sh("dpkg-query -W | sha256sum") == before
     said = re.sub(r"\s+", " ", run.output)
     assert "KEEP_REMOTE_FILES is set: it would leave the runners' tokens" in said
     assert site.sh(f"grep -rl {token(site)} /home/admin /root /tmp /var/tmp || true") == ""
@@ -197,3 +200,22 @@ def test_without_the_interpreters_line_the_run_is_refused(project: Project) -> N
         hosts.write_text(text, encoding="utf-8")
     assert run.code != 0
     assert "set ansible_python_interpreter" in re.sub(r"\s+", " ", run.output)
+
+
+@pytest.mark.parametrize(
+    ("playbook", "module"), [("site", "tomlkit"), ("verify", "pytest"), ("verify", "testinfra")]
+)
+def test_a_controller_that_lacks_a_package_is_told_before_anything_is_done(
+    project: Project, monkeypatch: pytest.MonkeyPatch, playbook: str, module: str
+) -> None:
+    """In a venv as a user's is without the list: Python is started so that it finds no such one."""
+    folder = project.folder / f"without-{module}"
+    folder.mkdir()
+    (folder / "sitecustomize.py").write_text(f"import sys\nsys.modules['{module}'] = None\n")
+    monkeypatch.setattr(Project, "environment", {**project.environment, "PYTHONPATH": str(folder)})
+    run = project.playbook(playbook, check=False)
+    assert run.code != 0
+    said = re.sub(r"\s+", " ", run.output)
+    assert f"lacks {module}: " in said
+    assert "/runnerhost/toolkit/meta/ee-requirements.txt" in said
+    assert run.counts()["changed"] == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,7 +12,11 @@ from ansible.errors import AnsibleActionFail
 from ansible.playbook.play_context import PlayContext
 from ansible.plugins.loader import become_loader, connection_loader, init_plugin_loader
 
-from ansible_collections.runnerhost.toolkit.plugins.plugin_utils.controller import ToolkitAction
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils.controller import (
+    ROOT,
+    ToolkitAction,
+    lacking,
+)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -62,3 +67,11 @@ def test_files_that_would_be_kept_are_refused(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(constants, "DEFAULT_KEEP_REMOTE_FILES", True)
     with pytest.raises(AnsibleActionFail, match=r"KEEP_REMOTE_FILES .*leave the tokens in files"):
         action().no_file_on_host("the tokens")
+
+
+def test_what_the_controllers_python_lacks_is_named_with_its_list() -> None:
+    assert lacking("tomlkit", "pytest", "testinfra") == []
+    (text,) = lacking("tomlkit", "no_such_module", "nor_this")
+    assert text.startswith(f"the Python that runs Ansible ({sys.executable}) lacks no_such_module,")
+    assert text.endswith(f"pip install -r {ROOT}/meta/ee-requirements.txt")
+    assert (ROOT / "meta" / "ee-requirements.txt").is_file()
