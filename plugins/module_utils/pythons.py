@@ -100,6 +100,8 @@ def pinned(versions: Iterable[Version]) -> list[str]:
             f"python{base}-*",
             f"libpython{base}",
             f"libpython{base}-*",
+            # python3.X-full wants it; jammy's universe has one too, of a release candidate.
+            f"idle-python{base}",
         )
     ]
 
@@ -163,7 +165,8 @@ def offered(names: Iterable[str]) -> list[str]:
     return [str(v) for v in sorted(versions, key=lambda v: (int(v.base[2:]), v.flavour))]
 
 
-# The first that is found: of what was not even fetched, apt also says that it is not signed.
+# The first that is found. apt ends with "is not signed" whatever it could not fetch, and whatever its
+# gpgv (Debian 12, jammy, noble) or its sqv (Debian 13) has refused: what each says stands before.
 _REASONS = (
     ("Could not resolve", "its host name is unknown"),
     ("failure resolving", "its host name is unknown"),
@@ -174,12 +177,18 @@ _REASONS = (
     (" 407 ", "the proxy asks for a login: network_access_proxy_login"),
     (" 401 ", "it asks for a password"),
     (" 403 ", "it refuses access"),
+    (
+        "SHA1 is not considered secure",
+        "its key vouches for itself by SHA-1, which this system's apt (sqv) refuses: use a mirror "
+        "of the repository that is signed by a newer key",
+    ),
     ("EXPKEYSIG", "its key has expired: give a renewed one"),
     ("NO_PUBKEY", "it is signed by another key than the one given"),
+    ("Missing key", "it is signed by another key than the one given"),
     ("BADSIG", "its signature is wrong"),
+    ("Message has been manipulated", "its signature is wrong"),
     ("is not signed", "it is not signed by the key given"),
     ("couldn't be verified", "it is signed by another key than the one given"),
-    ("SHA1 is not considered secure", "its key has a SHA-1 signature, which this system refuses"),
     ("does not have a Release file", "there is no such suite"),
     ("404", "there is no such suite or address"),
     ("no answer in", "it does not answer in time"),

@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import pwd
 import re
+import shlex
 import shutil
 import tempfile
 
@@ -223,6 +224,13 @@ class Scratch:
         shutil.rmtree(self.root, ignore_errors=True)
 
 
+def _own_sources() -> list[str]:
+    """The file and the folder that the host's own apt reads its sources from."""
+    asked = ["FILE", "Dir::Etc::sourcelist/f", "FOLDER", "Dir::Etc::sourceparts/d"]
+    text = host.run(["apt-config", "shell", *asked]).stdout
+    return [word.partition("=")[2] for word in shlex.split(text)]
+
+
 def not_offered_by_distribution(
     names: list[str], distribution: str, suites: list[str], scratch: Scratch, timeout: int
 ) -> list[str]:
@@ -244,7 +252,7 @@ def not_offered_by_distribution(
     missing = unknown([])
     if not missing:
         return []
-    for path in ("/etc/apt/sources.list", "/etc/apt/sources.list.d"):
+    for path in _own_sources():
         entries = [path] if os.path.isfile(path) else []
         if os.path.isdir(path):
             entries = [os.path.join(path, name) for name in sorted(os.listdir(path))]

@@ -53,7 +53,13 @@ def test_the_systems_own_comes_from_the_distribution() -> None:
 def test_pin_names_one_version_and_not_its_longer_namesakes() -> None:
     """python3.1* would take in python3.10."""
     patterns = pythons.pinned(parse("3.9"))
-    assert patterns == ["python3.9", "python3.9-*", "libpython3.9", "libpython3.9-*"]
+    assert patterns == [
+        "python3.9",
+        "python3.9-*",
+        "libpython3.9",
+        "libpython3.9-*",
+        "idle-python3.9",
+    ]
 
 
 def answer(**more: Any) -> dict[str, Any]:
@@ -108,6 +114,25 @@ def test_distribution_without_its_own() -> None:
             "E: … couldn't be verified because the public key is not available: NO_PUBKEY",
             "another key",
         ),
+        # apt 3.0.4 with sqv (Debian 13), as it said them for keys made like these.
+        (
+            "W: OpenPGP signature verification failed: … Sub-process /usr/bin/sqv returned an "
+            "error code (1), error message is: Signing key on 6A2D is not bound: … because: SHA1 is not "
+            "considered secure since 2026-02-01T00:00:00Z\nE: The repository '…' is not signed.",
+            "by SHA-1, which this system's apt (sqv) refuses: use a mirror",
+        ),
+        (
+            "W: … sqv returned an error code (1), error message is: Missing key B93F, which is "
+            "needed to verify signature.\nE: The repository '…' is not signed.",
+            "another key than the one given",
+        ),
+        (
+            "W: … Verifying signature: Message has been manipulated\n"
+            "E: The repository '…' is not signed.",
+            "its signature is wrong",
+        ),
+        ("W: … BADSIG 46DA One\nE: The repository '…' is not signed.", "its signature is wrong"),
+        ("E: The repository '…' is not signed.", "not signed by the key given"),
         ("E: The repository '…' does not have a Release file.", "no such suite"),
         (
             "E: Could not connect to 127.0.0.1:1 - connect (111: Connection refused)",

@@ -1,0 +1,450 @@
+"""Where each Python comes from on jammy, noble and resolute: the plan's answer and apt's own.
+
+The plan and its pins are the role's, and what they lead to is asked of the real apt, over indexes
+as the table of deadsnakes' versions has them (`ubuntu_archive`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import re
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from ansible.errors import AnsibleActionFail
+from ansible.module_utils.testing import patch_module_args
+
+from ansible_collections.runnerhost.toolkit.plugins.action import python_plan
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import apt_sources, host
+from ansible_collections.runnerhost.toolkit.plugins.modules import apt_offer
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils.controller import LOOK, OFFER
+from lab.keys import Key, ensure_key
+from tests.unit.plugins import ubuntu_archive as archive
+from tests.unit.plugins.ubuntu_archive import PPA, PPA_ORIGIN, SYSTEM, AptHost, Package
+
+needed = [name for name in ("gpg", "apt-get", "apt-cache", "dpkg") if not shutil.which(name)]
+pytestmark = pytest.mark.skipif(
+    bool(needed), reason=f"skipped: {', '.join(needed)} not installed, and real apt is asked here"
+)
+
+PATTERNS = ("python{version}", "python{version}-venv", "python{version}-dev")
+SUITES = tuple(SYSTEM)
+FREE_THREADED = {"jammy": ("3.13", "3.14"), "noble": ("3.13", "3.14"), "resolute": ("3.13",)}
+FROM_PPA = [(suite, version) for suite in SUITES for version in PPA[suite]] + [
+    (suite, f"{version}-nogil") for suite in SUITES for version in FREE_THREADED[suite]
+]
+OWN = list(SYSTEM.items())
+
+
+@dataclass(frozen=True)
+class Repository:
+    """One repository that is served, and the key that it is signed with."""
+
+    url: str
+    key: Key
+
+
+@dataclass(frozen=True)
+class World:
+    """The repositories, by what is odd about them: ``ppa`` is as the real one."""
+
+    ubuntu: Repository
+    others: Mapping[str, Repository]
+
+
+def replaced(packages: Sequence[Package], *more: Package) -> list[Package]:
+    """The packages, with these in place of those of the same name."""
+    names = {package.name for package in more}
+    return [package for package in packages if package.name not in names] + list(more)
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """Every repository, on one server."""
+    with pytest.MonkeyPatch.context() as patch, contextlib.ExitStack() as stack:
+        root = tmp_path_factory.mktemp("archive")
+        patch.setenv("RUNNERHOST_CACHE", str(root / "cache"))
+        key = ensure_key("ppa", "Launchpad PPA for deadsnakes, test", "never")
+        other = ensure_key("other", "Somebody else", "never")
+        url = stack.enter_context(archive.served(root))
+        jammy, noble = archive.ppa("jammy"), archive.ppa("noble")
+        wrong = [p for p in jammy if "python3.11" not in p.name]
+        odd = {
+            # Without 3.11, of which jammy's universe has a release candidate.
+            "without-3.11": {"jammy": wrong},
+            "without-3.11-venv": {"jammy": [p for p in jammy if p.name != "python3.11-venv"]},
+            # A mirror that lags behind: what it has of 3.11 is older than universe's candidate.
+            "older-3.11": {
+                "jammy": wrong
+                + archive.family(
+                    "3.11",
+                    "3.11.0~b5-1+jammy1",
+                    archive.ppa_names("jammy", "3.11"),
+                    "python3-distutils",
+                )
+            },
+            # A mirror of more than the PPA: newer libraries, and the system's own Python.
+            "greedy": {
+                "noble": replaced(
+                    noble,
+                    Package("libc6", "9.9-1"),
+                    Package("libssl3", "9.9-1"),
+                    Package("python3", "3.99-1"),
+                    Package("python3-venv", "3.99-1"),
+                    *archive.family(
+                        "3.12", "3.12.99-1+noble1", archive.ppa_names("noble", "3.12"), ""
+                    ),
+                )
+            },
+        }
+        others = {}
+        for suite in SUITES:
+            archive.publish(root / "ubuntu", suite, "Ubuntu", archive.ubuntu(suite), key)
+            archive.publish(root / "ppa", suite, PPA_ORIGIN, archive.ppa(suite), key)
+        for name, suites in odd.items():
+            for suite, packages in suites.items():
+                archive.publish(root / name, suite, PPA_ORIGIN, packages, key)
+            others[name] = Repository(f"{url}/{name}", key)
+        archive.publish(root / "company", "jammy", "Company Mirror", jammy, other)
+        others["company"] = Repository(f"{url}/company", other)
+        others["ppa"] = Repository(f"{url}/ppa", key)
+        others["another-key"] = Repository(f"{url}/ppa", other)
+        yield World(Repository(f"{url}/ubuntu", key), others)
+
+
+class Action(python_plan.ActionModule):
+    """The action, with the modules run here in place of on a host."""
+
+    host: AptHost
+    system: str
+    asked: list[str]
+
+    def find_file(self, name: str) -> str:
+        return name
+
+    def ask(
+        self, module: str, arguments: Mapping[str, Any], task_vars: dict[str, Any]
+    ) -> dict[str, Any]:
+        self.asked.append(module)
+        if module == OFFER:
+            return run_module(self.host, arguments)
+        return {
+            "look": {
+                "packages": host.packages(arguments["packages"], str(self.host.status)),
+                "files": {p: host.file_look(p, want_text=True) for p in arguments["texts"]},
+                "system_python": self.system,
+            }
+        }
+
+
+def run_module(apt_host: AptHost, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """What apt_offer answers where apt is this host's."""
+    output = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(output):
+        # It runs on whatever interpreter runs the tests, and the host's sources lie in a folder.
+        patch.setattr(host, "SYSTEM_PYTHON", sys.executable)
+        for name in set(os.environ) - set(apt_host.environment):
+            patch.delenv(name)
+        for name, value in apt_host.environment.items():
+            patch.setenv(name, value)
+        with patch_module_args(dict(arguments)), pytest.raises(SystemExit):
+            apt_offer.main()
+    answer: dict[str, Any] = json.loads(output.getvalue())
+    assert not answer.get("failed"), answer
+    return answer
+
+
+@dataclass
+class Machine:
+    """A host of one suite, and the plan that the role makes for it."""
+
+    suite: str
+    host: AptHost
+    repository: Repository
+    asked: Sequence[str] = ()
+
+    def plan(self, *wanted: Any, **changes: Any) -> dict[str, Any]:
+        """The plan for these versions; raises AnsibleActionFail where it refuses them."""
+        action = object.__new__(Action)
+        action.host, action.system, action.asked = self.host, SYSTEM[self.suite], []
+        self.asked = action.asked
+        action._task = SimpleNamespace(
+            args={
+                "wanted": list(wanted),
+                "patterns": list(PATTERNS),
+                "url": self.repository.url,
+                "suite": self.suite,
+                "components": ["main"],
+                "origin": PPA_ORIGIN,
+                "key": str(self.repository.key.public),
+                "fingerprint": self.repository.key.fingerprint,
+                "sources_path": str(self.host.root / "sources.list.d/ours.sources"),
+                "preferences_path": str(self.host.root / "preferences.d/pin"),
+                **changes,
+            },
+            async_val=0,
+            check_mode=False,
+            action="python_plan",
+        )
+        action._connection = SimpleNamespace(_shell=SimpleNamespace(tmpdir="/tmp"))
+        plan: dict[str, Any] = action.run(None, {})["plan"]
+        return plan
+
+    def refusal(self, *wanted: Any, **changes: Any) -> str:
+        """What the role says to these versions."""
+        with pytest.raises(AnsibleActionFail) as caught:
+            self.plan(*wanted, **changes)
+        text = str(caught.value)
+        assert text.startswith("refused, nothing was changed: ")
+        return text.removeprefix("refused, nothing was changed: ")
+
+    def apply(self, plan: Mapping[str, Any]) -> None:
+        """The plan's two files on the host, the pin first, as the role writes them."""
+        self.host.pin(plan["preferences"])
+        if plan["sources"]:
+            self.host.source("ours.sources", plan["sources"])
+
+
+@pytest.fixture(scope="module")
+def machines(world: World) -> Iterator[dict[tuple[str, str], Machine]]:
+    """Hosts by suite and repository, each made when it is first asked for."""
+    with contextlib.ExitStack() as stack:
+
+        class Machines(dict[tuple[str, str], Machine]):
+            def __missing__(self, asked: tuple[str, str]) -> Machine:
+                # Not in pytest's folder, which another run of pytest shuts to apt's user.
+                folder = tempfile.TemporaryDirectory(prefix="runnerhost-test-apt-")
+                machine = new_machine(world, Path(stack.enter_context(folder)), *asked)
+                return self.setdefault(asked, machine)
+
+        yield Machines()
+
+
+@pytest.fixture
+def machine(
+    machines: dict[tuple[str, str], Machine], request: pytest.FixtureRequest
+) -> Iterator[Machine]:
+    """A host of the suite and with the repository given, as it was at first."""
+    one = machines[request.param]
+    one.host.reset()
+    yield one
+    (one.host.root / "sources.list.d/ours.sources").unlink(missing_ok=True)
+
+
+def new_machine(world: World, root: Path, suite: str, repository: str) -> Machine:
+    """A host with its own Python and Ubuntu's sources."""
+    known = {package.name: package for package in archive.ubuntu(suite)}
+    own = SYSTEM[suite]
+    names = ["libc6", "libssl3", "media-types", "python3", f"python{own}", f"python{own}-minimal"]
+    names += [f"libpython{own}-minimal", f"libpython{own}-stdlib"]
+    made = AptHost(root, [known[name] for name in names])
+    key = world.ubuntu.key.public.read_text()
+    text = apt_sources.render_sources(world.ubuntu.url, suite, ["main"], key, "Ubuntu")
+    made.source("ubuntu.sources", text)
+    return Machine(suite, made, world.others[repository])
+
+
+def of_version(version: str, name: str) -> bool:
+    """Whether a package is one of this minor version's."""
+    base = re.escape(version.removesuffix("-nogil"))
+    return bool(re.match(rf"(?:lib|idle-)?python{base}(?:t64)?(?:-|\Z)", name))
+
+
+def with_suite(cells: Sequence[tuple[str, str]], repository: str = "ppa") -> list[Any]:
+    """Parameters ``machine, version`` of a cell of the table."""
+    return [
+        pytest.param((suite, repository), version, id=f"{suite}-{version}")
+        for suite, version in cells
+    ]
+
+
+@pytest.mark.parametrize(("machine", "version"), with_suite(FROM_PPA), indirect=["machine"])
+def test_from_the_ppa_and_nothing_else_is(machine: Machine, version: str) -> None:
+    plan = machine.plan(version)
+    base = version.removesuffix("-nogil")
+    names = [pattern.replace("{version}", base) for pattern in PATTERNS]
+    if version != base:
+        names.insert(0, f"python{version}")
+    assert plan["packages"] == plan["from_repository"] == plan["missing"] == names
+    machine.apply(plan)
+    full = f"{PPA[machine.suite][base]}-1+{machine.suite}1"
+    # Everything of this version, and what its three packages pull in, by apt's own policy.
+    everything = sorted(archive.ppa_names(machine.suite, base))
+    assert machine.host.candidates(*everything) == dict.fromkeys(everything, full)
+    steps = machine.host.simulate("install", *plan["packages"])
+    assert {step.name for step in steps} >= {*names, f"libpython{base}-stdlib"}
+    for step in steps:
+        assert (step.what, step.old) == ("Inst", ""), step
+        assert step.origin == (PPA_ORIGIN if of_version(version, step.name) else "Ubuntu"), step
+        assert not of_version(version, step.name) or step.new == full, step
+    # And the repository alone changes nothing that is on the host.
+    assert machine.host.simulate("dist-upgrade") == []
+
+
+@pytest.mark.parametrize(("machine", "version"), with_suite(OWN), indirect=["machine"])
+def test_the_systems_own_needs_no_repository(machine: Machine, version: str) -> None:
+    plan = machine.plan(version)
+    assert plan["system"] == version
+    assert plan["sources"] == plan["preferences"] == ""
+    assert plan["from_repository"] == []
+    assert plan["missing"] == [f"python{version}-venv", f"python{version}-dev"]
+    machine.apply(plan)
+    steps = machine.host.simulate("install", *plan["packages"])
+    assert {step.name for step in steps} >= set(plan["missing"])
+    assert {(step.what, step.old, step.origin) for step in steps} == {("Inst", "", "Ubuntu")}
+
+
+@pytest.mark.parametrize("machine", [(suite, "ppa") for suite in SUITES], indirect=True, ids=SUITES)
+def test_all_at_once(machine: Machine) -> None:
+    """Every version that the suite can have, in one transaction beside the system's own."""
+    suite = machine.suite
+    plan = machine.plan(*PPA[suite], SYSTEM[suite])
+    machine.apply(plan)
+    steps = machine.host.simulate("install", *plan["packages"])
+    assert {step.name for step in steps} >= set(plan["missing"])
+    for step in steps:
+        foreign = any(of_version(version, step.name) for version in PPA[suite])
+        assert (step.what, step.old) == ("Inst", ""), step
+        assert step.origin == (PPA_ORIGIN if foreign else "Ubuntu"), step
+
+
+@pytest.mark.parametrize("machine", [("noble", "greedy")], indirect=True, ids=["noble"])
+def test_a_mirror_of_more_replaces_nothing(machine: Machine) -> None:
+    plan = machine.plan("3.11", "3.12")
+    assert plan["from_repository"] == ["python3.11", "python3.11-venv", "python3.11-dev"]
+    machine.apply(plan)
+    # The trap is there: without the pin apt would take all of it.
+    machine.host.pin("")
+    taken = {step.name for step in machine.host.simulate("dist-upgrade")}
+    assert taken >= {"libc6", "libssl3", "python3", "python3.12"}
+    machine.host.pin(plan["preferences"])
+    assert machine.host.simulate("dist-upgrade") == []
+    for step in machine.host.simulate("install", *plan["packages"], "python3-venv"):
+        foreign = of_version("3.11", step.name)
+        assert (step.what, step.old) == ("Inst", ""), step
+        assert step.origin == (PPA_ORIGIN if foreign else "Ubuntu"), step
+
+
+@pytest.mark.parametrize("machine", [("jammy", "older-3.11")], indirect=True, ids=["jammy"])
+def test_jammys_release_candidate_does_not_win_by_its_number(machine: Machine) -> None:
+    plan = machine.plan("3.11")
+    machine.apply(plan)
+    machine.host.pin("")
+    unpinned = machine.host.candidates("python3.11")
+    assert unpinned == {"python3.11": "3.11.0~rc1-1~22.04"}
+    machine.host.pin(plan["preferences"])
+    names = sorted(archive.ppa_names("jammy", "3.11"))
+    assert set(machine.host.candidates(*names).values()) == {"3.11.0~b5-1+jammy1"}
+    # With all that belongs to it, however it is asked for.
+    steps = machine.host.simulate("install", *plan["packages"], "python3.11-full")
+    origins = {step.name: step.origin for step in steps if of_version("3.11", step.name)}
+    assert set(origins.values()) == {PPA_ORIGIN}
+    assert "idle-python3.11" in origins
+
+
+@pytest.mark.parametrize("machine", [("jammy", "ppa")], indirect=True, ids=["jammy"])
+def test_a_release_candidate_on_the_host_is_replaced(machine: Machine) -> None:
+    names = ["python3.11", "python3.11-minimal", "libpython3.11-minimal", "libpython3.11-stdlib"]
+    machine.host.reset(*(p for p in archive.ubuntu("jammy") if p.name in names))
+    plan = machine.plan("3.11")
+    full = f"{PPA['jammy']['3.11']}-1+jammy1"
+    assert plan["packages"] == [f"python3.11={full}", "python3.11-venv", "python3.11-dev"]
+    machine.apply(plan)
+    steps = machine.host.simulate("install", *plan["packages"])
+    moved = {step.name: step.new for step in steps if step.old}
+    assert moved == dict.fromkeys(names, full)
+    assert {step.what for step in steps} == {"Inst"}
+
+
+@pytest.mark.parametrize("machine", [("noble", "ppa")], indirect=True, ids=["noble"])
+def test_a_repository_that_is_there_is_not_asked_again(machine: Machine) -> None:
+    plan = machine.plan("3.12")
+    assert OFFER in machine.asked
+    known = {package.name: package for package in [*archive.ubuntu("noble"), *archive.ppa("noble")]}
+    plan = machine.plan("3.11", "3.12")
+    machine.host.reset(*(known[name] for name in plan["missing"]))
+    machine.apply(plan)
+    plan = machine.plan("3.11", "3.12")
+    assert plan["missing"] == []
+    assert OFFER not in machine.asked
+
+
+REFUSED = [
+    ("resolute", "ppa", "3.7", "3.7 is not to be had", "offer there: 3.9, 3.10, 3.11, 3.12, 3.13"),
+    ("resolute", "ppa", "3.8", "python3.8, python3.8-venv, python3.8-dev missing", "suite resol"),
+    (
+        "noble",
+        "ppa",
+        "3.16",
+        "3.16 is not to be had",
+        "3.7, 3.8, 3.9, 3.10, 3.11, 3.13, 3.13-nogil",
+    ),
+    ("jammy", "ppa", "3.12-nogil", "python3.12-nogil missing", "3.14, 3.14-nogil, 3.15"),
+    ("resolute", "ppa", "3.14-nogil", "3.14-nogil builds on 3.14, which is this system's own", ""),
+    # What universe has of it is no answer.
+    ("jammy", "without-3.11", "3.11", "3.11 is not to be had", "python3.11, python3.11-venv"),
+    ("jammy", "without-3.11-venv", "3.11", ": python3.11-venv missing;", "offer there: 3.7, 3.8"),
+    ("jammy", "company", "3.9", "states the origin 'Company Mirror'", f"inventory '{PPA_ORIGIN}'"),
+    ("jammy", "another-key", "3.9", "signed by another key than the one given", "apt says: "),
+]
+
+
+@pytest.mark.parametrize(
+    ("machine", "version", "says", "and_says"),
+    [
+        pytest.param((suite, name), version, *says, id=f"{suite}-{name}-{version}")
+        for suite, name, version, *says in REFUSED
+    ],
+    indirect=["machine"],
+)
+def test_refused(machine: Machine, version: str, says: str, and_says: str) -> None:
+    text = machine.refusal(version, SYSTEM[machine.suite])
+    assert text.startswith("python_versions_")
+    assert says in text
+    assert and_says in text
+
+
+@pytest.mark.parametrize("machine", [("jammy", "ppa")], indirect=True, ids=["jammy"])
+class TestRefusedOnJammy:
+    """What one host is enough for."""
+
+    def test_suite_that_is_not_there(self, machine: Machine) -> None:
+        text = machine.refusal("3.9", suite="jammi")
+        assert f"{machine.repository.url} (suite jammi) cannot be used" in text
+        assert "there is no such suite" in text
+        assert "does not have a Release file" in text
+
+    def test_nothing_answers(self, machine: Machine) -> None:
+        text = machine.refusal("3.9", url="http://127.0.0.1:9/x")
+        assert "nothing answers at its address" in text
+
+    def test_key_with_another_fingerprint(self, machine: Machine) -> None:
+        text = machine.refusal("3.9", fingerprint="F" * 40)
+        assert text.startswith("python_versions_repository_key: ")
+        assert machine.asked == [LOOK]
+
+    def test_number_in_the_list(self, machine: Machine) -> None:
+        text = machine.refusal("3.9", 3.10)
+        assert text.startswith("python_versions_wanted[1] got float 3.1, it takes")
+        assert "3.10 becomes 3.1" in text
+        assert machine.asked == []
+
+    def test_all_at_once(self, machine: Machine) -> None:
+        text = machine.refusal("3.16", "3.9", "3.17")
+        assert text.startswith("2 problems:\n- ")
+        assert text.count("is not to be had from") == 2
+
+    def test_distribution_without_its_own(self, machine: Machine) -> None:
+        patterns = [*PATTERNS, "python{version}-tk"]
+        text = machine.refusal("3.10", patterns=patterns)
+        assert "3.10 is this system's own, and its own sources do not offer python3.10-tk" in text
