@@ -8,6 +8,8 @@ VENV ?= .venv
 INVENTORY ?= inventories/lab
 # Further arguments for ansible-playbook: ARGS='--limit web1 --check --diff --ask-vault-pass'
 ARGS ?=
+# How often `make bench` measures each mark.
+RUNS ?= 1
 PY = $(VENV)/bin/python
 # Molecule and ansible-lint look for their programs on PATH.
 export PATH := $(abspath $(VENV)/bin):$(PATH)
@@ -76,8 +78,8 @@ test-full: lab-packages venv ## The same and what takes longer
 	@$(PY) -m tests --full
 
 .PHONY: bench
-bench: lab-packages venv ## Measured claims, each against its limit in the same run
-	@$(PY) -m bench
+bench: lab-packages venv ## Measured claims, each against its limit: RUNS=3
+	@$(PY) -m bench --runs $(RUNS)
 
 .PHONY: docs
 docs: venv ## Write docs/roles.md anew from the argument specs

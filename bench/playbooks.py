@@ -44,9 +44,11 @@ class Run:
 
 @dataclass(frozen=True)
 class Host:
-    """The bench's lab, and how its host is set up."""
+    """A host of the bench's lab, and how it is set up."""
 
     lab: Lab
+    kind: str
+    """The host's name in the inventory; the lab's other hosts are left alone."""
     variables: Mapping[str, Any] = field(default_factory=dict)
     """Variables beside the inventory's. They may refer to secrets, and hold none."""
 
@@ -57,7 +59,8 @@ class Host:
             extra.write_text(json.dumps(self.variables))
             command = [
                 str(Path(sys.executable).with_name("ansible-playbook")),
-                "-i", str(self.lab.inventory.parent), "-e", f"@{extra}", playbook,
+                "-i", str(self.lab.inventory.parent), "--limit", self.kind,
+                "-e", f"@{extra}", playbook,
                 *(["-vvv"] if verbose else []),
             ]  # fmt: skip
             path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"

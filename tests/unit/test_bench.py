@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from pathlib import Path
 
 import pytest
 
-from bench.__main__ import Claim, report, runners
+from bench.__main__ import demo_times, positive, pythons, report, runners, scaled
+from bench.cold import added, check_fetched, compare
+from bench.marks import COLD, MARKS, NOOP, RUNNERS, VERIFY, Figure, table, verdict
 from bench.playbooks import Run, modules_of, read_times, slowest
 from lab.run import LabError
 
@@ -28,10 +31,97 @@ def test_every_module_sent_counts() -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "verdict"), [(3.0, "met"), (3.5, "met, aim missed"), (4.01, "MISSED")]
+    ("seconds", "says"), [(3.0, "met"), (3.5, "met, aim missed"), (4.01, "MISSED")]
 )
-def test_verdict(seconds: float, verdict: str) -> None:
-    assert Claim("no-op", 4.0, 3.0, seconds, 1.0).verdict == verdict
+def test_verdict_of_one_run(seconds: float, says: str) -> None:
+    figure = Figure(NOOP, seconds, 1.0)
+    assert figure.verdict == says
+    assert figure.met == (says != "MISSED")
+
+
+@pytest.mark.parametrize(("seconds", "met"), [(66.0, True), (67.0, False), (40.0, True)])
+def test_cold_provision_has_seconds_on_top_of_its_ratio(seconds: float, met: bool) -> None:
+    """1.15 times 40 s, and 20 s."""
+    assert Figure(COLD, seconds, 40.0).met is met
+
+
+def test_every_mark_is_one_of_the_list() -> None:
+    """As the limits were set: a limit is moved in sight of all."""
+    limits = {mark.name: (mark.limit, mark.slack) for mark in MARKS}
+    assert list(limits.values()) == [(4.0, 0), (1.1, 0), (1.1, 0), (2.0, 0), (1.15, 20.0)]
+
+
+def test_a_mark_that_is_missed_once_is_missed() -> None:
+    figures = [Figure(VERIFY, seconds, 1.0) for seconds in (1.0, 2.5, 2.0)]
+    assert verdict(figures) == "MISSED, met in 2 of 3"
+    assert verdict(figures[::2]) == "met in 2 of 2"
+    assert verdict([Figure(NOOP, 3.5, 1.0)]) == "met in 1 of 1, aim missed"
+
+
+def test_table_has_the_ratio_of_each_run() -> None:
+    runs = [[Figure(COLD, 50.0, 40.0), Figure(VERIFY, 1.0, 1.0)], [Figure(COLD, 80.0, 40.0)]]
+    head, cold, verify = table(runs).splitlines()
+    assert " ".join(head.split()) == ("mark limit aim ratio of each run median seconds verdict")
+    assert cold.startswith(COLD.name)
+    assert "1.15 + 20 s  1.15  1.25  2.00 " in cold
+    assert cold.endswith("65.00 : 40.00   MISSED, met in 1 of 2")
+    assert verify.endswith("met in 1 of 1")
+
+
+def test_the_machines_speed_cancels_out() -> None:
+    """Twice as slow a half of the bench gives the same seconds."""
+    slow, slow_facts, facts = ([Run(seconds)] for seconds in (10.0, 4.0, 2.0))
+    assert scaled(slow, slow_facts, facts) == 5.0
+
+
+def test_what_apt_alone_installs_is_what_was_added() -> None:
+    before = {"a": "1", "b": "1", "gone": "1"}
+    after = {"a": "1", "b": "2", "c": "3"}
+    assert added(before, after) == ("b=2", "c=3")
+
+
+@pytest.mark.parametrize(
+    ("said", "warm"),
+    [
+        ("Need to get 0 B/123 MB of archives.\n", True),
+        ("Need to get 0 B of archives.\n", True),
+        ("Need to get 1,234 kB/123 MB of archives.\n", False),
+        ("Need to get 50.3 MB of archives.\n", False),
+        ("Reading package lists...\n", False),
+    ],
+)
+def test_a_cold_cache_is_no_comparison(said: str, warm: bool) -> None:
+    if warm:
+        check_fetched(f"Reading…\n{said}After this operation\n")
+    else:
+        with pytest.raises(LabError, match="not warm"):
+            check_fetched(said)
+
+
+def test_other_packages_are_no_comparison() -> None:
+    compare({"a": "1"}, {"a": "1"}, "apt")
+    with pytest.raises(LabError, match=r"apt installed other packages .*\['a', 'b'\]"):
+        compare({"a": "1", "c": "1"}, {"a": "2", "b": "1", "c": "1"}, "apt")
+
+
+def test_times_of_the_demo_are_read() -> None:
+    text = "x\ntimes: lab 77.7 s, provision 49.7 s, job 18.9 s; 146.4 s in all\n"
+    assert demo_times(text) == {"lab": 77.7, "provision": 49.7, "job": 18.9, "all": 146.4}
+    with pytest.raises(LabError):
+        demo_times("Runnerhost demo, lab demo\n")
+
+
+def test_number_of_runs() -> None:
+    assert positive("3") == 3
+    for text in ("0", "-1", "three", ""):
+        with pytest.raises(argparse.ArgumentTypeError):
+            positive(text)
+
+
+def test_one_python_leaves_no_other_on_the_host() -> None:
+    assert pythons("3.9")["python_versions_wanted"] == ["3.9"]
+    assert pythons("3.9")["python_versions_remove_unlisted"] is True
+    assert len(pythons("3.9")["gitlab_runner_runners"]) == 1
 
 
 def test_tokens_are_references_to_the_labs_inventory() -> None:
@@ -60,16 +150,22 @@ def test_slowest_tasks_are_medians_in_order() -> None:
     assert slowest(runs, 1) == [("one", 3.0)]
 
 
-def test_report_shows_claims_calls_and_tasks() -> None:
+def test_report_shows_marks_calls_tasks_and_demos() -> None:
     text = report(
-        [Claim("verify : no-op", 2.0, 2.0, 5.0, 2.0)],
+        [[Figure(VERIFY, 5.0, 2.0), Figure(RUNNERS, 2.0, 2.0)]],
         {
             "remote_calls": {"setup": 1, "host_look": 3},
-            "remote_calls_10_runners": {"setup": 1, "host_look": 3},
-            "provision_seconds": 60.0,
-            "tasks": [("plan", 0.5)],
+            "remote_calls_10_runners": {"setup": 1, "host_look": 4},
+            "tasks": [(f"task {number}", 0.5) for number in range(9)],
+            "provision_tasks": [("install", 30.0)],
+            "demo": {"first": {"lab": 7.0, "all": 70.0}, "second": {"lab": 2.0, "all": 28.0}},
         },
     )
-    assert "MISSED" in text
+    assert "MISSED, met in 0 of 1" in text
     assert "4 (setup 1, host_look 3)" in text
-    assert "0.50  plan" in text
+    assert "with 10 runners: 5" in text
+    assert "0.50  task 4" in text
+    assert "task 5" not in text
+    assert "30.0  install" in text
+    assert "first  lab 7.0, all 70.0" in text
+    assert "second lab 2.0, all 28.0" in text

@@ -1,0 +1,148 @@
+"""A cold provision against what apt alone needs for the same packages.
+
+Two fresh hosts, one after the other: containers of the same image, with the same address and the
+same lab around them. On the one `site.yml` runs. On the other one `apt-get update` and one
+`apt-get install` run, over one SSH connection, with the repositories, pins and keys that `site.yml`
+writes already in place, and with exactly the packages and versions that `site.yml` installed:
+afterwards both hosts' dpkg records are compared, and a difference fails the bench.
+
+How the package cache is equally warm: an image holds only a part of the .deb files ready. So a
+provision that is not measured comes first, and all .deb files that it leaves in apt's cache are
+put into that of both hosts before the clock runs. apt must then say that it needs to fetch
+nothing; otherwise the bench fails. The lists are those of the image on both, and both read them
+anew while the clock runs. Which of the two comes first changes from run to run.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.playbooks import SITE, Host, Run
+from lab.engine import Engine
+from lab.hosts import ssh_command
+from lab.kinds import KINDS
+from lab.run import LabError, run
+from lab.world import reset
+
+ARCHIVES = "/var/cache/apt/archives"
+APT_FILES = ("/etc/apt/sources.list.d", "/etc/apt/preferences.d")
+"""Folders in which `site.yml` writes what apt is to know of repositories."""
+TIMEOUT = 900.0
+
+# What apt-get says before it fetches, of all that it will install.
+_FETCH = re.compile(r"^Need to get (?P<fetch>.+?)(?:/(?P<all>.+?))? of archives\.$", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a provision without measurement has left: all that apt alone is to be given."""
+
+    packages: tuple[str, ...]
+    """``name=version`` of what was not there before, or in another version."""
+    record: dict[str, str]
+    """Package to version, of the whole host afterwards."""
+    folder: Path
+    """On the controller: ``archives`` and ``etc``."""
+
+
+def installed(engine: Engine, name: str) -> dict[str, str]:
+    """Package to version, of all that dpkg calls installed in a container."""
+    shown = engine.exec(
+        name, "dpkg-query", "-W", "-f", r"${db:Status-Status} ${Package} ${Version}\n"
+    ).stdout
+    lines = (line.split() for line in shown.splitlines())
+    return {line[1]: line[2] for line in lines if line[0] == "installed"}
+
+
+def added(before: dict[str, str], after: dict[str, str]) -> tuple[str, ...]:
+    """``name=version`` of every package that is new, or in another version than before."""
+    return tuple(
+        f"{name}={version}"
+        for name, version in sorted(after.items())
+        if before.get(name) != version
+    )
+
+
+def learn(host: Host, folder: Path) -> tuple[Recipe, Run]:
+    """Provisions a fresh host and keeps what apt alone needs to do the same; the run as well."""
+    engine = Engine()
+    name = host.lab.container(host.kind)
+    before = installed(engine, name)
+    provision = host.play(SITE)
+    after = installed(engine, name)
+    packages = added(before, after)
+    if not packages:
+        raise LabError(f"host {host.kind} is not fresh: site.yml installed nothing")
+    engine("cp", f"{name}:{ARCHIVES}", str(folder / "archives"), timeout=120)
+    for file in (folder / "archives").iterdir():
+        # What is not a whole package: apt's lock, and the folder of half ones.
+        if file.is_dir():
+            file.rmdir()
+        elif file.suffix != ".deb":
+            file.unlink()
+    for path in APT_FILES:
+        target = folder / path.lstrip("/")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        engine("cp", f"{name}:{path}", str(target))
+    return Recipe(packages, after, folder), provision
+
+
+def fresh(host: Host, recipe: Recipe) -> None:
+    """A new host in place of the old one, with every .deb file in apt's cache."""
+    reset(host.lab, KINDS[host.kind])
+    name = host.lab.container(host.kind)
+    Engine()("cp", f"{recipe.folder}/archives/.", f"{name}:{ARCHIVES}/", timeout=120)
+
+
+def provision_seconds(host: Host, recipe: Recipe) -> float:
+    """Seconds of `site.yml` on a fresh host."""
+    fresh(host, recipe)
+    seconds = host.play(SITE).seconds
+    compare(recipe.record, installed(Engine(), host.lab.container(host.kind)), "site.yml")
+    return seconds
+
+
+def apt_seconds(host: Host, recipe: Recipe) -> float:
+    """Seconds of apt alone on a fresh host."""
+    fresh(host, recipe)
+    engine, name = Engine(), host.lab.container(host.kind)
+    for path in APT_FILES:
+        engine("cp", f"{recipe.folder}{path}/.", f"{name}:{path}/")
+    network = engine.network(host.lab.network)
+    if network is None:
+        raise LabError(f"the network of lab {host.lab.name} is gone")
+    login = ssh_command(host.lab, network.address(KINDS[host.kind].number))
+    # As Ansible's apt module calls it.
+    install = [
+        "apt-get", "-y", "--no-install-recommends", "-o", "Dpkg::Options::=--force-confdef",
+        "-o", "Dpkg::Options::=--force-confold", "install", *recipe.packages,
+    ]  # fmt: skip
+    script = (
+        "set -e; export DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8; "
+        f"apt-get -q -o APT::Update::Error-Mode=any update >&2; {shlex.join(install)}"
+    )
+    start = time.monotonic()
+    done = run([*login, f"sudo sh -c {shlex.quote(script)}"], timeout=TIMEOUT)
+    seconds = time.monotonic() - start
+    check_fetched(done.stdout)
+    compare(recipe.record, installed(engine, name), "apt alone")
+    return seconds
+
+
+def check_fetched(output: str) -> None:
+    """Raises LabError unless apt had all packages in its cache."""
+    match = _FETCH.search(output)
+    if match is None or match["fetch"] != "0 B":
+        said = match.group() if match else "apt does not say what it fetches"
+        raise LabError(f"the package cache was not warm, so nothing can be compared: {said}")
+
+
+def compare(wanted: dict[str, str], found: dict[str, str], who: str) -> None:
+    """Raises LabError where a host has other packages than the one that was learnt from."""
+    if wanted != found:
+        wrong = sorted(n for n in wanted.keys() | found.keys() if wanted.get(n) != found.get(n))
+        raise LabError(f"{who} installed other packages than the first provision: {wrong}")
