@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import random
 import re
 from pathlib import Path
@@ -243,7 +244,12 @@ REFUSALS: list[tuple[dict[str, Any], str]] = [
         {"gitlab_runner_runners": [{"name": "x", "token": "glrt-" + "planted0" * 3}]},
         r"does[\s\S]*not[\s\S]*know[\s\S]*it[\s\S]*\(403\)",
     ),
-    ({"ansible_python_interpreter": "/usr/bin/python3.12"}, "python3.12"),
+    # One that really runs, and the one that the lab has put in the way.
+    (
+        {"ansible_python_interpreter": "/usr/bin/python3.9"},
+        "the host runs Ansible on /usr/bin/python3.9; it takes /usr/bin/python3 ",
+    ),
+    ({"ansible_python_interpreter": "/usr/bin/python3.12"}, "in the way on purpose"),
     ({"python_versions_wanted": "3.9"}, "python_versions_wanted is a str, it takes a list"),
     ({"python_versions_wanted": ["3.9", "3.9"]}, "names 3.9 twice"),
     ({"python_versions_wanted": ["3.11-nogil"]}, "which is this system's own"),
@@ -353,45 +359,92 @@ def test_unlisted_python_is_named_and_removed_only_when_asked_for(site: Site) ->
     assert site.playbook("site.yml", extra=extra).counts()["changed"] == 0
 
 
-def found_in(text: str, secrets: set[str]) -> set[str]:
-    """Those of the secrets that a text holds."""
-    return {secret for secret in secrets if secret in text}
-
-
-def test_no_secret_anywhere(site: Site) -> None:
-    """All output at -vvv with --diff, the lab's logs, the host's journal and readable files."""
-    everything = site.sh("cat /etc/gitlab-runner/config.toml")
-    secrets = set(re.findall(r"glrt-[\w.-]+", everything))
+def known_secrets(site: Site) -> set[str]:
+    """Every token and secret that this lab has, as the host and the controller hold them."""
+    secrets = set(re.findall(r"glrt-[\w.-]+", site.sh("cat /etc/gitlab-runner/config.toml")))
     for tokens in site.variables["lab_runner_tokens"].values():
         secrets |= set(tokens)
-    secrets |= {
+    return secrets | {
         value
         for value in json.loads(site.lab.secrets.read_text(encoding="utf-8")).values()
         if isinstance(value, str) and len(value) > 8
     }
-    assert len(secrets) >= 12
 
-    # The search itself works: a planted one is found in each place.
-    planted = sorted(secrets)[0]
-    assert found_in("\n".join([*site.outputs, planted]), secrets) == {planted}
-    assert len(site.outputs) > 10
-    for output in site.outputs:
-        assert found_in(output, secrets) == set()
 
-    for path in sorted(Path(site.lab.state).rglob("*")):
-        if path.is_file() and ("log" in path.name or path.suffix in (".log", ".jsonl")):
-            assert found_in(path.read_text(errors="replace"), secrets) == set(), path
+def logs(site: Site) -> list[Path]:
+    """The log files of the lab's servers."""
+    return [
+        path
+        for path in sorted(Path(site.lab.state).rglob("*"))
+        if path.is_file() and ("log" in path.name or path.suffix in (".log", ".jsonl"))
+    ]
+
+
+def leaks(site: Site, secrets: set[str]) -> set[str]:
+    """The places where a secret is that should hold none."""
+    texts = [(f"output {number}", text) for number, text in enumerate(site.outputs)]
+    texts += [(f"log {path.name}", path.read_text(errors="replace")) for path in logs(site)]
     with site.gitlab() as gitlab:
-        assert found_in(json.dumps(gitlab.requests()), secrets) == set()
-    assert found_in(site.sh("journalctl --no-pager"), secrets) == set()
-
-    site.sh(f"install -m 0644 /dev/null /var/tmp/planted && echo {planted} > /var/tmp/planted")
-    assert "/var/tmp/planted" in _readable_files_with(site, secrets)
-    site.sh("rm /var/tmp/planted")
-    assert _readable_files_with(site, secrets) == set()
+        texts.append(("GitLab's requests", json.dumps(gitlab.requests())))
+    texts.append(("journal", site.sh("journalctl --no-pager")))
+    places = {place for place, text in texts if any(secret in text for secret in secrets)}
+    places |= {f"host {path}" for path in _readable_files_with(site, secrets)}
     for path in [*ROOT.glob(".lab/site/**/*"), *ROOT.glob("inventories/lab/*")]:
-        if path.is_file() and found_in(path.read_text(errors="replace"), secrets):
-            assert path.stat().st_mode & 0o077 == 0, path
+        if path.is_file() and path.stat().st_mode & 0o077:
+            text = path.read_text(errors="replace")
+            if any(secret in text for secret in secrets):
+                places.add(f"controller {path.name}")
+    return places
+
+
+def test_no_secret_anywhere(site: Site) -> None:
+    """All output at -vvv with --diff, the lab's logs, the host's journal and readable files."""
+    secrets = known_secrets(site)
+    assert len(secrets) >= 12
+    assert len(site.outputs) > 10
+    assert {path.name for path in logs(site)} >= {"serve.log", "requests.jsonl"}
+    assert leaks(site, secrets) == set()
+
+
+def test_search_for_secrets_finds_one_in_each_place(site: Site, tmp_path: Path) -> None:
+    """After the test above, whose host and logs hold none: what is found now was planted here."""
+    secrets = known_secrets(site)
+    planted = site.variables["lab_runner_tokens"]["jammy"][0]
+    already = leaks(site, secrets)
+    play = tmp_path / "print.yml"
+    play.write_text(
+        "- name: Print a token\n  hosts: runner_hosts\n  gather_facts: false\n  tasks:\n"
+        "    - name: Print it\n      ansible.builtin.debug:\n"
+        "        var: lab_runner_tokens['jammy'][0]\n"
+    )
+    printed = site.playbook(os.path.relpath(play, ROOT / "playbooks"))
+    assert printed.code == 0, printed.output
+    expected = {f"output {len(site.outputs) - 1}", "journal", "host /var/tmp/planted"}
+    site.sh(
+        f"echo {planted} | systemd-cat -t planted\n"
+        f"echo {planted} > /var/tmp/planted; chmod 0644 /var/tmp/planted\n"
+        # Journald writes a moment later.
+        "journalctl --sync"
+    )
+    sizes = {path: path.stat().st_size for path in logs(site)}
+    open_file = site.lab.state / "planted.txt"
+    try:
+        for path in sizes:
+            with path.open("a") as stream:
+                stream.write(f"{planted}\n")
+            expected.add(f"log {path.name}")
+        open_file.write_text(planted)
+        open_file.chmod(0o644)
+        expected.add(f"controller {open_file.name}")
+        found = leaks(site, secrets) - already
+    finally:
+        open_file.unlink(missing_ok=True)
+        for path, size in sizes.items():
+            os.truncate(path, size)
+        site.outputs.pop()
+        site.sh("rm -f /var/tmp/planted")
+    # A log that every user of this machine can read counts twice.
+    assert found - {f"controller {path.name}" for path in sizes} == expected
 
 
 def _readable_files_with(site: Site, secrets: set[str]) -> set[str]:

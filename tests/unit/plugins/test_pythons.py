@@ -117,8 +117,8 @@ def test_distribution_without_its_own() -> None:
         # apt 3.0.4 with sqv (Debian 13), as it said them for keys made like these.
         (
             "W: OpenPGP signature verification failed: … Sub-process /usr/bin/sqv returned an "
-            "error code (1), error message is: Signing key on 6A2D is not bound: … because: SHA1 is not "
-            "considered secure since 2026-02-01T00:00:00Z\nE: The repository '…' is not signed.",
+            "error code (1), error message is: Signing key on 6A2D is not bound: … because: SHA1 "
+            "is not considered secure since 2026-02-01\nE: The repository '…' is not signed.",
             "by SHA-1, which this system's apt (sqv) refuses: use a mirror",
         ),
         (

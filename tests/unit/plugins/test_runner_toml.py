@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -48,11 +49,14 @@ def test_round_trip_is_stable() -> None:
     assert len(tomllib.loads(text)["runners"]) == 2
 
 
-@pytest.mark.parametrize("text", ["a = ", "[[runners]\n", "a = 1\na = 2\n", 'token = "glrt-secret'])
-def test_broken_text_names_a_place_and_nothing_else(text: str) -> None:
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [("a = ", 1), ("[[runners]\n", 1), ("a = 1\na = 2\n", 2), ('\n\ntoken = "glrt-secret', 3)],
+)
+def test_broken_text_names_a_place_and_nothing_else(text: str, line: int) -> None:
     with pytest.raises(runner_toml.TomlError) as caught:
         runner_toml.parse(text)
-    assert "secret" not in str(caught.value)
+    assert re.fullmatch(rf"line {line}, column \d+", str(caught.value))
 
 
 KEYS = st.text(alphabet="abcdefgh_-", min_size=1, max_size=6)

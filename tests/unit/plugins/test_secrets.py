@@ -47,6 +47,60 @@ def test_innocent_names(name: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "name",
+    ["TWINE_PASSWORD", "CI_JOB_TOKEN", "token", "API_KEY", "secret-key", "AWS_SECRET_ACCESS_KEY",
+     "MYPASSWORD", "AUTH", "MY_PRIVATE_KEY"],
+)  # fmt: skip
+def test_telling_names(name: str) -> None:
+    assert secrets.looks_secret_name(name)
+
+
+def test_an_entry_of_a_list_is_hidden_by_its_name() -> None:
+    entries = ["TWINE_PASSWORD=hunter2", "RELEASE=1", "LANG"]
+    assert secrets.redact({"environment": entries}) == {
+        "environment": [f"TWINE_PASSWORD={secrets.HIDDEN}", "RELEASE=1", "LANG"]
+    }
+
+
+def test_times_of_a_token_are_shown_and_empty_values_too() -> None:
+    data = {"token_obtained_at": "2026-01-01T00:00:00Z", "password": "", "limit": 3, "secret": None}
+    assert secrets.redact(data) == data
+
+
+@pytest.mark.parametrize(
+    "value", [TOKEN, "https://u:hunter2@h/", "-----BEGIN RSA PRIVATE KEY-----\nx"]
+)
+def test_telling_values(value: str) -> None:
+    assert secrets.looks_secret_value(value)
+
+
+@pytest.mark.parametrize("value", ["", "https://gitlab.example.com", "glrt-", "release"])
+def test_innocent_values(value: str) -> None:
+    assert not secrets.looks_secret_value(value)
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [(True, "bool"), (1, "int"), (1.5, "float"), ("a", "str"), ({}, "dict"), ([], "list"),
+     (None, "nothing"), ((), "tuple")],
+)  # fmt: skip
+def test_kinds_in_plain_words(value: object, kind: str) -> None:
+    assert secrets.kind_of(value) == kind
+
+
+def test_short_values_are_not_looked_for() -> None:
+    """They would cut a text to shreds."""
+    assert secrets.redact_text("abc and abcd", {"abc", "abcd"}) == f"abc and {secrets.HIDDEN}"
+
+
+def test_digest_is_sha256() -> None:
+    """The note on the host holds it: another digest would make every token a new one."""
+    assert secrets.digest("abc") == (
+        "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    )
+
+
+@pytest.mark.parametrize(
     ("value", "says"),
     [
         (None, "is empty"),
