@@ -158,26 +158,24 @@ def measure_pythons(lab: Lab) -> tuple[list[Figure], dict[str, Any]]:
     }
 
 
-def one_run(lab: Lab, recipe: cold.Recipe, number: int) -> tuple[list[Figure], dict[str, Any]]:
+def one_run(lab: Lab, recipe: cold.Recipe) -> tuple[list[Figure], dict[str, Any]]:
     """Every mark once."""
     jammy = Host(lab, "jammy", runners(1))
-    apt = provision = 0.0
-
-    def bare() -> float:
-        with step(f"apt alone on a fresh host, {len(recipe.packages)} packages"):
-            return cold.apt_seconds(jammy, recipe)
-
-    # Whatever comes second finds the machine's own caches warmer: turn and turn about.
-    if number % 2:
-        apt = bare()
+    # One right after the other: how busy the machine is changes by the minute.
+    with step(f"apt alone on a fresh host, {len(recipe.packages)} packages"):
+        apt = cold.apt_seconds(jammy, recipe)
     with step("cold provision of a fresh host, one runner"):
-        provision = cold.provision_seconds(jammy, recipe)
+        provision = cold.provision(jammy, recipe)
     figures, about = measure_runners(lab)
     more, about_pythons = measure_pythons(lab)
-    if not number % 2:
-        apt = bare()
-    seconds = {**about.pop("seconds"), **about_pythons["seconds"]}
-    return [*figures, *more, Figure(COLD, provision, apt)], {**about, "seconds": seconds}
+    seconds = {
+        "apt_alone": [apt],
+        "cold_provision": [provision.seconds],
+        **about.pop("seconds"),
+        **about_pythons["seconds"],
+    }
+    about = {**about, "provision_tasks": slowest([provision], 100), "seconds": seconds}
+    return [*figures, *more, Figure(COLD, provision.seconds, apt)], about
 
 
 def demo_times(output: str) -> dict[str, float]:
@@ -216,7 +214,7 @@ def report(runs: Sequence[Sequence[Figure]], about: dict[str, Any]) -> str:
     lines += [f"with {TOKENS_PER_HOST} runners: {sum(about['remote_calls_10_runners'].values())}"]
     lines += ["", f"slowest {SLOWEST} tasks of the no-op (median seconds)"]
     lines += [f"  {seconds:5.2f}  {name}" for name, seconds in about["tasks"][:SLOWEST]]
-    lines += ["", "slowest tasks of the first provision (seconds)"]
+    lines += ["", f"slowest {SLOWEST} tasks of the cold provision (seconds)"]
     lines += [f"  {seconds:5.1f}  {name}" for name, seconds in about["provision_tasks"][:SLOWEST]]
     lines += ["", "demo (seconds; images and repositories in the cache; no limit)"]
     for name, parts in about["demo"].items():
@@ -258,12 +256,12 @@ def measure(lab: Lab, count: int, folder: Path) -> tuple[list[list[Figure]], dic
     """All runs, and what else the report tells."""
     up(lab, [KINDS["jammy"], KINDS["noble"]], fresh=["jammy", "noble"])
     with step("first provision, not measured: what it installs, and its .deb files"):
-        recipe, first = cold.learn(Host(lab, "jammy", runners(1)), folder)
+        recipe = cold.learn(Host(lab, "jammy", runners(1)), folder)
     runs: list[list[Figure]] = []
     details: list[dict[str, Any]] = []
     for number in range(count):
         print(f"run {number + 1} of {count}", flush=True)
-        figures, about = one_run(lab, recipe, number)
+        figures, about = one_run(lab, recipe)
         for one in figures:
             print(f"    {one.mark.name}: {one.ratio:.2f}, {one.verdict}", flush=True)
         runs.append(figures)
@@ -273,7 +271,7 @@ def measure(lab: Lab, count: int, folder: Path) -> tuple[list[list[Figure]], dic
         "remote_calls": last["remote_calls"],
         "remote_calls_10_runners": last["remote_calls_10_runners"],
         "tasks": last["tasks"],
-        "provision_tasks": slowest([first], 100),
+        "provision_tasks": last["provision_tasks"],
         "packages": len(recipe.packages),
         "seconds": [about["seconds"] for about in details],
     }

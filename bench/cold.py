@@ -67,12 +67,12 @@ def added(before: dict[str, str], after: dict[str, str]) -> tuple[str, ...]:
     )
 
 
-def learn(host: Host, folder: Path) -> tuple[Recipe, Run]:
-    """Provisions a fresh host and keeps what apt alone needs to do the same; the run as well."""
+def learn(host: Host, folder: Path) -> Recipe:
+    """Provisions a fresh host and keeps what apt alone needs to do the same."""
     engine = Engine()
     name = host.lab.container(host.kind)
     before = installed(engine, name)
-    provision = host.play(SITE)
+    host.play(SITE)
     after = installed(engine, name)
     packages = added(before, after)
     if not packages:
@@ -88,7 +88,7 @@ def learn(host: Host, folder: Path) -> tuple[Recipe, Run]:
         target = folder / path.lstrip("/")
         target.parent.mkdir(parents=True, exist_ok=True)
         engine("cp", f"{name}:{path}", str(target))
-    return Recipe(packages, after, folder), provision
+    return Recipe(packages, after, folder)
 
 
 def fresh(host: Host, recipe: Recipe) -> None:
@@ -98,12 +98,12 @@ def fresh(host: Host, recipe: Recipe) -> None:
     Engine()("cp", f"{recipe.folder}/archives/.", f"{name}:{ARCHIVES}/", timeout=120)
 
 
-def provision_seconds(host: Host, recipe: Recipe) -> float:
-    """Seconds of `site.yml` on a fresh host."""
+def provision(host: Host, recipe: Recipe) -> Run:
+    """`site.yml` on a fresh host."""
     fresh(host, recipe)
-    seconds = host.play(SITE).seconds
+    done = host.play(SITE)
     compare(recipe.record, installed(Engine(), host.lab.container(host.kind)), "site.yml")
-    return seconds
+    return done
 
 
 def apt_seconds(host: Host, recipe: Recipe) -> float:
