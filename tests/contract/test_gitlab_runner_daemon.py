@@ -218,9 +218,11 @@ def test_cancel_at_once_stops_reporting(lab: Lab, start: Start) -> None:
 
 
 def _end_leftovers(lab: Lab, text: str) -> None:
-    """Wait until su's shell is gone, then end what it left, if it left something."""
+    """Wait until the runner has ended su's shell, then end what it left, if it left something."""
     deadline = time.monotonic() + 50
-    while time.monotonic() < deadline and processes_of("", "su -s /bin/bash"):
+    # With the user's name: this machine may run other runners' jobs.
+    while lab.host.user and processes_of("", f"su -s /bin/bash {lab.host.user}"):
+        assert time.monotonic() < deadline, "the runner has not ended the job's shell"
         time.sleep(0.2)  # /proc has no way to be told
     for pid in processes_of(lab.host.user, text):
         os.kill(pid, signal.SIGKILL)

@@ -103,10 +103,31 @@ def test_repository_is_written_whole(host: Any, system: str, wanted: dict[str, A
     assert "Enabled: no" not in file.content_string
 
 
+def test_pin_prefers_the_repositorys_build(
+    python: str, system: str, policy: dict[str, str]
+) -> None:
+    """Above the 500 of every other source, so that a newer number there does not win."""
+    match = re.search(r"(?m)^ \*\*\* \S+ (-?\d+)$", policy[f"python{python}"])
+    assert match
+    assert int(match.group(1)) > 500 or python == system
+
+
+def test_pin_keeps_all_else_of_the_repository_back(
+    system: str, policy: dict[str, str], wanted: dict[str, Any]
+) -> None:
+    """Below the 100 of what is installed, so that nothing of it is ever replaced."""
+    ours = re.escape(wanted["python_versions_repository_origin"])
+    priorities = re.findall(
+        rf"(?m)^ *(-?\d+) \S+ \S+ \S+ Packages\n +release (?:.*,)?o={ours}(?:,.*)?$", policy["*"]
+    )
+    assert [p for p in priorities if int(p) >= 100] == []
+    assert priorities or set(wanted["python_versions_wanted"]) <= {system}
+
+
 def test_nothing_else_would_come_from_the_repository(
     host: Any, system: str, wanted: dict[str, Any]
 ) -> None:
-    """The pin holds: apt would replace no package by the repository's."""
+    """Apt would replace no package by the repository's."""
     done = host.check_output("apt-get --simulate -qq dist-upgrade")
     ours = wanted["python_versions_repository_origin"]
     bases = {v.partition("-")[0] for v in wanted["python_versions_wanted"]} - {system}
