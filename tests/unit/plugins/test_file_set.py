@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import stat
 import sys
@@ -74,6 +75,76 @@ def test_unknown_user_in_a_path_is_a_prediction_and_an_error(tmp_path: Path) -> 
 def test_a_folder_in_the_way_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="is a folder"):
         file_set.apply_one(item(tmp_path), check=False)
+
+
+def test_a_file_in_the_way_of_a_folder_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    path.write_text("")
+    with pytest.raises(ValueError, match="is a file, a folder is wanted"):
+        file_set.apply_one(item(path, state="directory", mode="0700"), check=False)
+
+
+def test_wrong_mode_of_a_folder_is_mended(tmp_path: Path) -> None:
+    folder = item(tmp_path / "a", state="directory", mode="0700")
+    assert file_set.apply_one(folder, check=False)[0]
+    assert not file_set.apply_one(folder, check=False)[0]
+    (tmp_path / "a").chmod(0o755)
+    assert file_set.apply_one(folder, check=True)[0]
+    assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o755
+    assert file_set.apply_one(folder, check=False)[0]
+    assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o700
+
+
+def test_a_link_on_the_way_to_a_folder_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    with pytest.raises(ValueError, match="leads through a link"):
+        file_set.apply_one(
+            item(tmp_path / "link" / "a", state="directory", mode="0700"), check=False
+        )
+    assert os.listdir(tmp_path / "real") == []
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="skipped: only root can be somebody else")
+def test_what_is_done_as_a_user_cannot_do_what_root_can(tmp_path: Path) -> None:
+    nobody = __import__("pwd").getpwnam("nobody")
+    tmp_path.chmod(0o700)
+    with pytest.raises(ValueError, match="Permission denied"):
+        file_set.as_user(nobody.pw_uid, nobody.pw_gid, lambda: os.mkdir(tmp_path / "a"))
+    assert not (tmp_path / "a").exists()
+    file_set.as_user(0, 0, lambda: os.mkdir(tmp_path / "b"))
+    assert (tmp_path / "b").exists()
+
+
+def test_twins_are_disabled_and_files_of_nothing_else_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = "https://packages.example.invalid/runner"
+    stanza = f"Types: deb\nURIs: {url}/\nSuites: jammy\nComponents: main\n"
+    texts = {
+        "alone.list": f"# vendor\ndeb {url} jammy main\n",
+        "mixed.sources": f"{stanza}\n{stanza.replace('invalid', 'org')}",
+        "ours.sources": stanza,
+        "old.list.save": f"deb {url} jammy main\n",
+        "other.list": "deb https://packages.example.org/x jammy main\n",
+    }
+    for name, text in texts.items():
+        (tmp_path / name).write_text(text)
+    (tmp_path / "mixed.sources").chmod(0o640)
+    found = [str(tmp_path / name) for name in sorted(texts)]
+    monkeypatch.setattr(glob, "glob", lambda _: found)
+    asked = {"uris": [url], "keep": [str(tmp_path / "ours.sources")]}
+    touched = [str(tmp_path / "alone.list"), str(tmp_path / "mixed.sources")]
+    assert file_set.remove_twins(asked, check=True) == touched
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == texts
+    assert file_set.remove_twins(asked, check=False) == touched
+    after = {path.name: path.read_text() for path in tmp_path.iterdir()}
+    assert "alone.list" not in after
+    mixed = after.pop("mixed.sources")
+    assert mixed.count("Enabled: no") == 1
+    assert stat.S_IMODE((tmp_path / "mixed.sources").stat().st_mode) == 0o640
+    assert after == {name: texts[name] for name in after}
+    assert file_set.remove_twins(asked, check=False) == []
 
 
 def test_killed_runs_temporary_file_is_removed(tmp_path: Path) -> None:

@@ -293,6 +293,37 @@ def test_due_rotation_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     assert host.data()["concurrent"] == 9
 
 
+def test_due_rotation_that_does_not_come_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    host = provisioned()
+    due = "token_obtained_at = 2026-01-01T00:00:00Z\ntoken_expires_at = 2026-02-01T00:00:00Z"
+    host.text = (host.text or "").replace("token_obtained_at = 2026-01-01T00:00:00Z", due)
+    monkeypatch.setattr(runner_config, "ROTATION_WAIT", 0.0)
+    result = converge(host, concurrent=9)
+    assert "the runner did not rotate it" in result["warnings"][0]
+    assert host.data()["runners"][0]["token"] == GIVEN
+    assert host.data()["concurrent"] == 9
+
+
+def test_no_answer_of_gitlab_is_no_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
+    silent = {"ok": False, "refused": False, "said": "connection refused"}
+    monkeypatch.setattr(Host, "_register", lambda *_: silent)
+    host = Host()
+    with pytest.raises(AnsibleActionFail) as caught:
+        converge(host)
+    text = str(caught.value)
+    assert text.startswith("refused, config.toml was not changed: ")
+    assert f"{URL} gave no answer about its token: connection refused" in text
+    assert host.text is None
+
+
+def test_what_of_the_environment_leads_to_gitlab() -> None:
+    given = {"HTTPS_PROXY": "http://proxy:3128", "no_proxy": "a", "PIP_INDEX_URL": "x", "A": 1}
+    assert runner_config._way_to_gitlab(given) == {
+        "HTTPS_PROXY": "http://proxy:3128",
+        "no_proxy": "a",
+    }
+
+
 @pytest.mark.parametrize(
     ("obtained", "expires", "due"),
     [

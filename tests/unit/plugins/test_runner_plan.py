@@ -175,6 +175,11 @@ def test_pin_fails_closed() -> None:
     assert "Pin: version *\nPin-Priority: -1" in second
 
 
+def test_apt_downgrades_only_if_it_may() -> None:
+    """apt_preferences(5): above 1000 even a lower version is installed."""
+    assert runner_plan.PIN_PRIORITY < 1000 < runner_plan.DOWNGRADE_PRIORITY
+
+
 def test_generation_follows_what_only_a_restart_brings() -> None:
     def mark(**more: Any) -> str:
         return runner_plan._generation({**GOOD, **more}, "A=b", [])
