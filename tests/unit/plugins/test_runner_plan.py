@@ -180,6 +180,88 @@ def test_apt_downgrades_only_if_it_may() -> None:
     assert runner_plan.PIN_PRIORITY < 1000 < runner_plan.DOWNGRADE_PRIORITY
 
 
+def test_env_file_has_what_pip_needs_and_the_users_word_counts() -> None:
+    plain = runner_plan._environment({**GOOD, "environment": {"A": "1"}})
+    assert plain.splitlines()[-2:] == ['A="1"', 'PIP_CACHE_DIR="/home/gitlab-runner/.cache/pip"']
+    assert "PIP_CERT" not in plain
+    own = {"PIP_CERT": "/own.pem"}
+    private = runner_plan._environment(
+        {**GOOD, "ca_certificates": ["ca.pem"], "environment": own}
+    ).splitlines()
+    assert 'PIP_CERT="/own.pem"' in private
+    assert f'REQUESTS_CA_BUNDLE="{runner_plan.TRUST_BUNDLE}"' in private
+
+
+@pytest.mark.parametrize(
+    ("kill", "foreign", "in_force"),
+    [
+        (True, {"kill": False, "only": []}, (True, ["gitlab-runner"])),
+        (True, {"kill": True, "only": []}, (True, [])),
+        (False, {"kill": False, "only": []}, (False, [])),
+        (False, {"kill": True, "only": ["b", "a"]}, (True, ["a", "b"])),
+    ],
+)
+def test_what_logind_should_have_in_force(
+    kill: bool, foreign: dict[str, Any], in_force: tuple[bool, list[str]]
+) -> None:
+    answer = runner_plan._logind(
+        {**GOOD, "kill_leftover_processes": kill}, {"logind_foreign": foreign}
+    )
+    assert answer == {"wanted": kill, "kill": in_force[0], "only": in_force[1]}
+
+
+DROP_IN = "/etc/systemd/system/gitlab-runner.service.d/zz-runnerhost.conf"
+SETTLED: dict[str, str] = {
+    "ActiveState": "active",
+    "UnitFileState": "enabled",
+    "NeedDaemonReload": "no",
+    "KillSignal": "3",
+    "KillMode": "mixed",
+    "DropInPaths": DROP_IN,
+    "generation": "g1",
+}
+
+
+def settled(service: dict[str, str], manager: str = "x/zz-runnerhost.conf", **logind: Any) -> bool:
+    """Whether a host whose service has these properties has nothing left to do."""
+    look = {
+        "units": {
+            runner_plan.SERVICE: {**SETTLED, **service},
+            runner_plan.USER_MANAGER: {"DropInPaths": manager},
+        },
+        "logind": {"kill": True, "only": ["gitlab-runner"], **logind},
+    }
+    kill = {"kill": True, "only": ["gitlab-runner"]}
+    return runner_plan._settled(look, "g1", kill, {"drop_in": DROP_IN}, GOOD)
+
+
+def test_settled() -> None:
+    assert settled({})
+
+
+@pytest.mark.parametrize(
+    "service",
+    [
+        {"ActiveState": "failed"},
+        {"UnitFileState": "disabled"},
+        {"NeedDaemonReload": "yes"},
+        {"KillSignal": "15"},
+        {"KillMode": "control-group"},
+        {"DropInPaths": "/etc/other.conf"},
+        {"generation": "g0"},
+    ],
+    ids=lambda service: next(iter(service)),
+)
+def test_not_settled(service: dict[str, str]) -> None:
+    assert not settled(service)
+
+
+def test_not_settled_by_logind_or_the_user_manager() -> None:
+    assert not settled({}, manager="")
+    assert not settled({}, kill=False)
+    assert not settled({}, only=["somebody"])
+
+
 def test_generation_follows_what_only_a_restart_brings() -> None:
     def mark(**more: Any) -> str:
         return runner_plan._generation({**GOOD, **more}, "A=b", [])
