@@ -133,7 +133,7 @@ def test_twins_are_disabled_and_files_of_nothing_else_removed(
     (tmp_path / "mixed.sources").chmod(0o640)
     found = [str(tmp_path / name) for name in sorted(texts)]
     monkeypatch.setattr(glob, "glob", lambda _: found)
-    asked = {"uris": [url], "keep": [str(tmp_path / "ours.sources")]}
+    asked = {"uris": [url], "suites": [], "keep": [str(tmp_path / "ours.sources")]}
     touched = [str(tmp_path / "alone.list"), str(tmp_path / "mixed.sources")]
     assert file_set.remove_twins(asked, check=True) == touched
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == texts
