@@ -165,8 +165,8 @@ def offered(names: Iterable[str]) -> list[str]:
     return [str(v) for v in sorted(versions, key=lambda v: (int(v.base[2:]), v.flavour))]
 
 
-# The first that is found. apt ends with "is not signed" whatever it could not fetch, and whatever its
-# gpgv (Debian 12, jammy, noble) or its sqv (Debian 13) has refused: what each says stands before.
+# The first that is found. apt ends with "is not signed" whatever it could not fetch, and whatever
+# its gpgv (Debian 12, jammy, noble) or sqv (Debian 13) has refused: what each says stands before.
 _REASONS = (
     ("Could not resolve", "its host name is unknown"),
     ("failure resolving", "its host name is unknown"),

@@ -21,13 +21,18 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import yaml
 from ansible.errors import AnsibleActionFail
 from ansible.module_utils.testing import patch_module_args
 
 from ansible_collections.runnerhost.toolkit.plugins.action import python_plan
 from ansible_collections.runnerhost.toolkit.plugins.module_utils import apt_sources, host
 from ansible_collections.runnerhost.toolkit.plugins.modules import apt_offer
-from ansible_collections.runnerhost.toolkit.plugins.plugin_utils.controller import LOOK, OFFER
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils.controller import (
+    LOOK,
+    NETWORK_DEFAULTS,
+    OFFER,
+)
 from lab.keys import Key, ensure_key
 from tests.unit.plugins import ubuntu_archive as archive
 from tests.unit.plugins.ubuntu_archive import PPA, PPA_ORIGIN, SYSTEM, AptHost, Package
@@ -131,6 +136,13 @@ class Action(python_plan.ActionModule):
 
     def find_file(self, name: str) -> str:
         return name
+
+    def network_values(self, task_vars: Mapping[str, Any]) -> dict[str, Any]:
+        """The role's defaults: no proxy, no mirror of the distribution."""
+        values = yaml.safe_load(NETWORK_DEFAULTS.read_text(encoding="utf-8"))
+        known = {name.removeprefix("network_access_"): value for name, value in values.items()}
+        # Their default is a template of the host's code name.
+        return {**known, "distribution_suites": ["suite"]}
 
     def ask(
         self, module: str, arguments: Mapping[str, Any], task_vars: dict[str, Any]

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.runnerhost.toolkit.plugins.action import runner_plan
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import network
 
 TOKEN = "glrt-" + "a" * 20
 GOOD: dict[str, Any] = {
@@ -180,16 +181,15 @@ def test_apt_downgrades_only_if_it_may() -> None:
     assert runner_plan.PIN_PRIORITY < 1000 < runner_plan.DOWNGRADE_PRIORITY
 
 
-def test_env_file_has_what_pip_needs_and_the_users_word_counts() -> None:
-    plain = runner_plan._environment({**GOOD, "environment": {"A": "1"}})
+def test_env_file_has_what_the_ways_out_need_and_the_users_word_counts() -> None:
+    plain = runner_plan._environment({**GOOD, "environment": {"A": "1"}}, network.Network())
     assert plain.splitlines()[-2:] == ['A="1"', 'PIP_CACHE_DIR="/home/gitlab-runner/.cache/pip"']
     assert "PIP_CERT" not in plain
-    own = {"PIP_CERT": "/own.pem"}
-    private = runner_plan._environment(
-        {**GOOD, "ca_certificates": ["ca.pem"], "environment": own}
-    ).splitlines()
+    own = {**GOOD, "environment": {"PIP_CERT": "/own.pem"}}
+    ways = network.Network(authorities=(("/x/ca.crt", "pem"),))
+    private = runner_plan._environment(own, ways).splitlines()
     assert 'PIP_CERT="/own.pem"' in private
-    assert f'REQUESTS_CA_BUNDLE="{runner_plan.TRUST_BUNDLE}"' in private
+    assert f'REQUESTS_CA_BUNDLE="{network.TRUST_BUNDLE}"' in private
 
 
 @pytest.mark.parametrize(
