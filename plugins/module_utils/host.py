@@ -7,6 +7,7 @@ Runs on the hosts: standard library of Python 3.10 alone.
 from __future__ import annotations
 
 import fnmatch
+import glob
 import os
 import pwd
 import stat
@@ -236,6 +237,20 @@ def logind() -> dict[str, Any]:
         "kill": lines[0].split()[-1] == "true",
         "only": sorted({word.strip('"') for word in lines[1].split()[2:]}),
     }
+
+
+def has_children(pid: int) -> bool:
+    """True if the process has any child: each stage of a job is a `su` below the runner."""
+    for path in glob.glob("/proc/[0-9]*/stat"):
+        try:
+            with open(path, encoding="utf-8", errors="replace") as stream:
+                # The name in brackets may hold blanks: the fields start after its end.
+                fields = stream.read().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if len(fields) > 1 and int(fields[1]) == pid:
+            return True
+    return False
 
 
 def generation(pid: int) -> str:

@@ -5,8 +5,6 @@
 from __future__ import annotations
 
 import base64
-import fcntl
-import hashlib
 import os
 import shutil
 import tempfile
@@ -15,7 +13,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.runnerhost.toolkit.plugins.module_utils import host, secrets
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import drain, host, secrets
 
 DOCUMENTATION = r"""
 module: runner_config_io
@@ -108,25 +106,17 @@ def decode(text: str) -> str:
     return base64.b64decode(text).decode("utf-8", "surrogateescape")
 
 
-def raw(path: str) -> bytes | None:
-    """A file's bytes, or None."""
-    try:
-        with open(path, "rb") as stream:
-            return stream.read()
-    except FileNotFoundError:
-        return None
-
-
-def read(folder: str, state_file: str, unit: str) -> dict[str, Any]:
+def read(path: str, state_file: str, unit: str) -> dict[str, Any]:
     """Everything that the controller needs for a merge."""
-    content = raw(f"{folder}/config.toml")
-    note = raw(f"{folder}/{state_file}")
-    look = host.file_look(f"{folder}/config.toml")
+    folder = os.path.dirname(path)
+    content = drain.raw(path)
+    note = drain.raw(f"{folder}/{state_file}")
+    look = host.file_look(path)
     note_look = host.file_look(f"{folder}/{state_file}")
     return {
         "exists": content is not None,
         "text": encode((content or b"").decode("utf-8", "surrogateescape")),
-        "sha256": hashlib.sha256(content).hexdigest() if content is not None else "",
+        "sha256": drain.digest(content) if content is not None else "",
         "state_text": encode((note or b"").decode("utf-8", "surrogateescape")),
         "safe": all(
             item["kind"] == "absent" or (item["mode"], item["uid"]) == ("0600", 0)
@@ -175,7 +165,7 @@ def register(folder: str, request: dict[str, Any], way: dict[str, str]) -> dict[
             **way,
         }
         done = host.run(argv, timeout=120, env=environment)
-        written = raw(f"{scratch}/config.toml")
+        written = drain.raw(f"{scratch}/config.toml")
         output = done.stderr + done.stdout
         if done.returncode == 0 and written:
             return {"ok": True, "text": encode(written.decode())}
@@ -197,7 +187,7 @@ def register(folder: str, request: dict[str, Any], way: dict[str, str]) -> dict[
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def verify(folder: str, names: list[str], way: dict[str, str]) -> dict[str, str]:
+def verify(path: str, names: list[str], way: dict[str, str]) -> dict[str, str]:
     """What GitLab says of runners, by name: ``valid``, ``refused`` or ``unanswered``.
 
     `verify`'s exit code alone does not tell: it is 0 when GitLab is down.
@@ -211,7 +201,7 @@ def verify(folder: str, names: list[str], way: dict[str, str]) -> dict[str, str]
                 "json",
                 "verify",
                 "--config",
-                f"{folder}/config.toml",
+                path,
                 "--name",
                 name,
             ],
@@ -228,21 +218,17 @@ def verify(folder: str, names: list[str], way: dict[str, str]) -> dict[str, str]
     return answers
 
 
-def swap(params: dict[str, Any]) -> bool:
-    """Writes the new texts if config.toml is still the one that was read.
+def swap(path: str, params: dict[str, Any]) -> bool:
+    """Writes the new texts if the file is still the one that was read.
 
     Returns:
         False if it is another one by now; nothing was written then.
     """
-    folder = params["folder"]
-    path = f"{folder}/config.toml"
-    os.makedirs(folder, mode=0o700, exist_ok=True)
+    folder = os.path.dirname(path)
     # Two controllers at once: one swap after the other.
-    lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        content = raw(path)
-        current = hashlib.sha256(content).hexdigest() if content is not None else ""
+    with drain.locked(folder):
+        content = drain.raw(path)
+        current = drain.digest(content) if content is not None else ""
         if current != params["expected"]:
             return False
         if params["text"]:
@@ -255,8 +241,13 @@ def swap(params: dict[str, Any]) -> bool:
                 f"{folder}/{params['state_file']}", decode(params["state_text"]), 0o600
             )
         return True
-    finally:
-        os.close(lock)
+
+
+def true_path(folder: str, check: bool) -> str:
+    """Where the whole configuration lies: beside config.toml while a drain is under way."""
+    if check and drain.is_paused(folder):
+        return f"{folder}/{drain.KEPT}"
+    return drain.truth(folder)
 
 
 def main() -> None:
@@ -292,17 +283,20 @@ def main() -> None:
         module.exit_json(changed=False, answers=answers)
     result: dict[str, Any] = {}
     if params["op"] == "swap":
+        os.makedirs(folder, mode=0o700, exist_ok=True)
+    path = true_path(folder, module.check_mode)
+    if params["op"] == "swap":
         sweep(folder)
-        result["swapped"] = swap(params)
+        result["swapped"] = swap(path, params)
         if result["swapped"] and params["verify"] and not params["text"]:
-            result["verified"] = verify(folder, params["verify"], params["environment"])
+            result["verified"] = verify(path, params["verify"], params["environment"])
         if result["swapped"] and params["text"]:
             # The daemon compares time stamps, and its own may be newer than our file: tell it.
             unit = params["unit"]
             if host.units([unit]).get(unit, {}).get("ActiveState") == "active":
-                host.run(["systemctl", "kill", "--signal=SIGHUP", "--kill-who=main", unit])
-            result["verified"] = verify(folder, params["verify"], params["environment"])
-    result["read"] = read(folder, params["state_file"], params["unit"])
+                drain.reload(unit)
+            result["verified"] = verify(path, params["verify"], params["environment"])
+    result["read"] = read(path, params["state_file"], params["unit"])
     module.exit_json(changed=bool(result.get("swapped")), **result)
 
 

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import glob
 import os
 import time
 from typing import Any
@@ -132,20 +131,6 @@ class Service:
             )
 
 
-def has_children(pid: int) -> bool:
-    """True if the process has any child: each stage of a job is a `su` below the runner."""
-    for path in glob.glob("/proc/[0-9]*/stat"):
-        try:
-            with open(path, encoding="utf-8", errors="replace") as stream:
-                # The name in brackets may hold blanks: the fields start after its end.
-                fields = stream.read().rpartition(")")[2].split()
-        except OSError:
-            continue
-        if len(fields) > 1 and int(fields[1]) == pid:
-            return True
-    return False
-
-
 def read_mark() -> str:
     """What was signalled before: the process and the settings it should be replaced for."""
     try:
@@ -190,7 +175,7 @@ def restart_when_idle(service: Service, generation: str) -> str:
         return host.generation(int(state.get("MainPID") or 0)) == generation
 
     def back_or_busy() -> bool:
-        return back() or has_children(pid)
+        return back() or host.has_children(pid)
 
     if not service.module.check_mode and wait_until(back_or_busy, BACK_SECONDS) and back():
         return ""

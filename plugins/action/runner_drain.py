@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Drains a host's runner: a pause that can be taken back, then a wait that says for what."""
+
+from __future__ import annotations
+
+import base64
+import time
+from typing import Any
+
+from ansible.errors import AnsibleActionFail
+from ansible.utils.display import Display
+
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import runner_toml
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils.controller import ToolkitAction
+
+MODULE = "runnerhost.toolkit.runner_drain"
+IO = "runnerhost.toolkit.runner_config_io"
+# How often it says what it waits for, in seconds.
+SAYS_EVERY = 10
+# A daemon that rewrites config.toml at each of so many tries is no reason to go on.
+TRIES = 5
+display = Display()
+
+
+def without_runners(text: str) -> str:
+    """The configuration without its runners: the daemon goes on with what it runs.
+
+    Raises:
+        runner_toml.TomlError: if the text is no TOML.
+    """
+    data = runner_toml.parse(text)
+    data.pop("runners", None)
+    return "# The runner is drained; its runners are in the file beside this one.\n" + (
+        runner_toml.dump(data)
+    )
+
+
+class ActionModule(ToolkitAction):
+    """The task's controller side."""
+
+    def run(
+        self, tmp: str | None = None, task_vars: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """Returns ``changed``, ``jobs``, ``waited``; fails at the deadline unless told to go on."""
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        self._variables = task_vars or {}
+        _, args = self.validate_argument_spec(
+            {
+                "state": {"type": "str", "choices": ["drained", "resumed"], "default": "drained"},
+                "deadline": {"type": "int", "default": 7200},
+                "at_deadline": {
+                    "type": "str",
+                    "choices": ["give_up", "go_on"],
+                    "default": "give_up",
+                },
+                "lease": {"type": "int", "default": 120},
+                "folder": {"type": "str", "default": "/etc/gitlab-runner"},
+                "unit": {"type": "str", "default": "gitlab-runner.service"},
+            }
+        )
+        if args["lease"] < 3 * SAYS_EVERY // 2:
+            raise AnsibleActionFail(f"lease got {args['lease']}, it takes 15 seconds or more")
+        self._lease = args["lease"]
+        self._where = {"folder": args["folder"], "unit": args["unit"]}
+        if self._task.check_mode:
+            found = self._call("look")["look"]
+            pending = args["state"] == "drained" or found["paused"]
+            return {**result, "changed": pending, "jobs": [job["text"] for job in found["jobs"]]}
+        if args["state"] == "resumed":
+            answer = self._call("resume")
+            if answer["resumed"] == "merged":
+                result["warnings"] = ["a runner was added by hand during the drain; it was kept"]
+            return {**result, "changed": answer["changed"], "jobs": []}
+        return {**result, **self._drain(args["deadline"], args["at_deadline"])}
+
+    def _drain(self, deadline: int, at_deadline: str) -> dict[str, Any]:
+        start = time.monotonic()
+        changed = self._pause()
+        said = 0.0
+        while True:
+            left = deadline - (time.monotonic() - start)
+            patience = max(0, min(SAYS_EVERY, int(left)))
+            found = self._call("look", patience=patience, lease=self._lease)["look"]
+            waited = int(time.monotonic() - start)
+            jobs = [job["text"] for job in found["jobs"]]
+            if found["idle"]:
+                return {"changed": changed, "jobs": [], "waited": waited}
+            if waited >= deadline:
+                break
+            if time.monotonic() - said >= SAYS_EVERY - 1:
+                said = time.monotonic()
+                name = self._variables.get("inventory_hostname", "host")
+                named = "; ".join(jobs) or "a job that the log does not name"
+                display.display(
+                    f"[{name}] waits for {named}; gives up in {max(0, deadline - waited)} s"
+                    if at_deadline == "give_up"
+                    else f"[{name}] waits for {named}; goes on in {max(0, deadline - waited)} s"
+                )
+        named = "; ".join(jobs) or "a job that the log does not name"
+        if at_deadline == "go_on":
+            return {
+                "changed": changed,
+                "jobs": jobs,
+                "waited": waited,
+                "warnings": [f"goes on after {waited} s though these run: {named}"],
+            }
+        self._call("resume")
+        raise AnsibleActionFail(
+            f"gave up after {waited} s, all is as it was: still running: {named}. "
+            "A longer deadline, or at_deadline=go_on"
+        )
+
+    def _pause(self) -> bool:
+        """True if this call has paused the runner; False if it was paused already."""
+        for _ in range(TRIES):
+            if self._call("look", patience=0, lease=self._lease)["look"]["paused"]:
+                # Another controller's drain, or our own that was cut off: the look renewed it.
+                return False
+            with self.quiet():
+                read = self.ask(
+                    IO, {"op": "read", "folder": self._where["folder"]}, self._variables
+                )["read"]
+                if not read["exists"]:
+                    return False
+                try:
+                    text = without_runners(bytes.fromhex(read["text"]).decode())
+                except runner_toml.TomlError as error:
+                    raise AnsibleActionFail(
+                        f"config.toml on the host is no valid TOML ({error}): mend it first"
+                    ) from None
+                answer = self.ask(
+                    MODULE,
+                    {
+                        "op": "pause",
+                        **self._where,
+                        "expected": read["sha256"],
+                        "text": base64.b64encode(text.encode()).decode(),
+                        "lease": self._lease,
+                    },
+                    self._variables,
+                )
+            if answer["paused"]:
+                return True
+        raise AnsibleActionFail(f"config.toml was changed by something else at {TRIES} tries")
+
+    def _call(self, op: str, **more: Any) -> dict[str, Any]:
+        return self.ask(MODULE, {"op": op, **self._where, **more}, self._variables)

@@ -1,0 +1,175 @@
+"""A pause of the runner: taken back from wherever it was cut off, and nothing lost."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.runnerhost.toolkit.plugins.action.runner_drain import without_runners
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import drain
+
+WHOLE = """concurrent = 2
+
+[session_server]
+  session_timeout = 1800
+
+[[runners]]
+  name = "build"
+  id = 7
+  token = "glrt-one"
+  pre_build_script = "[[runners]]\\n[ -f x ]"
+  [runners.cache]
+    Type = "s3"
+
+[[runners]]
+  name = "release"
+  id = 8
+  token = "glrt-two"
+"""
+PAUSED = without_runners(WHOLE)
+ADDED = PAUSED + '\n[[runners]]\n  name = "by hand"\n  id = 9\n  token = "glrt-three"\n'
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with config.toml, and leases of its own."""
+    monkeypatch.setattr(drain, "LEASES", str(tmp_path / "run"))
+    made = tmp_path / "gitlab-runner"
+    made.mkdir()
+    (made / "config.toml").write_text(WHOLE, encoding="utf-8")
+    return made
+
+
+def pause(folder: Path, lease: float = 60) -> bool:
+    content = (folder / "config.toml").read_bytes()
+    return drain.pause(str(folder), drain.digest(content), PAUSED, lease)
+
+
+def text(folder: Path) -> str:
+    return (folder / "config.toml").read_text(encoding="utf-8")
+
+
+def left(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+def test_paused_text_has_everything_but_the_runners() -> None:
+    assert "runners]]" not in PAUSED
+    assert "glrt-" not in PAUSED
+    assert "concurrent = 2" in PAUSED
+    assert "session_timeout = 1800" in PAUSED
+
+
+def test_pause_and_resume(folder: Path) -> None:
+    assert pause(folder)
+    assert text(folder) == PAUSED
+    assert (folder / drain.KEPT).stat().st_mode & 0o777 == 0o600
+    assert drain.lease_left(str(folder)) > 50
+    assert drain.resume(str(folder)) == "resumed"
+    assert text(folder) == WHOLE
+    assert left(folder) == {"config.toml"}
+    assert drain.lease_left(str(folder)) == 0
+    assert drain.resume(str(folder)) == "nothing"
+
+
+def test_resumed_file_is_newer_than_the_paused_one(folder: Path) -> None:
+    """The daemon loads a file only if it is newer than the one that it has."""
+    pause(folder)
+    before = (folder / "config.toml").stat().st_mtime_ns
+    drain.resume(str(folder))
+    assert (folder / "config.toml").stat().st_mtime_ns > before
+
+
+def test_another_file_than_the_one_read_is_not_paused(folder: Path) -> None:
+    assert not drain.pause(str(folder), "0" * 64, PAUSED, 60)
+    assert (text(folder), left(folder)) == (WHOLE, {"config.toml"})
+
+
+def test_a_pause_is_not_made_twice(folder: Path) -> None:
+    assert pause(folder)
+    assert not pause(folder)
+    assert drain.resume(str(folder)) == "resumed"
+    assert text(folder) == WHOLE
+
+
+def test_cut_off_before_the_pause_took_effect(folder: Path) -> None:
+    """The copy lies there, the daemon still has its runners, and has rotated a token since."""
+    pause(folder)
+    rotated = WHOLE.replace("glrt-one", "glrt-newer")
+    (folder / "config.toml").write_text(rotated, encoding="utf-8")
+    assert drain.resume(str(folder)) == "nothing"
+    assert (text(folder), left(folder)) == (rotated, {"config.toml"})
+
+
+@pytest.mark.parametrize("lost", ["note", "lease"])
+def test_cut_off_with_something_missing(folder: Path, lost: str) -> None:
+    pause(folder)
+    if lost == "note":
+        (folder / drain.NOTE).unlink()
+    else:
+        for path in (folder.parent / "run").iterdir():
+            path.unlink()
+    assert drain.resume(str(folder)) == "resumed"
+    assert (text(folder), left(folder)) == (WHOLE, {"config.toml"})
+
+
+def test_runner_added_by_hand_meanwhile_is_kept(folder: Path) -> None:
+    pause(folder)
+    (folder / "config.toml").write_text(ADDED, encoding="utf-8")
+    assert drain.resume(str(folder)) == "merged"
+    assert text(folder).startswith(WHOLE.rstrip("\n"))
+    assert text(folder).count("[[runners]]\n") == 3
+    assert '"by hand"' in text(folder)
+
+
+def test_emptied_file_is_put_back(folder: Path) -> None:
+    pause(folder)
+    (folder / "config.toml").unlink()
+    assert drain.resume(str(folder)) == "resumed"
+    assert text(folder) == WHOLE
+
+
+def test_whole_configuration_is_found_while_a_drain_is_held(folder: Path) -> None:
+    pause(folder)
+    assert drain.truth(str(folder)) == f"{folder}/{drain.KEPT}"
+    assert text(folder) == PAUSED
+
+
+def test_drain_that_nobody_holds_is_taken_back(folder: Path) -> None:
+    pause(folder, lease=0)
+    assert drain.truth(str(folder)) == f"{folder}/config.toml"
+    assert text(folder) == WHOLE
+
+
+def line(message: str | list[int], at: int) -> str:
+    return json.dumps({"MESSAGE": message, "__REALTIME_TIMESTAMP": str(at * 1_000_000)})
+
+
+ADD = "Added job to processing list   builds=1 job={} max_builds=2 repo_url={}"
+REMOVE = "Removed job from processing list   builds=0 job={}"
+
+
+def test_running_jobs_from_the_journal() -> None:
+    colour = list(f"\x1b[0;m{ADD.format(5, 'https://g.test/a/b.git')} \x1b[0;mx=y".encode())
+    newer = json.dumps(
+        {"msg": "Added job to processing list", "job": 9, "project_full_path": "c/d"}
+    )
+    lines = [
+        line("Starting multi-runner", 1),
+        line(ADD.format(4, "https://g.test/a/a.git"), 10),
+        line(colour, 20),
+        line(REMOVE.format(4), 30),
+        line(newer, 40),
+        "no json",
+        line("", 50),
+    ]
+    assert drain.running(lines, now=140) == [
+        drain.Job("5", "a/b", 120),
+        drain.Job("9", "c/d", 100),
+    ]
+
+
+def test_a_job_in_words() -> None:
+    assert str(drain.Job("5", "a/b", 125)) == "job 5 (a/b), 2 min 5 s"
