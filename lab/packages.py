@@ -22,6 +22,8 @@ from lab.run import LabError, run
 
 STAND_IN = Path(__file__).parent / "runner" / "gitlab_runner.py"
 STAND_IN_VERSIONS = ("17.5.5", "17.6.0")
+STAND_IN_OLDER = ("17.4.0", "17.5.0")
+"""The second installs well and dies at its start, as the real one does under systemd."""
 RUNNER_VARIABLE = "LAB_GITLAB_RUNNER"
 ITERATION = "-1"
 
@@ -39,6 +41,8 @@ class Runner:
     version_next: str
     fingerprint: str
     """Digest of the program."""
+    older: tuple[str, ...] = ()
+    """Further versions that the repository has."""
 
     def __str__(self) -> str:
         if self.kind == UPSTREAM:
@@ -77,7 +81,7 @@ def find_runner() -> Runner:
     if not STAND_IN.is_file():
         raise LabError(f"no stand-in runner at {STAND_IN}; name a real one in {RUNNER_VARIABLE}")
     first, second = STAND_IN_VERSIONS
-    return Runner("stand-in", STAND_IN, first, second, _fingerprint(STAND_IN))
+    return Runner("stand-in", STAND_IN, first, second, _fingerprint(STAND_IN), STAND_IN_OLDER)
 
 
 def _fingerprint(program: Path) -> str:
@@ -122,9 +126,9 @@ def architecture() -> str:
 
 
 def build_runner_packages(runner: Runner, folder: Path) -> list[Path]:
-    """Write both packages in both versions into `folder`."""
+    """Write both packages in every version into `folder`."""
     made = []
-    for version in (runner.version, runner.version_next):
+    for version in (*runner.older, runner.version, runner.version_next):
         made.append(_build(folder, runner_files(runner.content(version)),
                            runner_control(version + ITERATION, architecture())))  # fmt: skip
         made.append(_build(folder, HELPER_FILES, helper_control(version + ITERATION)))

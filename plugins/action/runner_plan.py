@@ -105,13 +105,24 @@ class ActionModule(ToolkitAction):
         )
         records = look["packages"]
         missing = _missing(records, pattern)
+        newest = version == "latest" and bool(args.get("newest")) and not missing
         fresh = look["files"][paths["sources"]].get("text") != sources
-        if missing or fresh or look["files"][paths["preferences"]].get("text") != preferences:
+        if (
+            missing
+            or newest
+            or fresh
+            or look["files"][paths["preferences"]].get("text") != preferences
+        ):
             answer = self.offer({"sources": sources, "packages": list(PAIR)}, ways, variables)
             self.refuse(refusals(args, answer, records, pattern, missing))
+            if newest and _is_newer(common(answer["offer"]), records[PAIR[0]]["version"]):
+                # The pin is by origin, so that apt takes the newest by itself.
+                missing = list(PAIR)
+                pattern = common(answer["offer"])[0]
             if not answer["offer"].get(PAIR[1]):
                 missing = [name for name in missing if name == PAIR[0]]
         wanted = [f"{name}={pattern}" if pattern else name for name in missing]
+        installed = records[PAIR[0]]["version"] if is_installed(records.get(PAIR[0])) else ""
         kill = _logind(args, look)
         result["plan"] = {
             "user_missing": found is None,
@@ -125,6 +136,9 @@ class ActionModule(ToolkitAction):
             "packages": wanted,
             "units_stale": _units_stale(look, paths),
             "missing": missing,
+            "installed": installed,
+            # Another version in the place of one that may have jobs.
+            "upgrade": bool(installed and missing),
             "look": records,
             "settled": _settled(look, generation, kill, paths, args),
         }
@@ -272,12 +286,7 @@ def refusals(
             + pythons.explain(answer["error"])
         ]
     offer = answer["offer"]
-    common = [
-        version
-        for version in offer.get(PAIR[0], [])
-        if version in offer.get(PAIR[1], []) or _numbers(version)[:2] < IMAGES_SINCE
-    ]
-    fitting = [v for v in common if not pattern or fnmatch.fnmatchcase(v, pattern)]
+    fitting = [v for v in common(offer) if not pattern or fnmatch.fnmatchcase(v, pattern)]
     if not fitting:
         halves = ", ".join(f"{name}: {' '.join(offer.get(name, [])) or 'none'}" for name in PAIR)
         return [
@@ -299,6 +308,15 @@ def refusals(
                 "gitlab_runner_allow_downgrade=true lets it"
             ]
     return []
+
+
+def common(offer: dict[str, Any]) -> list[str]:
+    """The versions that a repository has for both packages, the newest first."""
+    return [
+        version
+        for version in offer.get(PAIR[0], [])
+        if version in offer.get(PAIR[1], []) or _numbers(version)[:2] < IMAGES_SINCE
+    ]
 
 
 def _missing(records: dict[str, Any], pattern: str) -> list[str]:
@@ -327,6 +345,11 @@ def _units_stale(look: dict[str, Any], paths: dict[str, Any]) -> bool:
         "yes" in (service.get("NeedDaemonReload"), manager.get("NeedDaemonReload"))
         or str(paths["drop_in"]) not in service.get("DropInPaths", "").split()
     )
+
+
+def _is_newer(offered: list[str], installed: str) -> bool:
+    """True if the first of the versions on offer is higher than the installed one."""
+    return bool(offered) and _numbers(offered[0]) > _numbers(installed)
 
 
 def _numbers(version: str) -> list[int]:

@@ -13,7 +13,12 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.runnerhost.toolkit.plugins.module_utils import drain, host, secrets
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
+    drain,
+    host,
+    runner_cli,
+    secrets,
+)
 
 DOCUMENTATION = r"""
 module: runner_config_io
@@ -90,7 +95,6 @@ read:
 """
 
 
-BINARY = "/usr/bin/gitlab-runner"
 SCRATCH_PREFIX = ".runnerhost-register-"
 
 
@@ -149,7 +153,7 @@ def register(folder: str, request: dict[str, Any], way: dict[str, str]) -> dict[
         if os.path.exists(system_id):
             shutil.copy2(system_id, f"{scratch}/.runner_system_id")
         argv = [
-            BINARY,
+            runner_cli.BINARY,
             "register",
             "--non-interactive",
             "--leave-runner",
@@ -185,37 +189,6 @@ def register(folder: str, request: dict[str, Any], way: dict[str, str]) -> dict[
         }
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-
-
-def verify(path: str, names: list[str], way: dict[str, str]) -> dict[str, str]:
-    """What GitLab says of runners, by name: ``valid``, ``refused`` or ``unanswered``.
-
-    `verify`'s exit code alone does not tell: it is 0 when GitLab is down.
-    """
-    answers = {}
-    for name in names:
-        done = host.run(
-            [
-                BINARY,
-                "--log-format",
-                "json",
-                "verify",
-                "--config",
-                path,
-                "--name",
-                name,
-            ],
-            timeout=60,
-            env=way,
-        )
-        said = done.stderr + done.stdout
-        if done.returncode == 0 and ("is valid" in said or "is alive" in said):
-            answers[name] = "valid"
-        elif "is not valid" in said or "is removed" in said:
-            answers[name] = "refused"
-        else:
-            answers[name] = "unanswered"
-    return answers
 
 
 def swap(path: str, params: dict[str, Any]) -> bool:
@@ -289,13 +262,13 @@ def main() -> None:
         sweep(folder)
         result["swapped"] = swap(path, params)
         if result["swapped"] and params["verify"] and not params["text"]:
-            result["verified"] = verify(path, params["verify"], params["environment"])
+            result["verified"] = runner_cli.verify(path, params["verify"], params["environment"])
         if result["swapped"] and params["text"]:
             # The daemon compares time stamps, and its own may be newer than our file: tell it.
             unit = params["unit"]
             if host.units([unit]).get(unit, {}).get("ActiveState") == "active":
                 drain.reload(unit)
-            result["verified"] = verify(path, params["verify"], params["environment"])
+            result["verified"] = runner_cli.verify(path, params["verify"], params["environment"])
     result["read"] = read(path, params["state_file"], params["unit"])
     module.exit_json(changed=bool(result.get("swapped")), **result)
 

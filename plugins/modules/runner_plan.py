@@ -79,6 +79,10 @@ options:
     description: Whether it may go down.
     type: bool
     required: true
+  newest:
+    description: Whether C(latest) means the repository's newest even where a runner is installed.
+    type: bool
+    default: false
   url:
     description: The package repository.
     type: str

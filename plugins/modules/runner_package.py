@@ -1,0 +1,227 @@
+#!/usr/bin/python
+# SPDX-License-Identifier: Apache-2.0
+"""The pair of runner packages: the previous one kept, put back, and a new one proven."""
+
+from __future__ import annotations
+
+import glob
+import json
+import os
+import shutil
+import time
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
+    drain,
+    host,
+    runner_cli,
+    secrets,
+)
+
+DOCUMENTATION = r"""
+module: runner_package
+short_description: Keeps the installed pair of runner packages, puts it back, proves a new one
+description:
+  - A release can install well and die at its start. So an upgrade keeps the installed pair on the
+    host first, and is done only when the service has stayed up with one process and GitLab takes
+    the runners that it took before.
+version_added: 0.1.0
+options:
+  op:
+    description:
+      - C(keep) has the installed pair's files on the host, C(restore) installs kept ones.
+      - C(prove) watches the service; it reports and does not fail.
+    type: str
+    choices: [keep, restore, prove]
+    required: true
+  version:
+    description: The package version to keep or to restore.
+    type: str
+    default: ""
+  seconds:
+    description: For C(prove), how long the service must stay up with one process.
+    type: int
+    default: 10
+  expected:
+    description: For C(prove), the runners that GitLab took before.
+    type: list
+    elements: str
+    default: []
+  folder:
+    description: The folder of config.toml.
+    type: str
+    default: /etc/gitlab-runner
+  unit:
+    description: The service.
+    type: str
+    default: gitlab-runner.service
+author:
+  - The Runnerhost developers
+"""
+
+EXAMPLES = r"""
+- name: Keep the installed pair
+  runnerhost.toolkit.runner_package:
+    op: keep
+    version: 18.5.0-1
+"""
+
+RETURN = r"""
+kept:
+  description: For C(keep), whether a rollback to that version is possible.
+  type: bool
+  returned: when O(op=keep)
+valid:
+  description: The runners that GitLab calls valid now.
+  type: list
+  elements: str
+  returned: when O(op=keep) or O(op=prove)
+problem:
+  description: For C(prove), why the new version is no good; empty if it is.
+  type: str
+  returned: when O(op=prove)
+"""
+
+FOLDER = "/var/lib/runnerhost/gitlab-runner"
+ARCHIVES = "/var/cache/apt/archives"
+PAIR = ("gitlab-runner", "gitlab-runner-helper-images")
+# How long a service that was just installed may take to be up.
+START_SECONDS = 30.0
+
+
+def names(folder: str) -> list[str]:
+    """The runners that the toolkit's note beside config.toml names."""
+    try:
+        entries = json.loads(host.read_text(f"{folder}/runnerhost.json"))["entries"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+    return [str(entry.get("name")) for entry in entries]
+
+
+def way(unit: str) -> dict[str, str]:
+    """How the service reaches GitLab: the proxies of its own environment."""
+    pid = int(host.units([unit]).get(unit, {}).get("MainPID") or 0)
+    wanted = ("http_proxy", "https_proxy", "no_proxy", "ssl_cert_file", "ssl_cert_dir")
+    found = host.process_environment(pid) if pid else {}
+    return {name: value for name, value in found.items() if name.lower() in wanted}
+
+
+def valid(folder: str, unit: str) -> list[str]:
+    """The runners that GitLab takes, asked through the installed binary."""
+    path = f"{folder}/{drain.KEPT}" if drain.is_paused(folder) else f"{folder}/{drain.CONFIG}"
+    answers = runner_cli.verify(path, names(folder), way(unit))
+    return sorted(name for name, said in answers.items() if said == "valid")
+
+
+def files(folder: str, version: str) -> list[str]:
+    """The package files of a version in a folder, as apt names them; the pair or what is there."""
+    plain = version.replace(":", "%3a")
+    return [path for name in PAIR for path in glob.glob(f"{folder}/{name}_{plain}_*.deb")]
+
+
+def keep(version: str) -> tuple[bool, bool]:
+    """Whether the files of the version are in our folder now, and whether that is a change.
+
+    From apt's own archives, where it keeps what it has installed; else from the repository.
+    """
+    wanted = [name for name in PAIR if host.is_installed(host.packages(list(PAIR)).get(name))]
+    have = files(FOLDER, version)
+    if len(have) == len(wanted):
+        return True, False
+    os.makedirs(FOLDER, mode=0o755, exist_ok=True)
+    for path in glob.glob(f"{FOLDER}/*.deb"):
+        os.unlink(path)
+    for path in files(ARCHIVES, version):
+        shutil.copy(path, FOLDER)
+    if len(files(FOLDER, version)) < len(wanted):
+        host.run(
+            ["apt-get", "-q", "-o", "APT::Sandbox::User=root", "download"]
+            + [f"{name}={version}" for name in wanted],
+            timeout=300,
+            cwd=FOLDER,
+        )
+    return len(files(FOLDER, version)) == len(wanted), True
+
+
+def restore(version: str) -> str:
+    """Installs the kept files; apt's words if it could not."""
+    paths = files(FOLDER, version)
+    if not paths:
+        return f"no package files of {version} in {FOLDER}"
+    done = host.run(
+        ["apt-get", "-q", "-y", "--allow-downgrades", "--no-install-recommends"]
+        + ["-o", "Dpkg::Options::=--force-confold", "-o", "DPkg::Lock::Timeout=600"]
+        + ["install", *paths],
+        timeout=7200,
+        env={"DEBIAN_FRONTEND": "noninteractive"},
+    )
+    return "" if done.returncode == 0 else (done.stderr or done.stdout).strip()
+
+
+def stays_up(unit: str, seconds: float) -> str:
+    """Why the service is not up with one process for so long; empty if it is."""
+    state: dict[str, str] = {}
+
+    def look() -> str:
+        state.update(host.units([unit]).get(unit, {}))
+        return state.get("MainPID", "0") if state.get("ActiveState") == "active" else "0"
+
+    end = time.monotonic() + START_SECONDS
+    while (pid := look()) == "0":
+        if time.monotonic() > end:
+            return f"{unit} is {state.get('ActiveState')} ({state.get('SubState')})"
+        time.sleep(0.2)
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if look() != pid:
+            return f"{unit} did not stay up: {state.get('ActiveState')} ({state.get('SubState')})"
+        time.sleep(0.2)
+    return ""
+
+
+def prove(asked: dict[str, Any]) -> str:
+    """Why the installed version is no good; empty if it is."""
+    problem = stays_up(asked["unit"], asked["seconds"])
+    if problem:
+        journal = host.run(
+            ["journalctl", "-u", asked["unit"], "-n", "5", "--no-pager", "-o", "cat"]
+        )
+        return f"{problem}; its last words: {secrets.redact_text(journal.stdout.strip())}"
+    lost = sorted(set(asked["expected"]) - set(valid(asked["folder"], asked["unit"])))
+    return f"GitLab takes {', '.join(lost)} no more" if lost else ""
+
+
+def main() -> None:
+    """Entry point of the module."""
+    module = AnsibleModule(
+        argument_spec={
+            "op": {"type": "str", "choices": ["keep", "restore", "prove"], "required": True},
+            "version": {"type": "str", "default": ""},
+            "seconds": {"type": "int", "default": 10},
+            "expected": {"type": "list", "elements": "str", "default": []},
+            "folder": {"type": "str", "default": "/etc/gitlab-runner"},
+            "unit": {"type": "str", "default": "gitlab-runner.service"},
+        },
+        supports_check_mode=True,
+    )
+    asked = module.params
+    if module.check_mode:
+        module.exit_json(changed=False, kept=True, valid=[], problem="", skipped=True)
+    if asked["op"] == "keep":
+        kept, changed = keep(asked["version"])
+        now = valid(asked["folder"], asked["unit"])
+        module.exit_json(changed=changed, kept=kept, valid=now)
+    if asked["op"] == "restore":
+        problem = restore(asked["version"])
+        if problem:
+            module.fail_json(msg=f"{asked['version']} could not be put back: {problem}")
+        module.exit_json(changed=True)
+    problem = prove(asked)
+    found = [] if problem else valid(asked["folder"], asked["unit"])
+    module.exit_json(changed=False, problem=problem, valid=found)
+
+
+if __name__ == "__main__":
+    main()
