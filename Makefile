@@ -48,6 +48,10 @@ demo: lab-packages venv ## Lab, one provisioned host, a real build job, and what
 provision: venv ## Provision hosts: INVENTORY=… ARGS='--limit … --check --diff'
 	$(VENV)/bin/ansible-playbook -i $(INVENTORY) playbooks/site.yml $(ARGS)
 
+.PHONY: upgrade
+upgrade: venv ## Upgrade the runner, a few hosts at a time: INVENTORY=… ARGS='-e upgrade_serial=1'
+	$(VENV)/bin/ansible-playbook -i $(INVENTORY) playbooks/upgrade.yml $(ARGS)
+
 .PHONY: verify
 verify: venv ## Check that hosts are what tests/host says: INVENTORY=… (changes nothing)
 	$(VENV)/bin/ansible-playbook -i $(INVENTORY) playbooks/verify.yml $(ARGS)

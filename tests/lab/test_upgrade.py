@@ -1,0 +1,71 @@
+"""Another version of the runner: no job lost, and one that does not start is taken back."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.lab.site import Site, until
+from tests.lab.test_drain import begun, config, is_whole, pid, queue, succeeds
+
+pytestmark = pytest.mark.lab
+
+OLD, BROKEN = "17.4.0", "17.5.0"
+
+
+def version(site: Site) -> str:
+    return site.sh("dpkg-query -W -f '${Version}' gitlab-runner")
+
+
+@pytest.fixture(scope="module")
+def old(site: Site) -> Site:
+    """The host with an old version."""
+    run = site.playbook("site.yml", extra={"gitlab_runner_version": OLD})
+    assert run.code == 0, run.output
+    assert version(site) == f"{OLD}-1"
+    return site
+
+
+def test_release_that_does_not_start_is_rolled_back(old: Site) -> None:
+    """It installs well: dpkg and apt report success."""
+    before = config(old)
+    job = begun(old, "broken")
+    old.sh("systemd-run --quiet --on-active=8 touch /var/tmp/broken")
+    run = old.playbook("upgrade.yml", extra={"gitlab_runner_version": BROKEN})
+    assert run.code != 0
+    assert f"{OLD}-1 is back and works." in run.output, run.output
+    assert "$HOME is not defined" in run.output
+    assert version(old) == f"{OLD}-1"
+    assert is_whole(old)
+    assert config(old) == before
+    succeeds(old, job)
+    succeeds(old, queue(old, "echo again"))
+
+
+def test_deadline_leaves_the_packages_alone(old: Site) -> None:
+    before = config(old), pid(old)
+    job = begun(old, "late")
+    extra = {"gitlab_runner_version": "latest", "gitlab_runner_drain_deadline": 3}
+    run = old.playbook("upgrade.yml", extra=extra)
+    assert run.code != 0
+    assert "The packages were not touched." in run.output, run.output
+    assert f"job {job}" in run.output
+    assert (config(old), pid(old), version(old)) == (*before, f"{OLD}-1")
+    old.sh("touch /var/tmp/late")
+    succeeds(old, job)
+
+
+def test_upgrade_to_the_newest_waits_for_the_running_job(old: Site) -> None:
+    check = old.playbook("upgrade.yml", "--check")
+    assert check.code == 0, check.output
+    job = begun(old, "newest")
+    old.sh("systemd-run --quiet --on-active=8 touch /var/tmp/newest")
+    run = old.playbook("upgrade.yml", extra={"gitlab_runner_version": "latest"})
+    assert run.code == 0, run.output
+    assert f"waits for job {job}" in run.output
+    newest = str(old.variables["lab_runner_version_next"])
+    assert version(old) == newest
+    succeeds(old, job)
+    until(lambda: is_whole(old), 10, "the runner is back")
+    succeeds(old, queue(old, "echo after"))
+    again = old.playbook("upgrade.yml", extra={"gitlab_runner_version": "latest"})
+    assert again.counts()["changed"] == 0, again.output
