@@ -98,8 +98,8 @@ def ensure_runner_repository(runner: Runner) -> Repository:
     """GitLab's repository with two versions of the runner, a suite for every kind."""
     key = ensure_key("gitlab", "Runnerhost lab GitLab package repository signing key", "2y")
     code = [(Path(__file__).parent / name).read_text() for name in ("mirror.py", "packages.py")]
-    name = digest(FORMAT, list(KINDS), runner.kind, runner.package_versions, runner.older, runner.fingerprint,
-                  key.fingerprint, code)  # fmt: skip
+    name = digest(FORMAT, list(KINDS), runner.kind, runner.package_versions, runner.older,
+                  runner.fingerprint, key.fingerprint, code)  # fmt: skip
     folder = cache_dir() / "mirror" / f"runner-{name}"
     with locked(cache_dir() / "mirror.lock", wait_message="  waiting for another lab's mirror"):
         if not folder.exists():

@@ -15,6 +15,8 @@ from ansible_collections.runnerhost.toolkit.plugins.plugin_utils.controller impo
 
 MODULE = "runnerhost.toolkit.runner_drain"
 IO = "runnerhost.toolkit.runner_config_io"
+# An idle runner shows so within a few seconds.
+QUIET_SECONDS = 4
 # How often it says what it waits for, in seconds.
 SAYS_EVERY = 10
 # A daemon that rewrites config.toml at each of so many tries is no reason to go on.
@@ -76,10 +78,8 @@ class ActionModule(ToolkitAction):
     def _drain(self, deadline: int, at_deadline: str) -> dict[str, Any]:
         start = time.monotonic()
         changed = self._pause()
-        said = 0.0
+        patience = QUIET_SECONDS
         while True:
-            left = deadline - (time.monotonic() - start)
-            patience = max(0, min(SAYS_EVERY, int(left)))
             found = self._call("look", patience=patience, lease=self._lease)["look"]
             waited = int(time.monotonic() - start)
             jobs = [job["text"] for job in found["jobs"]]
@@ -87,15 +87,11 @@ class ActionModule(ToolkitAction):
                 return {"changed": changed, "jobs": [], "waited": waited}
             if waited >= deadline:
                 break
-            if time.monotonic() - said >= SAYS_EVERY - 1:
-                said = time.monotonic()
-                name = self._variables.get("inventory_hostname", "host")
-                named = "; ".join(jobs) or "a job that the log does not name"
-                display.display(
-                    f"[{name}] waits for {named}; gives up in {max(0, deadline - waited)} s"
-                    if at_deadline == "give_up"
-                    else f"[{name}] waits for {named}; goes on in {max(0, deadline - waited)} s"
-                )
+            named = "; ".join(jobs) or "a job that the log does not name"
+            then = "gives up" if at_deadline == "give_up" else "goes on"
+            name = self._variables.get("inventory_hostname", "host")
+            display.display(f"[{name}] waits for {named}; {then} in {deadline - waited} s")
+            patience = min(SAYS_EVERY, deadline - waited)
         named = "; ".join(jobs) or "a job that the log does not name"
         if at_deadline == "go_on":
             return {

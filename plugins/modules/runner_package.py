@@ -137,8 +137,10 @@ def keep(version: str) -> tuple[bool, bool]:
         shutil.copy(path, FOLDER)
     if len(files(FOLDER, version)) < len(wanted):
         host.run(
-            ["apt-get", "-q", "-o", "APT::Sandbox::User=root", "download"]
-            + [f"{name}={version}" for name in wanted],
+            [
+                *("apt-get", "-q", "-o", "APT::Sandbox::User=root", "download"),
+                *(f"{name}={version}" for name in wanted),
+            ],
             timeout=300,
             cwd=FOLDER,
         )
@@ -151,9 +153,11 @@ def restore(version: str) -> str:
     if not paths:
         return f"no package files of {version} in {FOLDER}"
     done = host.run(
-        ["apt-get", "-q", "-y", "--allow-downgrades", "--no-install-recommends"]
-        + ["-o", "Dpkg::Options::=--force-confold", "-o", "DPkg::Lock::Timeout=600"]
-        + ["install", *paths],
+        [
+            *("apt-get", "-q", "-y", "--allow-downgrades", "--no-install-recommends"),
+            *("-o", "Dpkg::Options::=--force-confold", "-o", "DPkg::Lock::Timeout=600"),
+            *("install", *paths),
+        ],
         timeout=7200,
         env={"DEBIAN_FRONTEND": "noninteractive"},
     )
