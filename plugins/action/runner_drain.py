@@ -85,14 +85,14 @@ class ActionModule(ToolkitAction):
             jobs = [job["text"] for job in found["jobs"]]
             if found["idle"]:
                 return {"changed": changed, "jobs": [], "waited": waited}
-            if waited >= deadline:
-                break
             named = "; ".join(jobs) or "a job that the log does not name"
             then = "gives up" if at_deadline == "give_up" else "goes on"
             name = self._variables.get("inventory_hostname", "host")
-            display.display(f"[{name}] waits for {named}; {then} in {deadline - waited} s")
+            left = max(0, deadline - waited)
+            display.display(f"[{name}] waits for {named}; {then} in {left} s")
+            if waited >= deadline:
+                break
             patience = min(SAYS_EVERY, deadline - waited)
-        named = "; ".join(jobs) or "a job that the log does not name"
         if at_deadline == "go_on":
             return {
                 "changed": changed,
