@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -95,8 +96,14 @@ class Site:
         *arguments: str,
         extra: Mapping[str, Any] | None = None,
         callback: str = "ansible.builtin.default",
+        on_line: Mapping[str, Callable[[], object]] | None = None,
     ) -> Run:
-        """Runs a playbook. Extra variables go by a file that only root reads."""
+        """Runs a playbook. Extra variables go by a file that only root reads.
+
+        Args:
+            on_line: text -> what to do once, when a line of the output holds it.
+        """
+        pending = dict(on_line or {})
         with tempfile.TemporaryDirectory(prefix="runnerhost-test-") as folder:
             words = [str(BIN / "ansible-playbook"), "-i", str(self.inventory), f"playbooks/{name}"]
             if extra:
@@ -105,7 +112,8 @@ class Site:
                 path.write_text(json.dumps(extra), encoding="utf-8")
                 words += ["-e", f"@{path}"]
             start = time.monotonic()
-            done = subprocess.run(
+            lines: list[str] = []
+            with subprocess.Popen(
                 [*words, *arguments],
                 cwd=ROOT,
                 env={
@@ -118,11 +126,23 @@ class Site:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 text=True,
-                timeout=PLAYBOOK_SECONDS,
-                check=False,
-            )
-        self.outputs.append(done.stdout)
-        return Run(done.returncode, done.stdout, time.monotonic() - start, parse(done.stdout))
+            ) as process:
+                watch = threading.Timer(PLAYBOOK_SECONDS, process.kill)
+                watch.start()
+                try:
+                    assert process.stdout
+                    for line in process.stdout:
+                        lines.append(line)
+                        for text in [text for text in pending if text in line]:
+                            pending.pop(text)()
+                    code = process.wait()
+                finally:
+                    watch.cancel()
+                    process.kill()
+        output = "".join(lines)
+        self.outputs.append(output)
+        assert not pending, f"never printed: {', '.join(pending)}\n{output}"
+        return Run(code, output, time.monotonic() - start, parse(output))
 
     def sh(self, script: str, host: str = "jammy", check: bool = True) -> str:
         """A script's output, as root on a host."""

@@ -100,8 +100,11 @@ def test_check_mode_pauses_nothing(ready: Site) -> None:
 def test_drained_host_takes_no_job_until_it_is_resumed(ready: Site) -> None:
     before = config(ready), pid(ready)
     job = begun(ready, "two")
-    ready.sh("systemd-run --quiet --on-active=8 touch /var/tmp/two")
-    run = ready.playbook(PLAYBOOK, extra={"drain_state": "drained"})
+    run = ready.playbook(
+        PLAYBOOK,
+        extra={"drain_state": "drained"},
+        on_line={f"waits for job {job}": lambda: ready.sh("touch /var/tmp/two")},
+    )
     assert run.code == 0, run.output
     succeeds(ready, job)
     assert "[[runners]]" not in config(ready)

@@ -29,8 +29,11 @@ def test_release_that_does_not_start_is_rolled_back(old: Site) -> None:
     """It installs well: dpkg and apt report success."""
     before = config(old)
     job = begun(old, "broken")
-    old.sh("systemd-run --quiet --on-active=8 touch /var/tmp/broken")
-    run = old.playbook("upgrade.yml", extra={"gitlab_runner_version": BROKEN})
+    run = old.playbook(
+        "upgrade.yml",
+        extra={"gitlab_runner_version": BROKEN},
+        on_line={f"waits for job {job}": lambda: old.sh("touch /var/tmp/broken")},
+    )
     assert run.code != 0
     assert f"{OLD}-1 is back and works." in run.output, run.output
     assert "$HOME is not defined" in run.output
@@ -58,10 +61,12 @@ def test_upgrade_to_the_newest_waits_for_the_running_job(old: Site) -> None:
     check = old.playbook("upgrade.yml", "--check")
     assert check.code == 0, check.output
     job = begun(old, "newest")
-    old.sh("systemd-run --quiet --on-active=8 touch /var/tmp/newest")
-    run = old.playbook("upgrade.yml", extra={"gitlab_runner_version": "latest"})
+    run = old.playbook(
+        "upgrade.yml",
+        extra={"gitlab_runner_version": "latest"},
+        on_line={f"waits for job {job}": lambda: old.sh("touch /var/tmp/newest")},
+    )
     assert run.code == 0, run.output
-    assert f"waits for job {job}" in run.output
     newest = str(old.variables["lab_runner_version_next"])
     assert version(old) == newest
     succeeds(old, job)
