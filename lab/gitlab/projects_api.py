@@ -12,7 +12,7 @@ from fastapi.responses import JSONResponse
 from lab.gitlab.errors import ApiError, bad_request, not_found
 from lab.gitlab.params import read_params
 from lab.gitlab.payload import repository_url
-from lab.gitlab.state import State, require_scope, state_of
+from lab.gitlab.state import State, granted_scopes, require_scope, state_of
 from lab.gitlab.store import Project
 
 router = APIRouter(prefix="/api/v4")
@@ -58,6 +58,20 @@ async def version(request: Request) -> dict[str, str]:
     """Return the version; only to users."""
     require_scope(request, "read_user", "read_api")
     return {"version": state_of(request).settings.gitlab_version, "revision": "lab"}
+
+
+@router.get("/personal_access_tokens/self")
+async def own_token(request: Request) -> dict[str, object]:
+    """Return what a token may do; any token may ask about itself."""
+    scopes = granted_scopes(request)
+    return {
+        "id": 1,
+        "name": "lab",
+        "revoked": False,
+        "active": True,
+        "scopes": sorted(scopes),
+        "expires_at": None,
+    }
 
 
 @router.post("/projects")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -195,6 +196,51 @@ async def delete_own_runner(request: Request) -> Response:
     state.store.delete_runner(runner.id)
     state.changes.tell()
     return Response(status_code=204)
+
+
+@router.get("/runners/all")
+async def list_all(request: Request) -> JSONResponse:
+    """Return every runner, a page of them."""
+    return _page(request, lambda runner: True)
+
+
+@router.get("/projects/{project_id}/runners")
+async def list_of_project(request: Request, project_id: int) -> JSONResponse:
+    """Return what a project may use: its own runners, and the instance's."""
+    return _page(
+        request,
+        lambda runner: runner.project_id == project_id or runner.runner_type == "instance_type",
+    )
+
+
+@router.get("/groups/{group_id}/runners")
+async def list_of_group(request: Request, group_id: int) -> JSONResponse:
+    """Return what a group may use: its own runners, and the instance's."""
+    return _page(
+        request,
+        lambda runner: runner.group_id == group_id or runner.runner_type == "instance_type",
+    )
+
+
+def _page(request: Request, chosen: Callable[[Runner], bool]) -> JSONResponse:
+    """One page, with the address of the next in Link (GitLab docs, "Pagination")."""
+    require_scope(request, "manage_runner", "read_api")
+    state = state_of(request)
+    params = Params(dict(request.query_params))
+    kind = params.choice("type", ("", *RUNNER_TYPES), "")
+    page, size = params.integer("page") or 1, min(params.integer("per_page") or 20, 100)
+    found = [r for r in state.store.runners() if chosen(r) and kind in ("", r.runner_type)]
+    told = ("id", "description", "active", "paused", "is_shared", "runner_type", "name", "online",
+            "status")  # fmt: skip
+    body = [
+        {key: value for key, value in _details(state, runner).items() if key in told}
+        for runner in found[(page - 1) * size : page * size]
+    ]
+    headers = {}
+    if len(found) > page * size:
+        following = request.url.include_query_params(page=page + 1, per_page=size)
+        headers["Link"] = f'<{following}>; rel="next"'
+    return JSONResponse(body, headers=headers)
 
 
 @router.get("/runners/{runner_id}")

@@ -10,6 +10,8 @@ from __future__ import annotations
 import base64
 import json
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -22,6 +24,8 @@ from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
     secrets,
 )
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils.controller import ToolkitAction
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils.gitlab_api import ApiProblem
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils.gitlab_side import side_of
 
 IO = "runnerhost.toolkit.runner_config_io"
 # Swaps that may fail because the file was changed meanwhile.
@@ -79,7 +83,13 @@ class ActionModule(ToolkitAction):
         self._variables = task_vars or {}
         exposed = self.no_file_on_host("the runners' tokens")
         args = self._task.args
-        entries = effective_entries(str(args["url"]), list(args["runners"]))
+        side = self._side = side_of(
+            args,
+            str(args["url"]),
+            str(self._variables.get("inventory_hostname", "")),
+            self.find_file,
+        )
+        entries = effective_entries(str(args["url"]), side.take(list(args["runners"])))
         wanted: runner_toml.Data = {"concurrent": args["concurrent"], **args["settings"]}
         answers: dict[int, runner_toml.Data] = {}
         asked: set[int] = set()
@@ -89,9 +99,11 @@ class ActionModule(ToolkitAction):
             note = self._note(read)
             known = runner_merge.state_entries(note)
             planned = runner_merge.plan(entries, host, known)
+            with self._answered():
+                self._settle_by_api(entries, planned, host, known, asked)
             new = {i: q for i, q in planned.questions.items() if i not in asked}
             if new and not self._task.check_mode:
-                answers.update(self._register(entries, new))
+                answers.update(self._register(entries, new, known, read.get("system_id", "")))
                 asked.update(new)
                 # GitLab was asked over the network: the file may be another one by now.
                 continue
@@ -107,14 +119,32 @@ class ActionModule(ToolkitAction):
             unverified = self._unverified(entries, merged, known, asked)
             state = _state(merged.known)
             config_changes = bool(keys) or not read["exists"]
-            changes = config_changes or (state != note and bool(merged.known or note))
+            ids = {
+                index: note.id
+                for index, entry in enumerate(entries)
+                for note in merged.known
+                if note.name == entry["name"]
+            }
+            with self._answered():
+                updates = side.updates(ids)
+            keys += [
+                f"runners.{entries[index]['name']}.gitlab.{key}"
+                for index, some in updates.items()
+                for key in some
+            ]
+            changes = (
+                config_changes or bool(updates) or (state != note and bool(merged.known or note))
+            )
             result.update(
                 changed=changes or not read["safe"],
                 changed_keys=keys,
                 foreign=planned.foreign,
                 verified={},
             )
-            result["warnings"] = exposed + self._warnings(planned, entries, asked, answers)
+            result["warnings"] = (
+                exposed + side.warnings + self._warnings(planned, entries, asked, answers)
+            )
+            result["gitlab"] = side.done
             if not result["changed"]:
                 # A file that was written over right after our swap counts as written all the same.
                 return {**result, **written}
@@ -123,12 +153,20 @@ class ActionModule(ToolkitAction):
                 result["msg"] = f"{verb}: {', '.join(keys)}"
             result["diff"] = self._diff(host, merged.config, read["exists"])
             if self._task.check_mode:
-                if new:
-                    result["msg"] = result.get("msg", "") + "".join(
-                        f"; GitLab would be asked about {entries[i]['name']}: {q.reason}"
+                with self._answered():
+                    said = [
+                        f"{entries[i]['name']}: {side.intent(i, _noted(known, entries[i]))}"
+                        if i in side.made_here
+                        else f"GitLab would be asked about {entries[i]['name']}: {q.reason}"
                         for i, q in sorted(new.items())
-                    )
+                    ]
+                result["msg"] = "; ".join([*([result["msg"]] if "msg" in result else []), *said])
                 return result
+            if updates:
+                with self._answered():
+                    side.apply(ids, updates)
+                if not config_changes and not (state != note or not read["safe"]):
+                    return result
             if config_changes and read["active"] and rotation_due(host, read["now"]):
                 if self._wait_for_rotation(read["sha256"]):
                     continue
@@ -212,6 +250,47 @@ class ActionModule(ToolkitAction):
             )
         return found
 
+    def _settle_by_api(
+        self,
+        entries: list[runner_toml.Data],
+        planned: runner_merge.Plan,
+        host: runner_toml.Data,
+        known: list[runner_merge.Known],
+        asked: set[int],
+    ) -> None:
+        """Of the entries that GitLab's API speaks for: which runner stands, which is gone."""
+        gone = []
+        for index in sorted(self._side.wanted):
+            if index in asked:
+                continue
+            position = planned.matches.get(index)
+            runner = host["runners"][position] if position is not None else {}
+            if not runner.get("id") or not runner.get("token"):
+                continue
+            if index in planned.questions and index not in self._side.made_here:
+                continue
+            if self._side.is_gone(index, int(runner["id"])):
+                lost = f"GitLab has no runner {runner['id']} any more"
+                mend = "create it there anew and give its token"
+                if index in self._side.made_here:
+                    mend = "gitlab_runner_recreate=true creates it anew"
+                    planned.questions[index] = runner_merge.Question(index, lost)
+                if index not in self._side.made_here or not self._side.recreate:
+                    at = f"gitlab_runner_runners[{index}] ({entries[index]['name']})"
+                    gone.append(f"{at}: {lost}; {mend}")
+            else:
+                # The host's own identity: nothing to ask GitLab for.
+                planned.questions.pop(index, None)
+        self.refuse(gone, "config.toml was not changed")
+
+    @contextmanager
+    def _answered(self) -> Iterator[None]:
+        """A problem with GitLab's API ends the task with its own words."""
+        try:
+            yield
+        except ApiProblem as problem:
+            self.refuse([str(problem)], "config.toml was not changed")
+
     def _ask_quietly(self, arguments: dict[str, Any]) -> dict[str, Any]:
         with self.quiet():
             return self.ask(
@@ -263,9 +342,17 @@ class ActionModule(ToolkitAction):
         return note if isinstance(note, dict) else {}
 
     def _register(
-        self, entries: list[runner_toml.Data], questions: dict[int, runner_merge.Question]
+        self,
+        entries: list[runner_toml.Data],
+        questions: dict[int, runner_merge.Question],
+        known: list[runner_merge.Known],
+        system_id: str,
     ) -> dict[int, runner_toml.Data]:
         """GitLab's answers; a refusal ends the task unless the host's own identity stands."""
+        given = {index: str(entries[index]["token"]) for index in questions}
+        for index in sorted(self._side.made_here & set(questions)):
+            with self._answered():
+                given[index] = self._side.token(index, _noted(known, entries[index]), system_id)
         requests = [
             {
                 "index": index,
@@ -279,17 +366,17 @@ class ActionModule(ToolkitAction):
             }
             for index in sorted(questions)
         ]
-        given = self._ask_quietly(
+        said = self._ask_quietly(
             {
                 "op": "register",
                 "requests": requests,
-                "tokens": [str(entries[index]["token"]) for index in sorted(questions)],
+                "tokens": [given[index] for index in sorted(questions)],
             }
         )["answers"]
         answers: dict[int, runner_toml.Data] = {}
         problems = []
         for index, question in sorted(questions.items()):
-            answer = given[str(index)]
+            answer = said[str(index)]
             at = f"gitlab_runner_runners[{index}] ({entries[index]['name']})"
             url = entries[index]["url"]
             if answer["ok"]:
@@ -335,6 +422,14 @@ class ActionModule(ToolkitAction):
             "before": runner_toml.dump(secrets.redact(_veiled(before, shown))) if exists else "",
             "after": runner_toml.dump(secrets.redact(after)),
         }
+
+
+def _noted(known: list[runner_merge.Known], entry: runner_toml.Data) -> int | None:
+    """The id that the host has noted for an entry's name."""
+    for note in known:
+        if note.name == entry["name"] and runner_merge.same_url(note.url, str(entry["url"])):
+            return note.id
+    return None
 
 
 def _way_to_gitlab(environment: dict[str, Any]) -> dict[str, str]:

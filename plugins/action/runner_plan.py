@@ -10,12 +10,15 @@ import re
 from typing import Any
 from urllib.parse import urlsplit
 
+from ansible.errors import AnsibleError
+
 from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
     apt_sources,
     env_file,
     network,
     pythons,
     runner_keys,
+    runner_merge,
     tokens,
 )
 from ansible_collections.runnerhost.toolkit.plugins.module_utils.host import is_installed
@@ -26,6 +29,12 @@ from ansible_collections.runnerhost.toolkit.plugins.plugin_utils.controller impo
     kept_files,
     lacking,
 )
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils.gitlab_api import (
+    CREATE,
+    MANAGE,
+    ApiProblem,
+)
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils.gitlab_side import side_of
 
 # helper-images depends on nothing, gitlab-runner on exactly its version: one transaction.
 PAIR = ("gitlab-runner", "gitlab-runner-helper-images")
@@ -56,6 +65,7 @@ class ActionModule(ToolkitAction):
         args = dict(self._task.args)
         self.refuse(lacking("tomlkit") + kept_files("the runners' tokens") + problems(args))
         paths = args["paths"]
+        warnings = self._gitlab(args, str(variables.get("inventory_hostname", "")))
         ways = self.ways(variables)
         look = self.ask(
             LOOK,
@@ -70,12 +80,13 @@ class ActionModule(ToolkitAction):
             },
             variables,
         )["look"]
-        key, warnings = self.key(
+        key, warned = self.key(
             "gitlab_runner_repository_key",
             str(args["key"]),
             str(args["fingerprint"]),
             look["files"][paths["sources"]].get("text", ""),
         )
+        warnings += warned
         found = look.get("user")
         if found and found["home"] != args["home"]:
             self.refuse(
@@ -149,6 +160,31 @@ class ActionModule(ToolkitAction):
             result["_ansible_no_log"] = True
         return result
 
+    def _gitlab(self, args: dict[str, Any], host: str) -> list[str]:
+        """Refuses an access token that cannot do what the runners need; returns warnings."""
+        if not any("gitlab" in runner for runner in args["runners"]):
+            return []
+        self.refuse(lacking("gitlab"))
+        try:
+            side = side_of(args, str(args["gitlab_url"]), host, self.find_file)
+            side.take(args["runners"])
+            scopes = side.allowed()
+        except AnsibleError as error:
+            self.refuse([f"gitlab_runner_api_ca_certificate: {error}"])
+            raise
+        except ApiProblem as problem:
+            self.refuse([f"gitlab_runner_api_token: {problem}"])
+            raise
+        if side.made_here and CREATE not in scopes and MANAGE not in scopes:
+            self.refuse(
+                [
+                    f"gitlab_runner_api_token has the scopes {' '.join(sorted(scopes)) or 'none'}; "
+                    f"to create runners it takes {CREATE}, to change them and to bring them back "
+                    f"{MANAGE}, or api for both"
+                ]
+            )
+        return side.warnings
+
 
 def problems(args: dict[str, Any]) -> list[str]:
     """Everything that is wrong with the role's variables, without asking anybody."""
@@ -200,11 +236,17 @@ def problems(args: dict[str, Any]) -> list[str]:
         )
     found += env_file.problems("gitlab_runner_environment", args["environment"])
     found += runner_keys.settings_problems("gitlab_runner_settings", args["settings"])
-    found += entries_problems(args["gitlab_url"], args["runners"])
+    found += entries_problems(args["gitlab_url"], args["runners"], args.get("api_token"))
+    if args.get("api_token"):
+        found += tokens.access_problems("gitlab_runner_api_token", args["api_token"])
+    proxy = str(args.get("api_proxy") or "")
+    if proxy and not re.fullmatch(r"https?://[^\s/@]+", proxy):
+        shown = repr(proxy) if "@" not in proxy else "(hidden)"
+        found.append(f"gitlab_runner_api_proxy got {shown}, it takes http://HOST:PORT")
     return found
 
 
-def entries_problems(url: Any, entries: Any) -> list[str]:
+def entries_problems(url: Any, entries: Any, api_token: Any = "") -> list[str]:
     """What is wrong with the runners; never a token's value."""
     where = "gitlab_runner_runners"
     found = _url_problems("gitlab_runner_url", url)
@@ -223,12 +265,16 @@ def entries_problems(url: Any, entries: Any) -> list[str]:
         else:
             at = f"{where}[{index}] ({name})" if name.isprintable() else at
             names.append(name)
-        found += runner_keys.runner_problems(at, {k: v for k, v in entry.items() if k != "token"})
-        wrong = tokens.problem(f"{at}.token", entry.get("token"))
-        if wrong:
-            found.append(wrong)
-        else:
-            given.append(entry["token"])
+        config = {k: v for k, v in entry.items() if k not in ("token", "gitlab")}
+        found += runner_keys.runner_problems(at, config)
+        if "gitlab" in entry:
+            found += _gitlab_entry_problems(at, url, entry, api_token)
+        if "gitlab" not in entry or entry.get("token"):
+            wrong = tokens.problem(f"{at}.token", entry.get("token"))
+            if wrong:
+                found.append(wrong)
+            else:
+                given.append(entry["token"])
         if "url" in entry:
             found += _url_problems(f"{at}.url", entry["url"])
         for path in ("builds_dir", "cache_dir", "tls-ca-file"):
@@ -240,6 +286,26 @@ def entries_problems(url: Any, entries: Any) -> list[str]:
     ]
     if len(set(given)) != len(given):
         found.append(f"{where} gives one token to two entries: each runner has its own")
+    return found
+
+
+def _gitlab_entry_problems(at: str, url: Any, entry: dict[str, Any], api_token: Any) -> list[str]:
+    wanted = entry["gitlab"]
+    found = runner_keys.gitlab_problems(f"{at}.gitlab", wanted)
+    if not api_token:
+        found.append(f"{at}.gitlab: gitlab_runner_api_token is empty, GitLab's API asks for one")
+    if "url" in entry and not runner_merge.same_url(entry["url"], url):
+        # A token of one GitLab must never be sent to another.
+        found.append(
+            f"{at}.gitlab goes with gitlab_runner_url alone: the token is that GitLab's; "
+            "give this entry a token of its own"
+        )
+    made_here = isinstance(wanted, dict) and not entry.get("token")
+    if made_here and not {"runner_type", "id"} & {*wanted}:
+        found.append(
+            f"{at}.gitlab.runner_type is missing: an entry without a token takes one of "
+            f"{', '.join(runner_keys.RUNNER_TYPES)}, or the id of a runner that is there"
+        )
     return found
 
 

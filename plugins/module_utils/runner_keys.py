@@ -131,6 +131,36 @@ SETTINGS: Table = {
 # Keys that only the host's file holds: GitLab issued them.
 IDENTITY_KEYS = ("id", "token", "token_obtained_at", "token_expires_at")
 
+# What GitLab itself holds of a runner (GitLab docs, "Users API", create a runner; "Runners API").
+GITLAB: Table = {
+    "id": "int",
+    "runner_type": "str",
+    "group_id": "int",
+    "project_id": "int",
+    "description": "str",
+    "tag_list": "list",
+    "run_untagged": "bool",
+    "locked": "bool",
+    "access_level": "str",
+    "maximum_timeout": "int",
+    "paused": "bool",
+    "maintenance_note": "str",
+}
+CHANGEABLE_KEYS = (
+    "description",
+    "tag_list",
+    "run_untagged",
+    "locked",
+    "access_level",
+    "maximum_timeout",
+    "paused",
+    "maintenance_note",
+)
+CREATION_KEYS = ("runner_type", "group_id", "project_id", *CHANGEABLE_KEYS)
+RUNNER_TYPES = ("instance_type", "group_type", "project_type")
+# GitLab refuses less (Runners API, maximum_timeout).
+LEAST_TIMEOUT = 600
+
 # Names that people use, with what to use instead.
 _RUNNER_HINTS = {
     "env": 'it is no key of the runner; use environment, a list of "NAME=value"',
@@ -141,17 +171,22 @@ _RUNNER_HINTS = {
     "tls_ca_file": "it is written with hyphens: tls-ca-file",
     "tls_cert_file": "it is written with hyphens: tls-cert-file",
     "tls_key_file": "it is written with hyphens: tls-key-file",
-    "tags": "with a glrt- token the tags are set in GitLab, not on the host",
-    "tag_list": "with a glrt- token the tags are set in GitLab, not on the host",
-    "run_untagged": "with a glrt- token it is set in GitLab, not on the host",
-    "locked": "with a glrt- token it is set in GitLab, not on the host",
-    "access_level": "with a glrt- token it is set in GitLab, not on the host",
-    "maximum_timeout": "with a glrt- token it is set in GitLab, not on the host",
+    "tags": "GitLab holds it: give it under gitlab, as tag_list",
+    "tag_list": "GitLab holds it: give it under gitlab, as tag_list",
+    "run_untagged": "GitLab holds it: give it under gitlab",
+    "locked": "GitLab holds it: give it under gitlab",
+    "access_level": "GitLab holds it: give it under gitlab",
+    "maximum_timeout": "GitLab holds it: give it under gitlab",
     "registration_token": "registration tokens are gone (410); create the runner in GitLab and "
     "give its glrt- token as token",
     "id": "GitLab issues it: leave it out",
     "token_obtained_at": "GitLab's answer gives it: leave it out",
     "token_expires_at": "GitLab's answer gives it: leave it out",
+}
+_GITLAB_HINTS = {
+    "tags": "GitLab's API calls it tag_list",
+    "type": "GitLab's API calls it runner_type",
+    "protected": "GitLab's API calls it access_level: ref_protected",
 }
 _SETTINGS_HINTS = {
     "concurrent": "use gitlab_runner_concurrent",
@@ -176,6 +211,8 @@ _EXECUTORS = (
     "virtualbox",
 )
 CHOICES = {
+    "runner_type": RUNNER_TYPES,
+    "access_level": ("not_protected", "ref_protected"),
     "log_level": _LOG_LEVELS,
     "log_format": _LOG_FORMATS,
     "shell": _SHELLS,
@@ -189,7 +226,7 @@ _TAKES = {
     "bool": "true or false",
     "float": "a number",
     "duration": 'a duration such as "15m" or "1h30m"',
-    "list": 'a list of strings, for environment "NAME=value"',
+    "list": 'a list of strings (environment: each "NAME=value")',
     "map": "a mapping of names to strings",
     "flags": "a mapping of feature flags to true or false",
     "any": "a table",
@@ -208,6 +245,34 @@ def runner_problems(variable: str, value: Any) -> list[str]:
     if not isinstance(value, Mapping):
         return [f"{variable} is a {secrets.kind_of(value)}, it takes a mapping of [[runners]] keys"]
     return list(_table_problems(variable, value, RUNNER, _RUNNER_HINTS))
+
+
+def gitlab_problems(variable: str, value: Any) -> list[str]:
+    """What is wrong with an entry's ``gitlab``, what GitLab itself is to hold of a runner."""
+    if not isinstance(value, Mapping):
+        return [
+            f"{variable} is a {secrets.kind_of(value)}, it takes a mapping: {', '.join(GITLAB)}"
+        ]
+    found = list(_table_problems(variable, value, GITLAB, _GITLAB_HINTS))
+    runner_type = value.get("runner_type")
+    needs = {"group_type": "group_id", "project_type": "project_id"}
+    for of, key in needs.items():
+        if runner_type == of and key not in value:
+            found.append(f"{variable}.{key} is missing: a runner of the {of} takes its number")
+        if runner_type in RUNNER_TYPES and runner_type != of and key in value:
+            found.append(f"{variable}.{key} does not go with runner_type {runner_type}")
+    timeout = value.get("maximum_timeout")
+    if isinstance(timeout, int) and not isinstance(timeout, bool) and 0 <= timeout < LEAST_TIMEOUT:
+        found.append(
+            f"{variable}.maximum_timeout got {timeout}, it takes {LEAST_TIMEOUT} seconds or more"
+        )
+    if value.get("run_untagged") is False and not value.get("tag_list"):
+        found.append(f"{variable}: run_untagged false takes a tag_list, or no job ever fits")
+    tags = value.get("tag_list")
+    for tag in tags if isinstance(tags, list) else []:
+        if isinstance(tag, str) and ("," in tag or not tag.strip()):
+            found.append(f"{variable}.tag_list got {tag!r}, a tag has no comma and is not empty")
+    return found
 
 
 def _table_problems(

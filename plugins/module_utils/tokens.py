@@ -46,3 +46,20 @@ def problem(variable: str, value: Any) -> str | None:
         why = "with blanks or a line break" if re.search(r"\s", value) else "cut short or malformed"
         return f"{variable} got a token {why}, {len(value)} characters {HIDDEN}; {_HOW}"
     return f"{variable} got a text of {len(value)} characters {HIDDEN}; {_HOW}"
+
+
+def access_problems(variable: str, value: Any) -> list[str]:
+    """What is wrong with an access token of GitLab's API, without the token.
+
+    An instance may give its tokens a prefix of its own (GitLab docs, account and limit settings).
+    """
+    how = "it takes a personal, group or project access token with the scopes named in the README"
+    if not isinstance(value, str):
+        return [f"{variable} is a {kind_of(value)} {HIDDEN}, {how}"]
+    if "$ANSIBLE_VAULT" in value:
+        return [f"{variable} is a vault text that was not decrypted {HIDDEN}; {how}"]
+    if value.startswith(("glrt-", "glrtr-", "GR1348941")):
+        return [f"{variable} got a runner's token {HIDDEN}; {how}"]
+    if not re.fullmatch(r"[\x21-\x7e]{8,}", value):
+        return [f"{variable} got a text of {len(value)} characters {HIDDEN}; {how}"]
+    return []

@@ -21,6 +21,22 @@ options:
     description: The GitLab of runners that name none.
     type: str
     required: true
+  api_token:
+    description: The access token for entries with C(gitlab); never shown.
+    type: raw
+    default: ""
+  api_ca_certificate:
+    description: The GitLab's CA on the controller.
+    type: str
+    default: ""
+  api_proxy:
+    description: The controller's proxy to GitLab.
+    type: str
+    default: ""
+  recreate:
+    description: Whether a runner that was deleted in GitLab is created anew.
+    type: bool
+    default: false
   concurrent:
     description: How many jobs the host runs at once.
     type: int

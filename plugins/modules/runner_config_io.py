@@ -126,6 +126,7 @@ def read(path: str, state_file: str, unit: str) -> dict[str, Any]:
             item["kind"] == "absent" or (item["mode"], item["uid"]) == ("0600", 0)
             for item in (look, note_look)
         ),
+        "system_id": (drain.raw(f"{folder}/.runner_system_id") or b"").decode().strip(),
         "now": time.time(),
         "active": host.units([unit]).get(unit, {}).get("ActiveState") == "active",
     }

@@ -22,6 +22,18 @@ options:
     description: The runners; never shown.
     type: raw
     required: true
+  api_token:
+    description: The access token for entries with C(gitlab); never shown.
+    type: raw
+    default: ""
+  api_ca_certificate:
+    description: The GitLab's CA on the controller.
+    type: str
+    default: ""
+  api_proxy:
+    description: The controller's proxy to GitLab.
+    type: str
+    default: ""
   concurrent:
     description: How many jobs the host runs at once.
     type: raw

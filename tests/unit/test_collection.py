@@ -116,7 +116,7 @@ def test_ansible_knows_the_collections_needs() -> None:
         assert (ROOT / path).is_file()
     lines = (meta / "ee-requirements.txt").read_text().splitlines()
     found = {re.split(r"[<>=]", line)[0] for line in lines if line and line[0] != "#"}
-    assert found == {"tomlkit", "cryptography", "pytest", "pytest-testinfra"}
+    assert found == {"tomlkit", "python-gitlab", "cryptography", "pytest", "pytest-testinfra"}
     check = [sys.executable, "-m", "pip", "install", "-q", "--no-index", "--dry-run"]
     subprocess.run([*check, "-r", str(meta / "ee-requirements.txt")], check=True, timeout=60)
 

@@ -96,7 +96,13 @@ class Action(runner_config.ActionModule):
         return self.host.answer(arguments)
 
 
-def converge(host: Host, *, check: bool = False, **more: Any) -> dict[str, Any]:
+def converge(
+    host: Host,
+    *,
+    check: bool = False,
+    task_vars: dict[str, Any] | None = None,
+    **more: Any,
+) -> dict[str, Any]:
     """One run of the action."""
     action = object.__new__(Action)
     action._task = SimpleNamespace(
@@ -116,7 +122,7 @@ def converge(host: Host, *, check: bool = False, **more: Any) -> dict[str, Any]:
         _shell=SimpleNamespace(tmpdir="/tmp"), is_pipelining_enabled=lambda: True
     )
     action.host = host
-    result: dict[str, Any] = action.run(None, {})
+    result: dict[str, Any] = action.run(None, task_vars or {})
     return result
 
 

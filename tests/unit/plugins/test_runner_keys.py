@@ -19,7 +19,7 @@ WHERE = "gitlab_runner_runners[0]"
         ({"tls_ca_file": "/x"}, "tls-ca-file"),
         ({"build_dir": "/x"}, "did you mean 'builds_dir'?"),
         ({"Limit": 1}, "did you mean 'limit'?"),
-        ({"tag_list": ["a"]}, "set in GitLab"),
+        ({"tag_list": ["a"]}, "give it under gitlab"),
         ({"limit": "4"}, "whole number"),
         ({"limit": -1}, "whole number"),
         ({"limit": True}, "whole number"),
