@@ -52,8 +52,20 @@ provision: venv ## Provision hosts: INVENTORY=… ARGS='--limit … --check --di
 upgrade: venv ## Upgrade the runner, a few hosts at a time: INVENTORY=… ARGS='-e upgrade_serial=1'
 	$(VENV)/bin/ansible-playbook -i $(INVENTORY) playbooks/upgrade.yml $(ARGS)
 
+.PHONY: rotate
+rotate: venv ## Give each runner a new token now: INVENTORY=…
+	$(VENV)/bin/ansible-playbook -i $(INVENTORY) playbooks/rotate.yml $(ARGS)
+
+.PHONY: adopt
+adopt: venv ## Print the inventory's variables for what hosts have already: INVENTORY=…
+	$(VENV)/bin/ansible-playbook -i $(INVENTORY) playbooks/adopt.yml $(ARGS)
+
+.PHONY: retire
+retire: venv ## Take hosts out of service: INVENTORY=… ARGS='--limit NAME'
+	$(VENV)/bin/ansible-playbook -i $(INVENTORY) playbooks/retire.yml $(ARGS)
+
 .PHONY: verify
-verify: venv ## Check that hosts are what tests/host says: INVENTORY=… (changes nothing)
+verify: venv ## Ask GitLab about each runner, and check that hosts are what tests/host says: INVENTORY=… (changes nothing)
 	$(VENV)/bin/ansible-playbook -i $(INVENTORY) playbooks/verify.yml $(ARGS)
 
 .PHONY: lint

@@ -298,7 +298,7 @@ class ActionModule(ToolkitAction):
                 {
                     **arguments,
                     "folder": self._task.args["folder"],
-                    "environment": _way_to_gitlab(
+                    "environment": way_to_gitlab(
                         {
                             **self.ways(self._variables).environment(),
                             **(self._task.args.get("environment") or {}),
@@ -318,7 +318,7 @@ class ActionModule(ToolkitAction):
                 return read, data
             if time.monotonic() > end:
                 try:
-                    runner_toml.parse(_decode(read["text"]))
+                    runner_toml.parse(decode(read["text"]))
                 except runner_toml.TomlError as error:
                     raise AnsibleActionFail(
                         f"refused: {self._task.args['folder']}/config.toml on the host is no valid "
@@ -329,14 +329,14 @@ class ActionModule(ToolkitAction):
     @staticmethod
     def _parse(read: dict[str, Any]) -> runner_toml.Data | None:
         try:
-            return runner_toml.parse(_decode(read["text"]))
+            return runner_toml.parse(decode(read["text"]))
         except runner_toml.TomlError:
             return None
 
     @staticmethod
     def _note(read: dict[str, Any]) -> dict[str, Any]:
         try:
-            note = json.loads(_decode(read["state_text"]) or "{}")
+            note = json.loads(decode(read["state_text"]) or "{}")
         except ValueError:
             note = {}
         return note if isinstance(note, dict) else {}
@@ -380,7 +380,7 @@ class ActionModule(ToolkitAction):
             at = f"gitlab_runner_runners[{index}] ({entries[index]['name']})"
             url = entries[index]["url"]
             if answer["ok"]:
-                data = runner_toml.parse(_decode(answer["text"]))
+                data = runner_toml.parse(decode(answer["text"]))
                 answers[index] = data["runners"][0]
             elif answer["refused"] and question.fallback is None:
                 problems.append(
@@ -432,7 +432,7 @@ def _noted(known: list[runner_merge.Known], entry: runner_toml.Data) -> int | No
     return None
 
 
-def _way_to_gitlab(environment: dict[str, Any]) -> dict[str, str]:
+def way_to_gitlab(environment: dict[str, Any]) -> dict[str, str]:
     """What of the service's environment decides how GitLab is reached."""
     names = ("http_proxy", "https_proxy", "no_proxy", "all_proxy", "ssl_cert_file", "ssl_cert_dir")
     return {str(k): str(v) for k, v in environment.items() if str(k).lower() in names}
@@ -474,5 +474,5 @@ def _encode(text: str) -> str:
     return base64.b64encode(text.encode("utf-8", "surrogateescape")).decode()
 
 
-def _decode(text: str) -> str:
+def decode(text: str) -> str:
     return bytes.fromhex(text).decode("utf-8", "surrogateescape")

@@ -2,31 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from lab.engine import Engine
 from tests.lab.site import Site
 from tests.lab.test_drain import config, queue, succeeds
+from tests.lab.way import proxy
 
 pytestmark = pytest.mark.lab
 
 
 @pytest.fixture(scope="module")
-def variables(site: Site) -> dict[str, Any]:
+def variables(site: Site) -> Iterator[dict[str, Any]]:
     """Of a host whose runner has no token in the inventory."""
+    network = Engine().network(site.lab.network)
+    assert network is not None
     with site.gitlab() as gitlab:
         token = gitlab.create_token("create_runner", "manage_runner")
-    return {
-        "gitlab_runner_api_token": token,
-        "gitlab_runner_api_ca_certificate": site.variables["lab_gitlab_ca_file"],
-        "gitlab_runner_runners": [
-            {
-                "name": "made",
-                "gitlab": {"runner_type": "instance_type", "tag_list": ["made"]},
-            }
-        ],
-    }
+    with proxy(str(network.gateway)) as (way, asked):
+        yield {
+            "gitlab_runner_api_proxy": way,
+            "gitlab_runner_api_token": token,
+            "gitlab_runner_api_ca_certificate": site.variables["lab_gitlab_ca_file"],
+            "gitlab_runner_runners": [
+                {
+                    "name": "made",
+                    "gitlab": {"runner_type": "instance_type", "tag_list": ["made"]},
+                }
+            ],
+        }
+    assert asked, "the controller did not go by its proxy"
 
 
 def ids(site: Site) -> list[int]:

@@ -324,7 +324,7 @@ def test_no_answer_of_gitlab_is_no_refusal(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_what_of_the_environment_leads_to_gitlab() -> None:
     given = {"HTTPS_PROXY": "http://proxy:3128", "no_proxy": "a", "PIP_INDEX_URL": "x", "A": 1}
-    assert runner_config._way_to_gitlab(given) == {
+    assert runner_config.way_to_gitlab(given) == {
         "HTTPS_PROXY": "http://proxy:3128",
         "no_proxy": "a",
     }

@@ -1,0 +1,250 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A host's runners as GitLab sees them: verified, rotated, unregistered, described."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import yaml
+from ansible.errors import AnsibleActionFail
+
+from ansible_collections.runnerhost.toolkit.plugins.action.runner_config import (
+    decode,
+    seconds,
+    way_to_gitlab,
+)
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
+    runner_merge,
+    runner_toml,
+    secrets,
+)
+from ansible_collections.runnerhost.toolkit.plugins.module_utils.runner_keys import IDENTITY_KEYS
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import gitlab_api
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils.controller import ToolkitAction
+
+MODULE = "runnerhost.toolkit.runner_registration"
+IO = "runnerhost.toolkit.runner_config_io"
+_DAY = 86400.0
+_SAID = {
+    "valid": "valid",
+    "refused": "REFUSED by GitLab (403): its token is not valid any more",
+    "unanswered": "NO ANSWER from GitLab",
+}
+
+
+class ActionModule(ToolkitAction):
+    """The task's controller side."""
+
+    def run(
+        self, tmp: str | None = None, task_vars: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """Returns ``runners``, a line for each; fails where GitLab refuses one or is silent."""
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        self._task_vars = task_vars or {}
+        args = self._task.args
+        verb = str(args.get("verb"))
+        known = ("verify", "rotate", "unregister", "describe")
+        if verb not in known:
+            raise AnsibleActionFail(f"verb got {verb!r}, it takes one of {', '.join(known)}")
+        self._where = {
+            "folder": args.get("folder", "/etc/gitlab-runner"),
+            "unit": args.get("unit", "gitlab-runner.service"),
+        }
+        self.no_file_on_host("the runners' tokens")
+        read = self._ask(IO, {"op": "read"})["read"]
+        try:
+            config = runner_toml.parse(decode(read["text"]))
+        except runner_toml.TomlError as error:
+            raise AnsibleActionFail(
+                f"config.toml on the host is no valid TOML ({error}): mend it first"
+            ) from None
+        wanted = [str(name) for name in args.get("names") or []]
+        runners = [
+            runner
+            for runner in config.get("runners", [])
+            if not wanted or str(runner.get("name")) in wanted
+        ]
+        missing = sorted(set(wanted) - {str(runner.get("name")) for runner in runners})
+        self.refuse([f"the host has no runner {name!r}" for name in missing])
+        if verb == "describe":
+            text = describe(config, str(args.get("url", "")))
+            return {**result, "changed": False, "inventory": text, "msg": text.splitlines()}
+        names = [str(runner["name"]) for runner in runners]
+        if verb == "verify":
+            answer = self._ask(MODULE, {"verb": "verify", "names": names})
+            return {**result, **self._judge(runners, answer, read)}
+        return {**result, **self._do(verb, names)}
+
+    def _ask(self, module: str, arguments: dict[str, Any]) -> dict[str, Any]:
+        with self.quiet():
+            environment = way_to_gitlab(
+                {
+                    **self.ways(self._task_vars).environment(),
+                    **(self._task.args.get("environment") or {}),
+                }
+            )
+            return self.ask(
+                module, {**arguments, **self._where, "environment": environment}, self._task_vars
+            )
+
+    def _do(self, verb: str, names: list[str]) -> dict[str, Any]:
+        if not names:
+            return {"changed": False, "runners": []}
+        command = {"rotate": "reset-token", "unregister": "unregister"}[verb]
+        answer = self._ask(MODULE, {"verb": command, "names": names})
+        if self._task.check_mode:
+            return {"changed": True, "runners": [f"{name}: would {verb}" for name in names]}
+        done = {"rotate": "has a new token", "unregister": "is unregistered"}[verb]
+        lines, failed = [], []
+        for name in names:
+            said = answer["problems"].get(name, "")
+            if not said and verb == "rotate" and answer["answers"].get(name) != "valid":
+                said = f"rotated, but {_SAID[answer['answers'].get(name, 'unanswered')]}"
+            lines.append(f"{name}: {said or done}")
+            if said:
+                failed.append(f"{name}: {said}")
+        result: dict[str, Any] = {"changed": answer["changed"], "runners": lines}
+        if failed:
+            result.update(failed=True, msg=f"{verb}: " + "; ".join(failed))
+        return result
+
+    def _judge(
+        self, runners: list[runner_toml.Data], answer: dict[str, Any], read: dict[str, Any]
+    ) -> dict[str, Any]:
+        lines: list[str] = []
+        failed: list[str] = []
+        warnings: list[str] = []
+        limit = float(self._task.args.get("token_warning_days", 3))
+        told = self._of_gitlab(runners, str(read["system_id"]), answer["version"], warnings)
+        for runner in runners:
+            name = str(runner["name"])
+            said = answer["answers"].get(name, "unanswered")
+            parts = [_SAID[said]]
+            ends = seconds(runner.get("token_expires_at"))
+            if ends is None:
+                parts.append("its token has no end")
+            else:
+                days = (ends - float(read["now"])) / _DAY
+                parts.append(f"its token lives {days:.1f} days more")
+                if days < limit:
+                    warnings.append(
+                        f"{name}: its token ends in {days:.1f} days; the runner renews it by "
+                        "itself once three quarters of its life are over: is GitLab in its reach?"
+                    )
+            parts += told.get(name, [])
+            line = f"{name}: {', '.join(parts)}"
+            lines.append(line)
+            if said != "valid":
+                failed.append(f"{name}: {_SAID[said]}")
+        if read["exists"] and not runners:
+            warnings.append("config.toml has no runner")
+        result: dict[str, Any] = {
+            "changed": False,
+            "runners": lines,
+            "version": answer["version"],
+            "warnings": warnings,
+            "msg": lines,
+            "_ansible_verbose_always": True,
+        }
+        if failed:
+            result.update(failed=True, msg="; ".join(failed))
+        return result
+
+    def _of_gitlab(
+        self, runners: list[runner_toml.Data], system_id: str, version: str, warnings: list[str]
+    ) -> dict[str, list[str]]:
+        """What only GitLab's API tells; nothing without an access token."""
+        args = self._task.args
+        if not args.get("api_token"):
+            return {}
+        authority = str(args.get("api_ca_certificate") or "")
+        url = str(args.get("url"))
+        told: dict[str, list[str]] = {}
+        try:
+            api = gitlab_api.Api(
+                url,
+                str(args["api_token"]),
+                self.find_file(authority) if authority else "",
+                str(args.get("api_proxy") or ""),
+            )
+            self._compare_versions(api, version, warnings)
+            for runner in runners:
+                if not runner_merge.same_url(str(runner.get("url")), url) or not runner.get("id"):
+                    continue
+                details = api.get(int(runner["id"]))
+                if details is None:
+                    continue
+                parts = told[str(runner["name"])] = []
+                if details.get("paused"):
+                    parts.append("PAUSED in GitLab")
+                    warnings.append(f"{runner['name']} is paused in GitLab: it gets no job")
+                mine = [
+                    manager
+                    for manager in api.managers(int(runner["id"]))
+                    if str(manager["system_id"]) == system_id
+                ]
+                contact = mine[0].get("contacted_at") if mine else None
+                parts.append(f"last contact {contact or 'never'}")
+        except gitlab_api.ApiProblem as problem:
+            warnings.append(f"GitLab's API: {problem}")
+        return told
+
+    @staticmethod
+    def _compare_versions(api: gitlab_api.Api, version: str, warnings: list[str]) -> None:
+        """Warns of a runner whose minor version is not GitLab's, as GitLab's docs ask for."""
+        try:
+            theirs = api.version()
+        except gitlab_api.ApiProblem as problem:
+            if problem.status != 403:
+                raise
+            return
+        ours = re.match(r"(\d+)\.(\d+)", version)
+        other = re.match(r"(\d+)\.(\d+)", theirs)
+        if ours and other and ours.groups() != other.groups():
+            older = tuple(map(int, ours.groups())) < tuple(map(int, other.groups()))
+            hint = "make upgrade" if older else "GitLab's docs ask for the same minor version"
+            warnings.append(f"the runner is {version}, GitLab is {theirs}: {hint}")
+
+
+def describe(config: runner_toml.Data, url: str) -> str:
+    """The inventory's variables for a host that was set up otherwise, without secrets."""
+    plain = runner_merge.meaning(config)
+    runners = plain.pop("runners", [])
+    addresses = [str(runner.get("url", "")) for runner in runners]
+    common = max(addresses, key=addresses.count) if addresses else url
+    entries = []
+    for index, runner in enumerate(runners):
+        kept = {
+            key: value
+            for key, value in secrets.redact(dict(runner)).items()
+            if key not in IDENTITY_KEYS and (key, value) not in (("executor", "shell"),)
+        }
+        if runner_merge.same_url(str(kept.get("url", "")), common):
+            kept.pop("url", None)
+        name = str(kept.pop("name", f"runner {index + 1}"))
+        word = re.sub(r"\W+", "_", name.lower()).strip("_") or f"runner_{index + 1}"
+        token = "{{ vault_gitlab_runner_" + word + "_token }}"
+        entries.append({"name": name, "token": token, **kept})
+    variables: dict[str, Any] = {"gitlab_runner_url": common, "gitlab_runner_runners": entries}
+    variables["gitlab_runner_concurrent"] = plain.pop("concurrent", 1)
+    plain.pop("user", None)
+    if plain:
+        variables["gitlab_runner_settings"] = secrets.redact(plain)
+    head = (
+        "# What config.toml on the host says. Put each token that is named here into the vault:\n"
+        "# it stands in /etc/gitlab-runner/config.toml on the host. What is (hidden) is a secret\n"
+        "# too. The first run keeps each runner's identity.\n"
+    )
+    return head + yaml.safe_dump(_plain(variables), sort_keys=False, allow_unicode=True, width=100)
+
+
+def _plain(value: Any) -> Any:
+    """Built-in types alone, as YAML writes them."""
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    if isinstance(value, bool | int | float) or value is None:
+        return value
+    return str(value)

@@ -1,0 +1,159 @@
+#!/usr/bin/python
+# SPDX-License-Identifier: Apache-2.0
+"""The host's side of the `runner_registration` action; see DOCUMENTATION."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
+    drain,
+    host,
+    runner_cli,
+    secrets,
+)
+
+DOCUMENTATION = r"""
+module: runner_registration
+short_description: A host's runners as GitLab sees them - verify, rotate, unregister, describe
+description:
+  - Works on every runner of the host's config.toml, also while it is drained. Shows no token.
+version_added: 0.1.0
+options:
+  verb:
+    description:
+      - C(verify) asks GitLab about each runner, and says how long its token still lives. It fails
+        if GitLab refuses one or gives no answer, and says which of the two.
+      - C(rotate) gives each runner a new token now, through the runner's own C(reset-token).
+      - C(unregister) takes this host off each runner, through the runner's own C(unregister).
+      - C(describe) prints the inventory's entry for what the host has.
+    type: str
+    choices: [verify, rotate, unregister, describe]
+    required: true
+  names:
+    description: The runners, by name; empty for all.
+    type: list
+    elements: str
+    default: []
+  token_warning_days:
+    description: C(verify) warns of a token that lives no longer.
+    type: float
+    default: 3
+  runners:
+    description: The inventory's entries; never shown.
+    type: raw
+    default: []
+  url:
+    description: The GitLab.
+    type: str
+    default: ""
+  api_token:
+    description: The access token of GitLab's API, with which C(verify) can tell more; never shown.
+    type: raw
+    default: ""
+  api_ca_certificate:
+    description: The GitLab's CA on the controller.
+    type: str
+    default: ""
+  api_proxy:
+    description: The controller's proxy to GitLab.
+    type: str
+    default: ""
+  environment:
+    description: How the host reaches GitLab.
+    type: dict
+    default: {}
+  folder:
+    description: The folder of config.toml.
+    type: str
+    default: /etc/gitlab-runner
+  unit:
+    description: The service.
+    type: str
+    default: gitlab-runner.service
+author:
+  - The Runnerhost developers
+"""
+
+EXAMPLES = r"""
+- name: Say what GitLab thinks of this host's runners
+  runnerhost.toolkit.runner_registration:
+    verb: verify
+"""
+
+RETURN = r"""
+runners:
+  description: A line for each runner.
+  type: list
+  elements: str
+  returned: success
+"""
+
+
+def by_name(path: str, verb: str, names: list[str], way: dict[str, str]) -> dict[str, str]:
+    """Runs one of the runner's verbs for each name; empty where it went well, else its words."""
+    problems = {}
+    for name in names:
+        done = host.run(
+            [runner_cli.BINARY, verb, "--config", path, "--name", name], timeout=120, env=way
+        )
+        said = ""
+        if done.returncode:
+            words = [line for line in done.stderr.splitlines() if re.search("ERROR|FATAL", line)]
+            said = " ".join(words or done.stderr.splitlines()[-2:]) or f"exit {done.returncode}"
+        problems[name] = secrets.redact_text(re.sub(r"\x1b\[[0-9;]*m", "", said)).strip()
+    return problems
+
+
+def version() -> str:
+    """The installed runner's version; empty without one."""
+    if not os.path.exists(runner_cli.BINARY):
+        return ""
+    found = re.search(r"^Version:\s+(\S+)", host.run([runner_cli.BINARY, "--version"]).stdout, re.M)
+    return found[1] if found else ""
+
+
+def main() -> None:
+    """Entry point of the module."""
+    module = AnsibleModule(
+        argument_spec={
+            "verb": {"type": "str", "choices": ["verify", "reset-token", "unregister"]},
+            "names": {"type": "list", "elements": "str", "default": []},
+            # A proxy's password may be in it.
+            "environment": {"type": "dict", "default": {}, "no_log": True},
+            "folder": {"type": "str", "default": "/etc/gitlab-runner"},
+            "unit": {"type": "str", "default": "gitlab-runner.service"},
+        },
+        supports_check_mode=True,
+    )
+    asked: dict[str, Any] = module.params
+    folder, names, way = asked["folder"], asked["names"], asked["environment"]
+    if module.check_mode and drain.is_paused(folder):
+        path = f"{folder}/{drain.KEPT}"
+    else:
+        path = drain.truth(folder)
+    if asked["verb"] == "verify":
+        module.exit_json(
+            changed=False, answers=runner_cli.verify(path, names, way), version=version()
+        )
+    if module.check_mode:
+        module.exit_json(changed=bool(names), problems={})
+    # The runner writes the file in place: nobody else of ours meanwhile.
+    with drain.locked(folder):
+        problems = by_name(path, asked["verb"], names, way)
+    if host.units([asked["unit"]]).get(asked["unit"], {}).get("ActiveState") == "active":
+        drain.reload(asked["unit"])
+    answers = {}
+    if asked["verb"] == "reset-token":
+        answers = runner_cli.verify(path, [n for n in names if not problems[n]], way)
+    module.exit_json(
+        changed=any(not said for said in problems.values()), problems=problems, answers=answers
+    )
+
+
+if __name__ == "__main__":
+    main()

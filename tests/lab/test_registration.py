@@ -1,0 +1,107 @@
+"""Verify, rotate, adopt and retire on a lab host, jobs running."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.lab.site import Site, until
+from tests.lab.test_drain import begun, config, queue, succeeds
+
+pytestmark = pytest.mark.lab
+
+
+@pytest.fixture(scope="module")
+def ready(site: Site) -> Site:
+    """The host, provisioned."""
+    run = site.playbook("site.yml")
+    assert run.code == 0, run.output
+    return site
+
+
+def runner_id(site: Site) -> int:
+    line = site.sh("grep '^ *id = ' /etc/gitlab-runner/config.toml")
+    return int(line.split("=")[1])
+
+
+def token(site: Site) -> str:
+    return site.sh("grep '^ *token = ' /etc/gitlab-runner/config.toml").split('"')[1]
+
+
+def test_verify_tells_valid_refused_and_silent_apart(ready: Site) -> None:
+    arguments = {"verify_roles": ["gitlab_runner"]}
+    good = ready.playbook("verify.yml", extra=arguments)
+    assert good.code == 0, good.output
+    assert "jammy-build: valid, its token has no end" in good.output
+    with ready.gitlab() as gitlab:
+        gitlab.fault("/api/v4/runners/verify", "status", status=500, count=None)
+        silent = ready.playbook("verify.yml", extra=arguments)
+        gitlab.clear_faults()
+        gitlab.fault("/api/v4/runners/verify", "status", status=403, count=None)
+        refused = ready.playbook("verify.yml", extra=arguments)
+        gitlab.clear_faults()
+    assert silent.code != 0
+    assert "NO ANSWER from GitLab" in silent.output
+    assert refused.code != 0
+    assert "REFUSED by GitLab (403)" in refused.output
+    assert all(run.counts()["changed"] == 0 for run in (good, silent, refused))
+
+
+def test_rotation_in_the_middle_of_a_job(ready: Site) -> None:
+    before, number = token(ready), runner_id(ready)
+    job = begun(ready, "rotated")
+    check = ready.playbook("rotate.yml", "--check")
+    assert check.counts()["changed"] == 1
+    assert token(ready) == before
+    run = ready.playbook("rotate.yml", "-vvv", "--diff")
+    assert run.code == 0, run.output
+    assert "jammy-build: has a new token" in run.output
+    after = token(ready)
+    assert after != before
+    assert before not in run.output
+    assert after not in run.output
+    ready.sh("touch /var/tmp/rotated")
+    succeeds(ready, job)
+    succeeds(ready, queue(ready, "echo with the new token"))
+    # The inventory's older token does not come back.
+    again = ready.playbook("site.yml")
+    assert again.counts()["changed"] == 0, again.output
+    assert (token(ready), runner_id(ready)) == (after, number)
+
+
+def test_adopt_prints_what_the_host_has(ready: Site) -> None:
+    run = ready.playbook("adopt.yml")
+    assert run.code == 0, run.output
+    assert run.counts()["changed"] == 0
+    assert "vault_gitlab_runner_jammy_build_token" in run.output
+    assert token(ready) not in run.output
+
+
+def test_retired_host_is_forgotten_and_has_no_token(ready: Site) -> None:
+    number, held = runner_id(ready), token(ready)
+    job = begun(ready, "retired")
+    with ready.gitlab() as gitlab:
+        gitlab.fault("/api/v4/runners/managers", "status", status=500, count=None)
+        broken = ready.playbook(
+            "retire.yml",
+            on_line={f"waits for job {job}": lambda: ready.sh("touch /var/tmp/retired")},
+        )
+        gitlab.clear_faults()
+        assert broken.code != 0
+        assert "takes jobs again" in broken.output
+        until(lambda: "[[runners]]" in config(ready), 10, "the runner is back")
+        succeeds(ready, job)
+        succeeds(ready, queue(ready, "echo still here"))
+        check = ready.playbook("retire.yml", "--check")
+        assert check.code == 0, check.output
+        assert gitlab.managers(number)
+        run = ready.playbook("retire.yml")
+        assert run.code == 0, run.output
+        assert gitlab.managers(number) == []
+    assert ready.sh("dpkg-query -W -f '${Status}' gitlab-runner 2>&1 || true").startswith(
+        "dpkg-query: no packages"
+    )
+    assert ready.sh("systemctl list-unit-files 'gitlab-runner*' 'runnerhost*' --no-legend") == ""
+    assert ready.sh(f"grep -rlF {held} /etc /var/lib /usr/local /root 2>/dev/null || true") == ""
+    assert ready.sh("ls -d /home/gitlab-runner").strip() == "/home/gitlab-runner"
+    again = ready.playbook("retire.yml")
+    assert again.counts()["changed"] == 0, again.output

@@ -1,0 +1,95 @@
+"""What a host's runners look like from outside: lines, failures, the inventory's variables."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import yaml
+
+from ansible_collections.runnerhost.toolkit.plugins.action import runner_registration
+from ansible_collections.runnerhost.toolkit.plugins.action.runner_plan import entries_problems
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import runner_toml
+
+TOKEN = "glrt-" + "a" * 20
+CONFIG = f"""
+concurrent = 3
+check_interval = 0
+connection_max_age = "15m0s"
+shutdown_timeout = 0
+log_level = "warning"
+
+[session_server]
+  session_timeout = 1800
+
+[[runners]]
+  name = "Build & test"
+  url = "https://gitlab.example.com"
+  id = 7
+  token = "{TOKEN}"
+  token_obtained_at = 2026-01-01T00:00:00Z
+  token_expires_at = 0001-01-01T00:00:00Z
+  executor = "shell"
+  limit = 2
+  environment = ["A=1", "API_TOKEN=hunter2hunter2"]
+  [runners.custom_build_dir]
+  [runners.cache]
+    MaxUploadedArchiveSize = 0
+    [runners.cache.s3]
+"""
+
+
+def described() -> tuple[str, dict[str, Any]]:
+    text = runner_registration.describe(runner_toml.parse(CONFIG), "https://gitlab.com")
+    return text, yaml.safe_load(text)
+
+
+def test_described_host_is_an_inventory_that_the_role_takes() -> None:
+    _, data = described()
+    assert data["gitlab_runner_url"] == "https://gitlab.example.com"
+    assert data["gitlab_runner_concurrent"] == 3
+    assert data["gitlab_runner_settings"] == {"log_level": "warning"}
+    (entry,) = data["gitlab_runner_runners"]
+    assert (entry["name"], entry["limit"]) == ("Build & test", 2)
+    assert entry["token"] == "{{ vault_gitlab_runner_build_test_token }}"
+    entry["token"] = TOKEN
+    # A secret in the environment is the one thing that the role does not take over.
+    entry["environment"] = [line for line in entry["environment"] if "TOKEN" not in line]
+    assert entries_problems(data["gitlab_runner_url"], [entry]) == []
+
+
+def test_described_host_shows_no_secret_and_no_identity() -> None:
+    text, data = described()
+    assert TOKEN not in text
+    assert "hunter2" not in text
+    assert not {"id", "token_obtained_at", "token_expires_at"} & set(
+        data["gitlab_runner_runners"][0]
+    )
+
+
+def judge(answers: dict[str, str], **runner: Any) -> dict[str, Any]:
+    action = object.__new__(runner_registration.ActionModule)
+    action._task = SimpleNamespace(args={"token_warning_days": 3})
+    runners = [{"name": "build", "url": "https://x", "id": 7, **runner}]
+    read = {"system_id": "s_1", "now": 1_800_000_000.0, "exists": True}
+    return action._judge(runners, {"answers": answers, "version": "18.5.0"}, read)
+
+
+def test_refused_and_silent_are_told_apart() -> None:
+    refused = judge({"build": "refused"})
+    silent = judge({"build": "unanswered"})
+    assert refused["failed"]
+    assert silent["failed"]
+    assert "REFUSED" in refused["msg"]
+    assert "NO ANSWER" in silent["msg"]
+    assert "failed" not in judge({"build": "valid"})
+
+
+def test_end_of_a_token_is_said_and_warned_of() -> None:
+    # 2027-01-15T08:00:00Z is 1_800_000_000.
+    far = judge({"build": "valid"}, token_expires_at="2027-01-25T08:00:00Z")
+    assert "lives 10.0 days more" in far["runners"][0]
+    assert far["warnings"] == []
+    near = judge({"build": "valid"}, token_expires_at="2027-01-17T08:00:00Z")
+    assert "ends in 2.0 days" in near["warnings"][0]
+    assert "no end" in judge({"build": "valid"})["runners"][0]
