@@ -20,7 +20,7 @@ HEAD = """\
 <!-- Written by `python -m lab.reference` from roles/*/meta/argument_specs.yml: edit those. -->
 
 Every role is usable alone (`runnerhost.toolkit.NAME`). `playbooks/site.yml` runs them in this
-order, each with its name as a tag. How to set a variable:
+order, each with its name as a tag; `network_access` runs with every tag. How to set a variable:
 [the example inventory](../inventories/example/group_vars/runner_hosts/main.yml).
 """
 
