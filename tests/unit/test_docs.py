@@ -131,6 +131,14 @@ def test_named_paths_exist(path: Path) -> None:
     assert [name for name in named if not (ROOT / name).exists()] == []
 
 
+def test_installed_names_the_versions_of_ansible_that_the_collection_takes() -> None:
+    takes = load(ROOT / "meta" / "runtime.yml")["requires_ansible"]
+    found = re.fullmatch(r">=2\.(\d+)\.0,<2\.(\d+)\.0", takes)
+    assert found, takes
+    minors = " or ".join(f"2.{minor}" for minor in range(int(found[1]), int(found[2])))
+    assert f"ansible-core {minors} " in (ROOT / "docs" / "installed.md").read_text(encoding="utf-8")
+
+
 def test_readme_names_every_file_that_the_roles_write() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     constants = {}
