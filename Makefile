@@ -86,11 +86,11 @@ unit: venv ## Unit tests
 test-fast: lint unit ## Lint and unit tests: under two minutes
 
 .PHONY: test
-test: lab-packages venv ## Everything that fits into 25 minutes on two cores; needs containers
+test: lab-packages venv ## All but the slowest suite: about 30 minutes on two cores; needs containers
 	@$(PY) -m tests
 
 .PHONY: test-full
-test-full: lab-packages venv ## The same and what takes longer
+test-full: lab-packages venv ## The same and each role alone, which takes longer
 	@$(PY) -m tests --full
 
 .PHONY: bench

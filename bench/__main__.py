@@ -1,8 +1,8 @@
-"""`make bench`: two lab hosts, five marks, a table and a JSON file.
+"""`make bench`: two lab hosts, six marks, a table and a JSON file.
 
 Usage: python -m bench [--runs N] [--keep]
 
-Every figure is a ratio of two things measured in turn on hosts of one kind, so that a slow or busy
+Every time is a ratio of two things measured in turn on hosts of one kind, so that a slow or busy
 machine slows both. Exit 1 when a mark is missed in any run. One run takes about five minutes on two
 quiet cores, and what is done once for all runs (both hosts' first provision, the demo) about four.
 """
@@ -26,7 +26,18 @@ from pathlib import Path
 from typing import Any
 
 from bench import cold
-from bench.marks import COLD, NOOP, PYTHONS, RUNNERS, VERIFY, Figure, by_mark, table, verdict
+from bench.marks import (
+    CALLS,
+    COLD,
+    NOOP,
+    PYTHONS,
+    RUNNERS,
+    VERIFY,
+    Figure,
+    by_mark,
+    table,
+    verdict,
+)
 from bench.playbooks import FACTS, SITE, Host, Run, slowest
 from bench.playbooks import VERIFY as VERIFY_PLAYBOOK
 from lab.kinds import KINDS
@@ -116,6 +127,8 @@ def measure_runners(lab: Lab) -> tuple[list[Figure], dict[str, Any]]:
         Figure(NOOP, median(noop), median(facts)),
         Figure(RUNNERS, scaled(noop_many, facts_many, facts), median(noop)),
         Figure(VERIFY, median(verify), median(noop)),
+        # Whatever the number of runners.
+        Figure(CALLS, max(len(counted.modules), len(counted_many.modules))),
     ]
     return figures, {
         "remote_calls": dict(Counter(counted.modules)),
@@ -231,8 +244,8 @@ def save(runs: Sequence[Sequence[Figure]], about: dict[str, Any]) -> Path:
             "verdict": verdict(figures),
             "runs": [
                 {
-                    "seconds": one.seconds,
-                    "base_seconds": one.base_seconds,
+                    "value": one.value,
+                    "base": one.base,
                     "ratio": one.ratio,
                     "verdict": one.verdict,
                 }

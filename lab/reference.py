@@ -20,8 +20,11 @@ HEAD = """\
 <!-- Written by `python -m lab.reference` from roles/*/meta/argument_specs.yml: edit those. -->
 
 Every role is usable alone (`runnerhost.toolkit.NAME`). `playbooks/site.yml` runs them in this
-order, each with its name as a tag. How to set a variable:
+order, each with its name as a tag; `network_access` runs with every tag. How to set a variable:
 [the example inventory](../inventories/example/group_vars/runner_hosts/main.yml).
+
+`raw`: checked by the role itself, since Ansible would print the value that it refuses. What the
+variable takes is in its first sentence.
 """
 
 # Ansible's markup in descriptions (Ansible docs, "Ansible markup") -> Markdown.
@@ -64,8 +67,14 @@ def _option(name: str, option: Mapping[str, Any]) -> str:
 
 
 def _value(value: Any) -> str:
-    """A value as YAML writes it in one line."""
-    return value if isinstance(value, str) else json.dumps(value)
+    """A value as YAML writes it in one line: a text in quotes where it would be something else."""
+    if isinstance(value, str):
+        try:
+            return value if yaml.safe_load(value) == value else json.dumps(value)
+        except yaml.YAMLError:
+            # A template: its braces need quotes too, and are read better without.
+            return value
+    return json.dumps(value)
 
 
 def _lines(description: str | Sequence[str]) -> str:

@@ -52,7 +52,9 @@ class ActionModule(ToolkitAction):
         if result.get("twins"):
             done = "would be" if self._task.check_mode else "is"
             result["warnings"] = [
-                f"another entry for the repository {done} disabled in {path}"
+                f"{path} {done} removed: its only active entries are for the repository"
+                if path in result.get("removed_twins", [])
+                else f"another entry for the repository {done} disabled in {path}"
                 for path in result["twins"]
             ]
         return result

@@ -27,9 +27,11 @@ class ActionModule(ToolkitAction):
         variables = task_vars or {}
         ways = self.ways(variables)
         values = self.network_values(variables)
-        distribution = self.distribution_offer(variables)
+        # Without a mirror of the distribution there is nothing to ask the host.
+        deployed = self._deployed(variables) if values["distribution_url"] else ""
+        distribution, warnings = self.distribution_offer(variables, deployed)
         text = distribution["distribution_sources"]
-        if text:
+        if text != deployed:
             self._ask_mirror(text, str(values["distribution_url"]), ways, variables)
         own: list[dict[str, Any]] = [
             {"path": DISTRIBUTION_SOURCES, "state": "absent"},
@@ -62,6 +64,8 @@ class ActionModule(ToolkitAction):
                 ],
             },
         }
+        if warnings:
+            result["warnings"] = warnings
         if ways.secrets():
             result["_ansible_no_log"] = True
         return result
@@ -74,13 +78,15 @@ class ActionModule(ToolkitAction):
             *({"path": path, "content": text} for path, text in ways.authorities),
         ]
 
+    def _deployed(self, variables: dict[str, Any]) -> str:
+        """The mirror's source file as the host has it; empty if it has none."""
+        look = self.ask(LOOK, {"texts": [DISTRIBUTION_SOURCES]}, variables)["look"]
+        return str(look["files"][DISTRIBUTION_SOURCES].get("text", ""))
+
     def _ask_mirror(
         self, text: str, url: str, ways: network.Network, variables: dict[str, Any]
     ) -> None:
         """Refuses a mirror of the distribution that apt cannot use."""
-        look = self.ask(LOOK, {"texts": [DISTRIBUTION_SOURCES]}, variables)["look"]
-        if look["files"][DISTRIBUTION_SOURCES].get("text") == text:
-            return
         # What every release has: a suite that exists and is empty is no distribution.
         answer = self.offer({"sources": text, "packages": ["ca-certificates"]}, ways, variables)
         if answer["error"]:

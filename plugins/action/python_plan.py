@@ -10,6 +10,7 @@ from typing import Any
 from ansible_collections.runnerhost.toolkit.plugins.module_utils import apt_sources, pythons
 from ansible_collections.runnerhost.toolkit.plugins.module_utils.host import is_installed
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils.controller import (
+    DISTRIBUTION_SOURCES,
     LOOK,
     ToolkitAction,
 )
@@ -40,7 +41,7 @@ class ActionModule(ToolkitAction):
             LOOK,
             {
                 "packages": ["python3.*", "libpython3.*"],
-                "texts": [sources_path, preferences_path, STAMP],
+                "texts": [sources_path, preferences_path, STAMP, DISTRIBUTION_SOURCES],
             },
             variables,
         )["look"]
@@ -84,13 +85,17 @@ class ActionModule(ToolkitAction):
             answer: dict[str, Any] = {"offer": {}, "origins": [], "names": []}
             own = [n for v in where.distribution for n in names[v] if n in missing]
             if where.repository or own:
+                # The role network_access warns of its key.
+                distribution, _ = self.distribution_offer(
+                    variables, look["files"][DISTRIBUTION_SOURCES].get("text", "")
+                )
                 answer = self.offer(
                     {
                         "sources": texts.get(sources_path, ""),
                         "packages": [n for v in where.repository for n in names[v]],
                         "names": r"python3\.\d+(-nogil)?",
                         "distribution_packages": own,
-                        **self.distribution_offer(variables),
+                        **distribution,
                     },
                     ways,
                     variables,

@@ -2,7 +2,8 @@
 """A company's ways in and out: proxies, private CAs and credentials, each in its readers' form.
 
 One set of values, several readers: apt (apt.conf(5), apt_auth.conf(5)), the runner (Go's
-``net/http``), git (libcurl) and pip (requests). Used on the controller; its texts go to the hosts.
+``net/http``), git (libcurl), pip (requests) and uv. Used on the controller; its texts go to the
+hosts.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ APT_CONF = "/etc/apt/apt.conf.d/51runnerhost-network"
 APT_AUTH = "/etc/apt/auth.conf.d/runnerhost.conf"
 APT_DIRECT = "/usr/local/lib/runnerhost/apt-direct"
 TRUST_BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
+# What names the bundle to programs that do not look there by themselves.
+CA_VARIABLES = ("PIP_CERT", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE")
 # Never through a proxy: what runs on the host itself.
 LOCAL = ("localhost", "127.0.0.1", "::1")
 
@@ -78,7 +81,7 @@ class Network:
         return list(dict.fromkeys([*LOCAL, *(_plain(item) for item in self.no_proxy)]))
 
     def environment(self) -> dict[str, str]:
-        """Variables for the runner, git and pip.
+        """Variables for the runner, git, pip and uv.
 
         In both cases: libcurl, and so git, reads ``http_proxy`` in lower case alone (curl(1)).
         """
@@ -94,7 +97,9 @@ class Network:
             # uv reads no file and no variable of pip's (uv's docs, "Environment variables").
             found.update(PIP_INDEX_URL=self.index_url, UV_DEFAULT_INDEX=self.index_url)
         if self.authorities:
-            found.update(PIP_CERT=TRUST_BUNDLE, REQUESTS_CA_BUNDLE=TRUST_BUNDLE)
+            # uv too has roots built in, and takes others from SSL_CERT_FILE (uv's docs, "TLS
+            # certificates"), as Go and Python's ssl do.
+            found.update(dict.fromkeys(CA_VARIABLES, TRUST_BUNDLE))
         return found
 
     def apt_conf(self, direct: str = APT_DIRECT) -> str:

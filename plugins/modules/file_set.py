@@ -41,8 +41,9 @@ options:
       state:
         description:
           - What should lie there.
-          - C(twins_absent) takes other apt sources of the same repository away; with
-            O(files[].suites), the distribution's own entries of those releases.
+          - C(twins_absent) disables other apt entries for the same repository, and removes a file
+            in which no other active one is left; with O(files[].suites), it disables the
+            distribution's own entries of those releases.
           - C(distribution_restored) enables the distribution's own entries again.
         type: str
         choices: [file, directory, absent, twins_absent, distribution_restored]
@@ -134,7 +135,12 @@ changed_paths:
   elements: str
   returned: always
 twins:
-  description: Source files in which another entry for the repository was disabled.
+  description: Source files in which another entry for the repository was, or would be, disabled.
+  type: list
+  elements: str
+  returned: always
+removed_twins:
+  description: Those of RV(twins) that were, or would be, removed, no other active entry being left.
   type: list
   elements: str
   returned: always
@@ -270,9 +276,13 @@ def _absent(path: str, keep: set[str], check: bool) -> tuple[bool, str, str]:
     return bool(found), "".join(f"{p}\n" for p in found), ""
 
 
-def remove_twins(item: dict[str, Any], check: bool) -> list[str]:
-    """Other source files that name the repository: their entries disabled, empty files removed."""
+def remove_twins(item: dict[str, Any], check: bool) -> tuple[list[str], list[str]]:
+    """Other source files that name the repository: their entries disabled, empty files removed.
+
+    Returns both kinds of files, and those that are removed.
+    """
     touched = []
+    removed = []
     keep = set(item["keep"])
     wanted = apt_sources.Twins(uris=tuple(item["uris"]))
     own = apt_sources.Twins(uris=tuple(item["uris"]), suites=tuple(item["suites"]))
@@ -287,15 +297,18 @@ def remove_twins(item: dict[str, Any], check: bool) -> list[str]:
         if not found:
             continue
         touched.append(path)
+        # The distribution's own are put back when its mirror goes.
+        stays = path in apt_sources.DISTRIBUTION_FILES or apt_sources.has_entries(without, deb822)
+        if not stays:
+            removed.append(path)
         if check:
             continue
-        info = os.stat(path)
-        # The distribution's own are put back when its mirror goes.
-        if path in apt_sources.DISTRIBUTION_FILES or apt_sources.has_entries(without, deb822):
+        if stays:
+            info = os.stat(path)
             host.write_atomic(path, without, info.st_mode & 0o7777, info.st_uid, info.st_gid)
         else:
             os.unlink(path)
-    return touched
+    return touched, removed
 
 
 def restore_distribution(check: bool) -> list[str]:
@@ -365,12 +378,15 @@ def main() -> None:
         module.fail_json(msg=problem)
     changed_paths: list[str] = []
     twins: list[str] = []
+    removed_twins: list[str] = []
     diffs: list[dict[str, Any]] = []
     for item in module.params["files"]:
         item["content"] = module.params["secrets"].get(item["path"], item["content"])
         try:
             if item["state"] == "twins_absent":
-                twins += remove_twins(item, module.check_mode)
+                touched, removed = remove_twins(item, module.check_mode)
+                twins += touched
+                removed_twins += removed
                 continue
             if item["state"] == "distribution_restored":
                 changed_paths += restore_distribution(module.check_mode)
@@ -382,6 +398,7 @@ def main() -> None:
                 changed=bool(changed_paths or twins),
                 changed_paths=changed_paths,
                 twins=twins,
+                removed_twins=removed_twins,
             )
         if changed:
             changed_paths.append(item["path"])
@@ -420,6 +437,7 @@ def main() -> None:
         changed=bool(changed_paths),
         changed_paths=changed_paths,
         twins=twins,
+        removed_twins=removed_twins,
         **({"diff": diffs} if module._diff else {}),
     )
 

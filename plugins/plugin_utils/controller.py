@@ -195,34 +195,42 @@ class ToolkitAction(ActionBase):  # type: ignore[misc]
         answer["error"] = secrets.redact_text(str(answer["error"]), ways.secrets())
         return answer
 
-    def distribution(self, task_vars: Mapping[str, Any]) -> str:
-        """The source file of the distribution's mirror; empty where it has none."""
+    def distribution_offer(
+        self, task_vars: Mapping[str, Any], deployed: str
+    ) -> tuple[dict[str, Any], list[str]]:
+        """What puts the distribution's mirror in its place, and warnings about its key's expiry.
+
+        The arguments of apt_offer: the text of the mirror's source file, empty where there is no
+        mirror, and the releases whose entries it replaces.
+
+        Args:
+            task_vars: the task's variables.
+            deployed: the text of that file on the host, as `key` takes it.
+        """
         values = self.network_values(task_vars)
         if not values["distribution_url"]:
-            return ""
+            return {"distribution_sources": "", "distribution_suites": []}, []
         key = str(values["distribution_keyring"])
+        warnings: list[str] = []
         if values["distribution_key"]:
-            key, _ = self.key(
+            key, warnings = self.key(
                 f"{NETWORK}distribution_key",
                 str(values["distribution_key"]),
                 str(values["distribution_key_fingerprint"]),
+                deployed,
             )
-        return apt_sources.render_sources(
+        suites = [str(suite) for suite in values["distribution_suites"]]
+        text = apt_sources.render_sources(
             str(values["distribution_url"]),
-            [str(suite) for suite in values["distribution_suites"]],
+            suites,
             [str(component) for component in values["distribution_components"]],
             key,
             "The distribution, from a mirror of it",
         )
-
-    def distribution_offer(self, task_vars: Mapping[str, Any]) -> dict[str, Any]:
-        """The arguments of apt_offer that put the distribution's mirror in its place."""
-        text = self.distribution(task_vars)
-        suites = self.network_values(task_vars)["distribution_suites"] if text else []
         return {
             "distribution_sources": text,
-            "distribution_suites": network.bare_suites([str(suite) for suite in suites]),
-        }
+            "distribution_suites": network.bare_suites(suites),
+        }, warnings
 
     def key(
         self, variable: str, source: str, fingerprint: str, deployed: str = ""

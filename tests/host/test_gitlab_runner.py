@@ -220,6 +220,14 @@ def test_jobs_take_the_proxies(job_environment: dict[str, str], wanted: dict[str
         assert job_environment["PIP_INDEX_URL"] == wanted["network_access_package_index_url"]
 
 
+def test_jobs_find_the_private_cas(job_environment: dict[str, str], wanted: dict[str, Any]) -> None:
+    if not wanted["network_access_ca_certificates"]:
+        return
+    for name in ("PIP_CERT", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE"):
+        if name not in wanted["gitlab_runner_environment"]:
+            assert job_environment[name] == "/etc/ssl/certs/ca-certificates.crt", name
+
+
 def test_leftover_processes_are_killed(host: Any, wanted: dict[str, Any]) -> None:
     text = host.check_output(
         "busctl get-property org.freedesktop.login1 /org/freedesktop/login1 "

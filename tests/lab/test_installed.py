@@ -87,7 +87,7 @@ def write_inventory(folder: Path, site: Site) -> None:
         "python_versions_repository_key": "{{ inventory_dir }}/files/deadsnakes.asc",
         "python_versions_repository_key_fingerprint": variables["lab_python_key_fingerprint"],
         "gitlab_runner_url": variables["lab_gitlab_url"],
-        "gitlab_runner_ca_certificates": ["{{ inventory_dir }}/files/ca.pem"],
+        "network_access_ca_certificates": ["{{ inventory_dir }}/files/ca.pem"],
         "gitlab_runner_version": variables["lab_runner_version"],
         "gitlab_runner_repository_url": f"{mirror}/runner/gitlab-runner/ubuntu/",
         "gitlab_runner_repository_key": "{{ inventory_dir }}/files/gitlab.asc",

@@ -76,6 +76,31 @@ def test_role_reference_is_what_the_argument_specs_say() -> None:
     assert text == reference.reference(), "run: python -m lab.reference"
 
 
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ("", '""'),
+        ("0022", '"0022"'),
+        ("latest", "latest"),
+        ("{{ role_path }}/x", "{{ role_path }}/x"),
+        (["3.10"], '["3.10"]'),
+        (False, "false"),
+    ],
+)
+def test_a_default_is_shown_as_it_is_written(value: Any, shown: str) -> None:
+    assert reference._value(value) == shown
+
+
+def test_the_shape_of_what_the_role_checks_itself_is_told() -> None:
+    """The type says `raw`; the first sentence says what it takes."""
+    for path in ROOT.glob("roles/*/meta/argument_specs.yml"):
+        for name, option in load(path)["argument_specs"]["main"]["options"].items():
+            if option["type"] == "raw":
+                told = option["description"]
+                first = told if isinstance(told, str) else told[0]
+                assert re.match(r"A (text|list of|mapping)", first), name
+
+
 @pytest.mark.parametrize("path", MARKDOWN, ids=lambda path: path.name)
 def test_relative_links_lead_somewhere(path: Path) -> None:
     dead = []
@@ -104,6 +129,14 @@ def test_named_paths_exist(path: Path) -> None:
     text = _FENCE.sub("", path.read_text(encoding="utf-8"))
     named = re.findall(r"`((?:roles|plugins|playbooks|tests|bench|lab|docs)/[\w./-]*)`", text)
     assert [name for name in named if not (ROOT / name).exists()] == []
+
+
+def test_installed_names_the_versions_of_ansible_that_the_collection_takes() -> None:
+    takes = load(ROOT / "meta" / "runtime.yml")["requires_ansible"]
+    found = re.fullmatch(r">=2\.(\d+)\.0,<2\.(\d+)\.0", takes)
+    assert found, takes
+    minors = " or ".join(f"2.{minor}" for minor in range(int(found[1]), int(found[2])))
+    assert f"ansible-core {minors} " in (ROOT / "docs" / "installed.md").read_text(encoding="utf-8")
 
 
 def test_readme_names_every_file_that_the_roles_write() -> None:

@@ -7,10 +7,12 @@ import os
 import stat
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from ansible_collections.runnerhost.toolkit.plugins.action import file_set as file_set_action
 from ansible_collections.runnerhost.toolkit.plugins.module_utils import host
 from ansible_collections.runnerhost.toolkit.plugins.modules import file_set
 
@@ -135,16 +137,31 @@ def test_twins_are_disabled_and_files_of_nothing_else_removed(
     monkeypatch.setattr(glob, "glob", lambda _: found)
     asked = {"uris": [url], "suites": [], "keep": [str(tmp_path / "ours.sources")]}
     touched = [str(tmp_path / "alone.list"), str(tmp_path / "mixed.sources")]
-    assert file_set.remove_twins(asked, check=True) == touched
+    assert file_set.remove_twins(asked, check=True) == (touched, touched[:1])
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == texts
-    assert file_set.remove_twins(asked, check=False) == touched
+    assert file_set.remove_twins(asked, check=False) == (touched, touched[:1])
     after = {path.name: path.read_text() for path in tmp_path.iterdir()}
     assert "alone.list" not in after
     mixed = after.pop("mixed.sources")
     assert mixed.count("Enabled: no") == 1
     assert stat.S_IMODE((tmp_path / "mixed.sources").stat().st_mode) == 0o640
     assert after == {name: texts[name] for name in after}
-    assert file_set.remove_twins(asked, check=False) == []
+    assert file_set.remove_twins(asked, check=False) == ([], [])
+
+
+@pytest.mark.parametrize(("check", "verb"), [(True, "would be"), (False, "is")])
+def test_what_became_of_twins_is_told(
+    monkeypatch: pytest.MonkeyPatch, check: bool, verb: str
+) -> None:
+    action = object.__new__(file_set_action.ActionModule)
+    action._task = SimpleNamespace(async_val=0, check_mode=check, action="file_set", args={})
+    action._connection = SimpleNamespace(_shell=SimpleNamespace(tmpdir="/nowhere"))
+    answer = {"changed": True, "changed_paths": [], "twins": ["/a", "/b"], "removed_twins": ["/a"]}
+    monkeypatch.setattr(action, "_execute_module", lambda **_: answer)
+    assert action.run(None, {})["warnings"] == [
+        f"/a {verb} removed: its only active entries are for the repository",
+        f"another entry for the repository {verb} disabled in /b",
+    ]
 
 
 def test_killed_runs_temporary_file_is_removed(tmp_path: Path) -> None:

@@ -170,11 +170,12 @@ def test_apt_is_told_what_to_ask_directly(tmp_path: Path, address: str, direct: 
     assert done.stdout.strip() == ("DIRECT" if direct else "")
 
 
-def test_private_cas_reach_pip() -> None:
+def test_private_cas_reach_pip_requests_and_uv() -> None:
     found = network.from_values(NONE, [("/x/a.crt", "PEM\n")]).environment()
     assert found == {
         "PIP_CERT": network.TRUST_BUNDLE,
         "REQUESTS_CA_BUNDLE": network.TRUST_BUNDLE,
+        "SSL_CERT_FILE": network.TRUST_BUNDLE,
     }
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
@@ -15,22 +13,6 @@ ROOT = Path(__file__).resolve().parents[3]
 SHIPPED = ROOT / "roles" / "python_versions" / "files" / "deadsnakes.asc"
 DEADSNAKES = "F23C5A6CF475977595C89F51BA6932366A755776"
 NOW = datetime(2026, 11, 1, tzinfo=timezone.utc)
-
-
-@pytest.fixture(scope="module")
-def short_lived(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """An armoured key that lives for three days."""
-    assert shutil.which("gpg"), "gnupg is a controller package"
-    home = tmp_path_factory.mktemp("gpg")
-    home.chmod(0o700)
-    gpg = ["gpg", "--homedir", str(home), "--batch", "--pinentry-mode", "loopback"]
-    make = [*gpg, "--passphrase", "", "--quick-generate-key", "Test key", "ed25519", "sign", "3d"]
-    subprocess.run(make, check=True, capture_output=True, timeout=60)
-    done = subprocess.run(
-        [*gpg, "--armor", "--export"], check=True, capture_output=True, timeout=60
-    )
-    subprocess.run(["gpgconf", "--homedir", str(home), "--kill", "all"], check=False, timeout=60)
-    return done.stdout.decode()
 
 
 def test_shipped_key_is_the_ppas_and_never_expires() -> None:
