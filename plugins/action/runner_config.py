@@ -8,6 +8,7 @@ The daemon rewrites the file whenever it rotates a token, in place and without l
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import time
 from collections.abc import Iterator
@@ -119,6 +120,9 @@ class ActionModule(ToolkitAction):
             unverified = self._unverified(entries, merged, known, asked)
             state = _state(merged.known)
             config_changes = bool(keys) or not read["exists"]
+            # What the host itself puts in place while a disk is full.
+            paused = without_runners(merged.config)
+            pausable = read.get("paused_sha256") == hashlib.sha256(paused.encode()).hexdigest()
             ids = {
                 index: note.id
                 for index, entry in enumerate(entries)
@@ -133,7 +137,10 @@ class ActionModule(ToolkitAction):
                 for key in some
             ]
             changes = (
-                config_changes or bool(updates) or (state != note and bool(merged.known or note))
+                config_changes
+                or bool(updates)
+                or not pausable
+                or (state != note and bool(merged.known or note))
             )
             result.update(
                 changed=changes or not read["safe"],
@@ -165,7 +172,7 @@ class ActionModule(ToolkitAction):
             if updates:
                 with self._answered():
                     side.apply(ids, updates)
-                if not config_changes and not (state != note or not read["safe"]):
+                if not config_changes and pausable and not (state != note or not read["safe"]):
                     return result
             if config_changes and read["active"] and rotation_due(host, read["now"]):
                 if self._wait_for_rotation(read["sha256"]):
@@ -213,6 +220,7 @@ class ActionModule(ToolkitAction):
                 "expected": read["sha256"],
                 "text": _encode(runner_toml.dump(merged.config)) if config_changes else "",
                 "state_text": _encode(json.dumps(_state(notes), indent=1) + "\n"),
+                "paused_text": _encode(without_runners(merged.config)),
                 "verify": unverified,
             }
         )
@@ -430,6 +438,15 @@ def _noted(known: list[runner_merge.Known], entry: runner_toml.Data) -> int | No
         if note.name == entry["name"] and runner_merge.same_url(note.url, str(entry["url"])):
             return note.id
     return None
+
+
+def without_runners(config: runner_toml.Data) -> str:
+    """The configuration without its runners: the daemon takes no new job, and goes on with its own.
+
+    What a drain and a full disk put in config.toml's place.
+    """
+    head = "# The runner is paused; its runners are in the file beside this one.\n"
+    return head + runner_toml.dump({key: config[key] for key in config if key != "runners"})
 
 
 def way_to_gitlab(environment: dict[str, Any]) -> dict[str, str]:

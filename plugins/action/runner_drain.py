@@ -10,6 +10,10 @@ from typing import Any
 from ansible.errors import AnsibleActionFail
 from ansible.utils.display import Display
 
+from ansible_collections.runnerhost.toolkit.plugins.action.runner_config import (
+    decode,
+    without_runners,
+)
 from ansible_collections.runnerhost.toolkit.plugins.module_utils import runner_toml
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils.controller import ToolkitAction
 
@@ -22,19 +26,6 @@ SAYS_EVERY = 10
 # A daemon that rewrites config.toml at each of so many tries is no reason to go on.
 TRIES = 5
 display = Display()
-
-
-def without_runners(text: str) -> str:
-    """The configuration without its runners: the daemon goes on with what it runs.
-
-    Raises:
-        runner_toml.TomlError: if the text is no TOML.
-    """
-    data = runner_toml.parse(text)
-    data.pop("runners", None)
-    return "# The runner is drained; its runners are in the file beside this one.\n" + (
-        runner_toml.dump(data)
-    )
 
 
 class ActionModule(ToolkitAction):
@@ -119,7 +110,7 @@ class ActionModule(ToolkitAction):
                 if not read["exists"]:
                     return False
                 try:
-                    text = without_runners(bytes.fromhex(read["text"]).decode())
+                    text = without_runners(runner_toml.parse(decode(read["text"])))
                 except runner_toml.TomlError as error:
                     raise AnsibleActionFail(
                         f"config.toml on the host is no valid TOML ({error}): mend it first"

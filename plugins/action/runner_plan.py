@@ -234,6 +234,7 @@ def problems(args: dict[str, Any]) -> list[str]:
         found.append(
             f"gitlab_runner_repository_suite got {args['suite']!r}, it takes a suite such as jammy"
         )
+    found += fitness_problems(args.get("fitness", {}))
     found += env_file.problems("gitlab_runner_environment", args["environment"])
     found += runner_keys.settings_problems("gitlab_runner_settings", args["settings"])
     found += entries_problems(args["gitlab_url"], args["runners"], args.get("api_token"))
@@ -243,6 +244,49 @@ def problems(args: dict[str, Any]) -> list[str]:
     if proxy and not re.fullmatch(r"https?://[^\s/@]+", proxy):
         shown = repr(proxy) if "@" not in proxy else "(hidden)"
         found.append(f"gitlab_runner_api_proxy got {shown}, it takes http://HOST:PORT")
+    return found
+
+
+_LIMITS = {
+    "MemoryMax": r"\d+[KMGT]?|\d+%|infinity",
+    "MemoryHigh": r"\d+[KMGT]?|\d+%|infinity",
+    "MemorySwapMax": r"\d+[KMGT]?|\d+%|infinity",
+    "CPUQuota": r"\d+%",
+    "CPUWeight": r"\d+|idle",
+    "IOWeight": r"\d+",
+    "TasksMax": r"\d+|\d+%|infinity",
+}
+"""systemd's settings for a slice, and what each takes (systemd.resource-control)."""
+
+
+def fitness_problems(fitness: dict[str, Any]) -> list[str]:
+    """What is wrong with limits, ages and thresholds."""
+    found = []
+    limits = fitness.get("job_limits", {})
+    if not isinstance(limits, dict):
+        limits = {}
+        found.append("gitlab_runner_job_limits takes a mapping such as {MemoryMax: 8G}")
+    for name, value in limits.items():
+        if name not in _LIMITS:
+            found.append(
+                f"gitlab_runner_job_limits: unknown limit {name!r}; it takes {', '.join(_LIMITS)}"
+            )
+        elif not re.fullmatch(_LIMITS[name], str(value)):
+            found.append(
+                f"gitlab_runner_job_limits.{name} got {value!r}, which systemd does not take"
+            )
+    for name, most in (
+        *((f"{kind}_max_age_days", 36500) for kind in ("builds", "cache", "temporary")),
+        *((f"min_free_{kind}_percent", 90) for kind in ("space", "inodes")),
+    ):
+        value = fitness.get(name, 0)
+        if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= most:
+            found.append(f"gitlab_runner_{name} got {value!r}, it takes a number of 0 to {most}")
+    size = str(fitness.get("journal_max_use") or "")
+    if size and not re.fullmatch(r"\d+[KMGTPE]?", size):
+        found.append(
+            f"gitlab_runner_journal_max_use got {size!r}, it takes a size such as 1G, or nothing"
+        )
     return found
 
 

@@ -19,6 +19,7 @@ from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
     runner_cli,
     secrets,
 )
+from ansible_collections.runnerhost.toolkit.plugins.module_utils.hygiene import PAUSED_TEXT
 
 DOCUMENTATION = r"""
 module: runner_config_io
@@ -70,6 +71,10 @@ options:
     default: ""
   state_text:
     description: The new note, in base64; empty leaves it as it is.
+    type: str
+    default: ""
+  paused_text:
+    description: The configuration without runners, in base64, for a pause by the host itself.
     type: str
     default: ""
   verify:
@@ -126,6 +131,7 @@ def read(path: str, state_file: str, unit: str) -> dict[str, Any]:
             item["kind"] == "absent" or (item["mode"], item["uid"]) == ("0600", 0)
             for item in (look, note_look)
         ),
+        "paused_sha256": drain.digest(drain.raw(f"{folder}/{PAUSED_TEXT}") or b""),
         "system_id": (drain.raw(f"{folder}/.runner_system_id") or b"").decode().strip(),
         "now": time.time(),
         "active": host.units([unit]).get(unit, {}).get("ActiveState") == "active",
@@ -214,6 +220,8 @@ def swap(path: str, params: dict[str, Any]) -> bool:
             host.write_atomic(
                 f"{folder}/{params['state_file']}", decode(params["state_text"]), 0o600
             )
+        if params["paused_text"]:
+            host.write_atomic(f"{folder}/{PAUSED_TEXT}", decode(params["paused_text"]), 0o600)
         return True
 
 
@@ -240,6 +248,8 @@ def main() -> None:
             "expected": {"type": "str", "default": ""},
             "text": {"type": "str", "default": "", "no_log": True},
             "state_text": {"type": "str", "default": "", "no_log": True},
+            # Without the runners, but a Sentry address with its key may be in it.
+            "paused_text": {"type": "str", "default": "", "no_log": True},
             "verify": {"type": "list", "elements": "str", "default": []},
         },
         supports_check_mode=True,

@@ -83,6 +83,10 @@ options:
     description: Seconds that a stopping service waits for jobs.
     type: raw
     required: true
+  fitness:
+    description: Limits, ages and thresholds, by the variables' names.
+    type: dict
+    default: {}
   version:
     description: The package's version.
     type: str

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.runnerhost.toolkit.plugins.action.runner_drain import without_runners
-from ansible_collections.runnerhost.toolkit.plugins.module_utils import drain
+from ansible_collections.runnerhost.toolkit.plugins.action.runner_config import without_runners
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import drain, runner_toml
 
 WHOLE = """concurrent = 2
 
@@ -28,7 +28,7 @@ WHOLE = """concurrent = 2
   id = 8
   token = "glrt-two"
 """
-PAUSED = without_runners(WHOLE)
+PAUSED = without_runners(runner_toml.parse(WHOLE))
 ADDED = PAUSED + '\n[[runners]]\n  name = "by hand"\n  id = 9\n  token = "glrt-three"\n'
 
 

@@ -27,6 +27,7 @@ class Host:
     def __init__(self, text: str | None = None, note: dict[str, Any] | None = None) -> None:
         self.text = text
         self.note = json.dumps(note) if note else ""
+        self.paused = ""
         self.gitlab: dict[str, int] = {}
         self.before_swap: list[Callable[[Host], None]] = []
         self.after_swap: list[Callable[[Host], None]] = []
@@ -50,6 +51,8 @@ class Host:
                 self.swaps += 1
                 if asked.get("text"):
                     self.text = base64.b64decode(asked["text"]).decode()
+                if asked.get("paused_text"):
+                    self.paused = base64.b64decode(asked["paused_text"]).decode()
                 if asked.get("state_text"):
                     self.note = base64.b64decode(asked["state_text"]).decode()
                 if self.after_swap:
@@ -78,6 +81,7 @@ class Host:
             "text": (self.text or "").encode().hex(),
             "sha256": self._sha(),
             "state_text": self.note.encode().hex(),
+            "paused_sha256": hashlib.sha256(self.paused.encode()).hexdigest(),
             "safe": True,
             "now": NOW,
             "active": True,

@@ -1,0 +1,253 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What keeps a host fit for jobs: old builds, caches and temporary files go; no job on a full disk.
+
+Runs on the hosts by itself (``python3 -m …hygiene clean|disk``), started by timers: standard
+library of Python 3.10 alone. ``clean`` runs as the job user, who can remove nobody else's files.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import drain, host
+
+DAY = 86400.0
+PAUSED_TEXT = "runnerhost-paused.toml"
+"""config.toml without its runners, written by the run that wrote config.toml: 0600."""
+FULL_MARK = f"{drain.LEASES}/disk-full"
+# The watch comes every minute: a lease of three lets one be missed.
+LEASE_SECONDS = 180.0
+# A disk that is just above the limit would pause and resume at every look.
+HYSTERESIS_POINTS = 2.0
+_SCRATCH = ".runnerhost-old-"
+
+
+# --- what is old --------------------------------------------------------------------------------
+
+
+def working_directories() -> set[str]:
+    """Where this user's processes are; what lies there or above is in use."""
+    found = set()
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            with suppress(OSError):
+                found.add(os.readlink(f"/proc/{name}/cwd"))
+    return found
+
+
+def in_use(path: str, directories: Iterable[str]) -> bool:
+    """True if a process works in the folder or below it."""
+    return any(cwd == path or cwd.startswith(path + "/") for cwd in directories)
+
+
+def checkouts(builds: str) -> Iterator[str]:
+    """The projects' folders below a builds folder, however deep their groups are.
+
+    The runner lays them out as ``<builds>/<short token>/<slot>/<group>/<project>``, with a
+    ``<project>.tmp`` beside each (gitlab-runner 19.3, common/build.go).
+    """
+    try:
+        entries = list(os.scandir(builds))
+    except OSError:
+        return
+    names = {entry.name for entry in entries}
+    for entry in entries:
+        if not entry.is_dir(follow_symlinks=False) or entry.name.endswith(".tmp"):
+            continue
+        if f"{entry.name}.tmp" in names or os.path.lexists(f"{entry.path}/.git"):
+            yield entry.path
+        else:
+            yield from checkouts(entry.path)
+
+
+def last_used(checkout: str) -> float:
+    """When a job last worked there, in seconds since 1970: each fetches, or clones anew."""
+    marks = ("", "/.git", "/.git/HEAD", "/.git/index", "/.git/FETCH_HEAD")
+    times = [0.0]
+    for path in [*(checkout + mark for mark in marks), f"{checkout}.tmp"]:
+        with suppress(OSError):
+            times.append(os.lstat(path).st_mtime)
+    return max(times)
+
+
+def remove_tree(path: str) -> bool:
+    """Removes a folder or file, out of the way first: a job that begins now makes its own anew."""
+    folder, name = os.path.split(path)
+    scratch = os.path.join(folder, f"{_SCRATCH}{os.getpid()}-{name}")
+    try:
+        os.rename(path, scratch)
+    except OSError:
+        return False
+    if os.path.isdir(scratch) and not os.path.islink(scratch):
+        shutil.rmtree(scratch, ignore_errors=True)
+    else:
+        with suppress(OSError):
+            os.unlink(scratch)
+    return not os.path.lexists(scratch)
+
+
+def clean_builds(builds: str, days: float, now: float) -> list[str]:
+    """Removes checkouts that no job has used for so many days; returns their paths."""
+    busy = working_directories()
+    removed = []
+    for path in list(checkouts(builds)):
+        if now - last_used(path) < days * DAY or in_use(path, busy):
+            continue
+        if remove_tree(path):
+            removed.append(path)
+            if os.path.lexists(f"{path}.tmp"):
+                remove_tree(f"{path}.tmp")
+            parent = os.path.dirname(path)
+            # Groups and slots that are empty now; never the builds folder itself.
+            while parent != builds and parent.startswith(builds + "/"):
+                try:
+                    os.rmdir(parent)
+                except OSError:
+                    break
+                parent = os.path.dirname(parent)
+    return removed
+
+
+def clean_files(folder: str, days: float, now: float) -> list[str]:
+    """Removes files that nobody has read or written for so many days, and folders left empty."""
+    removed = []
+    for place, _, names in os.walk(folder, topdown=False):
+        for name in names:
+            path = os.path.join(place, name)
+            with suppress(OSError):
+                found = os.lstat(path)
+                if now - max(found.st_mtime, found.st_atime) >= days * DAY:
+                    os.unlink(path)
+                    removed.append(path)
+        if place != folder:
+            with suppress(OSError):
+                os.rmdir(place)
+    return removed
+
+
+def clean_temporary(folder: str, days: float, now: float) -> list[str]:
+    """Removes this user's own entries of a shared folder that are untouched for so many days."""
+    busy = working_directories()
+    removed = []
+    for name in os.listdir(folder):
+        path = os.path.join(folder, name)
+        with suppress(OSError):
+            found = os.lstat(path)
+            old = now - max(found.st_mtime, found.st_ctime) >= days * DAY
+            if (
+                found.st_uid == os.geteuid()
+                and old
+                and not in_use(path, busy)
+                and remove_tree(path)
+            ):
+                removed.append(path)
+    return removed
+
+
+# --- the disk -----------------------------------------------------------------------------------
+
+
+def free_percent(path: str) -> tuple[float, float]:
+    """Free space and free inodes for an ordinary user, in per cent of all.
+
+    A filesystem that counts no inodes (btrfs) has 100 per cent of them free.
+    """
+    found = os.statvfs(path)
+    space = 100.0 * found.f_bavail / found.f_blocks if found.f_blocks else 100.0
+    inodes = 100.0 * found.f_favail / found.f_files if found.f_files else 100.0
+    return space, inodes
+
+
+def existing(path: str) -> str:
+    """The path, or the nearest folder above it that is there."""
+    while not os.path.isdir(path):
+        path = os.path.dirname(path) or "/"
+    return path
+
+
+def shortage(paths: Iterable[str], space: float, inodes: float) -> str:
+    """Which filesystem has less than so many per cent free; empty if none."""
+    for path in dict.fromkeys(existing(path) for path in paths):
+        free_space, free_inodes = free_percent(path)
+        if free_space < space:
+            return f"{path} has {free_space:.1f} % of its space free, less than {space:g} %"
+        if free_inodes < inodes:
+            return f"{path} has {free_inodes:.1f} % of its inodes free, less than {inodes:g} %"
+    return ""
+
+
+def watch_disk(folder: str, unit: str, paths: list[str], space: float, inodes: float) -> str:
+    """Pauses the runner on a full disk and takes that back; returns what was done, in words."""
+    ours = os.path.exists(FULL_MARK)
+    more = HYSTERESIS_POINTS if ours else 0.0
+    short = shortage(paths, space + more if space else 0, inodes + more if inodes else 0)
+    if not short:
+        if not ours:
+            return ""
+        with suppress(FileNotFoundError):
+            os.unlink(FULL_MARK)
+        done = drain.resume(folder)
+        if done != "nothing":
+            drain.reload(unit)
+        return "there is room again: the runner takes jobs"
+    if drain.is_paused(folder):
+        if ours:
+            drain.renew(folder, LEASE_SECONDS)
+        return ""
+    text, whole = drain.raw(f"{folder}/{PAUSED_TEXT}"), drain.raw(f"{folder}/{drain.CONFIG}")
+    if text is None or whole is None:
+        return ""
+    # The mark first: without it nobody would take the pause back before its lease ends.
+    os.makedirs(drain.LEASES, mode=0o755, exist_ok=True)
+    host.write_atomic(FULL_MARK, short + "\n", 0o644)
+    host.run(["systemctl", "start", drain.TIMER])
+    if not drain.pause(folder, drain.digest(whole), text.decode(), LEASE_SECONDS):
+        return ""
+    drain.reload(unit)
+    return f"{short}: the runner takes no new job"
+
+
+# --- as a program -------------------------------------------------------------------------------
+
+
+def main() -> int:
+    """``clean`` and ``disk``, as the host's timers call them."""
+    parser = argparse.ArgumentParser(prog="hygiene", description="Keep a host fit for jobs.")
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    clean = verbs.add_parser("clean", help="remove what is old")
+    for name in ("builds", "cache", "temporary"):
+        clean.add_argument(f"--{name}", action="append", default=[], metavar="FOLDER")
+        clean.add_argument(f"--{name}-days", type=float, default=0.0, help="0: never")
+    disk = verbs.add_parser("disk", help="pause the runner while a disk is full")
+    disk.add_argument("--path", action="append", default=[])
+    disk.add_argument("--space", type=float, default=0.0, help="per cent that must be free")
+    disk.add_argument("--inodes", type=float, default=0.0, help="per cent that must be free")
+    disk.add_argument("--folder", default="/etc/gitlab-runner")
+    disk.add_argument("--unit", default="gitlab-runner.service")
+    asked = parser.parse_args()
+    if asked.verb == "disk":
+        said = watch_disk(asked.folder, asked.unit, asked.path, asked.space, asked.inodes)
+        if said:
+            print(said)
+        return 0
+    now = time.time()
+    for kind, folders, days, remove in (
+        ("checkouts", asked.builds, asked.builds_days, clean_builds),
+        ("cached files", asked.cache, asked.cache_days, clean_files),
+        ("temporary files", asked.temporary, asked.temporary_days, clean_temporary),
+    ):
+        for folder in folders:
+            removed = remove(folder, days, now) if days > 0 and os.path.isdir(folder) else []
+            if removed:
+                print(f"{folder}: removed {len(removed)} {kind} that were unused for {days:g} days")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

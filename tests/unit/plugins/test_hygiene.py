@@ -1,0 +1,162 @@
+"""What is old goes, what is used stays; a full disk pauses the runner."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import drain, host, hygiene
+
+NOW = time.time()
+OLD = NOW - 40 * hygiene.DAY
+
+
+def age(path: Path, when: float = OLD) -> None:
+    for found in [*path.rglob("*"), path] if path.is_dir() else [path]:
+        os.utime(found, (when, when), follow_symlinks=False)
+
+
+def checkout(builds: Path, name: str = "group/sub/project", when: float = OLD) -> Path:
+    path = builds / "abc123" / "0" / name
+    (path / ".git").mkdir(parents=True)
+    (path / ".git" / "HEAD").touch()
+    (path / "file").write_text("x")
+    path.with_name(path.name + ".tmp").mkdir()
+    age(builds / "abc123", when)
+    return path
+
+
+def test_old_checkout_goes_with_its_empty_parents(tmp_path: Path) -> None:
+    path = checkout(tmp_path)
+    assert hygiene.clean_builds(str(tmp_path), 30, NOW) == [str(path)]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_one_that_was_used_stays_though_its_files_are_old(tmp_path: Path) -> None:
+    path = checkout(tmp_path)
+    os.utime(path / ".git" / "HEAD", (NOW, NOW))
+    assert hygiene.clean_builds(str(tmp_path), 30, NOW) == []
+    assert (path / "file").exists()
+
+
+def test_one_that_a_process_works_in_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = checkout(tmp_path)
+    (path / "deep").mkdir()
+    age(path)
+    monkeypatch.chdir(path / "deep")
+    assert hygiene.clean_builds(str(tmp_path), 30, NOW) == []
+    assert path.exists()
+
+
+def test_a_link_out_of_the_builds_is_not_followed(tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    (outside / "project" / ".git").mkdir(parents=True)
+    builds = tmp_path / "builds"
+    builds.mkdir()
+    (builds / "link").symlink_to(outside)
+    path = checkout(builds)
+    (path / "link").symlink_to(outside)
+    age(outside)
+    age(path)
+    hygiene.clean_builds(str(builds), 30, NOW)
+    assert not path.exists()
+    assert (outside / "project" / ".git").exists()
+
+
+def test_checkout_without_git_is_known_by_its_temporary_folder(tmp_path: Path) -> None:
+    path = tmp_path / "abc123" / "0" / "group" / "project"
+    path.mkdir(parents=True)
+    path.with_name("project.tmp").mkdir()
+    age(tmp_path / "abc123")
+    assert hygiene.clean_builds(str(tmp_path), 30, NOW) == [str(path)]
+
+
+def test_cached_file_goes_if_nobody_reads_or_writes_it(tmp_path: Path) -> None:
+    old, read = tmp_path / "a" / "cache.zip", tmp_path / "b" / "cache.zip"
+    for path in (old, read):
+        path.parent.mkdir()
+        path.touch()
+    age(old)
+    os.utime(read, (NOW, OLD))
+    assert hygiene.clean_files(str(tmp_path), 30, NOW) == [str(old)]
+    assert not old.parent.exists()
+    assert read.exists()
+
+
+def test_only_own_temporary_entries_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "mine").mkdir()
+    later = NOW + 20 * hygiene.DAY
+    monkeypatch.setattr(os, "geteuid", lambda: 12345)
+    assert hygiene.clean_temporary(str(tmp_path), 10, later) == []
+    monkeypatch.undo()
+    assert hygiene.clean_temporary(str(tmp_path), 10, NOW) == []
+    assert hygiene.clean_temporary(str(tmp_path), 10, later) == [str(tmp_path / "mine")]
+
+
+class Disk:
+    """A runner's folder, and a disk with so much free."""
+
+    def __init__(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.free = (50.0, 50.0)
+        self.folder = tmp_path / "etc"
+        self.folder.mkdir()
+        self.config = self.folder / "config.toml"
+        self.config.write_text('concurrent = 2\n\n[[runners]]\n  id = 7\n  name = "build"\n')
+        (self.folder / hygiene.PAUSED_TEXT).write_text("concurrent = 2\n")
+        monkeypatch.setattr(drain, "LEASES", str(tmp_path / "run"))
+        monkeypatch.setattr(hygiene, "FULL_MARK", str(tmp_path / "run" / "disk-full"))
+        monkeypatch.setattr(hygiene, "free_percent", lambda path: self.free)
+        monkeypatch.setattr(drain, "reload", lambda unit: None)
+        monkeypatch.setattr(host, "run", lambda *words, **more: None)
+
+    def look(self) -> str:
+        return hygiene.watch_disk(str(self.folder), "x.service", ["/"], 5, 5)
+
+    @property
+    def paused(self) -> bool:
+        return "[[runners]]" not in self.config.read_text()
+
+
+@pytest.fixture
+def disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Disk:
+    return Disk(tmp_path, monkeypatch)
+
+
+@pytest.mark.parametrize("free", [(4.0, 50.0), (50.0, 4.0)])
+def test_full_disk_pauses_and_room_resumes(disk: Disk, free: tuple[float, float]) -> None:
+    before = disk.config.read_text()
+    assert disk.look() == ""
+    disk.free = free
+    assert "takes no new job" in disk.look()
+    assert disk.paused
+    assert disk.look() == ""
+    assert drain.lease_left(str(disk.folder)) > 100
+    disk.free = (6.0, 6.0)
+    assert disk.look() == ""
+    assert disk.paused, "just above the limit is not enough to resume"
+    disk.free = (8.0, 8.0)
+    assert "room again" in disk.look()
+    assert disk.config.read_text() == before
+    assert disk.look() == ""
+
+
+def test_drain_of_somebody_else_is_left_alone(disk: Disk) -> None:
+    text = disk.config.read_bytes()
+    assert drain.pause(str(disk.folder), drain.digest(text), "concurrent = 2\n", 60)
+    disk.free = (1.0, 1.0)
+    assert disk.look() == ""
+    disk.free = (50.0, 50.0)
+    assert disk.look() == ""
+    assert disk.paused
+
+
+def test_pause_that_a_run_took_back_comes_again(disk: Disk) -> None:
+    disk.free = (1.0, 50.0)
+    disk.look()
+    drain.resume(str(disk.folder))
+    assert not disk.paused
+    assert "takes no new job" in disk.look()
+    assert disk.paused
