@@ -86,7 +86,7 @@ unit: venv ## Unit tests
 test-fast: lint unit ## Lint and unit tests: under two minutes
 
 .PHONY: test
-test: lab-packages venv ## All but the slowest suite: about 30 minutes on two cores; needs containers
+test: lab-packages venv ## All but the slowest suites: about 30 minutes on two cores; needs containers
 	@$(PY) -m tests
 
 .PHONY: test-full

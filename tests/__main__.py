@@ -59,9 +59,16 @@ SUITES = (
     ),
     Suite(
         "lab",
-        (sys.executable, "-m", "pytest", "-q", "-x", "tests/lab"),
+        (sys.executable, "-m", "pytest", "-q", "-x", "-m", "not slow", "tests/lab"),
         containers=True,
-        limit=1800,
+        limit=2400,
+    ),
+    Suite(
+        "lab-slow",
+        (sys.executable, "-m", "pytest", "-q", "-x", "-m", "slow", "tests/lab"),
+        containers=True,
+        full=True,
+        limit=2400,
     ),
 )
 

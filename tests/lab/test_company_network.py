@@ -16,7 +16,7 @@ from lab.world import reset
 from tests.lab import company as net
 from tests.lab.site import Site
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")

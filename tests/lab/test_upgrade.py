@@ -7,7 +7,7 @@ import pytest
 from tests.lab.site import Site, until
 from tests.lab.test_drain import begun, config, is_whole, pid, queue, succeeds
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.slow]
 
 OLD, BROKEN = "17.4.0", "17.5.0"
 
