@@ -124,9 +124,9 @@ def test_an_unknown_suite_is_refused(machine: Machine) -> None:
     assert "no such suite: lnit" in done.stderr
 
 
-def test_a_long_suite_runs_when_it_is_named(machine: Machine) -> None:
+@pytest.mark.parametrize("name", [suite.name for suite in SUITES if suite.full])
+def test_a_long_suite_runs_when_it_is_named(machine: Machine, name: str) -> None:
     machine.program("podman", "exit 125")
-    (name,) = (suite.name for suite in SUITES if suite.full)
     done = machine.run("tests", name)
     assert list(rows(done.stdout)) == [name]
     assert closing(done.stdout) == "0 passed, 0 failed, 1 skipped"
@@ -141,3 +141,10 @@ def test_the_lab_tests_alone_do_the_same(machine: Machine, ci: bool, code: int, 
     assert done.returncode == code, done.stdout
     assert f"no containers here: {REFUSAL}" in done.stdout
     assert f"1 {last}" in closing(done.stdout)
+
+
+def test_each_lab_test_is_in_one_suite() -> None:
+    chosen = [
+        suite.argv[suite.argv.index("-m", 3) + 1] for suite in SUITES if "tests/lab" in suite.argv
+    ]
+    assert sorted(chosen) == ["not slow", "slow"]
