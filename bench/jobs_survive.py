@@ -167,9 +167,16 @@ def verbs(lab: Lab, gitlab: LabGitLab) -> dict[str, Callable[[], str]]:
         return "an upgrade to a version that does not start succeeded"
 
     def rotation_meanwhile() -> str:
-        for runner in gitlab.control("GET", "/runners"):
-            gitlab.set_runner(int(runner["id"]), token_ttl=40, expires_in=20)
-        return play(SITE, {**late, "gitlab_runner_version": OLD, "gitlab_runner_concurrent": 4})
+        """Tokens of a minute: the daemon renews them all the time, while we write its file."""
+        numbers = [int(runner["id"]) for runner in gitlab.control("GET", "/runners")]
+        for number in numbers:
+            gitlab.set_runner(number, token_ttl=60)
+        play("playbooks/rotate.yml", {**old, **environment})
+        for concurrent in range(AT_ONCE + 1, AT_ONCE + 7):
+            play(SITE, {**old, **environment, "gitlab_runner_concurrent": concurrent})
+        for number in numbers:
+            gitlab.set_runner(number, token_ttl=0)
+        return play("playbooks/rotate.yml", {**old, **environment})
 
     late = {**environment, "gitlab_runner_runners": [one]}
     old = {"gitlab_runner_version": OLD, "gitlab_runner_runners": [one]}
@@ -184,7 +191,7 @@ def verbs(lab: Lab, gitlab: LabGitLab) -> dict[str, Callable[[], str]]:
         ),
         "runner removed from the list": lambda: play(SITE, {**old, **environment}),
         "rotate": lambda: play("playbooks/rotate.yml", {**old, **environment}),
-        "tokens expire during a provision": rotation_meanwhile,
+        "tokens renewed during six provisions": rotation_meanwhile,
         "failing upgrade, rolled back": failing,
         "upgrade": lambda: play(
             "playbooks/upgrade.yml", {**late, "gitlab_runner_version": "latest"}
