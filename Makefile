@@ -97,6 +97,10 @@ test-full: lab-packages venv ## The same and each role alone, which takes longer
 bench: lab-packages venv ## Measured claims, each against its limit: RUNS=3
 	@$(PY) -m bench --runs $(RUNS)
 
+.PHONY: bench-jobs
+bench-jobs: lab-packages venv ## A stream of jobs while every verb runs: none may be lost
+	@$(PY) -m bench.jobs_survive
+
 .PHONY: docs
 docs: venv ## Write docs/roles.md anew from the argument specs
 	$(PY) -m lab.reference

@@ -32,6 +32,7 @@ def queue(site: Site, *script: str) -> int:
 
 def begun(site: Site, flag: str) -> int:
     """A job that runs until the flag's file is there."""
+    site.sh(f"rm -f /var/tmp/{flag}")
     job = queue(
         site, "echo begun", f"until test -e /var/tmp/{flag}; do sleep 0.2; done", "echo end"
     )
