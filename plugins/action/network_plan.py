@@ -42,8 +42,8 @@ class ActionModule(ToolkitAction):
                     "path": DISTRIBUTION_SOURCES,
                     "state": "twins_absent",
                     "uris": [str(values["distribution_url"])],
-                    "suites": distribution["distribution_suites"],
-                    "keep": [DISTRIBUTION_SOURCES],
+                    "suites": [str(suite) for suite in values["distribution_suites"]],
+                    "releases": distribution["distribution_suites"],
                 },
             ]
         result["plan"] = {

@@ -262,7 +262,7 @@ def not_offered_by_distribution(
             text = host.read_text(entry)
             if distribution and entry in apt_sources.DISTRIBUTION_FILES:
                 cut = apt_sources.cutter(entry)
-                text, _ = cut(text, apt_sources.Twins(suites=tuple(suites)))
+                text, _ = cut(text, apt_sources.Twins(releases=tuple(suites)))
             scratch.add(os.path.basename(entry), text)
     if distribution:
         scratch.add("offer-distribution.sources", distribution)
