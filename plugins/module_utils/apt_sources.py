@@ -20,6 +20,8 @@ NOTE = "# disabled by runnerhost: another file of this host names the same repos
 NOTE_DISTRIBUTION = "# disabled by runnerhost: a mirror of the distribution takes its place\n"
 # Where Ubuntu's installer and cloud-init write the distribution's own entries: 22.04 and 24.04.
 DISTRIBUTION_FILES = ("/etc/apt/sources.list", "/etc/apt/sources.list.d/ubuntu.sources")
+# The toolkit's mirror of it, where there is one.
+DISTRIBUTION_SOURCES = "/etc/apt/sources.list.d/runnerhost-distribution.sources"
 _POCKETS = ("", "-updates", "-security", "-backports", "-proposed")
 # Ubuntu's and Debian's: third parties call theirs stable, main of a suite of their own, and so on.
 _COMPONENTS = frozenset(
@@ -67,6 +69,12 @@ class Twins:
         return bool(own & set(entry.suites) and _COMPONENTS.issuperset(entry.components))
 
 
+def twins_of(sources: str) -> Twins:
+    """The twins of the repository that a file of one stanza names."""
+    fields = stanza_fields(sources)
+    return Twins(*(tuple(fields.get(name, "").split()) for name in ("uris", "suites")))
+
+
 def same_repository(uri: str, ours: list[str]) -> bool:
     """True if ``uri`` is one of ``ours``, whatever its scheme and trailing slash."""
     return _bare(uri) in {_bare(item) for item in ours}
@@ -74,6 +82,16 @@ def same_repository(uri: str, ours: list[str]) -> bool:
 
 def _bare(uri: str) -> str:
     return re.sub(r"^[a-z+]+://(?:[^/@]*@)?", "", uri.strip()).rstrip("/").lower()
+
+
+def lowered(url: str) -> str:
+    """An address with its scheme and host in lower case.
+
+    apt compares a source's host with a credential's letter by letter (tried with 2.6).
+    """
+    scheme, mark, rest = url.partition("://")
+    host, slash, path = rest.partition("/")
+    return f"{scheme.lower()}{mark}{host.lower()}{slash}{path}"
 
 
 def cutter(path: str) -> Callable[[str, Twins], tuple[str, int]]:
@@ -172,7 +190,7 @@ def render_sources(
         [
             f"# {about}. Written by runnerhost.toolkit: local changes are lost.",
             "Types: deb",
-            f"URIs: {url}",
+            f"URIs: {lowered(url)}",
             f"Suites: {named}",
             *parts,
             f"Signed-By:{signed}",
