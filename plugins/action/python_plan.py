@@ -87,6 +87,7 @@ class ActionModule(ToolkitAction):
                 answer = self.offer(
                     {
                         "sources": texts.get(sources_path, ""),
+                        "path": sources_path if texts else "",
                         "packages": [n for v in where.repository for n in names[v]],
                         "names": r"python3\.\d+(-nogil)?",
                         "distribution_packages": own,
