@@ -17,6 +17,7 @@ from typing import Any
 from ansible.errors import AnsibleActionFail
 
 from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
+    network,
     runner_merge,
     runner_toml,
     secrets,
@@ -220,10 +221,10 @@ class ActionModule(ToolkitAction):
                     **arguments,
                     "folder": self._task.args["folder"],
                     "environment": _way_to_gitlab(
-                        {
-                            **self.ways(self._variables).environment(),
-                            **(self._task.args.get("environment") or {}),
-                        }
+                        network.with_given(
+                            self.ways(self._variables).environment(),
+                            self._task.args.get("environment") or {},
+                        )
                     ),
                 },
                 self._variables,

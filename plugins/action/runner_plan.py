@@ -132,7 +132,7 @@ class ActionModule(ToolkitAction):
             result["warnings"] = warnings
         if ways.login:
             # The environment has the proxy's password in it.
-            result["_ansible_no_log"] = True
+            self.hide(result)
         return result
 
 
@@ -335,9 +335,8 @@ def _numbers(version: str) -> list[int]:
 
 def _environment(args: dict[str, Any], ways: network.Network) -> str:
     """The env file's lines: the user's, and what the ways out need where the user has not said."""
-    wanted: dict[str, Any] = {"PIP_CACHE_DIR": args["pip_cache_dir"], **ways.environment()}
-    wanted.update(args["environment"])
-    return env_file.render(wanted)
+    ours = {"PIP_CACHE_DIR": args["pip_cache_dir"], **ways.environment()}
+    return env_file.render(network.with_given(ours, args["environment"]))
 
 
 def _generation(args: dict[str, Any], environment: str, authorities: list[str]) -> str:

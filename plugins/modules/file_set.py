@@ -110,7 +110,7 @@ options:
       unless_found:
         description:
           - Run it too if the files that match C(glob) are not exactly those of C(names). What a
-            killed run has left undone shows so.
+            killed run has left undone shows so. With C(others), there may be more.
         type: dict
         default: {}
       force:
@@ -428,8 +428,9 @@ def main() -> None:
         due = command["force"] or any(p.startswith(command["if_changed"]) for p in changed_paths)
         expected = command["unless_found"]
         if not due and expected:
-            found = sorted(os.path.basename(path) for path in glob.glob(expected["glob"]))
-            due = found != sorted(expected["names"])
+            found = {os.path.basename(path) for path in glob.glob(expected["glob"])}
+            names = set(expected["names"])
+            due = not names <= found if expected.get("others") else names != found
         if not due:
             continue
         if command["argv"][0] == "systemctl" and not host.has_systemd():

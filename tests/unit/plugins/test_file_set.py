@@ -31,6 +31,19 @@ def item(path: Path, **more: Any) -> dict[str, Any]:
     return {"path": str(path), "state": "file", "content": "a\n", "mode": "0640", **ME, **more}
 
 
+def run(**args: Any) -> dict[str, Any]:
+    """The module's answer."""
+    output = io.StringIO()
+    with (
+        contextlib.redirect_stdout(output),
+        patch_module_args(args),
+        pytest.raises(SystemExit),
+    ):
+        file_set.main()
+    answer: dict[str, Any] = json.loads(output.getvalue())
+    return answer
+
+
 def test_written_whole_with_its_mode(tmp_path: Path) -> None:
     path = tmp_path / "new" / "a.conf"
     assert file_set.apply_one(item(path), check=False)[0]
@@ -236,14 +249,7 @@ def test_a_diff_shows_no_password_of_either_side(
     path.write_text(before)
     monkeypatch.setattr(host, "system_python_problem", lambda: None)
     files = [{"path": str(path), "content": after, "owner": ME["owner"]}]
-    output = io.StringIO()
-    with (
-        contextlib.redirect_stdout(output),
-        patch_module_args({"files": files, "_ansible_diff": True}),
-        pytest.raises(SystemExit),
-    ):
-        file_set.main()
-    answer = json.loads(output.getvalue())
+    answer = run(files=files, _ansible_diff=True)
     assert [answer["diff"][0][side] for side in ("before", "after")] == shown
     answer.pop("invocation")
     assert "hunter" not in json.dumps(answer)
@@ -292,6 +298,28 @@ def test_only_the_systems_own_python_is_taken(
     if problem:
         assert problem.startswith("ansible_python_interpreter")
         assert executable in problem
+
+
+@pytest.mark.parametrize(
+    ("links", "others", "runs"),
+    [
+        (["a.pem"], False, False),
+        (["a.pem"], True, False),
+        (["a.pem", "b.pem"], False, True),
+        (["a.pem", "b.pem"], True, False),
+        ([], True, True),
+    ],
+)
+def test_what_is_found_decides_on_a_command(
+    tmp_path: Path, links: list[str], others: bool, runs: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in links:
+        (tmp_path / name).touch()
+    expected = {"glob": f"{tmp_path}/*.pem", "names": ["a.pem"], "others": others}
+    command = {"argv": ["true"], "if_changed": "/x", "unless_found": expected}
+    monkeypatch.setattr(host, "system_python_problem", lambda: None)
+    answer = run(files=[], commands=[command])
+    assert answer["changed_paths"] == (["true"] if runs else [])
 
 
 @pytest.mark.parametrize("tasks", ["python_versions/tasks/repository", "gitlab_runner/tasks/files"])
