@@ -221,10 +221,8 @@ class ActionModule(ToolkitAction):
                     **arguments,
                     "folder": self._task.args["folder"],
                     "environment": _way_to_gitlab(
-                        network.with_given(
-                            self.ways(self._variables).environment(),
-                            self._task.args.get("environment") or {},
-                        )
+                        self.ways(self._variables).environment(),
+                        self._task.args.get("environment") or {},
                     ),
                 },
                 self._variables,
@@ -338,8 +336,9 @@ class ActionModule(ToolkitAction):
         }
 
 
-def _way_to_gitlab(environment: dict[str, Any]) -> dict[str, str]:
-    """What of the service's environment decides how GitLab is reached."""
+def _way_to_gitlab(ours: dict[str, str], given: dict[str, Any]) -> dict[str, str]:
+    """What of the service's environment, ours and the user's, decides how GitLab is reached."""
+    environment = network.with_given(ours, given)
     names = ("http_proxy", "https_proxy", "no_proxy", "all_proxy", "ssl_cert_file", "ssl_cert_dir")
     return {str(k): str(v) for k, v in environment.items() if str(k).lower() in names}
 

@@ -168,6 +168,9 @@ def problems(args: dict[str, Any]) -> list[str]:
         found.append(
             f"gitlab_runner_concurrent got {concurrent!r}, it takes a whole number of 1 or more"
         )
+    for name, value in (("path", "path"), ("repository_components", "components")):
+        if not isinstance(args[value], list):
+            found.append(f"gitlab_runner_{name} is a {kind_of(args[value])}, it takes a list")
     for index, folder in enumerate(args["path"]):
         if not _FOLDER.match(str(folder)):
             found.append(

@@ -72,7 +72,7 @@ class Twins:
 def twins_of(sources: str) -> Twins:
     """The twins of the repository that a file of one stanza names."""
     fields = stanza_fields(sources)
-    return Twins(*(tuple(fields.get(name, "").split()) for name in ("uris", "suites")))
+    return Twins(tuple(fields.get("uris", "").split()), tuple(fields.get("suites", "").split()))
 
 
 def same_repository(uri: str, ours: list[str]) -> bool:
