@@ -275,16 +275,17 @@ def _own_sources() -> list[str]:
 def other_origins(path: str, sources: str) -> list[str]:
     """What all else on the host states: not the file at that path, not the repository itself."""
     twins = apt_sources.twins_of(sources)
-    words = "$(SOURCESENTRY) $(REPO_URI) $(RELEASE) $(ORIGIN)"
+    # Any of them but the first two may be empty.
+    words = "$(SOURCESENTRY)|$(REPO_URI)|$(RELEASE)|$(ORIGIN)"
     done = host.run(["apt-get", "indextargets", "--format", words, "Created-By: Packages"])
     found = set()
     for line in done.stdout.splitlines():
-        entry, uri, suite, *origin = line.split(maxsplit=3)
+        entry, uri, suite, origin = line.split("|", 3)
         if not entry.startswith(f"{path}:") and not twins.match(
             apt_sources.Entry([uri], [suite], [])
         ):
-            found.update(origin)
-    return sorted(found)
+            found.add(origin)
+    return sorted(found - {""})
 
 
 def not_offered_by_distribution(
