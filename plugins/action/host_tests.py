@@ -89,7 +89,8 @@ class ActionModule(ToolkitAction):
             path = str(ROOT / "roles" / role / "defaults" / "main.yml")
             merged.update(self._loader.load_from_file(path, trusted_as_template=True))
         names = sorted(merged)
-        merged.update(task_vars)
+        # `name:` without a value says what leaving it out says.
+        merged.update((name, value) for name, value in task_vars.items() if value is not None)
         templar = self._templar.copy_with_new_env(available_variables=merged)
         found: dict[str, Any] = {}
         for name in names:

@@ -15,6 +15,9 @@ from ansible_collections.runnerhost.toolkit.plugins.plugin_utils.controller impo
     ToolkitAction,
 )
 
+# What another role that sets the ways up leaves out.
+REMOVALS = ("absent", "distribution_restored")
+
 
 class ActionModule(ToolkitAction):
     """The task's controller side."""
@@ -44,30 +47,35 @@ class ActionModule(ToolkitAction):
                     "path": DISTRIBUTION_SOURCES,
                     "state": "twins_absent",
                     "uris": [str(values["distribution_url"])],
-                    "suites": distribution["distribution_suites"],
-                    "keep": [DISTRIBUTION_SOURCES],
+                    "suites": [str(suite) for suite in values["distribution_suites"]],
+                    "releases": distribution["distribution_suites"],
                 },
             ]
+        removes = bool(self._task.args.get("removes", True))
+        files = [
+            *self._authority_files(ways),
+            _file(network.APT_AUTH, ways.apt_auth(), mode="0600", secret=True),
+            *_proxy_files(ways),
+            *own,
+        ]
         result["plan"] = {
-            "files": [
-                *self._authority_files(ways),
-                _file(network.APT_AUTH, ways.apt_auth(), mode="0600", secret=True),
-                # The program before the setting that names it.
-                _file(network.APT_DIRECT, ways.apt_direct(), mode="0755"),
-                _file(network.APT_CONF, ways.apt_conf()),
-                *own,
-            ],
+            "files": [one for one in files if removes or one.get("state") not in REMOVALS],
             "authorities": {
                 "folder": CA_FOLDER,
-                "links": [
-                    os.path.basename(path).replace(".crt", ".pem") for path, _ in ways.authorities
-                ],
+                "unless_found": {
+                    "glob": "/etc/ssl/certs/runnerhost-*.pem",
+                    "names": [
+                        os.path.basename(path).replace(".crt", ".pem")
+                        for path, _ in ways.authorities
+                    ],
+                    "others": not removes,
+                },
             },
         }
         if warnings:
             result["warnings"] = warnings
         if ways.secrets():
-            result["_ansible_no_log"] = True
+            self.hide(result)
         return result
 
     @staticmethod
@@ -98,6 +106,24 @@ class ActionModule(ToolkitAction):
             )
         if not answer["offer"].get("ca-certificates"):
             self.refuse([f"{NETWORK}distribution_url: {url} offers no ca-certificates"])
+        self.refuse(self._origin_problems(answer["origins"], variables))
+
+    def _origin_problems(self, origins: list[str], variables: dict[str, Any]) -> list[str]:
+        """The pin of python_versions, which keeps an Origin's packages away, must not hit this."""
+        name = "python_versions_repository_origin"
+        pinned = self._templar.template(variables.get(name))
+        return pythons.origin_problems(str(pinned), origins, f"{NETWORK}distribution_url")
+
+
+def _proxy_files(ways: network.Network) -> list[dict[str, Any]]:
+    """apt's setting, and the program that it names, which is never missing meanwhile."""
+    program = _file(network.APT_DIRECT, ways.apt_direct(), mode="0755")
+    setting = _file(network.APT_CONF, ways.apt_conf())
+    if not ways.apt_direct():
+        return [setting, program]
+    # apt runs it as the user _apt, whatever umask the folder was once made with.
+    folder = {"path": os.path.dirname(network.APT_DIRECT), "state": "directory", "mode": "0755"}
+    return [folder, program, setting]
 
 
 def _file(path: str, text: str, **more: Any) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from ansible_collections.runnerhost.toolkit.plugins.module_utils import apt_sources, pythons
 from ansible_collections.runnerhost.toolkit.plugins.module_utils.host import is_installed
+from ansible_collections.runnerhost.toolkit.plugins.module_utils.secrets import kind_of
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils.controller import (
     DISTRIBUTION_SOURCES,
     LOOK,
@@ -92,6 +93,7 @@ class ActionModule(ToolkitAction):
                 answer = self.offer(
                     {
                         "sources": texts.get(sources_path, ""),
+                        "path": sources_path if texts else "",
                         "packages": [n for v in where.repository for n in names[v]],
                         "names": r"python3\.\d+(-nogil)?",
                         "distribution_packages": own,
@@ -145,6 +147,11 @@ class ActionModule(ToolkitAction):
 
 def _problems(args: dict[str, Any]) -> list[str]:
     found = pythons.problems("python_versions_wanted", args["wanted"])
+    for name, value in (("packages", "patterns"), ("repository_components", "components")):
+        if not isinstance(args[value], list):
+            kind = kind_of(args[value])
+            # Else its letters would be taken for the list.
+            return [*found, f"python_versions_{name} is a {kind}, it takes a list of names"]
     for pattern in args["patterns"]:
         if not re.fullmatch(r"(?:lib)?python\{version\}(?:-[a-z0-9+.-]+)?", str(pattern)):
             found.append(

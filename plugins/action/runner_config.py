@@ -20,6 +20,7 @@ from typing import Any
 from ansible.errors import AnsibleActionFail
 
 from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
+    network,
     runner_merge,
     runner_toml,
     secrets,
@@ -307,10 +308,8 @@ class ActionModule(ToolkitAction):
                     **arguments,
                     "folder": self._task.args["folder"],
                     "environment": way_to_gitlab(
-                        {
-                            **self.ways(self._variables).environment(),
-                            **(self._task.args.get("environment") or {}),
-                        }
+                        self.ways(self._variables).environment(),
+                        self._task.args.get("environment") or {},
                     ),
                 },
                 self._variables,
@@ -449,8 +448,9 @@ def without_runners(config: runner_toml.Data) -> str:
     return head + runner_toml.dump({key: config[key] for key in config if key != "runners"})
 
 
-def way_to_gitlab(environment: dict[str, Any]) -> dict[str, str]:
-    """What of the service's environment decides how GitLab is reached."""
+def way_to_gitlab(ours: dict[str, str], given: dict[str, Any]) -> dict[str, str]:
+    """What of the service's environment, ours and the user's, decides how GitLab is reached."""
+    environment = network.with_given(ours, given)
     names = ("http_proxy", "https_proxy", "no_proxy", "all_proxy", "ssl_cert_file", "ssl_cert_dir")
     return {str(k): str(v) for k, v in environment.items() if str(k).lower() in names}
 

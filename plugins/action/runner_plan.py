@@ -157,7 +157,7 @@ class ActionModule(ToolkitAction):
             result["warnings"] = warnings
         if ways.login:
             # The environment has the proxy's password in it.
-            result["_ansible_no_log"] = True
+            self.hide(result)
         return result
 
     def _gitlab(self, args: dict[str, Any], host: str) -> list[str]:
@@ -218,6 +218,9 @@ def problems(args: dict[str, Any]) -> list[str]:
         found.append(
             f"gitlab_runner_concurrent got {concurrent!r}, it takes a whole number of 1 or more"
         )
+    for name, value in (("path", "path"), ("repository_components", "components")):
+        if not isinstance(args[value], list):
+            found.append(f"gitlab_runner_{name} is a {kind_of(args[value])}, it takes a list")
     for index, folder in enumerate(args["path"]):
         if not _FOLDER.match(str(folder)):
             found.append(
@@ -468,9 +471,8 @@ def _numbers(version: str) -> list[int]:
 
 def _environment(args: dict[str, Any], ways: network.Network) -> str:
     """The env file's lines: the user's, and what the ways out need where the user has not said."""
-    wanted: dict[str, Any] = {"PIP_CACHE_DIR": args["pip_cache_dir"], **ways.environment()}
-    wanted.update(args["environment"])
-    return env_file.render(wanted)
+    ours = {"PIP_CACHE_DIR": args["pip_cache_dir"], **ways.environment()}
+    return env_file.render(network.with_given(ours, args["environment"]))
 
 
 def _generation(args: dict[str, Any], environment: str, authorities: list[str]) -> str:

@@ -79,10 +79,8 @@ class ActionModule(ToolkitAction):
     def _ask(self, module: str, arguments: dict[str, Any]) -> dict[str, Any]:
         with self.quiet():
             environment = way_to_gitlab(
-                {
-                    **self.ways(self._task_vars).environment(),
-                    **(self._task.args.get("environment") or {}),
-                }
+                self.ways(self._task_vars).environment(),
+                self._task.args.get("environment") or {},
             )
             return self.ask(
                 module, {**arguments, **self._where, "environment": environment}, self._task_vars

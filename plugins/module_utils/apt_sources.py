@@ -12,12 +12,34 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-_LIST_LINE = re.compile(r"^\s*deb(?:-src)?\s+(?:\[[^\]]*\]\s+)?(?P<uri>\S+)\s+(?P<suite>\S+)")
+_LIST_LINE = re.compile(
+    r"^\s*deb(?:-src)?\s+(?:\[[^\]]*\]\s+)?(?P<uri>\S+)\s+(?P<suite>\S+)(?P<components>[^#\n]*)"
+)
 NOTE = "# disabled by runnerhost: another file of this host names the same repository\n"
 # Another one, since these are put back when the mirror goes.
 NOTE_DISTRIBUTION = "# disabled by runnerhost: a mirror of the distribution takes its place\n"
 # Where Ubuntu's installer and cloud-init write the distribution's own entries: 22.04 and 24.04.
 DISTRIBUTION_FILES = ("/etc/apt/sources.list", "/etc/apt/sources.list.d/ubuntu.sources")
+# The toolkit's mirror of it, where there is one.
+DISTRIBUTION_SOURCES = "/etc/apt/sources.list.d/runnerhost-distribution.sources"
+_POCKETS = ("", "-updates", "-security", "-backports", "-proposed")
+# Ubuntu's and Debian's: third parties call theirs stable, main of a suite of their own, and so on.
+_COMPONENTS = frozenset(
+    ["main", "restricted", "universe", "multiverse", "contrib", "non-free", "non-free-firmware"]
+)
+# What apt's StringToBool takes for a no, in any case (apt-pkg/contrib/strutl.cc).
+_NO = frozenset({"no", "false", "without", "off", "disable", "0"})
+# Only an empty line parts two stanzas: apt 2.6 reads on over one that has blanks in it.
+_PARTS = re.compile(r"((?:^\r?\n)+)", re.M)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line, or one stanza, of a source file."""
+
+    uris: list[str]
+    suites: list[str]
+    components: list[str]
 
 
 @dataclass(frozen=True)
@@ -25,22 +47,32 @@ class Twins:
     """Which entries are another's twins.
 
     Attributes:
-        uris: entries of these repositories.
-        suites: entries of these releases (``jammy``: ``jammy-updates`` too).
+        uris: entries of repositories at these addresses.
+        suites: of those, the ones with one of these suites: apt tells repositories at one address
+            apart by them (sources.list(5)). Empty: all.
+        releases: the distribution's own entries of these releases (``jammy``: ``jammy-updates``
+            too).
+        note: the comment above what is disabled.
     """
 
     uris: tuple[str, ...] = ()
     suites: tuple[str, ...] = ()
+    releases: tuple[str, ...] = ()
+    note: str = NOTE
 
-    @property
-    def note(self) -> str:
-        """The comment above what is disabled."""
-        return NOTE_DISTRIBUTION if self.suites else NOTE
-
-    def match(self, uri: str, suites: list[str]) -> bool:
+    def match(self, entry: Entry) -> bool:
         """True if an entry is one."""
-        releases = {suite.partition("-")[0].partition("/")[0] for suite in suites}
-        return same_repository(uri, list(self.uris)) or bool(releases & set(self.suites))
+        same = any(same_repository(uri, list(self.uris)) for uri in entry.uris)
+        if same and (not self.suites or set(entry.suites) & set(self.suites)):
+            return True
+        own = {release + pocket for release in self.releases for pocket in _POCKETS}
+        return bool(own & set(entry.suites) and _COMPONENTS.issuperset(entry.components))
+
+
+def twins_of(sources: str) -> Twins:
+    """The twins of the repository that a file of one stanza names."""
+    fields = stanza_fields(sources)
+    return Twins(tuple(fields.get("uris", "").split()), tuple(fields.get("suites", "").split()))
 
 
 def same_repository(uri: str, ours: list[str]) -> bool:
@@ -52,6 +84,16 @@ def _bare(uri: str) -> str:
     return re.sub(r"^[a-z+]+://(?:[^/@]*@)?", "", uri.strip()).rstrip("/").lower()
 
 
+def lowered(url: str) -> str:
+    """An address with its scheme and host in lower case.
+
+    apt compares a source's host with a credential's letter by letter (tried with 2.6).
+    """
+    scheme, mark, rest = url.partition("://")
+    host, slash, path = rest.partition("/")
+    return f"{scheme.lower()}{mark}{host.lower()}{slash}{path}"
+
+
 def cutter(path: str) -> Callable[[str, Twins], tuple[str, int]]:
     """What disables entries in a source file of that name."""
     return without_deb822 if path.endswith(".sources") else without_list
@@ -61,9 +103,11 @@ def without_list(text: str, twins: Twins) -> tuple[str, int]:
     """A one-line-style file with its lines for ``twins`` commented out, and how many those were."""
     lines = []
     found = 0
-    for line in text.splitlines(keepends=True):
+    for line in re.split(r"(?<=\n)", text):
         match = _LIST_LINE.match(line)
-        if match and twins.match(match.group("uri"), [match.group("suite")]):
+        if match and twins.match(
+            Entry([match["uri"]], [match["suite"]], match["components"].split())
+        ):
             found += 1
             lines.append(twins.note)
             lines.append("# " + line)
@@ -74,22 +118,27 @@ def without_list(text: str, twins: Twins) -> tuple[str, int]:
 
 def without_deb822(text: str, twins: Twins) -> tuple[str, int]:
     """A deb822-style file with its stanzas for ``twins`` disabled, and how many those were."""
-    stanzas = re.split(r"(\n[ \t]*\n+)", text)
+    stanzas = _PARTS.split(text)
     found = 0
     for index in range(0, len(stanzas), 2):
         fields = stanza_fields(stanzas[index])
-        if fields.get("enabled", "yes").lower() in ("no", "false", "0"):
-            continue
-        suites = fields.get("suites", "").split()
-        if any(twins.match(uri, suites) for uri in fields.get("uris", "").split()):
+        entry = Entry(*(fields.get(name, "").split() for name in ("uris", "suites", "components")))
+        if _enabled(fields) and twins.match(entry):
             found += 1
-            body = re.sub(r"(?im)^enabled:.*\n?", "", stanzas[index])
-            stanzas[index] = twins.note + "Enabled: no\n" + body
+            # The last of two counts, so what the stanza says itself must go; it may come back.
+            body = re.sub(r"(?im)^(?=enabled[ \t]*:)", twins.note + "# ", stanzas[index])
+            head = re.match(r"(?:[ \t]*\n)*", body)
+            cut = head.end() if head else 0
+            stanzas[index] = body[:cut] + twins.note + "Enabled: no\n" + body[cut:]
     return "".join(stanzas), found
 
 
+def _enabled(fields: dict[str, str]) -> bool:
+    return fields.get("enabled", "yes").lower() not in _NO
+
+
 def with_distribution(text: str) -> str:
-    """A source file with the distribution's own entries enabled again, as they were."""
+    """A source file with the entries that a mirror of the distribution replaced, as they were."""
     text = text.replace(NOTE_DISTRIBUTION + "Enabled: no\n", "")
     return text.replace(NOTE_DISTRIBUTION + "# ", "")
 
@@ -115,8 +164,8 @@ def has_entries(text: str, deb822: bool) -> bool:
     if not deb822:
         return any(_LIST_LINE.match(line) for line in text.splitlines())
     return any(
-        fields.get("uris") and fields.get("enabled", "yes").lower() not in ("no", "false", "0")
-        for fields in map(stanza_fields, re.split(r"\n[ \t]*\n+", text))
+        fields.get("uris") and _enabled(fields)
+        for fields in map(stanza_fields, _PARTS.split(text)[::2])
     )
 
 
@@ -141,7 +190,7 @@ def render_sources(
         [
             f"# {about}. Written by runnerhost.toolkit: local changes are lost.",
             "Types: deb",
-            f"URIs: {url}",
+            f"URIs: {lowered(url)}",
             f"Suites: {named}",
             *parts,
             f"Signed-By:{signed}",

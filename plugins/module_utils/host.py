@@ -134,6 +134,12 @@ def read_text(path: str) -> str:
         return stream.read()
 
 
+def read_exact(path: str) -> str:
+    """A file's text from which `write_atomic` makes the same bytes again."""
+    with open(path, "rb") as stream:
+        return stream.read().decode("utf-8", "surrogateescape")
+
+
 def write_atomic(path: str, text: str, mode: int, uid: int = 0, gid: int = 0) -> None:
     """The file, whole or not at all, never readable by more than it should be.
 
@@ -143,9 +149,9 @@ def write_atomic(path: str, text: str, mode: int, uid: int = 0, gid: int = 0) ->
     folder = os.path.dirname(path) or "."
     handle, temporary = tempfile.mkstemp(prefix=".runnerhost-", dir=folder)
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
+        with os.fdopen(handle, "wb") as stream:
             os.fchmod(stream.fileno(), 0o600)
-            stream.write(text)
+            stream.write(text.encode("utf-8", "surrogateescape"))
             stream.flush()
             os.fchown(stream.fileno(), uid, gid)
             os.fchmod(stream.fileno(), mode)

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote, urlsplit
 
+from ansible_collections.runnerhost.toolkit.plugins.module_utils.apt_sources import lowered
 from ansible_collections.runnerhost.toolkit.plugins.module_utils.secrets import HIDDEN, kind_of
 
 APT_CONF = "/etc/apt/apt.conf.d/51runnerhost-network"
@@ -28,8 +29,21 @@ CA_VARIABLES = ("PIP_CERT", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE")
 LOCAL = ("localhost", "127.0.0.1", "::1")
 
 _NAME = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?\Z")
-_PROXY = re.compile(r"http://[^\s/@:?#\"']+(?::\d{1,5})?/?\Z")
+_PROXY = re.compile(r"http://(?:\[[0-9A-Fa-f:.]+\]|[^\s/@:?#\"'\[\]]+)(?::\d{1,5})?/?\Z")
 _ADDRESS = re.compile(r"https?://[^\s/@\"'\\?#]+(?:/[^\s\"'\\@?#]*)?\Z")
+# Which of the variables are texts, and what the others are lists of.
+_TEXTS = (
+    *("http_proxy", "https_proxy", "proxy_login", "proxy_password", "package_index_url"),
+    *("distribution_url", "distribution_key", "distribution_key_fingerprint"),
+    "distribution_keyring",
+)
+_LISTS = {
+    "no_proxy": "names, addresses and networks",
+    "ca_certificates": "PEM files on the controller",
+    "repository_credentials": "url, login and password",
+    "distribution_suites": "names such as jammy-updates",
+    "distribution_components": "names such as main",
+}
 # apt_auth.conf(5) is read word by word, without quotes.
 _WORD = re.compile(r"[^\s\"'\\#]+\Z")
 
@@ -44,7 +58,14 @@ class Credential:
 
     def line(self) -> str:
         """The line of apt_auth.conf(5). With its scheme: apt sends none over http otherwise."""
-        return f"machine {self.url} login {self.login} password {self.password}\n"
+        # An IPv6 address stands there without its brackets (tried with apt 2.6).
+        machine = re.sub(r"\[([^]]*)\]", r"\1", self.url)
+        return f"machine {machine} login {self.login} password {self.password}\n"
+
+    def breadth(self) -> tuple[bool, int]:
+        """How much it counts for: a line without a port fits every port of its host."""
+        parts = urlsplit(self.url)
+        return parts.port is None, -len(parts.path)
 
 
 @dataclass(frozen=True)
@@ -116,19 +137,27 @@ class Network:
     def apt_direct(self) -> str:
         """The program that tells apt which hosts to ask directly: apt's own lists take no suffix.
 
-        apt gives it an address and takes ``DIRECT``, or nothing for the general proxy
-        (apt.conf(5), ``Proxy-Auto-Detect``).
+        apt gives it an address and takes ``DIRECT`` or a proxy (apt.conf(5),
+        ``Proxy-Auto-Detect``). The proxy is said here too: what another file of the host sets in
+        general does not count then.
         """
         if not (self.http_proxy or self.https_proxy):
             return ""
-        return _DIRECT.replace("@LIST@", json.dumps(self.bypassed()))
+        named = (("http", self.http_proxy), ("https", self.https_proxy))
+        proxies = {scheme: proxy.rstrip("/") or "DIRECT" for scheme, proxy in named}
+        text = _DIRECT.replace("@LIST@", json.dumps(self.bypassed()))
+        return text.replace("@PROXIES@", json.dumps(proxies))
 
     def apt_auth(self) -> str:
-        """apt_auth.conf(5): repositories, and the proxies, which apt looks up there too."""
-        lines = [one.line() for one in self.credentials]
-        if self.login:
-            proxies = dict.fromkeys(p.rstrip("/") for p in (self.http_proxy, self.https_proxy) if p)
-            lines += [Credential(proxy, self.login, self.password).line() for proxy in proxies]
+        """apt_auth.conf(5): the proxies, which apt looks up there too, and repositories.
+
+        The first line that fits counts (tried with apt 2.6): the narrowest stands first.
+        """
+        proxies = dict.fromkeys(p.rstrip("/") for p in (self.http_proxy, self.https_proxy) if p)
+        lines = [
+            Credential(proxy, self.login, self.password).line() for proxy in proxies if self.login
+        ]
+        lines += [one.line() for one in sorted(self.credentials, key=Credential.breadth)]
         note = "# Written by runnerhost.toolkit: local changes are lost.\n"
         return note + "".join(lines) if lines else ""
 
@@ -142,12 +171,13 @@ class Network:
 _DIRECT = '''\
 #!/usr/bin/python3
 # Written by runnerhost.toolkit: local changes are lost.
-# apt asks whether to go to an address directly: DIRECT, or nothing for the proxy of apt.conf.
+# apt asks how to get to an address: DIRECT, or the proxy for it.
 import ipaddress
 import sys
 from urllib.parse import urlsplit
 
 BYPASSED = @LIST@
+PROXIES = @PROXIES@
 
 
 def bypassed(host: str) -> bool:
@@ -166,8 +196,8 @@ def bypassed(host: str) -> bool:
     return False
 
 
-if bypassed(urlsplit(sys.argv[1]).hostname or ""):
-    print("DIRECT")
+asked = urlsplit(sys.argv[1])
+print("DIRECT" if bypassed(asked.hostname or "") else PROXIES.get(asked.scheme, "DIRECT"))
 '''
 
 
@@ -181,15 +211,23 @@ def problems(values: Mapping[str, Any]) -> list[str]:
 
     Never a password, and no address that may hold one.
     """
-    found = []
+    found = _kind_problems(values)
+    if found:
+        # The rest reads texts and lists.
+        return found
     for name in ("http_proxy", "https_proxy"):
         value = values[name]
-        if value and not (isinstance(value, str) and _PROXY.match(value)):
+        if value and not _fits(_PROXY, value):
             found.append(
                 f"network_access_{name} got {_shown(value)}, it takes http://HOST:PORT, without a "
                 "password (network_access_proxy_login and network_access_proxy_password)"
             )
     found += _bypass_problems(values["no_proxy"])
+    found += [
+        f"network_access_ca_certificates got a {kind_of(file)}, it takes paths"
+        for file in values["ca_certificates"]
+        if not isinstance(file, str)
+    ]
     login, password = values["proxy_login"], values["proxy_password"]
     if bool(login) != bool(password):
         found.append(
@@ -206,10 +244,15 @@ def problems(values: Mapping[str, Any]) -> list[str]:
     found += _credential_problems(values["repository_credentials"])
     for name in ("package_index_url", "distribution_url"):
         value = values[name]
-        if value and not (isinstance(value, str) and _ADDRESS.match(value)):
+        if value and not _fits(_ADDRESS, value):
             found.append(
                 f"network_access_{name} got {_shown(value)}, it takes an http(s) address without "
                 "a password"
+            )
+        elif name == "package_index_url" and value.startswith("http://") and not _is_local(value):
+            found.append(
+                f"network_access_{name} got {_shown(value)}, it takes an https address: pip "
+                "ignores an index that is asked by http"
             )
     for name in ("distribution_suites", "distribution_components"):
         for item in values[name]:
@@ -228,6 +271,34 @@ def problems(values: Mapping[str, Any]) -> list[str]:
     return found
 
 
+def _kind_problems(values: Mapping[str, Any]) -> list[str]:
+    """What is no text, or no list, where one is wanted; a text would be read letter by letter."""
+    return [
+        f"network_access_{name} got a {kind_of(values[name])}, it takes a text (quote it)"
+        for name in _TEXTS
+        if not isinstance(values[name], str)
+    ] + [
+        f"network_access_{name} is a {kind_of(values[name])}, it takes a list of {of}"
+        for name, of in _LISTS.items()
+        if not isinstance(values[name], list)
+    ]
+
+
+def _fits(pattern: re.Pattern[str], value: Any) -> bool:
+    """True if it is an address of that form with a port and an IPv6 address that can be."""
+    if not isinstance(value, str) or not pattern.match(value):
+        return False
+    try:
+        return urlsplit(value).port != 0
+    except ValueError:
+        return False
+
+
+def _is_local(url: str) -> bool:
+    host = host_of(url)
+    return host in LOCAL or host.startswith("127.")
+
+
 def _shown(value: Any) -> str:
     if not isinstance(value, str):
         return f"a {kind_of(value)}"
@@ -236,8 +307,6 @@ def _shown(value: Any) -> str:
 
 def _bypass_problems(items: Any) -> list[str]:
     where = "network_access_no_proxy"
-    if not isinstance(items, list):
-        return [f"{where} is a {kind_of(items)}, it takes a list of names, addresses and networks"]
     found = []
     for item in items:
         text = _plain(item) if isinstance(item, str) else ""
@@ -271,8 +340,6 @@ def _pair_problems(prefix: str, login: Any, password: Any) -> list[str]:
 
 def _credential_problems(items: Any) -> list[str]:
     where = "network_access_repository_credentials"
-    if not isinstance(items, list):
-        return [f"{where} is a {kind_of(items)}, it takes a list of url, login and password"]
     found = []
     urls = []
     for index, item in enumerate(items):
@@ -283,7 +350,7 @@ def _credential_problems(items: Any) -> list[str]:
             )  # fmt: skip
             found.append(f"{at} {keys}, it takes url, login and password")
             continue
-        if not isinstance(item["url"], str) or not _ADDRESS.match(item["url"]):
+        if not _fits(_ADDRESS, item["url"]):
             found.append(
                 f"{at}.url got {_shown(item['url'])}, it takes an http(s) address without a "
                 "password"
@@ -299,18 +366,24 @@ def _credential_problems(items: Any) -> list[str]:
 def from_values(values: Mapping[str, Any], authorities: Iterable[tuple[str, str]]) -> Network:
     """The set that checked variables (without their prefix) describe."""
     return Network(
-        http_proxy=str(values["http_proxy"]),
-        https_proxy=str(values["https_proxy"]),
+        http_proxy=lowered(str(values["http_proxy"])),
+        https_proxy=lowered(str(values["https_proxy"])),
         no_proxy=tuple(str(item) for item in values["no_proxy"]),
         login=str(values["proxy_login"]),
         password=str(values["proxy_password"]),
         credentials=tuple(
-            Credential(str(one["url"]), str(one["login"]), str(one["password"]))
+            Credential(lowered(str(one["url"])), str(one["login"]), str(one["password"]))
             for one in values["repository_credentials"]
         ),
         index_url=str(values["package_index_url"]),
         authorities=tuple(authorities),
     )
+
+
+def with_given(ours: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Our variables and the user's: one that the user names displaces ours in both cases."""
+    named = {str(name).lower() for name in given}
+    return {**{name: ours[name] for name in ours if name.lower() not in named}, **given}
 
 
 def bare_suites(suites: Sequence[str]) -> list[str]:

@@ -136,6 +136,11 @@ def refusals(
                 f"{', '.join(repr(o) for o in wrong) or 'nothing'}, "
                 f"the inventory {where['origin']!r}"
             )
+        # A PPA's Origin is its own (Launchpad gives it its name): no other source is meant by it.
+        elif not where["origin"].startswith("LP-PPA-"):
+            found += origin_problems(
+                where["origin"], answer.get("other_origins", []), "another source of the host"
+            )
     on_offer = ", ".join(offered(answer.get("names", []))) or "no Python at all"
     for version in versions:
         if version.flavour and version.base == system:
@@ -155,8 +160,26 @@ def refusals(
         found.append(
             f"python_versions_wanted: {system} is this system's own, and its own sources "
             f"do not offer {', '.join(missing)}"
+            + (f"; {explain(error)}" if (error := answer.get("distribution_error")) else "")
         )
     return found
+
+
+def origin_problems(origin: str, others: Sequence[str], where: str) -> list[str]:
+    """Why an Origin cannot be pinned: something else states it too, and would get no updates.
+
+    Args:
+        origin: the one to be pinned.
+        others: what other sources state.
+        where: what names those sources, for the message.
+    """
+    if origin not in others:
+        return []
+    return [
+        f"python_versions_repository_origin: {origin!r} is the Origin of {where} too; the pin "
+        "that holds the Pythons' repository back would keep its security updates away: give one "
+        "of the two mirrors an Origin of its own"
+    ]
 
 
 def offered(names: Iterable[str]) -> list[str]:

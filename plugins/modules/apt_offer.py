@@ -4,12 +4,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
+import glob
 import os
 import pwd
 import re
 import shlex
 import shutil
 import tempfile
+from dataclasses import replace
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -28,6 +32,10 @@ options:
     description: The repository as the text of a deb822 file.
     type: str
     required: true
+  path:
+    description: Where it is, or will be, on the host; then RV(other_origins) is told.
+    type: str
+    default: ""
   packages:
     description: Names whose versions are wanted.
     type: list
@@ -103,6 +111,13 @@ origins:
   type: list
   elements: str
   returned: always
+other_origins:
+  description:
+    - The C(Origin) of all that the host's apt has read from elsewhere, without other entries for
+      the same repository.
+  type: list
+  elements: str
+  returned: always
 names:
   description: Package names that matched O(names).
   type: list
@@ -112,6 +127,10 @@ missing_from_distribution:
   description: Names of O(distribution_packages) that the host's own sources do not offer.
   type: list
   elements: str
+  returned: always
+distribution_error:
+  description: apt's own words if not all of those sources could be read, else empty.
+  type: str
   returned: always
 """
 
@@ -139,18 +158,39 @@ Acquire::https::Timeout "20";
 
 # What the role network_access writes: the scratch folder has the wanted texts instead.
 _OURS = ("51runnerhost-network", "runnerhost.conf")
+_MIRROR = os.path.basename(apt_sources.DISTRIBUTION_SOURCES)
 _BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
+# Not /tmp: hardened hosts run no program there, and apt must run the one of a host with proxies.
+_PLACE = "/var/lib"
+_PREFIX = "runnerhost-offer-"
+_FOLDERS = ("", "parts", "none.d", "conf.d", "lists", "lists/partial", "cache", "cache/archives")
+
+
+def sweep() -> None:
+    """Removes what killed runs have left: passwords may lie there."""
+    for path in glob.glob(f"{_PLACE}/{_PREFIX}*"):
+        with contextlib.suppress(OSError):
+            handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+            try:
+                # BlockingIOError: the run that made it is alive.
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(path, ignore_errors=True)
+            finally:
+                os.close(handle)
 
 
 class Scratch:
     """A folder in which apt reads other sources and keeps other lists."""
 
     def __init__(self, network: dict[str, str], auth: str) -> None:
-        self.root = tempfile.mkdtemp(prefix="runnerhost-offer-")
-        # apt downloads as the user _apt, which must be able to get in.
-        os.chmod(self.root, 0o755)
-        for folder in ("parts", "none.d", "conf.d", "lists/partial", "cache/archives/partial"):
-            os.makedirs(f"{self.root}/{folder}", mode=0o755)
+        sweep()
+        self.root = tempfile.mkdtemp(prefix=_PREFIX, dir=_PLACE)
+        self._lock = os.open(self.root, os.O_RDONLY)
+        fcntl.flock(self._lock, fcntl.LOCK_EX)
+        for folder in (*_FOLDERS, "cache/archives/partial"):
+            os.makedirs(f"{self.root}/{folder}", exist_ok=True)
+            # apt downloads as the user _apt, which must be able to get in whatever the umask is.
+            os.chmod(f"{self.root}/{folder}", 0o755)
         os.mkdir(f"{self.root}/auth.d", mode=0o700)
         try:
             uid = pwd.getpwnam("_apt").pw_uid
@@ -222,6 +262,7 @@ class Scratch:
     def close(self) -> None:
         """Leaves nothing behind."""
         shutil.rmtree(self.root, ignore_errors=True)
+        os.close(self._lock)
 
 
 def _own_sources() -> list[str]:
@@ -231,13 +272,30 @@ def _own_sources() -> list[str]:
     return [word.partition("=")[2] for word in shlex.split(text)]
 
 
+def other_origins(path: str, sources: str) -> list[str]:
+    """What all else on the host states: not the file at that path, not the repository itself."""
+    twins = apt_sources.twins_of(sources)
+    # Any of them but the first two may be empty.
+    words = "$(SOURCESENTRY)|$(REPO_URI)|$(RELEASE)|$(ORIGIN)"
+    done = host.run(["apt-get", "indextargets", "--format", words, "Created-By: Packages"])
+    found = set()
+    for line in done.stdout.splitlines():
+        entry, uri, suite, origin = line.split("|", 3)
+        if not entry.startswith(f"{path}:") and not twins.match(
+            apt_sources.Entry([uri], [suite], [])
+        ):
+            found.add(origin)
+    return sorted(found - {""})
+
+
 def not_offered_by_distribution(
     names: list[str], distribution: str, suites: list[str], scratch: Scratch, timeout: int
-) -> list[str]:
-    """Those of the names without a candidate in the host's own sources.
+) -> tuple[list[str], str]:
+    """Those of the names without a candidate in the host's own sources, and apt's errors.
 
     The host's own lists first; where they know a name not, the same sources are read anew.
-    ``distribution``: a mirror that takes the place of the distribution's entries.
+    ``distribution``: a mirror that takes the place of the distribution's entries, of which the
+    host's lists say nothing.
     """
 
     def unknown(config: list[str]) -> list[str]:
@@ -249,9 +307,10 @@ def not_offered_by_distribution(
                 missing.append(name)
         return missing
 
-    missing = unknown([])
+    missing = names if distribution else unknown([])
     if not missing:
-        return []
+        return [], ""
+    twins = apt_sources.twins_of(distribution)
     for path in _own_sources():
         entries = [path] if os.path.isfile(path) else []
         if os.path.isdir(path):
@@ -259,15 +318,18 @@ def not_offered_by_distribution(
         for entry in entries:
             if not entry.endswith((".list", ".sources")):
                 continue
+            if distribution and os.path.basename(entry) == _MIRROR:
+                # As it was: apt refuses one repository with two keys.
+                continue
             text = host.read_text(entry)
-            if distribution and entry in apt_sources.DISTRIBUTION_FILES:
-                cut = apt_sources.cutter(entry)
-                text, _ = cut(text, apt_sources.Twins(suites=tuple(suites)))
+            own = entry in apt_sources.DISTRIBUTION_FILES
+            cut = apt_sources.cutter(entry)
+            text, _ = cut(text, replace(twins, releases=tuple(suites) if own else ()))
             scratch.add(os.path.basename(entry), text)
     if distribution:
         scratch.add("offer-distribution.sources", distribution)
-    scratch.update(timeout)
-    return [name for name in unknown(["-c", scratch.config]) if name in missing]
+    error = scratch.update(timeout)
+    return [name for name in unknown(["-c", scratch.config]) if name in missing], error
 
 
 def main() -> None:
@@ -275,6 +337,7 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "sources": {"type": "str", "required": True},
+            "path": {"type": "str", "default": ""},
             "packages": {"type": "list", "elements": "str", "default": []},
             "names": {"type": "str", "default": ""},
             "distribution_packages": {"type": "list", "elements": "str", "default": []},
@@ -314,16 +377,21 @@ def main() -> None:
         }
     finally:
         scratch.close()
-    answer["missing_from_distribution"] = []
+    answer["other_origins"] = (
+        other_origins(asked["path"], asked["sources"]) if asked["path"] else []
+    )
+    answer["missing_from_distribution"], answer["distribution_error"] = [], ""
     if not error and asked["distribution_packages"]:
         scratch = Scratch(asked["network"], asked["auth"])
         try:
-            answer["missing_from_distribution"] = not_offered_by_distribution(
-                asked["distribution_packages"],
-                asked["distribution_sources"],
-                asked["distribution_suites"],
-                scratch,
-                asked["timeout"],
+            answer["missing_from_distribution"], answer["distribution_error"] = (
+                not_offered_by_distribution(
+                    asked["distribution_packages"],
+                    asked["distribution_sources"],
+                    asked["distribution_suites"],
+                    scratch,
+                    asked["timeout"],
+                )
             )
         finally:
             scratch.close()

@@ -11,11 +11,12 @@ import pwd
 import re
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.runnerhost.toolkit.plugins.module_utils import apt_sources, host
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import apt_sources, host, secrets
 
 DOCUMENTATION = r"""
 module: file_set
@@ -41,10 +42,10 @@ options:
       state:
         description:
           - What should lie there.
-          - C(twins_absent) disables other apt entries for the same repository, and removes a file
-            in which no other active one is left; with O(files[].suites), it disables the
-            distribution's own entries of those releases.
-          - C(distribution_restored) enables the distribution's own entries again.
+          - C(twins_absent) takes other apt sources of the same repository away, but never a file
+            C(runnerhost-*). With O(files[].releases), the repository is a mirror of the
+            distribution and its own entries count as twins; then nothing is removed, only disabled.
+          - C(distribution_restored) enables again what was disabled for such a mirror.
         type: str
         choices: [file, directory, absent, twins_absent, distribution_restored]
         default: file
@@ -75,12 +76,18 @@ options:
         elements: str
         default: []
       suites:
-        description: Releases such as C(jammy), for the state C(twins_absent).
+        description:
+          - For C(twins_absent), the repository's suites; empty for whatever lies at its addresses.
+        type: list
+        elements: str
+        default: []
+      releases:
+        description: Releases such as C(jammy) that a mirror of the distribution replaces.
         type: list
         elements: str
         default: []
       keep:
-        description: For C(absent) with a pattern, or C(twins_absent), the paths that stay.
+        description: For C(absent) with a pattern, the paths that stay.
         type: list
         elements: str
         default: []
@@ -103,7 +110,7 @@ options:
       unless_found:
         description:
           - Run it too if the files that match C(glob) are not exactly those of C(names). What a
-            killed run has left undone shows so.
+            killed run has left undone shows so. With C(others), there may be more.
         type: dict
         default: {}
       force:
@@ -216,7 +223,8 @@ def apply_one(item: dict[str, Any], check: bool) -> tuple[bool, str, str]:
         raise ValueError(f"{path} is a folder, a file is wanted there")
     if not check:
         folder = os.path.dirname(path)
-        os.makedirs(folder, mode=0o755, exist_ok=True)
+        if not os.path.isdir(folder):
+            _make_folders(folder, 0o755)
         host.remove_stale_temporaries(folder)
         if look["kind"] == "file" and same_text:
             os.chown(path, uid, gid)
@@ -254,7 +262,7 @@ def as_user(uid: int, gid: int, work: Callable[[], None]) -> None:
 
 
 def _make_folders(path: str, mode: int) -> None:
-    """A folder and what is missing above it, all with one mode."""
+    """A folder and what is missing above it, all with one mode, whatever the login's umask is."""
     if not os.path.isdir(path):
         parent = os.path.dirname(path)
         if not os.path.isdir(parent):
@@ -276,53 +284,72 @@ def _absent(path: str, keep: set[str], check: bool) -> tuple[bool, str, str]:
     return bool(found), "".join(f"{p}\n" for p in found), ""
 
 
+def source_files(folder: str = "/etc/apt") -> list[str]:
+    """apt's source files, without the toolkit's own."""
+    paths = [f"{folder}/sources.list", *sorted(glob.glob(f"{folder}/sources.list.d/*"))]
+    return [
+        path
+        for path in paths
+        if path.endswith((".list", ".sources"))
+        and not os.path.basename(path).startswith("runnerhost-")
+        and os.path.isfile(path)
+    ]
+
+
 def remove_twins(item: dict[str, Any], check: bool) -> tuple[list[str], list[str]]:
     """Other source files that name the repository: their entries disabled, empty files removed.
+
+    For a mirror of the distribution no file is removed: all come back when it goes.
 
     Returns both kinds of files, and those that are removed.
     """
     touched = []
     removed = []
-    keep = set(item["keep"])
-    wanted = apt_sources.Twins(uris=tuple(item["uris"]))
-    own = apt_sources.Twins(uris=tuple(item["uris"]), suites=tuple(item["suites"]))
-    paths = ["/etc/apt/sources.list", *sorted(glob.glob("/etc/apt/sources.list.d/*"))]
-    for path in paths:
-        deb822 = path.endswith(".sources")
-        if path in keep or not (deb822 or path.endswith(".list")) or not os.path.isfile(path):
-            continue
-        text = host.read_text(path)
-        twins = own if path in apt_sources.DISTRIBUTION_FILES else wanted
-        without, found = apt_sources.cutter(path)(text, twins)
+    releases = tuple(item["releases"])
+    note = apt_sources.NOTE_DISTRIBUTION if releases else apt_sources.NOTE
+    wanted = apt_sources.Twins(tuple(item["uris"]), tuple(item["suites"]), note=note)
+    own = replace(wanted, releases=releases)
+    for path in source_files():
+        text = host.read_exact(path)
+        distributions = path in apt_sources.DISTRIBUTION_FILES
+        without, found = apt_sources.cutter(path)(text, own if distributions else wanted)
         if not found:
             continue
         touched.append(path)
-        # The distribution's own are put back when its mirror goes.
-        stays = path in apt_sources.DISTRIBUTION_FILES or apt_sources.has_entries(without, deb822)
+        # What the distribution's mirror has disabled is put back when it goes.
+        stays = (
+            distributions
+            or apt_sources.NOTE_DISTRIBUTION in without
+            or apt_sources.has_entries(without, path.endswith(".sources"))
+        )
         if not stays:
             removed.append(path)
         if check:
             continue
         if stays:
-            info = os.stat(path)
-            host.write_atomic(path, without, info.st_mode & 0o7777, info.st_uid, info.st_gid)
+            _rewrite(path, without)
         else:
             os.unlink(path)
     return touched, removed
 
 
 def restore_distribution(check: bool) -> list[str]:
-    """The distribution's own source files with their entries enabled again."""
+    """The source files with what a mirror of the distribution replaced enabled again."""
     touched = []
-    for path in apt_sources.DISTRIBUTION_FILES:
-        text = host.read_text(path) if os.path.isfile(path) else ""
+    for path in source_files():
+        text = host.read_exact(path)
         restored = apt_sources.with_distribution(text)
         if restored != text:
             touched.append(path)
             if not check:
-                info = os.stat(path)
-                host.write_atomic(path, restored, info.st_mode & 0o7777, info.st_uid, info.st_gid)
+                _rewrite(path, restored)
     return touched
+
+
+def _rewrite(path: str, text: str) -> None:
+    """A file's text replaced, with its owner and mode as they are."""
+    info = os.stat(path)
+    host.write_atomic(path, text, info.st_mode & 0o7777, info.st_uid, info.st_gid)
 
 
 def main() -> None:
@@ -354,6 +381,7 @@ def main() -> None:
                     "template": {"type": "str"},
                     "uris": {"type": "list", "elements": "str", "default": []},
                     "suites": {"type": "list", "elements": "str", "default": []},
+                    "releases": {"type": "list", "elements": "str", "default": []},
                     "keep": {"type": "list", "elements": "str", "default": []},
                 },
             },
@@ -402,14 +430,16 @@ def main() -> None:
             )
         if changed:
             changed_paths.append(item["path"])
-            if item["secret"]:
-                before, after = "(hidden)\n", "(hidden, changed)\n"
+            # What a text was before may hold a secret too, where the new one holds none.
+            shown = secrets.redact_text(before), secrets.redact_text(after)
+            if item["secret"] or (shown[0] == shown[1] and before != after):
+                shown = "(hidden)\n", "(hidden, changed)\n"
             diffs.append(
                 {
                     "before_header": item["path"],
                     "after_header": item["path"],
-                    "before": before,
-                    "after": after,
+                    "before": shown[0],
+                    "after": shown[1],
                 }
             )
     changed_paths += twins
@@ -417,8 +447,9 @@ def main() -> None:
         due = command["force"] or any(p.startswith(command["if_changed"]) for p in changed_paths)
         expected = command["unless_found"]
         if not due and expected:
-            found = sorted(os.path.basename(path) for path in glob.glob(expected["glob"]))
-            due = found != sorted(expected["names"])
+            found = {os.path.basename(path) for path in glob.glob(expected["glob"])}
+            names = set(expected["names"])
+            due = not names <= found if expected.get("others") else names != found
         if not due:
             continue
         if command["argv"][0] == "systemctl" and not host.has_systemd():

@@ -12,6 +12,12 @@ description:
     an argument. Where the distribution is to have a mirror that the host does not have yet, apt is
     asked with scratch lists whether it can use it. Changes nothing.
 version_added: 0.1.0
+options:
+  removes:
+    description: Whether what the variables do not name goes. Roles that set the ways up by the way
+      leave it.
+    type: bool
+    default: true
 author:
   - The Runnerhost developers
 """

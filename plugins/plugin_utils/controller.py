@@ -17,6 +17,7 @@ from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.module_utils.common.text.converters import to_text
 from ansible.module_utils.urls import open_url
 from ansible.plugins.action import ActionBase
+from ansible.utils.display import Display
 
 from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
     apt_sources,
@@ -30,8 +31,7 @@ OFFER = "runnerhost.toolkit.apt_offer"
 # The collection's folder: a checkout's, or where ansible-galaxy has put it.
 ROOT = Path(__file__).resolve().parents[2]
 CA_FOLDER = "/usr/local/share/ca-certificates"
-# The mirror of the distribution, where there is one.
-DISTRIBUTION_SOURCES = "/etc/apt/sources.list.d/runnerhost-distribution.sources"
+DISTRIBUTION_SOURCES = apt_sources.DISTRIBUTION_SOURCES
 NETWORK = "network_access_"
 NETWORK_DEFAULTS = ROOT / "roles" / "network_access" / "defaults" / "main.yml"
 # Days before its expiry from which on a key is warned of.
@@ -152,13 +152,31 @@ class ToolkitAction(ActionBase):  # type: ignore[misc]
         defaults = self._loader.load_from_file(str(NETWORK_DEFAULTS), trusted_as_template=True)
         merged = {**defaults, **task_vars}
         templar = self._templar.copy_with_new_env(available_variables=merged)
-        return {name.removeprefix(NETWORK): templar.template(merged[name]) for name in defaults}
+        found = {}
+        for name, default in defaults.items():
+            value = templar.template(merged[name])
+            # `name:` without a value says what leaving it out says.
+            found[name.removeprefix(NETWORK)] = (
+                templar.template(default) if value is None else value
+            )
+        return found
 
     def ways(self, task_vars: Mapping[str, Any]) -> network.Network:
         """The same, checked, with the private CAs read."""
         values = self.network_values(task_vars)
         self.refuse(network.problems(values))
-        return network.from_values(values, self._authorities(values["ca_certificates"]))
+        ways = network.from_values(values, self._authorities(values["ca_certificates"]))
+        if ways.secrets():
+            for text in self.no_file_on_host("the passwords of proxies and repositories"):
+                Display().warning(text)
+        return ways
+
+    @staticmethod
+    def hide(result: dict[str, Any]) -> None:
+        """Has Ansible show nothing of a result but its warnings, which it would drop too."""
+        for text in result.pop("warnings", []):
+            Display().warning(text)
+        result["_ansible_no_log"] = True
 
     def _authorities(self, files: list[Any]) -> list[tuple[str, str]]:
         """The private CAs: where each goes on the host, and its text."""
@@ -178,7 +196,8 @@ class ToolkitAction(ActionBase):  # type: ignore[misc]
                 )
             name = hashlib.sha256(text.encode()).hexdigest()[:12]
             found.append((f"{CA_FOLDER}/runnerhost-{name}.crt", text))
-        return found
+        # One CA in two files is one.
+        return list(dict.fromkeys(found))
 
     def offer(
         self, arguments: Mapping[str, Any], ways: network.Network, task_vars: dict[str, Any]
@@ -192,7 +211,8 @@ class ToolkitAction(ActionBase):  # type: ignore[misc]
         answer = self.ask(
             OFFER, {**arguments, "network": given, "auth": ways.apt_auth()}, task_vars
         )
-        answer["error"] = secrets.redact_text(str(answer["error"]), ways.secrets())
+        for name in ("error", "distribution_error"):
+            answer[name] = secrets.redact_text(str(answer[name]), ways.secrets())
         return answer
 
     def distribution_offer(

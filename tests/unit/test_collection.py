@@ -28,6 +28,8 @@ MADE = ("FILES.json", "MANIFEST.json")
 PLANTED = (
     ".vault-password", ".lab/demo/secrets.json", "dist/runnerhost-toolkit-0.0.1.tar.gz",
     "inventories/production/hosts.yml", "inventories/production/group_vars/all/vault.yml",
+    "inventories/ex-prod/hosts.yml", "inventories/external/group_vars/all.yml", "inventories/e",
+    "inventories/exam/hosts.yml", "inventories/exampla.yml", "inventories/examples/hosts.yml",
     "inventories/eu/hosts.yml", "inventories/example2/hosts.yml", "inventories/lab/hosts.yml",
     "inventories/example/group_vars/runner_hosts/vault.yml", "tests/__pycache__/x.pyc",
     "tests/host/__pycache__/conftest.cpython-311.pyc", "runnerhost-toolkit-0.1.0.tar.gz",

@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
 from ansible_collections.runnerhost.toolkit.plugins.module_utils import apt_sources
 
 URL = "https://packages.example.com/runner/ubuntu"
@@ -22,7 +29,7 @@ Suites: jammy
 Components: main
 """
 TWINS = apt_sources.Twins(uris=(URL,))
-JAMMY = apt_sources.Twins(suites=("jammy",))
+JAMMY = apt_sources.Twins(releases=("jammy",), note=apt_sources.NOTE_DISTRIBUTION)
 
 
 def test_lines_of_the_repository_are_commented_out() -> None:
@@ -93,3 +100,78 @@ def test_keyring_of_the_host_is_named_by_its_path() -> None:
     text = apt_sources.render_sources(URL, ["jammy", "jammy-updates"], ["main"], "/k.gpg", "About")
     fields = apt_sources.stanza_fields(text)
     assert (fields["suites"], fields["signed-by"]) == ("jammy jammy-updates", "/k.gpg")
+
+
+def test_other_suites_at_one_address_are_other_repositories() -> None:
+    ours = apt_sources.Twins((URL,), ("deadsnakes-jammy",))
+    assert apt_sources.without_list(LIST, ours) == (LIST, 0)
+    assert apt_sources.without_deb822(SOURCES, ours) == (SOURCES, 0)
+    more = SOURCES.replace("Suites: jammy\n", "Suites: jammy deadsnakes-jammy\n", 1)
+    assert apt_sources.without_deb822(more, ours)[1] == 1
+
+
+@pytest.mark.parametrize(
+    ("entry", "own"),
+    [
+        ("http://archive.example.com/ubuntu jammy-backports main universe", True),
+        ("http://archive.example.com/debian jammy contrib non-free-firmware # installer", True),
+        ("https://docker.example.com/linux/ubuntu jammy stable", False),
+        ("https://pgdg.example.com/apt jammy-pgdg main", False),
+        ("https://esm.example.com/apps/ubuntu jammy-apps-security main", False),
+        ("http://archive.example.com/ubuntu noble main", False),
+    ],
+)
+def test_what_is_the_distributions_own(entry: str, own: bool) -> None:
+    assert apt_sources.without_list(f"deb {entry}\n", JAMMY)[1] == own
+    uri, suite, *components = entry.partition(" #")[0].split()
+    stanza = f"Types: deb\nURIs: {uri}\nSuites: {suite}\nComponents: {' '.join(components)}\n"
+    assert apt_sources.without_deb822(stanza, JAMMY)[1] == own
+
+
+STANZA = "Types: deb\nURIs: http://a.example.com/\nSuites: jammy\nComponents: main\n"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"\n{STANZA}",
+        f"\n\n# own\n{STANZA}\n  \n\n{STANZA}",
+        f"  \n{STANZA}",
+        f"# head\n\n\n{STANZA}Enabled: Yes\n",
+        STANZA.replace("Types", "enabled:true\nTypes"),
+        STANZA.rstrip("\n"),
+        f"{STANZA}\n{STANZA}".replace("\n", "\r\n"),
+    ],
+)
+def test_disabled_once_and_put_back_as_it_was(text: str) -> None:
+    disabled, found = apt_sources.without_deb822(text, JAMMY)
+    assert found == text.count("Types:")
+    assert apt_sources.without_deb822(disabled, JAMMY) == (disabled, 0)
+    # apt: "Malformed stanza (type)" where an empty line follows what was put in.
+    assert "Enabled: no\n\n" not in disabled
+    assert apt_sources.with_distribution(disabled) == text
+
+
+@pytest.mark.parametrize("word", ["no", "False", "without", "OFF", "disable", "0"])
+def test_what_was_disabled_before_is_not_ours_to_enable(word: str) -> None:
+    text = f"Enabled: {word}\n{STANZA}"
+    assert apt_sources.without_deb822(text, JAMMY) == (text, 0)
+    assert not apt_sources.has_entries(text, deb822=True)
+
+
+@pytest.mark.skipif(not shutil.which("apt-get"), reason="skipped: real apt is asked here")
+def test_apt_reads_what_is_left(tmp_path: Path) -> None:
+    other = STANZA.replace("a.example", "b.example").replace("jammy", "noble")
+    # apt reads on over a line of blanks, and the last of two fields counts.
+    joined = f"{STANZA}   \n{other}".replace("noble", "jammy")
+    text = f"\n\n{STANZA}Enabled: yes\n\n{other}\n  \n# own\n{STANZA}\n{joined}"
+    disabled, found = apt_sources.without_deb822(text, JAMMY)
+    assert found == 3
+    (tmp_path / "a.sources").write_text(disabled)
+    options = {"sourcelist": "/dev/null", "sourceparts": str(tmp_path)}
+    done = subprocess.run(
+        ["apt-get", *(f"-oDir::Etc::{name}={value}" for name, value in options.items()),
+         "--print-uris", "update"], capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert "E:" not in done.stderr
+    assert re.findall(r"'(\S+)InRelease'", done.stdout) == ["http://b.example.com/dists/noble/"]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-import glob
+import contextlib
+import io
+import json
 import os
 import stat
 import sys
@@ -11,10 +13,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import yaml
+from ansible.module_utils.testing import patch_module_args
 
 from ansible_collections.runnerhost.toolkit.plugins.action import file_set as file_set_action
-from ansible_collections.runnerhost.toolkit.plugins.module_utils import host
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import apt_sources, host
 from ansible_collections.runnerhost.toolkit.plugins.modules import file_set
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils.controller import ROOT
 
 ME = {
     "owner": __import__("pwd").getpwuid(os.getuid()).pw_name,
@@ -26,6 +31,19 @@ ME = {
 
 def item(path: Path, **more: Any) -> dict[str, Any]:
     return {"path": str(path), "state": "file", "content": "a\n", "mode": "0640", **ME, **more}
+
+
+def run(**args: Any) -> dict[str, Any]:
+    """The module's answer."""
+    output = io.StringIO()
+    with (
+        contextlib.redirect_stdout(output),
+        patch_module_args(args),
+        pytest.raises(SystemExit),
+    ):
+        file_set.main()
+    answer: dict[str, Any] = json.loads(output.getvalue())
+    return answer
 
 
 def test_written_whole_with_its_mode(tmp_path: Path) -> None:
@@ -118,35 +136,48 @@ def test_what_is_done_as_a_user_cannot_do_what_root_can(tmp_path: Path) -> None:
     assert (tmp_path / "b").exists()
 
 
-def test_twins_are_disabled_and_files_of_nothing_else_removed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    url = "https://packages.example.invalid/runner"
-    stanza = f"Types: deb\nURIs: {url}/\nSuites: jammy\nComponents: main\n"
+URL = "https://packages.example.invalid/runner"
+STANZA = f"Types: deb\nURIs: {URL}/\nSuites: jammy\nComponents: main\n"
+
+
+@pytest.fixture
+def apt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A host's /etc/apt/sources.list.d, in a folder."""
+    parts = tmp_path / "sources.list.d"
+    parts.mkdir()
+    files = (str(tmp_path / "sources.list"), str(parts / "ubuntu.sources"))
+    monkeypatch.setattr(apt_sources, "DISTRIBUTION_FILES", files)
+    found = file_set.source_files
+    monkeypatch.setattr(file_set, "source_files", lambda: found(str(tmp_path)))
+    return parts
+
+
+def twins(**more: Any) -> dict[str, Any]:
+    return {"uris": [URL], "suites": [], "releases": [], **more}
+
+
+def test_twins_are_disabled_and_files_of_nothing_else_removed(apt: Path) -> None:
     texts = {
-        "alone.list": f"# vendor\ndeb {url} jammy main\n",
-        "mixed.sources": f"{stanza}\n{stanza.replace('invalid', 'org')}",
-        "ours.sources": stanza,
-        "old.list.save": f"deb {url} jammy main\n",
+        "alone.list": f"# vendor\ndeb {URL} jammy main\n",
+        "mixed.sources": f"{STANZA}\n{STANZA.replace('invalid', 'org')}",
+        "runnerhost-ours.sources": STANZA,
+        "old.list.save": f"deb {URL} jammy main\n",
         "other.list": "deb https://packages.example.org/x jammy main\n",
     }
     for name, text in texts.items():
-        (tmp_path / name).write_text(text)
-    (tmp_path / "mixed.sources").chmod(0o640)
-    found = [str(tmp_path / name) for name in sorted(texts)]
-    monkeypatch.setattr(glob, "glob", lambda _: found)
-    asked = {"uris": [url], "suites": [], "keep": [str(tmp_path / "ours.sources")]}
-    touched = [str(tmp_path / "alone.list"), str(tmp_path / "mixed.sources")]
-    assert file_set.remove_twins(asked, check=True) == (touched, touched[:1])
-    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == texts
-    assert file_set.remove_twins(asked, check=False) == (touched, touched[:1])
-    after = {path.name: path.read_text() for path in tmp_path.iterdir()}
+        (apt / name).write_text(text)
+    (apt / "mixed.sources").chmod(0o640)
+    touched = [str(apt / "alone.list"), str(apt / "mixed.sources")]
+    assert file_set.remove_twins(twins(), check=True) == (touched, touched[:1])
+    assert {path.name: path.read_text() for path in apt.iterdir()} == texts
+    assert file_set.remove_twins(twins(), check=False) == (touched, touched[:1])
+    after = {path.name: path.read_text() for path in apt.iterdir()}
     assert "alone.list" not in after
     mixed = after.pop("mixed.sources")
     assert mixed.count("Enabled: no") == 1
-    assert stat.S_IMODE((tmp_path / "mixed.sources").stat().st_mode) == 0o640
+    assert stat.S_IMODE((apt / "mixed.sources").stat().st_mode) == 0o640
     assert after == {name: texts[name] for name in after}
-    assert file_set.remove_twins(asked, check=False) == ([], [])
+    assert file_set.remove_twins(twins(), check=False) == ([], [])
 
 
 @pytest.mark.parametrize(("check", "verb"), [(True, "would be"), (False, "is")])
@@ -162,6 +193,83 @@ def test_what_became_of_twins_is_told(
         f"/a {verb} removed: its only active entries are for the repository",
         f"another entry for the repository {verb} disabled in /b",
     ]
+
+
+def test_repositories_at_one_address_do_not_take_each_other_away(apt: Path) -> None:
+    (apt / "company.list").write_text(f"deb {URL} deadsnakes-jammy main\n")
+    asked = twins(suites=["gitlab-jammy"])
+    assert file_set.remove_twins(asked, check=False) == ([], [])
+    assert (apt / "company.list").exists()
+
+
+def test_a_mirror_of_the_distribution_removes_no_file(apt: Path) -> None:
+    texts = {
+        "corp.list": f"deb {URL} jammy main\n# caf\xe9\r\n",
+        "corp-tools.list": f"deb {URL} tools main\n",
+        "company.sources": f"{STANZA}Enabled: yes",
+        "docker.list": "deb https://docker.example.com/ubuntu jammy stable\n",
+        "ubuntu.sources": f"\n{STANZA.replace('runner', 'ubuntu')}",
+        "../sources.list": "deb http://a.example.com/ jammy-security main\n",
+    }
+    for name, text in texts.items():
+        (apt / name).write_bytes(text.encode("latin-1"))
+    kept = ("corp-tools.list", "docker.list")
+    touched = [str(apt.parent / "sources.list")]
+    touched += [str(apt / n) for n in sorted(texts) if n[0] != "." and n not in kept]
+    mirror = twins(suites=["jammy", "jammy-updates"], releases=["jammy"])
+    assert file_set.remove_twins(mirror, check=False) == (touched, [])
+    assert file_set.remove_twins(mirror, check=False) == ([], [])
+    assert f"# deb {URL}" in (apt / "corp.list").read_text(errors="replace")
+    # Nor is a file removed in which only such entries are left.
+    assert file_set.remove_twins(twins(), check=False) == ([str(apt / "corp-tools.list")],) * 2
+    (apt / "corp-tools.list").write_text(texts["corp-tools.list"])
+    assert file_set.restore_distribution(check=True) == touched
+    assert file_set.restore_distribution(check=False) == touched
+    after = {name: (apt / name).read_bytes().decode("latin-1") for name in texts}
+    assert after == texts
+    assert file_set.restore_distribution(check=False) == []
+
+
+def test_a_vendors_entry_beside_the_distributions_takes_no_file_along(apt: Path) -> None:
+    (apt / "corp.list").write_text(f"deb {URL} jammy main\ndeb {URL}/vendor jammy main\n")
+    file_set.remove_twins(twins(suites=["jammy"], releases=["jammy"]), check=False)
+    file_set.remove_twins(twins(uris=[f"{URL}/vendor"]), check=False)
+    file_set.restore_distribution(check=False)
+    assert (apt / "corp.list").read_text().startswith(f"deb {URL} jammy main\n# ")
+
+
+@pytest.mark.parametrize("umask", [0o027, 0o077])
+def test_the_logins_umask_shuts_no_folder(tmp_path: Path, umask: int) -> None:
+    """apt runs the program that lies there as the user _apt."""
+    path = tmp_path / "lib" / "runnerhost" / "apt-direct"
+    before = os.umask(umask)
+    try:
+        file_set.apply_one(item(path, mode="0755"), check=False)
+    finally:
+        os.umask(before)
+    for one in (path, path.parent, path.parent.parent):
+        assert stat.S_IMODE(one.stat().st_mode) == 0o755
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "shown"),
+    [
+        ("p=http://u:hunter2@x\n", "a\n", ["p=http://u:(hidden)@x\n", "a\n"]),
+        ("a\n", "p=http://u:hunter2@x\n", ["a\n", "p=http://u:(hidden)@x\n"]),
+        ("http://u:hunter2@x", "http://u:hunter3@x", ["(hidden)\n", "(hidden, changed)\n"]),
+    ],
+)
+def test_a_diff_shows_no_password_of_either_side(
+    tmp_path: Path, before: str, after: str, shown: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "env-file"
+    path.write_text(before)
+    monkeypatch.setattr(host, "system_python_problem", lambda: None)
+    files = [{"path": str(path), "content": after, "owner": ME["owner"]}]
+    answer = run(files=files, _ansible_diff=True)
+    assert [answer["diff"][0][side] for side in ("before", "after")] == shown
+    answer.pop("invocation")
+    assert "hunter" not in json.dumps(answer)
 
 
 def test_killed_runs_temporary_file_is_removed(tmp_path: Path) -> None:
@@ -207,3 +315,36 @@ def test_only_the_systems_own_python_is_taken(
     if problem:
         assert problem.startswith("ansible_python_interpreter")
         assert executable in problem
+
+
+@pytest.mark.parametrize(
+    ("links", "others", "runs"),
+    [
+        (["a.pem"], False, False),
+        (["a.pem"], True, False),
+        (["a.pem", "b.pem"], False, True),
+        (["a.pem", "b.pem"], True, False),
+        ([], True, True),
+    ],
+)
+def test_what_is_found_decides_on_a_command(
+    tmp_path: Path, links: list[str], others: bool, runs: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in links:
+        (tmp_path / name).touch()
+    expected = {"glob": f"{tmp_path}/*.pem", "names": ["a.pem"], "others": others}
+    command = {"argv": ["true"], "if_changed": "/x", "unless_found": expected}
+    monkeypatch.setattr(host, "system_python_problem", lambda: None)
+    answer = run(files=[], commands=[command])
+    assert answer["changed_paths"] == (["true"] if runs else [])
+
+
+@pytest.mark.parametrize("tasks", ["python_versions/tasks/repository", "gitlab_runner/tasks/files"])
+def test_roles_tell_their_repository_apart_by_its_suite(tasks: str) -> None:
+    """An address that the inventory gives may hold several; only a vendor's own does not."""
+    (task,) = yaml.safe_load((ROOT / "roles" / f"{tasks}.yml").read_text(encoding="utf-8"))
+    files = [*task.get("vars", {}).values(), task["runnerhost.toolkit.file_set"]["files"]]
+    items = [one for part in files if isinstance(part, list) for one in part]
+    given = [one for one in items if "repository_url" in str(one) and "uris" in one]
+    assert len(given) == 1
+    assert "repository_suite" in str(given[0]["suites"])

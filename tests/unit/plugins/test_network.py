@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.runnerhost.toolkit.plugins.module_utils import network
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import apt_sources, network
 
 PASSWORD = "p@ss/w0rd:1"
 GOOD: dict[str, Any] = {
@@ -27,6 +27,8 @@ GOOD: dict[str, Any] = {
     "distribution_components": ["main"],
     "distribution_key": "",
     "distribution_key_fingerprint": "",
+    "distribution_keyring": "/usr/share/keyrings/ubuntu-archive-keyring.gpg",
+    "ca_certificates": [],
 }
 NONE: dict[str, Any] = {
     **GOOD,
@@ -44,7 +46,15 @@ def ways(**change: Any) -> network.Network:
     return network.from_values({**GOOD, **change}, [])
 
 
-@pytest.mark.parametrize("values", [GOOD, NONE])
+@pytest.mark.parametrize(
+    "values",
+    [
+        GOOD,
+        NONE,
+        {**GOOD, "http_proxy": "http://[fd00::1]:3128"},
+        {**GOOD, "package_index_url": "http://127.0.0.1:8080/simple"},
+    ],
+)
 def test_good(values: dict[str, Any]) -> None:
     assert network.problems(values) == []
 
@@ -98,6 +108,27 @@ def test_good(values: dict[str, Any]) -> None:
         ({"distribution_suites": ["jammy main"]}, "network_access_distribution_suites got"),
         ({"distribution_components": [""]}, "network_access_distribution_components got"),
         ({"distribution_key": "mirror.asc"}, "given together"),
+        (
+            {"http_proxy": "http://proxy:99999"},
+            "network_access_http_proxy got 'http://proxy:99999'",
+        ),
+        ({"http_proxy": "http://[fd00::g]:1"}, "network_access_http_proxy got"),
+        ({"http_proxy": "http://[1:2:3]:1"}, "network_access_http_proxy got"),
+        ({"distribution_url": "https://m.test:0/u"}, "network_access_distribution_url got"),
+        ({"package_index_url": "http://x.test/simple"}, "it takes an https address: pip ignores"),
+        # What YAML makes of `name: false`, and of a list's name with a text behind it.
+        *(
+            ({name: False}, f"network_access_{name} got a bool")
+            for name in (
+                *("http_proxy", "https_proxy", "proxy_login", "proxy_password"),
+                *("package_index_url", "distribution_url", "distribution_key"),
+            )
+        ),
+        ({"proxy_login": False, "proxy_password": False}, "network_access_proxy_login got a bool"),
+        ({"ca_certificates": "/x/ca.pem"}, "network_access_ca_certificates is a str"),
+        ({"ca_certificates": [None]}, "network_access_ca_certificates got a nothing"),
+        ({"distribution_suites": "jammy"}, "network_access_distribution_suites is a str"),
+        ({"distribution_components": "main"}, "network_access_distribution_components is a str"),
     ],
 )
 def test_refused(change: dict[str, Any], says: str) -> None:
@@ -134,9 +165,45 @@ def test_apt_gets_each_proxy_without_its_password() -> None:
 
 def test_apt_gets_the_passwords_with_their_scheme() -> None:
     assert ways().apt_auth().splitlines()[1:] == [
-        "machine https://apt.example.com/private login host password s3cret",
         f"machine http://proxy.example.com:3128 login build password {PASSWORD}",
+        "machine https://apt.example.com/private login host password s3cret",
     ]
+
+
+def test_the_narrowest_credential_stands_first() -> None:
+    """apt takes the first that fits: http://a fits http://a:81/x too, and http://a/x http://a/x/y."""
+    order = ["http://a:81/x/y", "http://a:81/x", "http://a:81", "http://a/x/y", "http://a/x"]
+    given = [{"url": url, "login": "l", "password": "p"} for url in [*order[::-1], "http://a"]]
+    lines = ways(http_proxy="http://a", repository_credentials=given).apt_auth().splitlines()[2:]
+    assert [line.split()[1] for line in lines[1:]] == [*order, "http://a"]
+
+
+def test_hosts_are_written_in_lower_case() -> None:
+    """apt compares a credential's host with a source's letter by letter."""
+    given = [{"url": "https://APT.Example.com/Private", "login": "l", "password": "p"}]
+    one = ways(http_proxy="http://PROXY:3128", repository_credentials=given)
+    assert "machine https://apt.example.com/Private " in one.apt_auth()
+    assert "machine http://proxy:3128 " in one.apt_auth()
+    assert '"http://proxy:3128"' in one.apt_direct()
+    text = apt_sources.render_sources("https://APT.Example.com/Private", "x", ["main"], "/k", "")
+    assert "\nURIs: https://apt.example.com/Private\n" in text
+
+
+def test_ipv6_proxy_in_each_readers_form() -> None:
+    one = ways(http_proxy="http://[fd00::1]:3128")
+    assert 'Acquire::http::Proxy "http://[fd00::1]:3128";' in one.apt_conf()
+    # Without the brackets apt 2.6 finds it, with them it does not (tried).
+    assert "machine http://fd00::1:3128 " in one.apt_auth()
+
+
+@pytest.mark.parametrize("name", ["https_proxy", "HTTPS_PROXY"])
+def test_what_the_user_names_displaces_ours_in_both_cases(name: str) -> None:
+    ours = {"https_proxy": "ours", "HTTPS_PROXY": "ours", "no_proxy": "ours"}
+    assert network.with_given(ours, {name: "own", "X": 1}) == {
+        name: "own",
+        "no_proxy": "ours",
+        "X": 1,
+    }
 
 
 def test_passwords_are_in_no_representation() -> None:
@@ -146,28 +213,38 @@ def test_passwords_are_in_no_representation() -> None:
 
 
 @pytest.mark.parametrize(
-    ("address", "direct"),
+    ("address", "way"),
     [
-        ("http://example.com/x", True),
-        ("https://a.b.Example.com./", True),
-        ("http://badexample.com/", False),
-        ("http://corp.test:8080/", True),
-        ("http://10.20.30.40/", True),
-        ("http://11.20.30.40/", False),
-        ("http://[fd00::7]:80/", True),
-        ("http://[fe80::7]/", False),
-        ("http://localhost/", True),
-        ("http://127.0.0.1/", True),
-        ("not an address", False),
+        ("http://example.com/x", "DIRECT"),
+        ("https://a.b.Example.com./", "DIRECT"),
+        # Said, and not left to apt.conf: other files of the host set proxies there too.
+        ("http://badexample.com/", "http://proxy.example.com:3128"),
+        ("https://badexample.com/", "http://secure.example.com:3129"),
+        ("http://corp.test:8080/", "DIRECT"),
+        ("http://10.20.30.40/", "DIRECT"),
+        ("http://11.20.30.40/", "http://proxy.example.com:3128"),
+        ("http://[fd00::7]:80/", "DIRECT"),
+        ("http://[fe80::7]/", "http://proxy.example.com:3128"),
+        ("http://localhost/", "DIRECT"),
+        ("http://127.0.0.1/", "DIRECT"),
+        ("not an address", "DIRECT"),
     ],
 )
-def test_apt_is_told_what_to_ask_directly(tmp_path: Path, address: str, direct: bool) -> None:
+def test_apt_is_told_how_to_get_there(tmp_path: Path, address: str, way: str) -> None:
     program = tmp_path / "apt-direct"
-    program.write_text(ways().apt_direct(), encoding="utf-8")
+    text = ways(https_proxy="http://secure.example.com:3129/").apt_direct()
+    program.write_text(text, encoding="utf-8")
     done = subprocess.run(
         [sys.executable, str(program), address], capture_output=True, text=True, check=True
     )
-    assert done.stdout.strip() == ("DIRECT" if direct else "")
+    assert done.stdout == f"{way}\n"
+
+
+def test_without_a_proxy_for_https_apt_is_told_so(tmp_path: Path) -> None:
+    program = tmp_path / "apt-direct"
+    program.write_text(ways(https_proxy="").apt_direct(), encoding="utf-8")
+    argv = [sys.executable, str(program), "https://elsewhere.test/"]
+    assert subprocess.run(argv, capture_output=True, check=True).stdout == b"DIRECT\n"
 
 
 def test_private_cas_reach_pip_requests_and_uv() -> None:

@@ -1,109 +1,163 @@
-"""The plan of the role network_access: what it asks of the host, of the net, and warns of."""
+"""The plan of the role network_access: which files, in which order, and what is refused."""
 
 from __future__ import annotations
 
+import glob
 from collections.abc import Mapping
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import yaml
+from ansible import constants
+from ansible.errors import AnsibleActionFail
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar, trust_as_template
 
 from ansible_collections.runnerhost.toolkit.plugins.action import network_plan
-from ansible_collections.runnerhost.toolkit.plugins.module_utils import apt_sources, openpgp
-from ansible_collections.runnerhost.toolkit.plugins.plugin_utils.controller import (
-    DISTRIBUTION_SOURCES,
-    LOOK,
-    NETWORK_DEFAULTS,
-    OFFER,
-    ROOT,
-)
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import network
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import controller
 
-URL = "https://mirror.example.com/ubuntu"
-KEY = "https://mirror.example.com/key.asc"
-SHIPPED = (ROOT / "roles" / "python_versions" / "files" / "deadsnakes.asc").read_text()
+FACTS = {"ansible_facts": {"distribution_release": "jammy"}}
+PROXY = {"network_access_http_proxy": "http://proxy.test:3128"}
+LOGIN = {"network_access_proxy_login": "build", "network_access_proxy_password": "s3cret.1"}
+MIRROR = {"network_access_distribution_url": "https://mirror.test/ubuntu"}
 
 
 class Action(network_plan.ActionModule):
-    """The action for one host, which has a text as its source file, and one answer of the net."""
+    """The action, with what the host answers given here."""
 
-    changes: dict[str, Any]
-    deployed: str
-    answer: str
-    asked: list[str]
-
-    def network_values(self, task_vars: Mapping[str, Any]) -> dict[str, Any]:
-        values = yaml.safe_load(NETWORK_DEFAULTS.read_text(encoding="utf-8"))
-        known = {name.removeprefix("network_access_"): value for name, value in values.items()}
-        return {**known, "distribution_suites": ["jammy", "jammy-updates"], **self.changes}
+    offered: Mapping[str, Any]
 
     def ask(
         self, module: str, arguments: Mapping[str, Any], task_vars: dict[str, Any]
     ) -> dict[str, Any]:
-        self.asked.append(module)
-        if module == OFFER:
-            return {"error": "", "offer": {"ca-certificates": ["1"]}}
-        return {"look": {"files": {path: {"text": self.deployed} for path in arguments["texts"]}}}
-
-    def _fetch(self, source: str) -> str:
-        self.asked.append(source)
-        if not self.answer:
-            raise OSError("no route")
-        return self.answer
+        if module == controller.OFFER:
+            return {"error": "", "distribution_error": "", **self.offered}
+        return {"look": {"files": {path: {} for path in arguments["texts"]}}}
 
 
-def sources(key: str) -> str:
-    """The host's source file with a key in it."""
-    suites = ["jammy", "jammy-updates"]
-    components = ["main", "restricted", "universe", "multiverse"]
-    about = "The distribution, from a mirror of it"
-    return apt_sources.render_sources(URL, suites, components, key, about)
-
-
-def plan(deployed: str = "", answer: str = "", **changes: Any) -> tuple[dict[str, Any], list[str]]:
-    """The action's result, and what it asked for."""
-    action = object.__new__(Action)
-    action.changes, action.deployed, action.answer, action.asked = changes, deployed, answer, []
-    action._task = SimpleNamespace(async_val=0, check_mode=False, action="network_plan", args={})
-    action._connection = SimpleNamespace(_shell=SimpleNamespace(tmpdir="/nowhere"))
-    return action.run(task_vars={}), action.asked
-
-
-def mirror(key: str) -> dict[str, str]:
-    """The variables of a mirror that signs with this key, which an address gives."""
-    return {
-        "distribution_url": URL,
-        "distribution_key": KEY,
-        "distribution_key_fingerprint": openpgp.read(key).fingerprint,
-    }
-
-
-def test_without_a_mirror_the_host_is_not_asked() -> None:
-    result, asked = plan()
-    assert asked == []
-    assert "warnings" not in result
-
-
-def test_a_key_that_the_host_has_is_not_fetched() -> None:
-    result, asked = plan(sources(SHIPPED), **mirror(SHIPPED))
-    assert asked == [LOOK]
-    assert {"path": DISTRIBUTION_SOURCES, "content": sources(SHIPPED)} in result["plan"]["files"]
-    assert "warnings" not in result
-
-
-def test_a_key_that_the_host_lacks_is_fetched_and_the_mirror_asked() -> None:
-    _, asked = plan("", SHIPPED, **mirror(SHIPPED))
-    assert asked == [LOOK, KEY, OFFER]
-
-
-@pytest.mark.parametrize("answers", [True, False])
-def test_a_key_near_its_end_is_fetched_again_and_warned_of(short_lived: str, answers: bool) -> None:
-    result, asked = plan(
-        sources(short_lived), short_lived if answers else "", **mirror(short_lived)
+def made(pipelined: bool = True, **args: Any) -> Action:
+    """The action of a task with these arguments."""
+    one = object.__new__(Action)
+    loader = DataLoader()
+    one._loader, one._templar = loader, Templar(loader)
+    one._task = SimpleNamespace(
+        async_val=0, check_mode=False, action="x", args=args, get_search_path=list
     )
-    assert asked == [LOOK, KEY]
-    *unread, ends = result["warnings"]
-    assert f"network_access_distribution_key: the key from {KEY} expires on" in ends
-    assert [f"cannot read {KEY}; the host's own copy is used" in text for text in unread] == (
-        [] if answers else [True]
+    one._connection = SimpleNamespace(
+        _shell=SimpleNamespace(tmpdir="/tmp"), is_pipelining_enabled=lambda: pipelined
     )
+    one.offered = {"offer": {"ca-certificates": ["1"]}, "origins": ["Company"]}
+    return one
+
+
+def plan(*variables: Mapping[str, Any], **args: Any) -> dict[str, Any]:
+    """The plan for these variables."""
+    given = {name: value for one in (FACTS, *variables) for name, value in one.items()}
+    found: dict[str, Any] = made(**args).run(None, given)["plan"]
+    return found
+
+
+def steps(planned: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """State and path of the plan's files."""
+    return [(one.get("state", "file"), one["path"]) for one in planned["files"]]
+
+
+def test_program_and_folder_are_there_before_the_setting_that_names_them() -> None:
+    found = steps(plan(PROXY))
+    folder = ("directory", "/usr/local/lib/runnerhost")
+    order = [folder, ("file", network.APT_DIRECT), ("file", network.APT_CONF)]
+    assert [step for step in found if step in order] == order
+    assert {one["path"]: one for one in plan(PROXY)["files"]}[folder[1]]["mode"] == "0755"
+
+
+def test_the_setting_goes_before_the_program_that_it_names() -> None:
+    order = [("absent", network.APT_CONF), ("absent", network.APT_DIRECT)]
+    assert [step for step in steps(plan()) if step in order] == order
+
+
+def test_another_role_removes_nothing() -> None:
+    assert plan(removes=False)["files"] == []
+    found = steps(plan(PROXY, MIRROR, removes=False))
+    assert {state for state, _ in found} == {"file", "directory", "twins_absent"}
+    assert plan()["authorities"]["unless_found"]["others"] is False
+    # Links of CAs that this role does not know of are no reason to rebuild the trust store.
+    assert plan(removes=False)["authorities"]["unless_found"]["others"] is True
+
+
+def test_roles_set_the_ways_up_once_and_remove_none_of_them() -> None:
+    for path in glob.glob(f"{controller.ROOT}/roles/*/tasks/main.yml"):
+        for task in yaml.safe_load(Path(path).read_text(encoding="utf-8")):
+            if task.get("ansible.builtin.include_role"):
+                assert task["vars"] == {"__network_access_included": True}
+                assert "__network_access_planned is not defined" in task["when"]
+    asked = Path(f"{controller.ROOT}/roles/network_access/tasks/plan.yml").read_text("utf-8")
+    assert 'removes: "{{ not (__network_access_included | default(false)) }}"' in asked
+
+
+def test_mirror_takes_the_place_of_its_own_suites_and_of_the_distributions_releases() -> None:
+    (twins,) = (one for one in plan(MIRROR)["files"] if one.get("state") == "twins_absent")
+    assert twins["uris"] == ["https://mirror.test/ubuntu"]
+    assert twins["suites"] == ["jammy", "jammy-updates", "jammy-security"]
+    assert twins["releases"] == ["jammy"]
+
+
+def test_mirror_with_the_origin_that_python_versions_pins_is_refused() -> None:
+    # As an inventory gives it: Ansible renders what it trusts.
+    origin = trust_as_template("{{ 'Com' ~ 'pany' }}")
+    pinned = {"python_versions_repository_origin": origin}
+    with pytest.raises(AnsibleActionFail) as caught:
+        plan(MIRROR, pinned)
+    for name in ("python_versions_repository_origin", "network_access_distribution_url"):
+        assert name in str(caught.value)
+    plan(MIRROR, {"python_versions_repository_origin": "LP-PPA-deadsnakes"})
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["http_proxy", "no_proxy", "proxy_password", "distribution_suites", "distribution_keyring"],
+)
+def test_a_name_without_a_value_is_the_default(name: str) -> None:
+    values = made().network_values({**FACTS, f"network_access_{name}": None})
+    assert values == made().network_values(FACTS)
+    assert plan({f"network_access_{name}": None}, MIRROR) == plan(MIRROR)
+
+
+def test_one_ca_in_two_files_is_one(tmp_path: Path) -> None:
+    files = [tmp_path / name for name in ("a.pem", "b.pem")]
+    for file in files:
+        file.write_text(f"{'-' * 5}BEGIN CERTIFICATE{'-' * 5}\nx\n")
+    found = steps(plan({"network_access_ca_certificates": [str(file) for file in files]}))
+    assert len([path for state, path in found if state == "file" and path.endswith(".crt")]) == 1
+
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What Ansible shows as warnings, whatever becomes of the result."""
+    texts: list[str] = []
+    monkeypatch.setattr(controller, "Display", lambda: SimpleNamespace(warning=texts.append))
+    return texts
+
+
+def test_a_hidden_result_keeps_its_warnings(told: list[str]) -> None:
+    result = {"plan": "s3cret.1", "warnings": ["expires soon"]}
+    controller.ToolkitAction.hide(result)
+    assert result == {"plan": "s3cret.1", "_ansible_no_log": True}
+    assert told == ["expires soon"]
+
+
+def test_a_password_in_a_file_on_the_host_is_warned_of(told: list[str]) -> None:
+    made(pipelined=False).run(None, {**FACTS, **PROXY})
+    assert told == []
+    made(pipelined=False).run(None, {**FACTS, **PROXY, **LOGIN})
+    (text,) = told
+    assert "not pipelined: the passwords of proxies and repositories lie in" in text
+
+
+def test_kept_files_are_refused_where_there_is_a_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(constants, "DEFAULT_KEEP_REMOTE_FILES", True)
+    plan(PROXY)
+    with pytest.raises(AnsibleActionFail, match=r"KEEP_REMOTE_FILES .*leave the passwords of prox"):
+        plan(PROXY, LOGIN)

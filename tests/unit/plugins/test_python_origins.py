@@ -26,7 +26,7 @@ from ansible.errors import AnsibleActionFail
 from ansible.module_utils.testing import patch_module_args
 
 from ansible_collections.runnerhost.toolkit.plugins.action import python_plan
-from ansible_collections.runnerhost.toolkit.plugins.module_utils import apt_sources, host
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import apt_sources, host, pythons
 from ansible_collections.runnerhost.toolkit.plugins.modules import apt_offer
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils.controller import (
     LOOK,
@@ -122,6 +122,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
             others[name] = Repository(f"{url}/{name}", key)
         archive.publish(root / "company", "jammy", "Company Mirror", jammy, other)
         others["company"] = Repository(f"{url}/company", other)
+        # One Origin for all that the company has, as some repository managers write it.
+        archive.publish(root / "tools", "jammy", "Company Mirror", archive.ubuntu("jammy"), other)
+        others["tools"] = Repository(f"{url}/tools", other)
         others["ppa"] = Repository(f"{url}/ppa", key)
         others["another-key"] = Repository(f"{url}/ppa", other)
         yield World(Repository(f"{url}/ubuntu", key), others)
@@ -165,6 +168,7 @@ def run_module(apt_host: AptHost, arguments: Mapping[str, Any]) -> dict[str, Any
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(output):
         # It runs on whatever interpreter runs the tests, and the host's sources lie in a folder.
         patch.setattr(host, "SYSTEM_PYTHON", sys.executable)
+        patch.setattr(apt_offer, "_PLACE", str(apt_host.root))
         for name in set(os.environ) - set(apt_host.environment):
             patch.delenv(name)
         for name, value in apt_host.environment.items():
@@ -250,7 +254,8 @@ def machine(
     one = machines[request.param]
     one.host.reset()
     yield one
-    (one.host.root / "sources.list.d/ours.sources").unlink(missing_ok=True)
+    for name in ("ours.sources", "other.sources", "runnerhost-distribution.sources"):
+        (one.host.root / "sources.list.d" / name).unlink(missing_ok=True)
 
 
 def new_machine(world: World, root: Path, suite: str, repository: str) -> Machine:
@@ -460,3 +465,79 @@ class TestRefusedOnJammy:
         patterns = [*PATTERNS, "python{version}-tk"]
         text = machine.refusal("3.10", patterns=patterns)
         assert "3.10 is this system's own, and its own sources do not offer python3.10-tk" in text
+
+
+@pytest.mark.parametrize("machine", [("jammy", "company")], indirect=True, ids=["jammy"])
+def test_an_origin_that_another_source_states_too_is_refused(
+    machine: Machine, world: World
+) -> None:
+    """Its pin would hold that one's updates back as well."""
+    pinned = {"origin": "Company Mirror"}
+    assert machine.plan("3.9", **pinned)["sources"]
+
+    def source(name: str, repository: str, suite: str = "jammy") -> None:
+        one = world.others[repository]
+        text = apt_sources.render_sources(one.url, suite, ["main"], one.key.public.read_text(), "x")
+        machine.host.source(name, text)
+
+    # The repository itself, under another name and under its own, is no other.
+    source("other.sources", "company")
+    assert machine.plan("3.9", **pinned)["sources"]
+    source("ours.sources", "tools")
+    (machine.host.root / "sources.list.d/other.sources").unlink()
+    assert machine.plan("3.9", **pinned)["sources"]
+    (machine.host.root / "sources.list.d/ours.sources").unlink()
+    source("other.sources", "tools")
+    text = machine.refusal("3.9", **pinned)
+    assert "python_versions_repository_origin: 'Company Mirror' is the Origin of another" in text
+
+
+@pytest.mark.parametrize("machine", [("jammy", "ppa")], indirect=True, ids=["jammy"])
+class TestDistributionsMirror:
+    """What is asked of a mirror of the distribution that the host does not have yet."""
+
+    def ask(self, machine: Machine, url: str, key: str, patch: pytest.MonkeyPatch) -> Any:
+        own = str(machine.host.root / "sources.list.d/ubuntu.sources")
+        patch.setattr(apt_sources, "DISTRIBUTION_FILES", (own,))
+        asked = {
+            "sources": "",
+            "distribution_packages": ["python3.10-venv"],
+            "distribution_sources": apt_sources.render_sources(url, "jammy", ["main"], key, "x"),
+            "distribution_suites": ["jammy"],
+        }
+        answer = run_module(machine.host, asked)
+        assert answer["error"] == ""
+        return answer["missing_from_distribution"], answer["distribution_error"]
+
+    def test_the_one_of_before_with_another_key_is_no_obstacle(
+        self, machine: Machine, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        url, key = world.ubuntu.url, world.ubuntu.key.public.read_text()
+        other = world.others["tools"].key.public.read_text()
+        parts = machine.host.root / "sources.list.d"
+        before = apt_sources.render_sources(url, "jammy", ["main"], other, "x")
+        (parts / "runnerhost-distribution.sources").write_text(before)
+        assert self.ask(machine, url, key, monkeypatch) == ([], "")
+
+    def test_what_the_hosts_lists_know_of_others_does_not_count(
+        self, machine: Machine, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        # Not its lists, nor the mirror that it has had until now.
+        ppa, tools = world.others["ppa"], world.others["tools"]
+        key = tools.key.public.read_text()
+        before = apt_sources.render_sources(tools.url, "jammy", ["main"], key, "x")
+        machine.host.source("runnerhost-distribution.sources", before)
+        asked = self.ask(machine, ppa.url, ppa.key.public.read_text(), monkeypatch)
+        assert asked == (["python3.10-venv"], "")
+
+    def test_apts_words_are_told(
+        self, machine: Machine, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        key = world.others["tools"].key.public.read_text()
+        missing, error = self.ask(machine, world.ubuntu.url, key, monkeypatch)
+        assert missing
+        assert error
+        answer = {"missing_from_distribution": missing, "distribution_error": error}
+        where = {"url": "x", "suite": "x", "origin": "x"}
+        (text,) = pythons.refusals([], "3.10", PATTERNS, answer, where)
+        assert "python3.10-venv; it is signed by another key" in text

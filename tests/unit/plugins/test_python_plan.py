@@ -13,6 +13,7 @@ GOOD: dict[str, Any] = {
     "patterns": ["python{version}"],
     "url": "https://mirror.example.com/deadsnakes",
     "suite": "jammy",
+    "components": ["main"],
     "origin": "LP-PPA-deadsnakes",
 }
 
@@ -29,6 +30,8 @@ def test_good() -> None:
         ({"suite": "jammy main"}, "python_versions_repository_suite"),
         ({"origin": "a,b"}, "python_versions_repository_origin"),
         ({"patterns": ["python3.9"]}, "python_versions_packages"),
+        ({"patterns": "python{version}"}, "python_versions_packages is a str, it takes a list"),
+        ({"components": "main"}, "python_versions_repository_components is a str"),
     ],
 )
 def test_refused(change: dict[str, Any], says: str) -> None:

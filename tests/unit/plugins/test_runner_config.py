@@ -328,9 +328,11 @@ def test_no_answer_of_gitlab_is_no_refusal(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_what_of_the_environment_leads_to_gitlab() -> None:
     given = {"HTTPS_PROXY": "http://proxy:3128", "no_proxy": "a", "PIP_INDEX_URL": "x", "A": 1}
-    assert runner_config.way_to_gitlab(given) == {
+    ours = {"https_proxy": "http://ours:3128", "http_proxy": "http://ours:3128"}
+    assert runner_config.way_to_gitlab(ours, given) == {
         "HTTPS_PROXY": "http://proxy:3128",
         "no_proxy": "a",
+        "http_proxy": "http://ours:3128",
     }
 
 

@@ -29,6 +29,7 @@ GOOD: dict[str, Any] = {
     "allow_downgrade": False,
     "url": "https://packages.example.com/ubuntu",
     "suite": "jammy",
+    "components": ["main"],
 }
 
 
@@ -51,6 +52,8 @@ def test_good() -> None:
         ({"concurrent": "4"}, "gitlab_runner_concurrent"),
         ({"concurrent": True}, "gitlab_runner_concurrent"),
         ({"path": ["bin"]}, "gitlab_runner_path[0]"),
+        ({"path": "/"}, "gitlab_runner_path is a str"),
+        ({"components": "main"}, "gitlab_runner_repository_components is a str"),
         ({"path": ["/a:/b"]}, "gitlab_runner_path[0]"),
         ({"path": ["/a/$HOME"]}, "gitlab_runner_path[0]"),
         ({"url": "ftp://x/y"}, "gitlab_runner_repository_url"),
@@ -190,6 +193,13 @@ def test_env_file_has_what_the_ways_out_need_and_the_users_word_counts() -> None
     private = runner_plan._environment(own, ways).splitlines()
     assert 'PIP_CERT="/own.pem"' in private
     assert f'REQUESTS_CA_BUNDLE="{network.TRUST_BUNDLE}"' in private
+    # In one case only: ours in the other would be what git or Go reads.
+    own = {**GOOD, "environment": {"https_proxy": "http://own:1"}}
+    ways = network.Network(https_proxy="http://ours:1")
+    lines = runner_plan._environment(own, ways).splitlines()
+    assert [line for line in lines if line.lower().startswith("https_")] == [
+        'https_proxy="http://own:1"'
+    ]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,58 @@
+"""The scratch folder that apt is asked in: where it lies, who can enter it, what it leaves."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.runnerhost.toolkit.plugins.modules import apt_offer
+
+AUTH = "machine http://proxy.test:3128 login build password s3cret.1\n"
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where scratch folders are made here."""
+    monkeypatch.setattr(apt_offer, "_PLACE", str(tmp_path))
+    return tmp_path
+
+
+def mode(path: str) -> int:
+    return stat.S_IMODE(os.stat(path).st_mode)
+
+
+def test_programs_run_where_it_lies(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hardened host mounts /tmp, /var/tmp and /dev/shm noexec; dpkg's scripts lie in /var/lib."""
+    monkeypatch.undo()
+    assert apt_offer._PLACE == "/var/lib"
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o077])
+def test_apts_user_gets_in_and_nobody_else_reads_the_password(umask: int) -> None:
+    before = os.umask(umask)
+    try:
+        scratch = apt_offer.Scratch({"conf": "x", "direct": "#!/bin/sh\n"}, AUTH)
+    finally:
+        os.umask(before)
+    for folder in ("", "lists", "lists/partial", "parts", "cache/archives/partial"):
+        assert mode(f"{scratch.root}/{folder}") == 0o755
+    assert mode(f"{scratch.root}/apt-direct") == 0o755
+    assert mode(f"{scratch.root}/auth.d") == 0o700
+    assert mode(f"{scratch.root}/auth.d/runnerhost.conf") == 0o600
+    scratch.close()
+
+
+def test_a_killed_runs_password_is_swept_and_a_living_ones_scratch_is_not(place: Path) -> None:
+    dead = place / "runnerhost-offer-dead" / "auth.d"
+    dead.mkdir(parents=True)
+    (dead / "runnerhost.conf").write_text(AUTH)
+    (place / "other").mkdir()
+    living = apt_offer.Scratch({}, AUTH)
+    another = apt_offer.Scratch({}, "")
+    assert Path(living.root, "auth.d/runnerhost.conf").read_text() == AUTH
+    another.close()
+    living.close()
+    assert os.listdir(place) == ["other"]
