@@ -42,7 +42,12 @@ class Action(network_plan.ActionModule):
     ) -> dict[str, Any]:
         self.asked.append(module)
         if module == OFFER:
-            return {"error": "", "distribution_error": "", "offer": {"ca-certificates": ["1"]}}
+            return {
+                "error": "",
+                "distribution_error": "",
+                "offer": {"ca-certificates": ["1"]},
+                "origins": [],
+            }
         return {"look": {"files": {path: {"text": self.deployed} for path in arguments["texts"]}}}
 
     def _fetch(self, source: str) -> str:
