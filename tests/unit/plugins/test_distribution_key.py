@@ -71,6 +71,7 @@ def plan(deployed: str = "", answer: str = "", **changes: Any) -> tuple[dict[str
     action.changes, action.deployed, action.answer, action.asked = changes, deployed, answer, []
     action._task = SimpleNamespace(async_val=0, check_mode=False, action="network_plan", args={})
     action._connection = SimpleNamespace(_shell=SimpleNamespace(tmpdir="/nowhere"))
+    action._templar = SimpleNamespace(template=str)
     return action.run(task_vars={}), action.asked
 
 
