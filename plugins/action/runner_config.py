@@ -11,7 +11,7 @@ import base64
 import hashlib
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
@@ -91,7 +91,13 @@ class ActionModule(ToolkitAction):
             str(self._variables.get("inventory_hostname", "")),
             self.find_file,
         )
-        entries = effective_entries(str(args["url"]), side.take(list(args["runners"])))
+        given = list(args["runners"])
+        # Where each entry stands in the inventory's list, for messages.
+        self._places = [i for i, runner in enumerate(given) if not is_absent(runner)]
+        leaving = {str(runner["name"]) for runner in given if is_absent(runner)}
+        entries = effective_entries(
+            str(args["url"]), side.take([_stateless(given[i]) for i in self._places])
+        )
         wanted: runner_toml.Data = {"concurrent": args["concurrent"], **args["settings"]}
         answers: dict[int, runner_toml.Data] = {}
         asked: set[int] = set()
@@ -99,7 +105,7 @@ class ActionModule(ToolkitAction):
         for _ in range(TRIES):
             read, host = self._read()
             note = self._note(read)
-            known = runner_merge.state_entries(note)
+            known = [k for k in runner_merge.state_entries(note) if k.name not in leaving]
             planned = runner_merge.plan(entries, host, known)
             with self._answered():
                 self._settle_by_api(entries, planned, host, known, asked)
@@ -146,11 +152,12 @@ class ActionModule(ToolkitAction):
             result.update(
                 changed=changes or not read["safe"],
                 changed_keys=keys,
-                foreign=planned.foreign,
+                foreign=[name for name in planned.foreign if name not in leaving],
+                leaving=sorted(leaving & set(planned.foreign)),
                 verified={},
             )
             result["warnings"] = (
-                exposed + side.warnings + self._warnings(planned, entries, asked, answers)
+                exposed + side.warnings + self._warnings(result["foreign"], entries, asked, answers)
             )
             result["gitlab"] = side.done
             if not result["changed"]:
@@ -239,23 +246,27 @@ class ActionModule(ToolkitAction):
         names |= {n.name for n in merged.known if (n.id, n.token_sha256) in doubted}
         return sorted(names & {str(entry["name"]) for entry in entries})
 
-    @staticmethod
+    def _at(self, entries: list[runner_toml.Data], index: int) -> str:
+        """An entry as messages name it."""
+        return f"gitlab_runner_runners[{self._places[index]}] ({entries[index]['name']})"
+
     def _warnings(
-        planned: runner_merge.Plan,
+        self,
+        foreign: list[str],
         entries: list[runner_toml.Data],
         asked: set[int],
         answers: dict[int, runner_toml.Data],
     ) -> list[str]:
         """What the user should know though nothing failed."""
         found = [
-            f"gitlab_runner_runners[{index}] ({entries[index]['name']}): GitLab refuses its token; "
+            f"{self._at(entries, index)}: GitLab refuses its token; "
             "the one that config.toml holds stays in use"
             for index in sorted(asked - set(answers))
         ]
-        if planned.foreign:
+        if foreign:
             found.append(
                 "config.toml holds runners that gitlab_runner_runners does not name; "
-                f"they are kept as they are: {', '.join(planned.foreign)}"
+                f"they are kept as they are: {', '.join(foreign)}"
             )
         return found
 
@@ -285,7 +296,7 @@ class ActionModule(ToolkitAction):
                     mend = "gitlab_runner_recreate=true creates it anew"
                     planned.questions[index] = runner_merge.Question(index, lost)
                 if index not in self._side.made_here or not self._side.recreate:
-                    at = f"gitlab_runner_runners[{index}] ({entries[index]['name']})"
+                    at = self._at(entries, index)
                     gone.append(f"{at}: {lost}; {mend}")
             else:
                 # The host's own identity: nothing to ask GitLab for.
@@ -384,7 +395,7 @@ class ActionModule(ToolkitAction):
         problems = []
         for index, question in sorted(questions.items()):
             answer = said[str(index)]
-            at = f"gitlab_runner_runners[{index}] ({entries[index]['name']})"
+            at = self._at(entries, index)
             url = entries[index]["url"]
             if answer["ok"]:
                 data = runner_toml.parse(decode(answer["text"]))
@@ -437,6 +448,15 @@ def _noted(known: list[runner_merge.Known], entry: runner_toml.Data) -> int | No
         if note.name == entry["name"] and runner_merge.same_url(note.url, str(entry["url"])):
             return note.id
     return None
+
+
+def is_absent(runner: Mapping[str, Any]) -> bool:
+    """True for an entry whose runner is to leave the host."""
+    return bool(runner.get("state", "present") == "absent")
+
+
+def _stateless(runner: Mapping[str, Any]) -> runner_toml.Data:
+    return {key: value for key, value in runner.items() if key != "state"}
 
 
 def without_runners(config: runner_toml.Data) -> str:

@@ -87,6 +87,12 @@ class ActionModule(ToolkitAction):
             look["files"][paths["sources"]].get("text", ""),
         )
         warnings += warned
+        address = str((args.get("settings") or {}).get("listen_address") or "")
+        if address and not re.match(r"127\.|\[::1\]|localhost\b", address):
+            warnings.append(
+                f"gitlab_runner_settings.listen_address got {address!r}: the runner's metrics and "
+                "its debugging pages are open to whoever reaches that; 127.0.0.1:9252 is safe"
+            )
         found = look.get("user")
         if found and found["home"] != args["home"]:
             self.refuse(
@@ -162,12 +168,13 @@ class ActionModule(ToolkitAction):
 
     def _gitlab(self, args: dict[str, Any], host: str) -> list[str]:
         """Refuses an access token that cannot do what the runners need; returns warnings."""
-        if not any("gitlab" in runner for runner in args["runners"]):
+        present = [r for r in args["runners"] if r.get("state", "present") != "absent"]
+        if not any("gitlab" in runner for runner in present):
             return []
         self.refuse(lacking("gitlab"))
         try:
             side = side_of(args, str(args["gitlab_url"]), host, self.find_file)
-            side.take(args["runners"])
+            side.take(present)
             scopes = side.allowed()
         except AnsibleError as error:
             self.refuse([f"gitlab_runner_api_ca_certificate: {error}"])
@@ -285,6 +292,11 @@ def fitness_problems(fitness: dict[str, Any]) -> list[str]:
         value = fitness.get(name, 0)
         if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= most:
             found.append(f"gitlab_runner_{name} got {value!r}, it takes a number of 0 to {most}")
+    file = str(fitness.get("metrics_file") or "")
+    if file and not re.fullmatch(r"/[^\s\"\\]+\.prom", file):
+        found.append(
+            f"gitlab_runner_metrics_file got {file!r}, it takes an absolute path that ends in .prom"
+        )
     size = str(fitness.get("journal_max_use") or "")
     if size and not re.fullmatch(r"\d+[KMGTPE]?", size):
         found.append(
@@ -312,7 +324,13 @@ def entries_problems(url: Any, entries: Any, api_token: Any = "") -> list[str]:
         else:
             at = f"{where}[{index}] ({name})" if name.isprintable() else at
             names.append(name)
-        config = {k: v for k, v in entry.items() if k not in ("token", "gitlab")}
+        state = entry.get("state", "present")
+        if state not in ("present", "absent"):
+            found.append(f"{at}.state got {state!r}, it takes present or absent")
+        if state == "absent":
+            # What it once was makes no difference.
+            continue
+        config = {k: v for k, v in entry.items() if k not in ("token", "gitlab", "state")}
         found += runner_keys.runner_problems(at, config)
         if "gitlab" in entry:
             found += _gitlab_entry_problems(at, url, entry, api_token)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What keeps a host fit for jobs: old builds, caches and temporary files go; no job on a full disk.
+"""What keeps a host fit for jobs: old builds and caches go; no job on a full disk; metrics of both.
 
 Runs on the hosts by itself (``python3 -m …hygiene clean|disk``), started by timers: standard
 library of Python 3.10 alone. ``clean`` runs as the job user, who can remove nobody else's files.
@@ -8,12 +8,15 @@ library of Python 3.10 alone. ``clean`` runs as the job user, who can remove nob
 from __future__ import annotations
 
 import argparse
+import json
 import os
+import re
 import shutil
 import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from datetime import datetime, timezone
 
 from ansible_collections.runnerhost.toolkit.plugins.module_utils import drain, host
 
@@ -213,6 +216,48 @@ def watch_disk(folder: str, unit: str, paths: list[str], space: float, inodes: f
     return f"{short}: the runner takes no new job"
 
 
+# --- metrics ------------------------------------------------------------------------------------
+
+
+def token_ends(text: str) -> dict[str, float]:
+    """Runner -> the end of its token, in seconds since 1970, of those whose token has one.
+
+    Read-only, line by line: the host's Python reads no TOML, and both the daemon and the toolkit
+    write one key to a line.
+    """
+    found = {}
+    for table in re.split(r"(?m)^\[\[runners\]\]\s*$", text)[1:]:
+        name = re.search(r'(?m)^\s*name = ("(?:[^"\\]|\\.)*")', table)
+        ends = re.search(r"(?m)^\s*token_expires_at = (\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)", table)
+        if name and ends and not ends[1].startswith("0001"):
+            moment = datetime.fromisoformat(ends[1]).replace(tzinfo=timezone.utc)
+            with suppress(ValueError):
+                found[str(json.loads(name[1]))] = moment.timestamp()
+    return found
+
+
+def write_metrics(path: str, folder: str) -> None:
+    """A file for node_exporter's textfile collector; no secret is in it."""
+    whole = f"{folder}/{drain.KEPT}" if drain.is_paused(folder) else f"{folder}/{drain.CONFIG}"
+    text = (drain.raw(whole) or b"").decode(errors="replace")
+    lines = [
+        "# HELP runnerhost_paused 1 while the runner takes no new job.",
+        "# TYPE runnerhost_paused gauge",
+        f"runnerhost_paused {int(drain.is_paused(folder))}",
+        "# HELP runnerhost_disk_full 1 while it does so because a disk is full.",
+        "# TYPE runnerhost_disk_full gauge",
+        f"runnerhost_disk_full {int(os.path.exists(FULL_MARK))}",
+        "# HELP runnerhost_token_expires_timestamp_seconds When a runner's token ends.",
+        "# TYPE runnerhost_token_expires_timestamp_seconds gauge",
+    ]
+    for name, ends in sorted(token_ends(text).items()):
+        # The text format escapes as JSON does (prometheus.io, exposition formats).
+        label = json.dumps(name, ensure_ascii=False)
+        lines.append(f"runnerhost_token_expires_timestamp_seconds{{runner={label}}} {ends:.0f}")
+    os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
+    host.write_atomic(path, "\n".join(lines) + "\n", 0o644)
+
+
 # --- as a program -------------------------------------------------------------------------------
 
 
@@ -228,6 +273,7 @@ def main() -> int:
     disk.add_argument("--path", action="append", default=[])
     disk.add_argument("--space", type=float, default=0.0, help="per cent that must be free")
     disk.add_argument("--inodes", type=float, default=0.0, help="per cent that must be free")
+    disk.add_argument("--metrics", default="", help="a file for a textfile collector")
     disk.add_argument("--folder", default="/etc/gitlab-runner")
     disk.add_argument("--unit", default="gitlab-runner.service")
     asked = parser.parse_args()
@@ -235,6 +281,8 @@ def main() -> int:
         said = watch_disk(asked.folder, asked.unit, asked.path, asked.space, asked.inodes)
         if said:
             print(said)
+        if asked.metrics:
+            write_metrics(asked.metrics, asked.folder)
         return 0
     now = time.time()
     for kind, folders, days, remove in (

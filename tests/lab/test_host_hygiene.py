@@ -9,10 +9,14 @@ import pytest
 from tests.lab.site import Site
 from tests.lab.test_drain import begun, config, queue, state, succeeds
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.slow]
 
 BUILDS = "/home/gitlab-runner/builds"
-EXTRA = {"gitlab_runner_job_limits": {"TasksMax": 60, "CPUWeight": 50}}
+METRICS = "/var/lib/prometheus/node-exporter/runnerhost.prom"
+EXTRA = {
+    "gitlab_runner_job_limits": {"TasksMax": 60, "CPUWeight": 50},
+    "gitlab_runner_metrics_file": METRICS,
+}
 
 
 @pytest.fixture(scope="module")
@@ -84,6 +88,7 @@ def test_full_disk_pauses_the_runner_until_there_is_room(ready: Site) -> None:
     ready.sh(f"head -c 39M /dev/zero > {BUILDS}/filler || true")
     ready.sh("systemctl start runnerhost-disk.service")
     assert "[[runners]]" not in config(ready)
+    assert "runnerhost_disk_full 1" in ready.sh(f"cat {METRICS}")
     waiting = queue(ready, "echo there is room")
     ready.sh("touch /var/tmp/on-a-full-disk")
     succeeds(ready, running)

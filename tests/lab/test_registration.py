@@ -16,7 +16,7 @@ pytestmark = pytest.mark.lab
 def no_job_is_left(site: Site) -> Iterator[None]:
     """A test that fails must not leave a job for which the next one waits."""
     yield
-    site.sh("touch /var/tmp/rotated /var/tmp/retired")
+    site.sh("touch /var/tmp/rotated /var/tmp/retired /var/tmp/leaving")
 
 
 @pytest.fixture(scope="module")
@@ -83,6 +83,30 @@ def test_adopt_prints_what_the_host_has(ready: Site) -> None:
     assert run.counts()["changed"] == 0
     assert "vault_gitlab_runner_jammy_build_token" in run.output
     assert token(ready) not in run.output
+
+
+def test_absent_runner_leaves_when_its_job_is_done(ready: Site) -> None:
+    tokens = ready.variables["lab_runner_tokens"]["jammy"]
+    first = {"name": "jammy-build", "token": tokens[0]}
+    both = {"gitlab_runner_runners": [first, {"name": "second", "token": tokens[1]}]}
+    assert ready.playbook("site.yml", extra=both).code == 0
+    gone = {"gitlab_runner_runners": [first, {"name": "second", "state": "absent"}]}
+    job = begun(ready, "leaving")
+    check = ready.playbook("site.yml", "--check", extra=gone)
+    assert check.code == 0, check.output
+    assert "second" in config(ready)
+    run = ready.playbook(
+        "site.yml",
+        extra=gone,
+        on_line={f"waits for job {job}": lambda: ready.sh("touch /var/tmp/leaving")},
+    )
+    assert run.code == 0, run.output
+    succeeds(ready, job)
+    assert "second" not in config(ready)
+    assert "jammy-build" in config(ready)
+    succeeds(ready, queue(ready, "echo with the one that stayed"))
+    again = ready.playbook("site.yml", extra=gone)
+    assert again.counts()["changed"] == 0, again.output
 
 
 def test_retired_host_is_forgotten_and_has_no_token(ready: Site) -> None:

@@ -216,3 +216,24 @@ def test_search_for_registries_finds_a_planted_one() -> None:
     pattern = re.compile("|".join(_REGISTRIES))
     assert pattern.search("https://pypi." + "org/simple")
     assert not pattern.search("https://pypi.example.com/simple")
+
+
+def test_alerts_name_metrics_that_exist() -> None:
+    """The runner's own as its docs and source have them, ours as the host writes them."""
+    rules = load(ROOT / "docs" / "monitoring" / "alerts.yml")
+    named = {
+        name
+        for group in rules["groups"]
+        for rule in group["rules"]
+        for name in re.findall(r"\b(?:gitlab_runner|runnerhost)_\w+", rule["expr"])
+    }
+    ours = (ROOT / "plugins" / "module_utils" / "hygiene.py").read_text(encoding="utf-8")
+    known = {
+        "gitlab_runner_worker_health_check_failures_total",
+        "gitlab_runner_configuration_loading_error_total",
+        "gitlab_runner_jobs",
+        "gitlab_runner_concurrent",
+    }
+    assert {name for name in named if name not in known and name not in ours} == set()
+    jobs = load(ROOT / "docs" / "monitoring" / "prometheus.yml")["scrape_configs"]
+    assert jobs[0]["static_configs"] == [{"targets": ["127.0.0.1:9252"]}]

@@ -160,3 +160,27 @@ def test_pause_that_a_run_took_back_comes_again(disk: Disk) -> None:
     assert not disk.paused
     assert "takes no new job" in disk.look()
     assert disk.paused
+
+
+def test_metrics_tell_pauses_and_ends_of_tokens_and_no_secret(disk: Disk, tmp_path: Path) -> None:
+    disk.config.write_text(
+        "concurrent = 2\n"
+        '[[runners]]\n  name = "a \\"quoted\\" one"\n  token = "glrt-secret"\n'
+        "  token_expires_at = 2027-01-15T08:00:00.123Z\n"
+        '[[runners]]\n  name = "endless"\n  token_expires_at = 0001-01-01T00:00:00Z\n'
+    )
+    path = tmp_path / "collector" / "runnerhost.prom"
+    hygiene.write_metrics(str(path), str(disk.folder))
+    text = path.read_text()
+    assert "runnerhost_paused 0\n" in text
+    ends = 'runnerhost_token_expires_timestamp_seconds{runner="a \\"quoted\\" one"} 1800000000'
+    assert ends in text.splitlines()
+    assert "endless" not in text
+    assert "glrt" not in text
+    disk.free = (1.0, 50.0)
+    disk.look()
+    hygiene.write_metrics(str(path), str(disk.folder))
+    text = path.read_text()
+    assert "runnerhost_paused 1\n" in text
+    assert "runnerhost_disk_full 1\n" in text
+    assert ends in text.splitlines(), "the whole file is read while it is paused"

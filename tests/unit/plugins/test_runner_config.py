@@ -349,3 +349,27 @@ def test_rotation_due(obtained: str, expires: str, due: bool) -> None:
     """NOW is 2027-01-15T08:00:00Z."""
     config = {"runners": [{"token_obtained_at": obtained, "token_expires_at": expires}]}
     assert runner_config.rotation_due(config, NOW) is due
+
+
+def test_runner_that_is_to_be_absent_is_named_and_left_to_the_drain() -> None:
+    host = provisioned()
+    before = host.text
+    runners = [{"name": "build", "state": "absent"}]
+    result = converge(host, runners=runners)
+    assert result["leaving"] == ["build"]
+    assert result["foreign"] == []
+    assert not [text for text in result["warnings"] if "kept as they are" in text]
+    assert host.text == before, "its jobs may run: it goes with the drain"
+    host.text = "concurrent = 2\n"
+    after = converge(host, runners=runners)
+    assert after["leaving"] == []
+    assert not after["changed"]
+
+
+def test_messages_count_entries_as_the_inventory_does() -> None:
+    runners = [
+        {"name": "gone", "state": "absent"},
+        {"name": "build", "token": "glrt-unknown-" + "b" * 20},
+    ]
+    with pytest.raises(AnsibleActionFail, match=r"gitlab_runner_runners\[1\] \(build\)"):
+        converge(Host(), runners=runners)

@@ -280,3 +280,28 @@ def test_generation_follows_what_only_a_restart_brings() -> None:
     assert mark() != mark(settings={"listen_address": "127.0.0.1:9252"})
     assert mark() != mark(umask="0027")
     assert mark() != runner_plan._generation(GOOD, "A=c", [])
+
+
+def test_absent_entry_takes_a_name_alone() -> None:
+    assert runner_plan.entries_problems("https://x", [{"name": "a", "state": "absent"}]) == []
+    (said,) = runner_plan.entries_problems(
+        "https://x", [{"name": "a", "state": "gone", "token": TOKEN}]
+    )
+    assert "state got 'gone', it takes present or absent" in said
+
+
+@pytest.mark.parametrize(
+    ("fitness", "said"),
+    [
+        ({"job_limits": {"Memory": "1G"}}, "unknown limit 'Memory'"),
+        ({"job_limits": {"CPUQuota": 2}}, "CPUQuota got 2"),
+        ({"job_limits": ["x"]}, "takes a mapping"),
+        ({"builds_max_age_days": -1}, "builds_max_age_days got -1"),
+        ({"min_free_space_percent": "5%"}, "min_free_space_percent got '5%'"),
+        ({"journal_max_use": "lots"}, "journal_max_use got 'lots'"),
+        ({"metrics_file": "metrics.txt"}, "metrics_file got 'metrics.txt'"),
+    ],
+)
+def test_fitness_that_cannot_be_is_refused(fitness: dict[str, Any], said: str) -> None:
+    (problem,) = runner_plan.fitness_problems(fitness)
+    assert said in problem
