@@ -45,6 +45,8 @@ DOWNGRADE_PRIORITY = 1001
 IMAGES_SINCE = [17, 7]
 # GitLab's manual installation; the package's script would run it in place of the package's own.
 OTHER_BINARY = "/usr/local/bin/gitlab-runner"
+# Written by runner_package before it changes anything.
+UNPROVEN = "/var/lib/runnerhost/gitlab-runner/unproven.json"
 SERVICE = "gitlab-runner.service"
 USER_MANAGER = "user@{uid}.service"
 
@@ -71,7 +73,7 @@ class ActionModule(ToolkitAction):
             LOOK,
             {
                 "packages": list(PAIR),
-                "texts": [paths["sources"], paths["preferences"]],
+                "texts": [paths["sources"], paths["preferences"], UNPROVEN],
                 "files": [OTHER_BINARY],
                 "user": args["user"],
                 "units": [SERVICE, USER_MANAGER],
@@ -140,6 +142,7 @@ class ActionModule(ToolkitAction):
                 missing = [name for name in missing if name == PAIR[0]]
         wanted = [f"{name}={pattern}" if pattern else name for name in missing]
         installed = records[PAIR[0]]["version"] if is_installed(records.get(PAIR[0])) else ""
+        began = _unproven(look["files"][UNPROVEN].get("text", ""), installed)
         kill = _logind(args, look)
         result["plan"] = {
             "user_missing": found is None,
@@ -153,9 +156,10 @@ class ActionModule(ToolkitAction):
             "packages": wanted,
             "units_stale": _units_stale(look, paths),
             "missing": missing,
-            "installed": installed,
-            # Another version in the place of one that may have jobs.
-            "upgrade": bool(installed and missing),
+            # What a rollback brings back.
+            "installed": began or installed,
+            # Another version in the place of one that may have jobs, or one not proven yet.
+            "upgrade": bool(installed and (missing or began)),
             "look": records,
             "settled": _settled(look, generation, kill, paths, args),
         }
@@ -476,6 +480,15 @@ def _units_stale(look: dict[str, Any], paths: dict[str, Any]) -> bool:
         "yes" in (service.get("NeedDaemonReload"), manager.get("NeedDaemonReload"))
         or str(paths["drop_in"]) not in service.get("DropInPaths", "").split()
     )
+
+
+def _unproven(text: str, installed: str) -> str:
+    """The version that an upgrade began with whose controller died before its proof."""
+    try:
+        began = str(json.loads(text or "{}").get("from", ""))
+    except (ValueError, AttributeError):
+        return ""
+    return began if began != installed else ""
 
 
 def _is_newer(offered: list[str], installed: str) -> bool:

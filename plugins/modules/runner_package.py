@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 import time
+from contextlib import suppress
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
@@ -44,6 +45,10 @@ options:
     description: For C(prove), how long the service must stay up with one process.
     type: int
     default: 10
+  without:
+    description: For C(keep), whether the upgrade goes on if nothing could be kept.
+    type: bool
+    default: false
   expected:
     description: For C(prove), the runners that GitLab took before.
     type: list
@@ -86,6 +91,8 @@ problem:
 
 FOLDER = "/var/lib/runnerhost/gitlab-runner"
 ARCHIVES = "/var/cache/apt/archives"
+UNPROVEN = f"{FOLDER}/unproven.json"
+"""An upgrade whose proof is still to come, should its controller die: from where, and with whom."""
 PAIR = ("gitlab-runner", "gitlab-runner-helper-images")
 # How long a service that was just installed may take to be up.
 START_SECONDS = 30.0
@@ -147,6 +154,31 @@ def keep(version: str) -> tuple[bool, bool]:
     return len(files(FOLDER, version)) == len(wanted), True
 
 
+def begun() -> dict[str, Any]:
+    """The upgrade that was not proven yet; empty if there is none."""
+    try:
+        found = json.loads(host.read_text(UNPROVEN))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def begin(version: str, now: list[str]) -> list[str]:
+    """Notes an upgrade; one that was cut off stays as it began. Returns who was valid then."""
+    found = begun()
+    if not found:
+        os.makedirs(FOLDER, mode=0o755, exist_ok=True)
+        found = {"from": version, "valid": now}
+        host.write_atomic(UNPROVEN, json.dumps(found) + "\n", 0o644)
+    return [str(name) for name in found.get("valid", [])]
+
+
+def end() -> None:
+    """The upgrade is proven, or taken back."""
+    with suppress(FileNotFoundError):
+        os.unlink(UNPROVEN)
+
+
 def restore(version: str) -> str:
     """Installs the kept files; apt's words if it could not."""
     paths = files(FOLDER, version)
@@ -204,6 +236,7 @@ def main() -> None:
             "op": {"type": "str", "choices": ["keep", "restore", "prove"], "required": True},
             "version": {"type": "str", "default": ""},
             "seconds": {"type": "int", "default": 10},
+            "without": {"type": "bool", "default": False},
             "expected": {"type": "list", "elements": "str", "default": []},
             "folder": {"type": "str", "default": "/etc/gitlab-runner"},
             "unit": {"type": "str", "default": "gitlab-runner.service"},
@@ -216,13 +249,18 @@ def main() -> None:
     if asked["op"] == "keep":
         kept, changed = keep(asked["version"])
         now = valid(asked["folder"], asked["unit"])
+        if kept or asked["without"]:
+            now = begin(asked["version"], now)
         module.exit_json(changed=changed, kept=kept, valid=now)
     if asked["op"] == "restore":
         problem = restore(asked["version"])
         if problem:
             module.fail_json(msg=f"{asked['version']} could not be put back: {problem}")
+        end()
         module.exit_json(changed=True)
     problem = prove(asked)
+    if not problem:
+        end()
     found = [] if problem else valid(asked["folder"], asked["unit"])
     module.exit_json(changed=False, problem=problem, valid=found)
 

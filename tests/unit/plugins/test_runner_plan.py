@@ -305,3 +305,20 @@ def test_absent_entry_takes_a_name_alone() -> None:
 def test_fitness_that_cannot_be_is_refused(fitness: dict[str, Any], said: str) -> None:
     (problem,) = runner_plan.fitness_problems(fitness)
     assert said in problem
+
+
+@pytest.mark.parametrize(
+    ("text", "installed", "began"),
+    [
+        ('{"from": "17.4.0-1", "valid": []}', "17.5.0-1", "17.4.0-1"),
+        # Nothing was replaced yet.
+        ('{"from": "17.4.0-1", "valid": []}', "17.4.0-1", ""),
+        ("", "17.5.0-1", ""),
+        ("broken", "17.5.0-1", ""),
+        ("[]", "17.5.0-1", ""),
+    ],
+)
+def test_upgrade_that_was_cut_off_before_its_proof_is_seen(
+    text: str, installed: str, began: str
+) -> None:
+    assert runner_plan._unproven(text, installed) == began
