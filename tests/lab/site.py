@@ -121,6 +121,8 @@ class Site:
                 env={
                     **os.environ,
                     "ANSIBLE_NOCOLOR": "1",
+                    # Ansible does not flush what it prints, and into a pipe that waits.
+                    "PYTHONUNBUFFERED": "1",
                     "ANSIBLE_STDOUT_CALLBACK": callback,
                     "PATH": f"{BIN}:{os.environ['PATH']}",
                 },
