@@ -9,9 +9,9 @@ INVENTORY ?= inventories/lab
 # Further arguments for ansible-playbook: ARGS='--limit web1 --check --diff --ask-vault-pass'
 ARGS ?=
 # How often `make bench` measures each mark.
+RUNS ?= 1
 # What a drain says while it waits must be seen at once, in a pipe too.
 export PYTHONUNBUFFERED = 1
-RUNS ?= 1
 PY = $(VENV)/bin/python
 # Molecule and ansible-lint look for their programs on PATH.
 export PATH := $(abspath $(VENV)/bin):$(PATH)
