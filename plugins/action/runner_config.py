@@ -21,6 +21,7 @@ from ansible.errors import AnsibleActionFail
 
 from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
     network,
+    runner_keys,
     runner_merge,
     runner_toml,
     secrets,
@@ -445,7 +446,7 @@ class ActionModule(ToolkitAction):
 def _noted(known: list[runner_merge.Known], entry: runner_toml.Data) -> int | None:
     """The id that the host has noted for an entry's name."""
     for note in known:
-        if note.name == entry["name"] and runner_merge.same_url(note.url, str(entry["url"])):
+        if note.name == entry["name"] and runner_keys.same_url(note.url, str(entry["url"])):
             return note.id
     return None
 

@@ -18,7 +18,6 @@ from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
     network,
     pythons,
     runner_keys,
-    runner_merge,
     tokens,
 )
 from ansible_collections.runnerhost.toolkit.plugins.module_utils.host import is_installed
@@ -363,7 +362,7 @@ def _gitlab_entry_problems(at: str, url: Any, entry: dict[str, Any], api_token: 
     found = runner_keys.gitlab_problems(f"{at}.gitlab", wanted)
     if not api_token:
         found.append(f"{at}.gitlab: gitlab_runner_api_token is empty, GitLab's API asks for one")
-    if "url" in entry and not runner_merge.same_url(entry["url"], url):
+    if "url" in entry and not runner_keys.same_url(entry["url"], url):
         # A token of one GitLab must never be sent to another.
         found.append(
             f"{at}.gitlab goes with gitlab_runner_url alone: the token is that GitLab's; "

@@ -19,7 +19,10 @@ from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
     runner_toml,
     secrets,
 )
-from ansible_collections.runnerhost.toolkit.plugins.module_utils.runner_keys import IDENTITY_KEYS
+from ansible_collections.runnerhost.toolkit.plugins.module_utils.runner_keys import (
+    IDENTITY_KEYS,
+    same_url,
+)
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import gitlab_api
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils.controller import ToolkitAction
 
@@ -168,7 +171,7 @@ class ActionModule(ToolkitAction):
             )
             self._compare_versions(api, version, warnings)
             for runner in runners:
-                if not runner_merge.same_url(str(runner.get("url")), url) or not runner.get("id"):
+                if not same_url(str(runner.get("url")), url) or not runner.get("id"):
                     continue
                 details = api.get(int(runner["id"]))
                 if details is None:
@@ -218,7 +221,7 @@ def describe(config: runner_toml.Data, url: str) -> str:
             for key, value in secrets.redact(dict(runner)).items()
             if key not in IDENTITY_KEYS and (key, value) not in (("executor", "shell"),)
         }
-        if runner_merge.same_url(str(kept.get("url", "")), common):
+        if same_url(str(kept.get("url", "")), common):
             kept.pop("url", None)
         name = str(kept.pop("name", f"runner {index + 1}"))
         word = re.sub(r"\W+", "_", name.lower()).strip("_") or f"runner_{index + 1}"

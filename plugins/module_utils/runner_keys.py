@@ -233,6 +233,16 @@ _TAKES = {
 }
 
 
+def same_url(one: str, other: str) -> bool:
+    """True if both name one GitLab (the runner trims a trailing slash and ``/ci``)."""
+    return bare_url(one) == bare_url(other)
+
+
+def bare_url(url: str) -> str:
+    """An address as the runner itself keeps it."""
+    return str(url).rstrip("/").removesuffix("/ci").rstrip("/").lower()
+
+
 def settings_problems(variable: str, value: Any) -> list[str]:
     """What is wrong with the global keys given in ``variable``, one message each."""
     if not isinstance(value, Mapping):

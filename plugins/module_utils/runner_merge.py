@@ -12,7 +12,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ansible_collections.runnerhost.toolkit.plugins.module_utils.runner_keys import IDENTITY_KEYS
+from ansible_collections.runnerhost.toolkit.plugins.module_utils.runner_keys import (
+    IDENTITY_KEYS,
+    bare_url,
+    same_url,
+)
 from ansible_collections.runnerhost.toolkit.plugins.module_utils.runner_toml import Data, Moment
 from ansible_collections.runnerhost.toolkit.plugins.module_utils.secrets import digest
 
@@ -105,15 +109,6 @@ def state_entries(state: Mapping[str, Any] | None) -> list[Known]:
         except (KeyError, TypeError, ValueError):
             continue
     return found
-
-
-def same_url(one: str, other: str) -> bool:
-    """True if both name one GitLab (the runner trims a trailing slash and ``/ci``)."""
-    return _trim(one) == _trim(other)
-
-
-def _trim(url: str) -> str:
-    return str(url).rstrip("/").removesuffix("/ci").rstrip("/").lower()
 
 
 def plan(
@@ -271,12 +266,12 @@ def merge(
     config: Data = dict(wanted)
     if runners:
         config["runners"] = runners
-    present = {(runner.get("id"), _trim(runner.get("url", ""))) for runner in runners}
-    noted = {(note.id, _trim(note.url)) for note in notes}
+    present = {(runner.get("id"), bare_url(runner.get("url", ""))) for runner in runners}
+    noted = {(note.id, bare_url(note.url)) for note in notes}
     notes.extend(
         old
         for old in known
-        if (old.id, _trim(old.url)) in present and (old.id, _trim(old.url)) not in noted
+        if (old.id, bare_url(old.url)) in present and (old.id, bare_url(old.url)) not in noted
     )
     return Merged(config, notes)
 
@@ -342,7 +337,7 @@ def _strip(table: Mapping[str, Any], defaults: Mapping[str, Any]) -> Data:
         if _is_zero(value) or (key in defaults and value == default):
             continue
         if key == "url":
-            value = _trim(str(value))
+            value = bare_url(str(value))
         result[str(key)] = _untagged(value)
     return result
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -75,3 +78,23 @@ def test_what_the_controllers_python_lacks_is_named_with_its_list() -> None:
     assert text.startswith(f"the Python that runs Ansible ({sys.executable}) lacks no_such_module,")
     assert text.endswith(f"pip install -r {ROOT}/meta/ee-requirements.txt")
     assert (ROOT / "meta" / "ee-requirements.txt").is_file()
+
+
+@pytest.mark.parametrize("name", ["runner_plan", "network_plan", "python_plan", "host_tests"])
+def test_what_refuses_first_needs_nothing_beside_ansible(name: str) -> None:
+    """Else a controller without those packages would see a traceback, not what it lacks."""
+    script = (
+        "import sys\n"
+        "for one in ('tomlkit', 'gitlab', 'pytest', 'testinfra'):\n"
+        "    sys.modules[one] = None\n"
+        f"import ansible_collections.runnerhost.toolkit.plugins.action.{name}\n"
+    )
+    folder = str(Path(str(sys.modules[ToolkitAction.__module__].__file__)).parents[5])
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env={**os.environ, "PYTHONPATH": folder},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
