@@ -48,16 +48,16 @@ def test_limits_bind_the_jobs_themselves(ready: Site) -> None:
 
 
 def test_job_that_makes_too_many_processes_is_stopped(ready: Site) -> None:
-    mounted = ready.sh("grep -cE '^cgroup2 /sys/fs/cgroup |,pids|pids,' /proc/mounts || true")
     held = ready.sh(
         "cat /sys/fs/cgroup/{pids/,}user.slice/user-$(id -u gitlab-runner).slice/pids.max "
         "2>/dev/null || true"
     )
-    if held.strip() != "60":
+    if not held:
         pytest.skip(
-            f"this machine gives containers no pids controller ({mounted.strip()} mounts of it): "
-            "systemd has the limit, the kernel does not know of it"
+            "skipped: the kernel has no pids cgroup for the jobs' slice (containers on cgroup v1 "
+            "get their controllers read-only); what systemd has is tested above"
         )
+    assert held.strip() == "60"
     many = queue(ready, "for i in $(seq 200); do sleep 30 & done; echo all of them")
     with ready.gitlab() as gitlab:
         assert gitlab.wait_job(many, 90).state == "failed"
