@@ -29,9 +29,9 @@ class ActionModule(ToolkitAction):
             if not given:
                 continue
             item = dict(given)
-            name = item.pop("template", None)
+            name, own = item.pop("template", None), item.pop("vars", {})
             if name:
-                item["content"] = self._render(str(name), variables)
+                item["content"] = self._render(str(name), {**variables, **own})
             if item.get("secret"):
                 secrets[str(item["path"])] = str(item.pop("content", ""))
             files.append(item)

@@ -29,6 +29,7 @@ from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils.controller import ToolkitAction
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils.gitlab_api import ApiProblem
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils.gitlab_side import side_of
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils.isolated import VARIABLE, protected
 
 IO = "runnerhost.toolkit.runner_config_io"
 # Swaps that may fail because the file was changed meanwhile.
@@ -93,6 +94,10 @@ class ActionModule(ToolkitAction):
             self.find_file,
         )
         given = list(args["runners"])
+        self._variable = "gitlab_runner_runners"
+        if args.get("isolated"):
+            given = protected(given)
+            self._variable = f"{VARIABLE} ({args['isolated']}).runners"
         # Where each entry stands in the inventory's list, for messages.
         self._places = [i for i, runner in enumerate(given) if not is_absent(runner)]
         leaving = {str(runner["name"]) for runner in given if is_absent(runner)}
@@ -249,7 +254,7 @@ class ActionModule(ToolkitAction):
 
     def _at(self, entries: list[runner_toml.Data], index: int) -> str:
         """An entry as messages name it."""
-        return f"gitlab_runner_runners[{self._places[index]}] ({entries[index]['name']})"
+        return f"{self._variable}[{self._places[index]}] ({entries[index]['name']})"
 
     def _warnings(
         self,
@@ -266,7 +271,7 @@ class ActionModule(ToolkitAction):
         ]
         if foreign:
             found.append(
-                "config.toml holds runners that gitlab_runner_runners does not name; "
+                f"config.toml holds runners that {self._variable} does not name; "
                 f"they are kept as they are: {', '.join(foreign)}"
             )
         return found
@@ -319,6 +324,7 @@ class ActionModule(ToolkitAction):
                 {
                     **arguments,
                     "folder": self._task.args["folder"],
+                    "unit": self._task.args.get("unit", "gitlab-runner.service"),
                     "environment": way_to_gitlab(
                         self.ways(self._variables).environment(),
                         self._task.args.get("environment") or {},

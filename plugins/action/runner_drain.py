@@ -15,6 +15,7 @@ from ansible_collections.runnerhost.toolkit.plugins.action.runner_config import 
     without_runners,
 )
 from ansible_collections.runnerhost.toolkit.plugins.module_utils import runner_toml
+from ansible_collections.runnerhost.toolkit.plugins.module_utils.instances import place
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils.controller import ToolkitAction
 
 MODULE = "runnerhost.toolkit.runner_drain"
@@ -49,32 +50,42 @@ class ActionModule(ToolkitAction):
                 "lease": {"type": "int", "default": 120},
                 "folder": {"type": "str", "default": "/etc/gitlab-runner"},
                 "unit": {"type": "str", "default": "gitlab-runner.service"},
+                "isolated": {"type": "list", "elements": "str", "default": []},
             }
         )
         if args["lease"] < 3 * SAYS_EVERY // 2:
             raise AnsibleActionFail(f"lease got {args['lease']}, it takes 15 seconds or more")
         self._lease = args["lease"]
-        self._where = {"folder": args["folder"], "unit": args["unit"]}
+        self._places = [{"folder": args["folder"], "unit": args["unit"]}]
+        for name in args["isolated"]:
+            of = place(name)
+            self._places.append({"folder": of.folder, "unit": of.unit})
         if self._task.check_mode:
-            found = self._call("look")["look"]
-            pending = args["state"] == "drained" or found["paused"]
-            return {**result, "changed": pending, "jobs": [job["text"] for job in found["jobs"]]}
+            looks = [self._call(where, "look")["look"] for where in self._places]
+            pending = args["state"] == "drained" or any(look["paused"] for look in looks)
+            jobs = [job["text"] for look in looks for job in look["jobs"]]
+            return {**result, "changed": pending, "jobs": jobs}
         if args["state"] == "resumed":
-            answer = self._call("resume")
-            if answer["resumed"] == "merged":
+            answers = self._resume()
+            if any(answer["resumed"] == "merged" for answer in answers):
                 result["warnings"] = ["a runner was added by hand during the drain; it was kept"]
-            return {**result, "changed": answer["changed"], "jobs": []}
+            return {**result, "changed": any(a["changed"] for a in answers), "jobs": []}
         return {**result, **self._drain(args["deadline"], args["at_deadline"])}
 
     def _drain(self, deadline: int, at_deadline: str) -> dict[str, Any]:
         start = time.monotonic()
-        changed = self._pause()
+        # All of them before any wait: none takes a job while another one ends its own.
+        paused = [self._pause(where) for where in self._places]
+        changed = any(paused)
         patience = QUIET_SECONDS
         while True:
-            found = self._call("look", patience=patience, lease=self._lease)["look"]
+            looks = [
+                self._call(where, "look", patience=patience, lease=self._lease)["look"]
+                for where in self._places
+            ]
             waited = int(time.monotonic() - start)
-            jobs = [job["text"] for job in found["jobs"]]
-            if found["idle"]:
+            jobs = [job["text"] for look in looks for job in look["jobs"]]
+            if all(look["idle"] for look in looks):
                 return {"changed": changed, "jobs": [], "waited": waited}
             named = "; ".join(jobs) or "a job that the log does not name"
             then = "gives up" if at_deadline == "give_up" else "goes on"
@@ -83,7 +94,7 @@ class ActionModule(ToolkitAction):
             display.display(f"[{name}] waits for {named}; {then} in {left} s")
             if waited >= deadline:
                 break
-            patience = min(SAYS_EVERY, deadline - waited)
+            patience = min(SAYS_EVERY, deadline - waited) // len(self._places)
         if at_deadline == "go_on":
             return {
                 "changed": changed,
@@ -91,22 +102,34 @@ class ActionModule(ToolkitAction):
                 "waited": waited,
                 "warnings": [f"goes on after {waited} s though these run: {named}"],
             }
-        self._call("resume")
+        self._resume()
         raise AnsibleActionFail(
             f"gave up after {waited} s, all is as it was: still running: {named}. "
             "A longer deadline, or at_deadline=go_on"
         )
 
-    def _pause(self) -> bool:
+    def _resume(self) -> list[dict[str, Any]]:
+        """Takes the pause of each back, of all even if one of them cannot be."""
+        answers, failed = [], []
+        for where in self._places:
+            try:
+                answers.append(self._call(where, "resume"))
+            except AnsibleActionFail as problem:
+                failed.append(problem)
+        if failed:
+            raise failed[0]
+        return answers
+
+    def _pause(self, where: dict[str, str]) -> bool:
         """True if this call has paused the runner; False if it was paused already."""
         for _ in range(TRIES):
-            if self._call("look", patience=0, lease=self._lease)["look"]["paused"]:
+            if self._call(where, "look", patience=0, lease=self._lease)["look"]["paused"]:
                 # Another controller's drain, or our own that was cut off: the look renewed it.
                 return False
             with self.quiet():
-                read = self.ask(
-                    IO, {"op": "read", "folder": self._where["folder"]}, self._variables
-                )["read"]
+                read = self.ask(IO, {"op": "read", "folder": where["folder"]}, self._variables)[
+                    "read"
+                ]
                 if not read["exists"]:
                     return False
                 try:
@@ -119,7 +142,7 @@ class ActionModule(ToolkitAction):
                     MODULE,
                     {
                         "op": "pause",
-                        **self._where,
+                        **where,
                         "expected": read["sha256"],
                         "text": base64.b64encode(text.encode()).decode(),
                         "lease": self._lease,
@@ -130,5 +153,5 @@ class ActionModule(ToolkitAction):
                 return True
         raise AnsibleActionFail(f"config.toml was changed by something else at {TRIES} tries")
 
-    def _call(self, op: str, **more: Any) -> dict[str, Any]:
-        return self.ask(MODULE, {"op": op, **self._where, **more}, self._variables)
+    def _call(self, where: dict[str, str], op: str, **more: Any) -> dict[str, Any]:
+        return self.ask(MODULE, {"op": op, **where, **more}, self._variables)

@@ -7,6 +7,7 @@ import fnmatch
 import hashlib
 import json
 import re
+from dataclasses import asdict
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -21,7 +22,9 @@ from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
     tokens,
 )
 from ansible_collections.runnerhost.toolkit.plugins.module_utils.host import is_installed
+from ansible_collections.runnerhost.toolkit.plugins.module_utils.instances import place
 from ansible_collections.runnerhost.toolkit.plugins.module_utils.secrets import kind_of
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import isolated
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils.controller import (
     LOOK,
     ToolkitAction,
@@ -50,8 +53,6 @@ SERVICE = "gitlab-runner.service"
 USER_MANAGER = "user@{uid}.service"
 
 _VERSION = re.compile(r"(?:latest|\d+\.\d+\.\d+(?:-\d+)?)\Z")
-_USER = re.compile(r"[a-z_][a-z0-9_-]{0,31}\Z")
-_FOLDER = re.compile(r"/[^\s:\"'$`\\]*\Z")
 
 
 class ActionModule(ToolkitAction):
@@ -63,7 +64,7 @@ class ActionModule(ToolkitAction):
         """Returns ``plan``; fails with every refusal at once."""
         result: dict[str, Any] = super().run(tmp, task_vars)
         variables = task_vars or {}
-        args = dict(self._task.args)
+        args = {"isolated": [], **self._task.args}
         self.refuse(lacking("tomlkit") + kept_files("the runners' tokens") + problems(args))
         paths = args["paths"]
         warnings = self._gitlab(args, str(variables.get("inventory_hostname", "")))
@@ -95,13 +96,7 @@ class ActionModule(ToolkitAction):
                 "its debugging pages are open to whoever reaches that; 127.0.0.1:9252 is safe"
             )
         found = look.get("user")
-        if found and found["home"] != args["home"]:
-            self.refuse(
-                [
-                    f"gitlab_runner_home got {args['home']!r}, but the user {args['user']} exists "
-                    f"with the home {found['home']!r}: set the variable to that"
-                ]
-            )
+        self.refuse(_home_problems("gitlab_runner_home", args, found))
         if look["files"][OTHER_BINARY]["kind"] != "absent":
             self.refuse(
                 [
@@ -143,6 +138,15 @@ class ActionModule(ToolkitAction):
         installed = records[PAIR[0]]["version"] if is_installed(records.get(PAIR[0])) else ""
         began = _unproven(look["files"][UNPROVEN].get("text", ""), installed)
         kill = _logind(args, look)
+        others = [self._isolated(e, args, ways, kill, variables) for e in args["isolated"]]
+        itself = {
+            "isolated": False,
+            "generation": generation,
+            "user": args["user"],
+            "home": args["home"],
+            "umask": args["umask"],
+            **asdict(place()),
+        }
         result["plan"] = {
             "user_missing": found is None,
             "environment": environment,
@@ -160,7 +164,16 @@ class ActionModule(ToolkitAction):
             # Another version in the place of one that may have jobs, or one not proven yet.
             "upgrade": bool(installed and (missing or began)),
             "look": records,
-            "settled": _settled(look, generation, kill, paths, args),
+            "settled": _settled(
+                look, generation, kill, (SERVICE, str(paths["drop_in"])), bool(args["user_manager"])
+            ),
+            "itself": itself,
+            "isolated": [
+                {key: value for key, value in one.items() if key != "environment"} for one in others
+            ],
+            "isolated_files": [
+                file for one in others for file in isolated.files(one, bool(ways.login))
+            ],
         }
         if warnings:
             result["warnings"] = warnings
@@ -169,9 +182,68 @@ class ActionModule(ToolkitAction):
             self.hide(result)
         return result
 
+    def _isolated(
+        self,
+        entry: dict[str, Any],
+        args: dict[str, Any],
+        ways: network.Network,
+        kill: dict[str, Any],
+        variables: dict[str, Any],
+    ) -> dict[str, Any]:
+        """What one isolated runner needs on the host."""
+        one = isolated.whole(entry)
+        of = place(one["name"])
+        look = self.ask(LOOK, {"user": one["user"], "units": [of.unit, USER_MANAGER]}, variables)[
+            "look"
+        ]
+        found = look.get("user")
+        self.refuse(_home_problems(f"{isolated.VARIABLE} ({one['name']}).home", one, found))
+        own = {
+            **one,
+            "pip_cache_dir": f"{one['home']}/.cache/pip",
+            "umask": isolated.UMASK,
+            "hide_processes": True,
+        }
+        environment = _environment(own, ways)
+        generation = _generation(
+            own, environment, [path for path, _ in ways.authorities], args["home"]
+        )
+        drop_in = f"/etc/systemd/system/{of.unit}.d/zz-runnerhost.conf"
+        unit = look.get("units", {}).get(of.unit, {})
+        runners = [r for r in one["runners"] if r.get("state", "present") != "absent"]
+        return {
+            "isolated": True,
+            "name": one["name"],
+            "user": one["user"],
+            "home": one["home"],
+            "umask": isolated.UMASK,
+            **asdict(of),
+            "drop_in": drop_in,
+            "environment": environment,
+            "generation": generation,
+            "user_missing": found is None,
+            "unit_missing": unit.get("LoadState") != "loaded",
+            "settled": _settled(look, generation, kill, (of.unit, drop_in), False, False),
+            # Where its jobs write, their checkouts first.
+            "places": list(
+                dict.fromkeys(
+                    [
+                        f"{one['home']}/builds",
+                        f"{one['home']}/cache",
+                        own["pip_cache_dir"],
+                        *(str(r["cache_dir"]) for r in runners if r.get("cache_dir")),
+                    ]
+                )
+            ),
+        }
+
     def _gitlab(self, args: dict[str, Any], host: str) -> list[str]:
         """Refuses an access token that cannot do what the runners need; returns warnings."""
-        present = [r for r in args["runners"] if r.get("state", "present") != "absent"]
+        given = [
+            *args["runners"],
+            *(r for entry in args["isolated"] for r in isolated.protected(entry["runners"])),
+        ]
+        present = [r for r in given if r.get("state", "present") != "absent"]
         if not any("gitlab" in runner for runner in present):
             return []
         self.refuse(lacking("gitlab"))
@@ -204,13 +276,13 @@ def problems(args: dict[str, Any]) -> list[str]:
             f"gitlab_runner_version got {args['version']!r}, it takes a version such as 18.5.0 "
             "or 18.5.0-1, or latest"
         )
-    if not _USER.match(str(args["user"])):
+    if not isolated.USER.match(str(args["user"])):
         found.append(
             f"gitlab_runner_user got {args['user']!r}, it takes a Unix user name: "
             "lower case letters, digits, - and _"
         )
     for variable, value in (("home", args["home"]), ("pip_cache_dir", args["pip_cache_dir"])):
-        if not _FOLDER.match(str(value)) or ".." in str(value).split("/"):
+        if not isolated.FOLDER.match(str(value)) or ".." in str(value).split("/"):
             found.append(f"gitlab_runner_{variable} got {value!r}, it takes an absolute path")
     if str(args["user"]) == "root":
         found.append("gitlab_runner_user got 'root', jobs must not run as root")
@@ -232,7 +304,7 @@ def problems(args: dict[str, Any]) -> list[str]:
         if not isinstance(args[value], list):
             found.append(f"gitlab_runner_{name} is a {kind_of(args[value])}, it takes a list")
     for index, folder in enumerate(args["path"]):
-        if not _FOLDER.match(str(folder)):
+        if not isolated.FOLDER.match(str(folder)):
             found.append(
                 f"gitlab_runner_path[{index}] got {folder!r}, it takes an absolute path without "
                 "blanks, colons, quotes or $"
@@ -250,7 +322,20 @@ def problems(args: dict[str, Any]) -> list[str]:
     found += fitness_problems(args.get("fitness", {}))
     found += env_file.problems("gitlab_runner_environment", args["environment"])
     found += runner_keys.settings_problems("gitlab_runner_settings", args["settings"])
-    found += entries_problems(args["gitlab_url"], args["runners"], args.get("api_token"))
+    found += isolated.problems(args)
+    found += _url_problems("gitlab_runner_url", args["gitlab_url"])
+    found += entries_problems(
+        args["gitlab_url"],
+        {
+            "gitlab_runner_runners": args["runners"],
+            **{
+                f"{isolated.VARIABLE}[{index}].runners": entry.get("runners")
+                for index, entry in enumerate(_list(args.get("isolated")))
+                if isinstance(entry, dict)
+            },
+        },
+        args.get("api_token"),
+    )
     if args.get("api_token"):
         found += tokens.access_problems("gitlab_runner_api_token", args["api_token"])
     proxy = str(args.get("api_proxy") or "")
@@ -308,14 +393,36 @@ def fitness_problems(fitness: dict[str, Any]) -> list[str]:
     return found
 
 
-def entries_problems(url: Any, entries: Any, api_token: Any = "") -> list[str]:
-    """What is wrong with the runners; never a token's value."""
-    where = "gitlab_runner_runners"
-    found = _url_problems("gitlab_runner_url", url)
-    if not isinstance(entries, list):
-        return [*found, f"{where} is a {kind_of(entries)}, it takes a list of runners"]
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def entries_problems(url: Any, lists: dict[str, Any], api_token: Any = "") -> list[str]:
+    """What is wrong with the runners of each list; never a token's value.
+
+    A name and a token are a host's, in whichever list they stand.
+    """
     names: list[str] = []
     given: list[str] = []
+    found = []
+    for where, entries in lists.items():
+        found += _list_problems(where, url, entries, api_token, names, given)
+    where = " and ".join(lists)
+    found += [
+        f"{where} names {n!r} twice" for n in sorted({n for n in names if names.count(n) > 1})
+    ]
+    if len(set(given)) != len(given):
+        found.append(f"{where} gives one token to two entries: each runner has its own")
+    return found
+
+
+def _list_problems(
+    where: str, url: Any, entries: Any, api_token: Any, names: list[str], given: list[str]
+) -> list[str]:
+    """One list's; adds its names and tokens to those of the others."""
+    if not isinstance(entries, list):
+        return [f"{where} is a {kind_of(entries)}, it takes a list of runners"]
+    found: list[str] = []
     for index, entry in enumerate(entries):
         at = f"{where}[{index}]"
         if not isinstance(entry, dict):
@@ -349,11 +456,6 @@ def entries_problems(url: Any, entries: Any, api_token: Any = "") -> list[str]:
             if isinstance(entry.get(path), str) and not entry[path].startswith("/"):
                 found.append(f"{at}.{path} got {entry[path]!r}, it takes an absolute path")
         found += _environment_list_problems(at, entry.get("environment"))
-    found += [
-        f"{where} names {n!r} twice" for n in sorted({n for n in names if names.count(n) > 1})
-    ]
-    if len(set(given)) != len(given):
-        found.append(f"{where} gives one token to two entries: each runner has its own")
     return found
 
 
@@ -505,7 +607,19 @@ def _environment(args: dict[str, Any], ways: network.Network) -> str:
     return env_file.render(network.with_given(ours, args["environment"]))
 
 
-def _generation(args: dict[str, Any], environment: str, authorities: list[str]) -> str:
+def _home_problems(where: str, wanted: dict[str, Any], found: Any) -> list[str]:
+    """A user that is there already keeps its home."""
+    if not found or found["home"] == wanted["home"]:
+        return []
+    return [
+        f"{where} got {wanted['home']!r}, but the user {wanted['user']} exists with the home "
+        f"{found['home']!r}: set the variable to that"
+    ]
+
+
+def _generation(
+    args: dict[str, Any], environment: str, authorities: list[str], hidden: str = ""
+) -> str:
     """What the service reads at its start alone; a service with another one needs a restart."""
     settings = args["settings"]
     facts = {
@@ -517,6 +631,8 @@ def _generation(args: dict[str, Any], environment: str, authorities: list[str]) 
         "hide_processes": args["hide_processes"],
         "authorities": authorities,
     }
+    if hidden:
+        facts["hidden"] = hidden
     text = json.dumps(facts, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -544,31 +660,37 @@ def _logind(args: dict[str, Any], look: dict[str, Any]) -> dict[str, Any]:
     if foreign["kill"] and not foreign["only"]:
         return {"wanted": True, "kill": True, "only": []}
     others = foreign["only"] if foreign["kill"] else []
-    return {"wanted": True, "kill": True, "only": sorted({*others, str(args["user"])})}
+    users = [str(args["user"]), *(isolated.whole(e)["user"] for e in args["isolated"])]
+    return {"wanted": True, "kill": True, "only": sorted({*others, *users})}
 
 
 def _settled(
     look: dict[str, Any],
     generation: str,
     kill: dict[str, Any],
-    paths: dict[str, Any],
-    args: dict[str, Any],
+    unit: tuple[str, str],
+    user_manager: bool,
+    logind: bool = True,
 ) -> bool:
-    """True if neither systemd nor logind has anything left to do."""
-    service = look.get("units", {}).get(SERVICE, {})
+    """True if neither systemd nor logind has anything left to do for a unit with its drop-in."""
+    name, drop_in = unit
+    service = look.get("units", {}).get(name, {})
     manager = look.get("units", {}).get(USER_MANAGER, {})
-    in_force = {
-        "kill": look["logind"].get("kill"),
-        "only": sorted(set(look["logind"].get("only", []))),
-    }
-    drop_in = any("zz-runnerhost" in p for p in manager.get("DropInPaths", "").split())
+    wanted = {"kill": kill["kill"], "only": kill["only"]}
+    in_force = wanted
+    if logind:
+        in_force = {
+            "kill": look["logind"].get("kill"),
+            "only": sorted(set(look["logind"].get("only", []))),
+        }
+    masked = any("zz-runnerhost" in p for p in manager.get("DropInPaths", "").split())
     return (
         service.get("ActiveState") == "active"
         and service.get("UnitFileState") == "enabled"
         and service.get("NeedDaemonReload") == "no"
         and (service.get("KillSignal"), service.get("KillMode")) == ("3", "mixed")
-        and str(paths["drop_in"]) in service.get("DropInPaths", "").split()
+        and drop_in in service.get("DropInPaths", "").split()
         and service.get("generation") == generation
-        and drop_in == (not args["user_manager"])
-        and in_force == {"kill": kill["kill"], "only": kill["only"]}
+        and masked == (not user_manager)
+        and in_force == wanted
     )

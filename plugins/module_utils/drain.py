@@ -26,6 +26,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ansible_collections.runnerhost.toolkit.plugins.module_utils import host
+from ansible_collections.runnerhost.toolkit.plugins.module_utils.instances import resume_of
 
 CONFIG = "config.toml"
 KEPT = "config.toml.runnerhost-drained"
@@ -34,7 +35,6 @@ NOTE = "runnerhost-drain.json"
 """Digests of both files, to tell them apart; no secret."""
 LEASES = "/run/runnerhost"
 """Gone after a reboot, and with it every lease."""
-TIMER = "runnerhost-resume.timer"
 _ID = re.compile(rb"^\s*id\s*=\s*(\d+)\s*$", re.M)
 _RUNNERS = re.compile(rb"^\[\[runners\]\]\s*$", re.M)
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
@@ -279,6 +279,12 @@ def reload(unit: str) -> None:
     host.run(["systemctl", "kill", "--signal=SIGHUP", "--kill-who=main", unit])
 
 
+def watch(unit: str, on: bool) -> None:
+    """Starts or stops the timer that takes an abandoned pause of the service back."""
+    how = ["start"] if on else ["--no-block", "stop"]
+    host.run(["systemctl", *how, f"{resume_of(unit)}.timer"])
+
+
 def main() -> int:
     """``resume``: what the host's own timer and each start of the service call."""
     parser = argparse.ArgumentParser(prog="drain", description="Take a pause of the runner back.")
@@ -293,7 +299,7 @@ def main() -> int:
     if done != "nothing":
         reload(asked.unit)
         print(f"the pause of {asked.unit} was not taken back by whoever asked for it: {done}")
-    host.run(["systemctl", "--no-block", "stop", TIMER])
+    watch(asked.unit, on=False)
     return 0
 
 

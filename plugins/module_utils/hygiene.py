@@ -19,6 +19,7 @@ from contextlib import suppress
 from datetime import datetime, timezone
 
 from ansible_collections.runnerhost.toolkit.plugins.module_utils import drain, host
+from ansible_collections.runnerhost.toolkit.plugins.module_utils.instances import SERVICE, place
 
 DAY = 86400.0
 PAUSED_TEXT = "runnerhost-paused.toml"
@@ -120,17 +121,17 @@ def clean_builds(builds: str, days: float, now: float) -> list[str]:
 def clean_files(folder: str, days: float, now: float) -> list[str]:
     """Removes files that nobody has read or written for so many days, and folders left empty."""
     removed = []
-    for place, _, names in os.walk(folder, topdown=False):
+    for inside, _, names in os.walk(folder, topdown=False):
         for name in names:
-            path = os.path.join(place, name)
+            path = os.path.join(inside, name)
             with suppress(OSError):
                 found = os.lstat(path)
                 if now - max(found.st_mtime, found.st_atime) >= days * DAY:
                     os.unlink(path)
                     removed.append(path)
-        if place != folder:
+        if inside != folder:
             with suppress(OSError):
-                os.rmdir(place)
+                os.rmdir(inside)
     return removed
 
 
@@ -185,16 +186,22 @@ def shortage(paths: Iterable[str], space: float, inodes: float) -> str:
     return ""
 
 
+def full_mark(unit: str) -> str:
+    """Tells that a full disk has paused this service."""
+    return FULL_MARK + unit.removesuffix(".service").removeprefix(SERVICE)
+
+
 def watch_disk(folder: str, unit: str, paths: list[str], space: float, inodes: float) -> str:
     """Pauses the runner on a full disk and takes that back; returns what was done, in words."""
-    ours = os.path.exists(FULL_MARK)
+    mark = full_mark(unit)
+    ours = os.path.exists(mark)
     more = HYSTERESIS_POINTS if ours else 0.0
     short = shortage(paths, space + more if space else 0, inodes + more if inodes else 0)
     if not short:
         if not ours:
             return ""
         with suppress(FileNotFoundError):
-            os.unlink(FULL_MARK)
+            os.unlink(mark)
         done = drain.resume(folder)
         if done != "nothing":
             drain.reload(unit)
@@ -208,8 +215,8 @@ def watch_disk(folder: str, unit: str, paths: list[str], space: float, inodes: f
         return ""
     # The mark first: without it nobody would take the pause back before its lease ends.
     os.makedirs(drain.LEASES, mode=0o755, exist_ok=True)
-    host.write_atomic(FULL_MARK, short + "\n", 0o644)
-    host.run(["systemctl", "start", drain.TIMER])
+    host.write_atomic(mark, short + "\n", 0o644)
+    drain.watch(unit, on=True)
     if not drain.pause(folder, drain.digest(whole), text.decode(), LEASE_SECONDS):
         return ""
     drain.reload(unit)
@@ -236,21 +243,32 @@ def token_ends(text: str) -> dict[str, float]:
     return found
 
 
-def write_metrics(path: str, folder: str) -> None:
-    """A file for node_exporter's textfile collector; no secret is in it."""
-    whole = f"{folder}/{drain.KEPT}" if drain.is_paused(folder) else f"{folder}/{drain.CONFIG}"
-    text = (drain.raw(whole) or b"").decode(errors="replace")
+def write_metrics(path: str, places: dict[str, str]) -> None:
+    """A file for node_exporter's textfile collector; no secret is in it.
+
+    Args:
+        path: the file.
+        places: folder of each service's config.toml -> its unit.
+    """
+    paused, full, ends_of = [], [], {}
+    for folder, unit in places.items():
+        label = f'{{service="{unit.removesuffix(".service")}"}}'
+        is_paused = drain.is_paused(folder)
+        paused.append(f"runnerhost_paused{label} {int(is_paused)}")
+        full.append(f"runnerhost_disk_full{label} {int(os.path.exists(full_mark(unit)))}")
+        whole = f"{folder}/{drain.KEPT if is_paused else drain.CONFIG}"
+        ends_of.update(token_ends((drain.raw(whole) or b"").decode(errors="replace")))
     lines = [
         "# HELP runnerhost_paused 1 while the runner takes no new job.",
         "# TYPE runnerhost_paused gauge",
-        f"runnerhost_paused {int(drain.is_paused(folder))}",
+        *paused,
         "# HELP runnerhost_disk_full 1 while it does so because a disk is full.",
         "# TYPE runnerhost_disk_full gauge",
-        f"runnerhost_disk_full {int(os.path.exists(FULL_MARK))}",
+        *full,
         "# HELP runnerhost_token_expires_timestamp_seconds When a runner's token ends.",
         "# TYPE runnerhost_token_expires_timestamp_seconds gauge",
     ]
-    for name, ends in sorted(token_ends(text).items()):
+    for name, ends in sorted(ends_of.items()):
         # The text format escapes as JSON does (prometheus.io, exposition formats).
         label = json.dumps(name, ensure_ascii=False)
         lines.append(f"runnerhost_token_expires_timestamp_seconds{{runner={label}}} {ends:.0f}")
@@ -274,15 +292,18 @@ def main() -> int:
     disk.add_argument("--space", type=float, default=0.0, help="per cent that must be free")
     disk.add_argument("--inodes", type=float, default=0.0, help="per cent that must be free")
     disk.add_argument("--metrics", default="", help="a file for a textfile collector")
-    disk.add_argument("--folder", default="/etc/gitlab-runner")
-    disk.add_argument("--unit", default="gitlab-runner.service")
+    disk.add_argument(
+        "--isolated", action="append", default=[], metavar="NAME", help="pause this runner as well"
+    )
     asked = parser.parse_args()
     if asked.verb == "disk":
-        said = watch_disk(asked.folder, asked.unit, asked.path, asked.space, asked.inodes)
-        if said:
-            print(said)
+        places = [place(name) for name in ("", *asked.isolated)]
+        for one in places:
+            said = watch_disk(one.folder, one.unit, asked.path, asked.space, asked.inodes)
+            if said:
+                print(f"{one.service}: {said}")
         if asked.metrics:
-            write_metrics(asked.metrics, asked.folder)
+            write_metrics(asked.metrics, {one.folder: one.unit for one in places})
         return 0
     now = time.time()
     for kind, folders, days, remove in (

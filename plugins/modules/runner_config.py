@@ -53,6 +53,14 @@ options:
     description: The folder of config.toml.
     type: str
     default: /etc/gitlab-runner
+  unit:
+    description: The service that reads it.
+    type: str
+    default: gitlab-runner.service
+  isolated:
+    description: The name of the isolated runner whose file it is; empty for the host's own.
+    type: str
+    default: ""
 author:
   - The Runnerhost developers
 """

@@ -10,7 +10,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.runnerhost.toolkit.plugins.module_utils import drain, host
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import drain
 
 DOCUMENTATION = r"""
 module: runner_drain
@@ -49,6 +49,11 @@ options:
     description: The service.
     type: str
     default: gitlab-runner.service
+  isolated:
+    description: Names of isolated runners of the host, which are drained together with it.
+    type: list
+    elements: str
+    default: []
   op:
     description: Internal to the action plugin, what to do in one call.
     type: str
@@ -145,7 +150,7 @@ def main() -> None:
         module.exit_json(changed=False, look=found)
     if asked["op"] == "pause":
         # Before the pause: from its first moment on somebody must be there to take it back.
-        host.run(["systemctl", "start", drain.TIMER])
+        drain.watch(unit, on=True)
         text = base64.b64decode(asked["text"]).decode()
         done = drain.pause(folder, asked["expected"], text, asked["lease"])
         if done:
@@ -154,7 +159,7 @@ def main() -> None:
     said = drain.resume(folder)
     if said != "nothing":
         drain.reload(unit)
-    host.run(["systemctl", "--no-block", "stop", drain.TIMER])
+    drain.watch(unit, on=False)
     module.exit_json(changed=said != "nothing", resumed=said)
 
 

@@ -20,6 +20,7 @@ from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
     runner_cli,
     secrets,
 )
+from ansible_collections.runnerhost.toolkit.plugins.module_utils.instances import place
 
 DOCUMENTATION = r"""
 module: runner_package
@@ -62,6 +63,11 @@ options:
     description: The service.
     type: str
     default: gitlab-runner.service
+  isolated:
+    description: Names of the host's isolated runners, which are proven as well.
+    type: list
+    elements: str
+    default: []
 author:
   - The Runnerhost developers
 """
@@ -217,15 +223,24 @@ def stays_up(unit: str, seconds: float) -> str:
     return ""
 
 
-def prove(asked: dict[str, Any]) -> str:
-    """Why the installed version is no good; empty if it is."""
-    problem = stays_up(asked["unit"], asked["seconds"])
-    if problem:
-        journal = host.run(
-            ["journalctl", "-u", asked["unit"], "-n", "5", "--no-pager", "-o", "cat"]
-        )
-        return f"{problem}; its last words: {secrets.redact_text(journal.stdout.strip())}"
-    lost = sorted(set(asked["expected"]) - set(valid(asked["folder"], asked["unit"])))
+def all_valid(places: list[tuple[str, str]]) -> list[str]:
+    """The runners that GitLab takes, over all services of the host."""
+    return sorted(name for folder, unit in places for name in valid(folder, unit))
+
+
+def prove(places: list[tuple[str, str]], seconds: float, expected: list[str]) -> str:
+    """Why the installed version is no good; empty if it is.
+
+    The package's scripts start its own service alone: the isolated ones are started anew here.
+    """
+    for number, (_, unit) in enumerate(places):
+        if number:
+            host.run(["systemctl", "restart", unit], timeout=7200)
+        problem = stays_up(unit, seconds)
+        if problem:
+            journal = host.run(["journalctl", "-u", unit, "-n", "5", "--no-pager", "-o", "cat"])
+            return f"{problem}; its last words: {secrets.redact_text(journal.stdout.strip())}"
+    lost = sorted(set(expected) - set(all_valid(places)))
     return f"GitLab takes {', '.join(lost)} no more" if lost else ""
 
 
@@ -240,15 +255,18 @@ def main() -> None:
             "expected": {"type": "list", "elements": "str", "default": []},
             "folder": {"type": "str", "default": "/etc/gitlab-runner"},
             "unit": {"type": "str", "default": "gitlab-runner.service"},
+            "isolated": {"type": "list", "elements": "str", "default": []},
         },
         supports_check_mode=True,
     )
     asked = module.params
     if module.check_mode:
         module.exit_json(changed=False, kept=True, valid=[], problem="", skipped=True)
+    places = [(asked["folder"], asked["unit"])]
+    places += [(of.folder, of.unit) for of in map(place, asked["isolated"])]
     if asked["op"] == "keep":
         kept, changed = keep(asked["version"])
-        now = valid(asked["folder"], asked["unit"])
+        now = all_valid(places)
         if kept or asked["without"]:
             now = begin(asked["version"], now)
         module.exit_json(changed=changed, kept=kept, valid=now)
@@ -258,10 +276,10 @@ def main() -> None:
             module.fail_json(msg=f"{asked['version']} could not be put back: {problem}")
         end()
         module.exit_json(changed=True)
-    problem = prove(asked)
+    problem = prove(places, asked["seconds"], asked["expected"])
     if not problem:
         end()
-    found = [] if problem else valid(asked["folder"], asked["unit"])
+    found = [] if problem else all_valid(places)
     module.exit_json(changed=False, problem=problem, valid=found)
 
 

@@ -22,6 +22,10 @@ options:
     description: The runners; never shown.
     type: raw
     required: true
+  isolated:
+    description: The isolated runners; never shown.
+    type: raw
+    default: []
   api_token:
     description: The access token for entries with C(gitlab); never shown.
     type: raw

@@ -60,6 +60,10 @@ options:
     description: In check mode, whether the package that brings the service is still to come.
     type: bool
     default: false
+  unit_missing:
+    description: In check mode, whether a unit that the toolkit itself writes is still to come.
+    type: bool
+    default: false
 author:
   - The Runnerhost developers
 """
@@ -87,7 +91,6 @@ pending:
 """
 
 
-MARK = "/run/runnerhost/gitlab-runner.restart"
 # How long an idle runner may take to be back; it takes about two seconds (RestartSec=1).
 BACK_SECONDS = 20.0
 
@@ -131,10 +134,15 @@ class Service:
             )
 
 
-def read_mark() -> str:
+def mark_of(unit: str) -> str:
+    """Where a service's restart is noted that was signalled; gone after a reboot."""
+    return f"/run/runnerhost/{unit.removesuffix('.service')}.restart"
+
+
+def read_mark(unit: str) -> str:
     """What was signalled before: the process and the settings it should be replaced for."""
     try:
-        return host.read_text(MARK).strip()
+        return host.read_text(mark_of(unit)).strip()
     except OSError:
         return ""
 
@@ -158,7 +166,7 @@ def restart_when_idle(service: Service, generation: str) -> str:
     if host.generation(pid) == generation:
         return ""
     due = f"{pid} {generation}"
-    if read_mark().split()[:1] != [str(pid)]:
+    if read_mark(service.unit).split()[:1] != [str(pid)]:
         service.do(
             "restart when idle",
             ["systemctl", "kill", "--signal=SIGQUIT", "--kill-who=main", service.unit],
@@ -166,9 +174,10 @@ def restart_when_idle(service: Service, generation: str) -> str:
         if service.module.check_mode:
             return ""
     if not service.module.check_mode:
-        os.makedirs(os.path.dirname(MARK), mode=0o755, exist_ok=True)
-        if read_mark() != due:
-            host.write_atomic(MARK, due + "\n", 0o644)
+        mark = mark_of(service.unit)
+        os.makedirs(os.path.dirname(mark), mode=0o755, exist_ok=True)
+        if read_mark(service.unit) != due:
+            host.write_atomic(mark, due + "\n", 0o644)
 
     def back() -> bool:
         state = service.look()
@@ -194,6 +203,7 @@ def main() -> None:
             "logind": {"type": "dict", "required": True},
             "units_changed": {"type": "bool", "default": False},
             "package_missing": {"type": "bool", "default": False},
+            "unit_missing": {"type": "bool", "default": False},
             "guard": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
@@ -248,7 +258,7 @@ def main() -> None:
                 actions=service.actions,
             )
     if not coming:
-        if unit.get("LoadState") != "loaded":
+        if unit.get("LoadState") != "loaded" and not (module.check_mode and asked["unit_missing"]):
             module.fail_json(msg=f"{service.unit} is not on the host: its package brings it")
         if unit.get("UnitFileState") != "enabled":
             service.do("enable", ["systemctl", "enable", service.unit])
@@ -267,8 +277,8 @@ def main() -> None:
                 actions=service.actions,
             )
         service.require_graceful(service.look())
-        if os.path.exists(MARK):
-            os.unlink(MARK)
+        if os.path.exists(mark_of(service.unit)):
+            os.unlink(mark_of(service.unit))
     answer: dict[str, Any] = {"actions": service.actions, "pending": pending}
     if module._diff and service.actions:
         answer["diff"] = {"prepared": "".join(f"{what}\n" for what in service.actions)}

@@ -113,7 +113,7 @@ class Disk:
         monkeypatch.setattr(host, "run", lambda *words, **more: None)
 
     def look(self) -> str:
-        return hygiene.watch_disk(str(self.folder), "x.service", ["/"], 5, 5)
+        return hygiene.watch_disk(str(self.folder), "gitlab-runner.service", ["/"], 5, 5)
 
     @property
     def paused(self) -> bool:
@@ -170,17 +170,17 @@ def test_metrics_tell_pauses_and_ends_of_tokens_and_no_secret(disk: Disk, tmp_pa
         '[[runners]]\n  name = "endless"\n  token_expires_at = 0001-01-01T00:00:00Z\n'
     )
     path = tmp_path / "collector" / "runnerhost.prom"
-    hygiene.write_metrics(str(path), str(disk.folder))
+    hygiene.write_metrics(str(path), {str(disk.folder): "gitlab-runner.service"})
     text = path.read_text()
-    assert "runnerhost_paused 0\n" in text
+    assert 'runnerhost_paused{service="gitlab-runner"} 0' in text.splitlines()
     ends = 'runnerhost_token_expires_timestamp_seconds{runner="a \\"quoted\\" one"} 1800000000'
     assert ends in text.splitlines()
     assert "endless" not in text
     assert "glrt" not in text
     disk.free = (1.0, 50.0)
     disk.look()
-    hygiene.write_metrics(str(path), str(disk.folder))
+    hygiene.write_metrics(str(path), {str(disk.folder): "gitlab-runner.service"})
     text = path.read_text()
-    assert "runnerhost_paused 1\n" in text
-    assert "runnerhost_disk_full 1\n" in text
+    assert 'runnerhost_paused{service="gitlab-runner"} 1' in text.splitlines()
+    assert 'runnerhost_disk_full{service="gitlab-runner"} 1' in text.splitlines()
     assert ends in text.splitlines(), "the whole file is read while it is paused"

@@ -13,6 +13,7 @@ TOKEN = "glrt-" + "a" * 20
 GOOD: dict[str, Any] = {
     "gitlab_url": "https://gitlab.example.com",
     "runners": [{"name": "build", "token": TOKEN}],
+    "isolated": [],
     "concurrent": 2,
     "settings": {},
     "environment": {},
@@ -242,7 +243,7 @@ def settled(service: dict[str, str], manager: str = "x/zz-runnerhost.conf", **lo
         "logind": {"kill": True, "only": ["gitlab-runner"], **logind},
     }
     kill = {"kill": True, "only": ["gitlab-runner"]}
-    return runner_plan._settled(look, "g1", kill, {"drop_in": DROP_IN}, GOOD)
+    return runner_plan._settled(look, "g1", kill, (runner_plan.SERVICE, DROP_IN), False)
 
 
 def test_settled() -> None:
@@ -283,9 +284,12 @@ def test_generation_follows_what_only_a_restart_brings() -> None:
 
 
 def test_absent_entry_takes_a_name_alone() -> None:
-    assert runner_plan.entries_problems("https://x", [{"name": "a", "state": "absent"}]) == []
+    where = "gitlab_runner_runners"
+    assert (
+        runner_plan.entries_problems("https://x", {where: [{"name": "a", "state": "absent"}]}) == []
+    )
     (said,) = runner_plan.entries_problems(
-        "https://x", [{"name": "a", "state": "gone", "token": TOKEN}]
+        "https://x", {where: [{"name": "a", "state": "gone", "token": TOKEN}]}
     )
     assert "state got 'gone', it takes present or absent" in said
 

@@ -55,7 +55,7 @@ def test_described_host_is_an_inventory_that_the_role_takes() -> None:
     entry["token"] = TOKEN
     # A secret in the environment is the one thing that the role does not take over.
     entry["environment"] = [line for line in entry["environment"] if "TOKEN" not in line]
-    assert entries_problems(data["gitlab_runner_url"], [entry]) == []
+    assert entries_problems(data["gitlab_runner_url"], {"gitlab_runner_runners": [entry]}) == []
 
 
 def test_described_host_shows_no_secret_and_no_identity() -> None:

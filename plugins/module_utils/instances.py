@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What an isolated runner has on its host: a service, a folder and a user of its own, by its name.
+
+Runs on the controller and on the hosts: standard library of Python 3.10 alone.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+# A Unix user's name has at most 32 characters, 14 of which are the prefix.
+NAME = re.compile(r"[a-z][a-z0-9-]{0,15}\Z")
+SERVICE = "gitlab-runner"
+"""The package's own service, whose jobs are the host's ordinary ones."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a runner's daemon lives.
+
+    Attributes:
+        service: its name, without ``.service``.
+        unit: its unit.
+        folder: where its config.toml lies.
+        resume: the unit that takes its pause back, without ``.service`` or ``.timer``.
+    """
+
+    service: str
+    unit: str
+    folder: str
+    resume: str
+
+
+def place(name: str = "") -> Place:
+    """The place of an isolated runner; with an empty name that of the package's own service."""
+    suffix = f"-{name}" if name else ""
+    return Place(
+        service=SERVICE + suffix,
+        unit=f"{SERVICE}{suffix}.service",
+        folder=f"/etc/{SERVICE}{suffix}",
+        resume=f"runnerhost-resume{suffix}",
+    )
+
+
+def resume_of(unit: str) -> str:
+    """The unit, without its ending, that takes a pause of the given service back."""
+    return place(unit.removesuffix(".service").removeprefix(SERVICE).removeprefix("-")).resume

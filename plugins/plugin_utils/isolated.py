@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Isolated runners: what an entry of ``gitlab_runner_isolated`` may say and what it needs."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import env_file, runner_keys
+from ansible_collections.runnerhost.toolkit.plugins.module_utils.instances import (
+    NAME,
+    SERVICE,
+    place,
+)
+from ansible_collections.runnerhost.toolkit.plugins.module_utils.secrets import kind_of
+
+VARIABLE = "gitlab_runner_isolated"
+KEYS = ("name", "runners", "user", "home", "concurrent", "settings", "environment")
+UMASK = "0077"
+USER = re.compile(r"[a-z_][a-z0-9_-]{0,31}\Z")
+FOLDER = re.compile(r"/[^\s:\"'$`\\]*\Z")
+# Parts of the names of units that the toolkit itself has beside the package's service.
+TAKEN = ("helper-images",)
+
+
+def whole(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """An entry with its defaults."""
+    user = str(entry.get("user") or f"{SERVICE}-{entry['name']}")
+    return {
+        "concurrent": 1,
+        "settings": {},
+        "environment": {},
+        **entry,
+        "user": user,
+        "home": str(entry.get("home") or f"/home/{user}"),
+    }
+
+
+def protected(runners: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The entries' runners; one that GitLab is to create takes jobs of protected refs alone.
+
+    A variable that an unprotected branch could read is no secret (GitLab docs, "Protected
+    branches", and "Prevent runners from revealing sensitive information").
+    """
+    found = []
+    for runner in runners:
+        wanted = runner.get("gitlab")
+        if isinstance(wanted, Mapping) and not runner.get("token"):
+            runner = {**runner, "gitlab": {"access_level": "ref_protected", **wanted}}
+        found.append(runner)
+    return found
+
+
+def problems(args: Mapping[str, Any]) -> list[str]:
+    """What is wrong with the list, but for its runners."""
+    entries = args.get("isolated") or []
+    if not isinstance(entries, list):
+        return [f"{VARIABLE} is a {kind_of(entries)}, it takes a list of mappings"]
+    found: list[str] = []
+    good: list[dict[str, Any]] = []
+    for index, entry in enumerate(entries):
+        at = f"{VARIABLE}[{index}]"
+        if not isinstance(entry, Mapping):
+            found.append(f"{at} is a {kind_of(entry)}, it takes a mapping: {', '.join(KEYS)}")
+            continue
+        found += [
+            f"{at}: unknown key {key!r}; it takes {', '.join(KEYS)}"
+            for key in entry
+            if key not in KEYS
+        ]
+        name = entry.get("name")
+        if not isinstance(name, str) or not NAME.match(name) or name in TAKEN:
+            found.append(
+                f"{at}.name got {name!r}, it takes up to 16 lower case letters, digits and -, "
+                "a letter first"
+            )
+            continue
+        at = f"{at} ({name})"
+        one = whole(entry)
+        good.append(one)
+        concurrent = one["concurrent"]
+        if not isinstance(concurrent, int) or isinstance(concurrent, bool) or concurrent < 1:
+            found.append(
+                f"{at}.concurrent got {concurrent!r}, it takes a whole number of 1 or more"
+            )
+        if not USER.match(one["user"]) or one["user"] == "root":
+            found.append(
+                f"{at}.user got {one['user']!r}, it takes a Unix user name other than root: lower "
+                "case letters, digits, - and _"
+            )
+        if not FOLDER.match(one["home"]) or ".." in one["home"].split("/"):
+            found.append(f"{at}.home got {one['home']!r}, it takes an absolute path")
+        found += env_file.problems(f"{at}.environment", one["environment"])
+        found += runner_keys.settings_problems(f"{at}.settings", one["settings"])
+    found += _shared(args, good)
+    if good and not args["hide_processes"]:
+        found.append(
+            f"gitlab_runner_hide_processes got false, which {VARIABLE} does not go with: other "
+            "jobs would see the isolated ones' processes, and a job token in them"
+        )
+    if good and args["user_manager"]:
+        found.append(
+            f"gitlab_runner_user_manager got true, which {VARIABLE} does not go with: by "
+            "`systemd-run --user` a job would get out of what hides processes from it"
+        )
+    return found
+
+
+def _shared(args: Mapping[str, Any], good: list[dict[str, Any]]) -> list[str]:
+    """What two of the host's services would have in common."""
+    main = {
+        "name": "",
+        "user": args["user"],
+        "home": args["home"],
+        "settings": args["settings"],
+    }
+    found = []
+    for key in ("name", "user", "home"):
+        counted = Counter(str(one[key]) for one in (main, *good))
+        found += [
+            f"{VARIABLE}: two services of the host have the {key} {value!r}; each takes its own"
+            for value, count in counted.items()
+            if count > 1
+        ]
+    addresses = Counter(
+        str(one["settings"].get("listen_address"))
+        for one in (main, *good)
+        if isinstance(one["settings"], Mapping) and one["settings"].get("listen_address")
+    )
+    found += [
+        f"{VARIABLE}: two services of the host have the listen_address {address!r}"
+        for address, count in addresses.items()
+        if count > 1
+    ]
+    return found
+
+
+def files(plan: Mapping[str, Any], secret: bool) -> list[dict[str, Any]]:
+    """What lies on the host for one isolated runner, for `file_set`."""
+    units = "/etc/systemd/system"
+    templates = "etc/systemd/system"
+    of = place(str(plan["name"]))
+    user, home = str(plan["user"]), str(plan["home"])
+    shown = {key: value for key, value in plan.items() if key != "environment"}
+    own = {"vars": {"instance": shown}}
+    return [
+        {"path": home, "state": "directory", "mode": "0700", "owner": user},
+        {"path": f"{home}/.bash_logout", "state": "absent"},
+        {"path": f"{home}/.cache/pip", "state": "directory", "mode": "0700", "owner": user},
+        {"path": f"/var/lib/systemd/linger/{user}", "state": "absent"},
+        {
+            "path": f"{units}/user@{{uid:{user}}}.service.d/zz-runnerhost.conf",
+            "template": f"{templates}/user@.service.d/zz-runnerhost.conf.j2",
+        },
+        {
+            "path": f"{units}/{of.unit}",
+            "template": f"{templates}/gitlab-runner-NAME.service.j2",
+            **own,
+        },
+        {
+            "path": f"{units}/{of.unit}.d/zz-runnerhost.conf",
+            "template": f"{templates}/gitlab-runner.service.d/zz-runnerhost.conf.j2",
+            **own,
+        },
+        *(
+            {
+                "path": f"{units}/{of.resume}.{kind}",
+                "template": f"{templates}/runnerhost-resume.{kind}.j2",
+                **own,
+            }
+            for kind in ("service", "timer")
+        ),
+        {"path": of.folder, "state": "directory", "mode": "0700"},
+        {
+            "path": f"{of.folder}/env-file",
+            "template": "etc/gitlab-runner/env-file.j2",
+            "vars": {"environment_lines": plan["environment"]},
+            "mode": "0600",
+            "secret": secret,
+        },
+    ]

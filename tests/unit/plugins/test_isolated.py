@@ -1,0 +1,122 @@
+"""Isolated runners: what an entry may say, and what lies on the host for it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import instances
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import isolated
+
+HOST: dict[str, Any] = {
+    "user": "gitlab-runner",
+    "home": "/home/gitlab-runner",
+    "settings": {"listen_address": "127.0.0.1:9252"},
+    "hide_processes": True,
+    "user_manager": False,
+}
+PUBLISH: dict[str, Any] = {"name": "publish", "runners": []}
+
+
+def problems(*entries: Any, **more: Any) -> list[str]:
+    return isolated.problems({**HOST, "isolated": list(entries), **more})
+
+
+def test_places() -> None:
+    main, publish = instances.place(), instances.place("publish")
+    assert (main.unit, main.folder) == ("gitlab-runner.service", "/etc/gitlab-runner")
+    assert main.resume == "runnerhost-resume"
+    assert publish.unit == "gitlab-runner-publish.service"
+    assert publish.folder == "/etc/gitlab-runner-publish"
+    for one in (main, publish):
+        assert instances.resume_of(one.unit) == one.resume
+
+
+def test_defaults() -> None:
+    assert isolated.whole(PUBLISH) == {
+        "name": "publish",
+        "runners": [],
+        "user": "gitlab-runner-publish",
+        "home": "/home/gitlab-runner-publish",
+        "concurrent": 1,
+        "settings": {},
+        "environment": {},
+    }
+    assert isolated.whole({**PUBLISH, "user": "pub"})["home"] == "/home/pub"
+
+
+def test_good_entries_have_no_problem() -> None:
+    assert problems(PUBLISH, {"name": "docs", "runners": [], "concurrent": 2}) == []
+    assert isolated.problems({**HOST, "isolated": []}) == []
+
+
+@pytest.mark.parametrize(
+    ("entries", "said"),
+    [
+        (["publish"], "it takes a mapping: name, runners"),
+        ([{"runners": []}], "isolated[0].name got None"),
+        ([{**PUBLISH, "name": "Publish"}], "name got 'Publish'"),
+        ([{**PUBLISH, "name": "helper-images"}], "name got 'helper-images'"),
+        ([{**PUBLISH, "name": "a" * 17}], "it takes up to 16 lower case letters"),
+        ([{**PUBLISH, "tokens": []}], "unknown key 'tokens'"),
+        ([{**PUBLISH, "concurrent": 0}], "concurrent got 0"),
+        ([{**PUBLISH, "concurrent": True}], "concurrent got True"),
+        ([{**PUBLISH, "environment": {"PATH": "/x"}}], "environment"),
+        ([{**PUBLISH, "settings": {"concurent": 1}}], "settings"),
+        ([PUBLISH, PUBLISH], "two services of the host have the name 'publish'"),
+        ([{**PUBLISH, "user": "gitlab-runner"}], "have the user 'gitlab-runner'"),
+        ([{**PUBLISH, "home": "/home/gitlab-runner"}], "have the home '/home/gitlab-runner'"),
+        (
+            [{**PUBLISH, "settings": {"listen_address": "127.0.0.1:9252"}}],
+            "have the listen_address '127.0.0.1:9252'",
+        ),
+        ([{**PUBLISH, "user": "root"}], "user got 'root'"),
+        ([{**PUBLISH, "user": "a b"}], "user got 'a b'"),
+        ([{**PUBLISH, "home": "var"}], "home got 'var'"),
+        ([{**PUBLISH, "home": "/var/../x"}], "home got '/var/../x'"),
+    ],
+)
+def test_refused(entries: list[Any], said: str) -> None:
+    found = problems(*entries)
+    assert any(said in line for line in found), found
+    assert all(line.startswith("gitlab_runner_isolated") for line in found)
+
+
+def test_a_mapping_is_no_list() -> None:
+    (said,) = isolated.problems({**HOST, "isolated": {"name": "publish"}})
+    assert "it takes a list of mappings" in said
+
+
+@pytest.mark.parametrize("more", [{"hide_processes": False}, {"user_manager": True}])
+def test_what_would_undo_the_isolation_is_refused(more: dict[str, bool]) -> None:
+    (said,) = problems(PUBLISH, **more)
+    (name,) = more
+    assert f"gitlab_runner_{name} got" in said
+    assert isolated.problems({**HOST, "isolated": [], **more}) == []
+
+
+def test_a_created_runner_takes_protected_refs_alone() -> None:
+    runners = [
+        {"name": "a", "gitlab": {"runner_type": "instance_type"}},
+        {"name": "b", "gitlab": {"runner_type": "instance_type", "access_level": "not_protected"}},
+        {"name": "c", "token": "glrt-x", "gitlab": {"description": "mine"}},
+    ]
+    found = isolated.protected(runners)
+    assert found[0]["gitlab"]["access_level"] == "ref_protected"
+    assert found[1:] == runners[1:]
+    assert "access_level" not in runners[0]["gitlab"]
+
+
+def test_files_are_private_and_show_no_environment() -> None:
+    plan = {
+        **isolated.whole(PUBLISH),
+        "environment": "https_proxy=http://me:secret@proxy",
+        "service": "gitlab-runner-publish",
+    }
+    found = {file["path"]: file for file in isolated.files(plan, secret=True)}
+    assert found["/home/gitlab-runner-publish"]["mode"] == "0700"
+    assert found["/etc/gitlab-runner-publish"]["mode"] == "0700"
+    env_file = found["/etc/gitlab-runner-publish/env-file"]
+    assert (env_file["mode"], env_file["secret"]) == ("0600", True)
+    assert "secret" not in str([file for file in found.values() if file is not env_file])
