@@ -77,9 +77,15 @@ class Stream:
 
     def _queue(self) -> None:
         lines = LONG if len(self.queued) % 3 == 0 else SHORT
+        # One in four publishes: the isolated runner takes it, and no other does.
+        kind = {"tags": ["publish"], "protected": True} if len(self.queued) % 4 == 1 else {}
         script = f'for i in $(seq {lines}); do echo "line $i of {lines}"; sleep 1; done'
         job = self.gitlab.queue_job(
-            self.project, [script], variables={"GIT_STRATEGY": "none"}, timeout=int(JOB_SECONDS)
+            self.project,
+            [script],
+            variables={"GIT_STRATEGY": "none"},
+            timeout=int(JOB_SECONDS),
+            **kind,
         )
         self.queued[job] = lines
 
@@ -147,9 +153,27 @@ def run_verb(stream: Stream, verb: str, act: Callable[[], str]) -> Row:
     return Row(verb, seconds, seen, problem)
 
 
-def verbs(lab: Lab, gitlab: LabGitLab) -> dict[str, Callable[[], str]]:
+def common(api_token: str, **environment: str) -> dict[str, Any]:
+    """What all runs have: as many jobs as the stream has, and an isolated runner beside."""
+    gitlab = {"runner_type": "instance_type", "tag_list": ["publish"], "run_untagged": False}
+    return {
+        "gitlab_runner_concurrent": AT_ONCE,
+        "gitlab_runner_api_token": api_token,
+        "gitlab_runner_api_ca_certificate": "{{ lab_gitlab_ca_file }}",
+        "gitlab_runner_isolated": [
+            {
+                "name": "publish",
+                "concurrent": AT_ONCE,
+                "environment": environment,
+                "runners": [{"name": "publish", "gitlab": gitlab}],
+            }
+        ],
+    }
+
+
+def verbs(lab: Lab, gitlab: LabGitLab, api_token: str) -> dict[str, Callable[[], str]]:
     """What an operator does on a busy day, in its order."""
-    base = {"gitlab_runner_concurrent": AT_ONCE}
+    base = common(api_token)
     environment = {"gitlab_runner_environment": {"BENCH": "1"}}
     tokens = [f"{{{{ lab_runner_tokens[inventory_hostname][{number}] }}}}" for number in (0, 1)]
     one = {"name": "jobs-0", "token": tokens[0]}
@@ -190,6 +214,9 @@ def verbs(lab: Lab, gitlab: LabGitLab) -> dict[str, Callable[[], str]]:
             SITE, {**environment, **old, "gitlab_runner_runners": [one, two]}
         ),
         "runner removed from the list": lambda: play(SITE, {**old, **environment}),
+        "publish runner's env change (restart)": lambda: play(
+            SITE, {**old, **environment, **common(api_token, BENCH="1")}
+        ),
         "rotate": lambda: play("playbooks/rotate.yml", {**old, **environment}),
         "tokens renewed during six provisions": rotation_meanwhile,
         "failing upgrade, rolled back": failing,
@@ -218,9 +245,10 @@ def main() -> int:
     up(lab, [KINDS["jammy"]])
     try:
         with connect(lab) as gitlab:
+            api_token = gitlab.create_token("create_runner", "manage_runner")
             first = {
+                **common(api_token),
                 "gitlab_runner_version": OLD,
-                "gitlab_runner_concurrent": AT_ONCE,
                 "gitlab_runner_runners": [
                     {"name": "jobs-0", "token": "{{ lab_runner_tokens[inventory_hostname][0] }}"}
                 ],
@@ -229,7 +257,8 @@ def main() -> int:
                 Host(lab, "jammy", first).play(SITE)
             stream = Stream(gitlab, _project(gitlab, SCRATCH_PROJECT).path)
             stream.start()
-            rows = [run_verb(stream, verb, act) for verb, act in verbs(lab, gitlab).items()]
+            every = verbs(lab, gitlab, api_token)
+            rows = [run_verb(stream, verb, act) for verb, act in every.items()]
             with step("the last jobs"):
                 stream.stop()
             lost = stream.lost()

@@ -268,6 +268,50 @@ def test_jobs_see_no_other_processes(
     assert any("hidepid=invisible" in line or "hidepid=2" in line for line in proc)
 
 
+# --- isolated runners
+
+
+def test_isolated_services_are_those_of_the_inventory(host: Any, wanted: dict[str, Any]) -> None:
+    listed = host.check_output(
+        "systemctl list-unit-files 'gitlab-runner-*.service' --no-legend --plain || true"
+    )
+    found = {line.split()[0] for line in listed.splitlines()}
+    names = {one["name"] for one in wanted["gitlab_runner_isolated"]}
+    assert found == {f"gitlab-runner-{name}.service" for name in names}
+
+
+def test_isolated_runners_share_nothing(host: Any, wanted: dict[str, Any]) -> None:
+    pids = {host.check_output(f"systemctl show -P MainPID {SERVICE}")}
+    system_ids = {host.file(f"{FOLDER}/.runner_system_id").content_string}
+    for one in wanted["gitlab_runner_isolated"]:
+        service = f"gitlab-runner-{one['name']}"
+        user = one.get("user") or service
+        home = host.file(one.get("home") or f"/home/{user}")
+        assert (home.user, home.mode) == (user, 0o700)
+        folder = host.file(f"/etc/{service}")
+        assert (folder.user, folder.mode) == ("root", 0o700)
+        for name in ("config.toml", "env-file", "runnerhost.json"):
+            assert host.file(f"/etc/{service}/{name}").mode == 0o600
+        unit = dict(
+            line.split("=", 1)
+            for line in host.check_output(f"systemctl show {service}.service").splitlines()
+            if "=" in line
+        )
+        assert (unit["ActiveState"], unit["UnitFileState"]) == ("active", "enabled")
+        assert (unit["KillSignal"], unit["KillMode"]) == ("3", "mixed")
+        assert (unit["ProtectProc"], unit["PrivateTmp"]) == ("invisible", "yes")
+        # Seen from inside: a container may ignore both silently.
+        mounts = host.check_output(f"cat /proc/{unit['MainPID']}/mountinfo").splitlines()
+        at = {line.split()[4]: line for line in mounts}
+        assert re.search(r"hidepid=(invisible|2)", at["/proc"])
+        assert "/tmp" in at
+        process = host.check_output(f"ps -o args= -p {unit['MainPID']}")
+        assert f"--user {user}" in process
+        pids.add(unit["MainPID"])
+        system_ids.add(host.file(f"/etc/{service}/.runner_system_id").content_string)
+    assert len(pids) == len(system_ids) == 1 + len(wanted["gitlab_runner_isolated"])
+
+
 # --- configuration
 
 
