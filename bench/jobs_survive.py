@@ -153,27 +153,24 @@ def run_verb(stream: Stream, verb: str, act: Callable[[], str]) -> Row:
     return Row(verb, seconds, seen, problem)
 
 
-def common(api_token: str, **environment: str) -> dict[str, Any]:
+def common(publish_token: str, **environment: str) -> dict[str, Any]:
     """What all runs have: as many jobs as the stream has, and an isolated runner beside."""
-    gitlab = {"runner_type": "instance_type", "tag_list": ["publish"], "run_untagged": False}
     return {
         "gitlab_runner_concurrent": AT_ONCE,
-        "gitlab_runner_api_token": api_token,
-        "gitlab_runner_api_ca_certificate": "{{ lab_gitlab_ca_file }}",
         "gitlab_runner_isolated": [
             {
                 "name": "publish",
                 "concurrent": AT_ONCE,
                 "environment": environment,
-                "runners": [{"name": "publish", "gitlab": gitlab}],
+                "runners": [{"name": "publish", "token": publish_token}],
             }
         ],
     }
 
 
-def verbs(lab: Lab, gitlab: LabGitLab, api_token: str) -> dict[str, Callable[[], str]]:
+def verbs(lab: Lab, gitlab: LabGitLab, publish: str) -> dict[str, Callable[[], str]]:
     """What an operator does on a busy day, in its order."""
-    base = common(api_token)
+    base = common(publish)
     environment = {"gitlab_runner_environment": {"BENCH": "1"}}
     tokens = [f"{{{{ lab_runner_tokens[inventory_hostname][{number}] }}}}" for number in (0, 1)]
     one = {"name": "jobs-0", "token": tokens[0]}
@@ -215,7 +212,7 @@ def verbs(lab: Lab, gitlab: LabGitLab, api_token: str) -> dict[str, Callable[[],
         ),
         "runner removed from the list": lambda: play(SITE, {**old, **environment}),
         "publish runner's env change (restart)": lambda: play(
-            SITE, {**old, **environment, **common(api_token, BENCH="1")}
+            SITE, {**old, **environment, **common(publish, BENCH="1")}
         ),
         "rotate": lambda: play("playbooks/rotate.yml", {**old, **environment}),
         "tokens renewed during six provisions": rotation_meanwhile,
@@ -245,9 +242,11 @@ def main() -> int:
     up(lab, [KINDS["jammy"]])
     try:
         with connect(lab) as gitlab:
-            api_token = gitlab.create_token("create_runner", "manage_runner")
+            publish = gitlab.create_runner(
+                tag_list=["publish"], run_untagged=False, access_level="ref_protected"
+            ).token
             first = {
-                **common(api_token),
+                **common(publish),
                 "gitlab_runner_version": OLD,
                 "gitlab_runner_runners": [
                     {"name": "jobs-0", "token": "{{ lab_runner_tokens[inventory_hostname][0] }}"}
@@ -257,7 +256,7 @@ def main() -> int:
                 Host(lab, "jammy", first).play(SITE)
             stream = Stream(gitlab, _project(gitlab, SCRATCH_PROJECT).path)
             stream.start()
-            every = verbs(lab, gitlab, api_token)
+            every = verbs(lab, gitlab, publish)
             rows = [run_verb(stream, verb, act) for verb, act in every.items()]
             with step("the last jobs"):
                 stream.stop()

@@ -248,7 +248,9 @@ class ActionModule(ToolkitAction):
             return []
         self.refuse(lacking("gitlab"))
         try:
-            side = side_of(args, str(args["gitlab_url"]), host, self.find_file)
+            side = side_of(
+                {**args, "runners": present}, str(args["gitlab_url"]), host, self.find_file
+            )
             side.take(present)
             scopes = side.allowed()
         except AnsibleError as error:

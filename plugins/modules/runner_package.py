@@ -263,7 +263,12 @@ def main() -> None:
     if module.check_mode:
         module.exit_json(changed=False, kept=True, valid=[], problem="", skipped=True)
     places = [(asked["folder"], asked["unit"])]
-    places += [(of.folder, of.unit) for of in map(place, asked["isolated"])]
+    # One that this very run brings has nothing to prove yet.
+    places += [
+        (of.folder, of.unit)
+        for of in map(place, asked["isolated"])
+        if drain.raw(f"{of.folder}/{drain.CONFIG}") is not None
+    ]
     if asked["op"] == "keep":
         kept, changed = keep(asked["version"])
         now = all_valid(places)
