@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -145,6 +147,64 @@ class Site:
         self.outputs.append(output)
         assert not pending, f"never printed: {', '.join(pending)}\n{output}"
         return Run(code, output, time.monotonic() - start, parse(output))
+
+    def killed(
+        self,
+        name: str,
+        line: str,
+        moment: Callable[[], object],
+        extra: Mapping[str, Any] | None = None,
+    ) -> bool:
+        """Runs a playbook and kills it, with all its processes, after a line and a moment.
+
+        False if it came to its end without that line.
+        """
+        with tempfile.TemporaryDirectory(prefix="runnerhost-test-") as folder:
+            path = Path(folder) / "extra.json"
+            path.touch(mode=0o600)
+            path.write_text(json.dumps(extra or {}), encoding="utf-8")
+            with subprocess.Popen(
+                [
+                    *(str(BIN / "ansible-playbook"), "-i", str(self.inventory)),
+                    *(f"playbooks/{name}", "-e", f"@{path}"),
+                ],
+                cwd=ROOT,
+                env={
+                    **os.environ,
+                    "ANSIBLE_NOCOLOR": "1",
+                    "PATH": f"{BIN}:{os.environ['PATH']}",
+                },
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                start_new_session=True,
+            ) as process:
+                watch = threading.Timer(PLAYBOOK_SECONDS, process.kill)
+                watch.start()
+                try:
+                    assert process.stdout
+                    for text in process.stdout:
+                        self.outputs.append(text)
+                        if line in text:
+                            moment()
+                            return True
+                    return False
+                finally:
+                    watch.cancel()
+                    with suppress(ProcessLookupError):
+                        os.killpg(process.pid, signal.SIGKILL)
+
+    def verb(self, *words: str) -> None:
+        """A verb of this lab's command line."""
+        environment = {**os.environ, "LAB_NAME": self.lab.name, "HOSTS": "jammy"}
+        subprocess.run(
+            [sys.executable, "-m", "lab", *words],
+            cwd=ROOT,
+            env=environment,
+            check=True,
+            timeout=900,
+        )
 
     def sh(self, script: str, host: str = "jammy", check: bool = True) -> str:
         """A script's output, as root on a host."""
