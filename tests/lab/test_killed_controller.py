@@ -1,151 +1,223 @@
-"""The controller is killed in the middle: the next run ends converged, and nothing is lost."""
+"""The controller is killed in the middle: the next run ends converged, and nothing is lost.
+
+The points come from what a run has changed here, by `SEED`; each is printed (`pytest -s`).
+"""
 
 from __future__ import annotations
 
-import random
+import os
+import re
+import stat
+import tempfile
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.lab.site import Site, until
+from tests.lab.kills import CHANCE, DPKG, REQUESTS, Change, Point, changes, chosen
+from tests.lab.site import Site
 from tests.lab.test_drain import config, is_whole, queue, succeeds
 from tests.lab.test_upgrade import OLD, version
+from tests.lab.way import by_api
 
 pytestmark = pytest.mark.lab
 
-SEED = 20261121
-DPKG = "dpkg"
-REQUEST = "GitLab is asked"
-
-# Every task of a cold provision that changes something, in its order; what is awaited then.
-COLD = (
-    ("network_access : files |", ""),
-    ("build_tools : packages |", DPKG),
-    ("python_versions : repository |", ""),
-    ("python_versions : install |", DPKG),
-    ("python_versions : prove |", ""),
-    ("gitlab_runner : user |", ""),
-    ("gitlab_runner : files |", ""),
-    ("gitlab_runner : package | Install", DPKG),
-    ("gitlab_runner : config | Swap", REQUEST),
-    ("gitlab_runner : service | Load", ""),
-)
-UPGRADE = (
-    ("gitlab_runner : files |", ""),
-    ("gitlab_runner : upgrade | Keep", ""),
-    ("gitlab_runner : upgrade | Pause", ""),
-    ("gitlab_runner : upgrade | Install", DPKG),
-    ("gitlab_runner : upgrade | Watch", ""),
-    ("gitlab_runner : upgrade | Take jobs", ""),
-    ("gitlab_runner : config | Swap", ""),
-    ("gitlab_runner : service | Load", ""),
-)
+SEED = os.environ.get("KILL_SEED", "20261121")
+ALL, FEW = 10, 3
+# All kinds of tasks, with few packages.
+SMALL = {
+    "build_tools_packages": ["ninja-build"],
+    "python_versions_wanted": ["3.9"],
+    "python_versions_packages": ["python{version}", "python{version}-venv"],
+}
+UP = {"gitlab_runner_version": "latest", "gitlab_runner_concurrent": 3}
+DOWN = {
+    "gitlab_runner_version": OLD,
+    "gitlab_runner_allow_downgrade": True,
+    "gitlab_runner_concurrent": 2,
+}
+TOKEN = r"glrt-[A-Za-z0-9_.-]{12,}"
 
 
-def chosen(points: tuple[tuple[str, str], ...], count: int, *always: int) -> list[tuple[str, str]]:
-    """So many of the points in their order, by the seed; some of them always."""
-    others = [i for i in range(len(points)) if i not in always]
-    picked = {*always, *random.Random(SEED).sample(others, count - len(always))}
-    return [points[i] for i in sorted(picked)]
+@pytest.fixture(scope="module")
+def variables(site: Site) -> Iterator[dict[str, Any]]:
+    """Of a host with a runner that the toolkit creates, and one with a token."""
+    with by_api(site) as (api, _):
+        yield {
+            **SMALL,
+            **api,
+            "gitlab_runner_runners": [
+                {"name": "made", "gitlab": {"runner_type": "instance_type"}},
+                {"name": "given", "token": site.variables["lab_runner_tokens"]["jammy"][0]},
+            ],
+        }
 
 
-def moment(site: Site, awaited: str) -> Callable[[], object]:
-    """What to wait for once the task has begun."""
-    if awaited == DPKG:
-        return lambda: until(
-            lambda: site.sh("pgrep -x dpkg || true").strip(), 120, "apt is in its transaction"
-        )
-    if awaited == REQUEST:
+def fresh(site: Site) -> None:
+    """A new host that nobody has touched, in a GitLab that knows of no created runner."""
+    site.verb("reset", "jammy")
+    with site.gitlab() as gitlab:
+        for runner in gitlab.control("GET", "/runners"):
+            if "Managed by Runnerhost" in str(gitlab.runner(runner["id"])["maintenance_note"]):
+                gitlab.delete_runner(runner["id"])
+
+
+def moment(site: Site, point: Point) -> Callable[[threading.Event], bool]:
+    """What tells that the point has come."""
+    if point.moment == CHANCE:
+        return lambda over: over.wait(point.after) or True
+    if point.moment == DPKG:
+        # A fresh host has no pgrep; the brackets keep grep from finding itself.
+        loop = "until grep -qsa -e '[-]-status-fd' /proc/[0-9]*/cmdline; do sleep 0.05; done"
+        return lambda _: bool(site.sh(f'timeout 90 sh -c "{loop}" && echo yes', check=False))
+    method, path = REQUESTS[point.moment]
+    with site.gitlab() as gitlab:
+        gitlab.fault(path, "delay", method=method, delay=2)
+
+    def asked(over: threading.Event) -> bool:
         with site.gitlab() as gitlab:
-            last = gitlab.last_request()
+            while not (came := any(fault["hits"] for fault in gitlab.faults())):
+                if over.wait(0.05):
+                    break
+        return came
 
-        def asked() -> None:
-            with site.gitlab() as gitlab:
-                gitlab.wait_request(
-                    lambda entry: entry["path"] == "/api/v4/runners/verify", 60, since=last
-                )
-
-        return asked
-    pause = random.Random(f"{SEED} {awaited}").uniform(0.0, 1.5)
-    # A moment by chance within the task: there is no condition to wait for.
-    return lambda: time.sleep(pause)
+    return asked
 
 
-def killed_at(site: Site, playbook: str, point: tuple[str, str], extra: dict[str, Any]) -> bool:
-    """Kills a run at a point; False if the run came to its end without it."""
-    task, awaited = point
-    return site.killed(playbook, f"TASK [runnerhost.toolkit.{task}", moment(site, awaited), extra)
+def kill(site: Site, playbook: str, point: Point, extra: dict[str, Any]) -> None:
+    """A run that is killed at a point."""
+    print(f"\nseed {SEED}: {playbook} is killed at: {point}", flush=True)
+    with site.gitlab() as gitlab:
+        since = gitlab.last_request()
+    hit = site.killed(playbook, point.task, moment(site, point), extra)
+    assert hit, f"{playbook} was not killed at: {point}\n{site.outputs[-1]}"
+    if point.moment in REQUESTS:
+        with site.gitlab() as gitlab:
+            # GitLab does what it was asked for, though nobody hears of it.
+            gitlab.wait_request(lambda entry: entry["fault"] == "delay", 30, since=since)
+            gitlab.clear_faults()
 
 
-def settled(site: Site, extra: dict[str, Any], tokens_before: int) -> None:
-    """Converged, nothing lost, nothing left over."""
-    again = site.playbook("site.yml", extra=extra)
+def ends(site: Site, playbook: str, extra: dict[str, Any]) -> None:
+    """The next run ends converged, and one more changes nothing."""
+    run = site.playbook(playbook, extra=extra)
+    assert run.code == 0, run.output
+    again = site.playbook(playbook, extra=extra)
     assert again.code == 0, again.output
     assert again.counts()["changed"] == 0, again.output
+
+
+def nothing_is_lost(site: Site, extra: dict[str, Any], begun: float) -> None:
+    """Both runners work, GitLab has none twice, no secret lies about."""
+    tokens = site.variables["lab_runner_tokens"]["jammy"]
     with site.gitlab() as gitlab:
-        assert len(gitlab.control("GET", "/runners")) == tokens_before
+        runners = gitlab.control("GET", "/runners")
+    assert len(runners) == 1 + len(tokens)
     assert is_whole(site)
-    assert config(site).count("[[runners]]") == 1
+    text = config(site)
+    ids = {int(number) for number in re.findall(r"(?m)^ *id = (\d+)", text)}
+    assert text.count("[[runners]]") == len(ids) == 2
+    assert ids <= {runner["id"] for runner in runners}
+    verified = site.sh("gitlab-runner verify 2>&1")
+    assert verified.count("is valid") == 2, verified
     succeeds(site, queue(site, "echo after the kill"))
-    token = site.sh("grep '^ *token = ' /etc/gitlab-runner/config.toml").split('"')[1]
-    found = site.sh(
-        f"grep -rlF -- {token} /etc /tmp /var/tmp /root /home /run /var/lib 2>/dev/null || true"
-    )
-    assert found.split() == ["/etc/gitlab-runner/config.toml"]
-    left = site.sh("find /etc /usr/local /var/lib/runnerhost -name '.runnerhost-*'")
-    assert left == ""
+    api = str(extra["gitlab_runner_api_token"])
+    places = "/etc /usr/local /var /run /root /home /tmp /opt /srv"
+    with_token = site.sh(f"grep -rlE -- '{TOKEN}|{api}' {places} 2>/dev/null || true")
+    assert with_token.split() == ["/etc/gitlab-runner/config.toml"]
+    assert site.sh(f"find {places} -name '.runnerhost-*'") == ""
+    assert site.sh("find /root/.ansible /home/admin/.ansible -type f 2>/dev/null || true") == ""
     assert site.sh("dpkg --audit") == ""
+    assert on_controller({api, *re.findall(TOKEN, text), *tokens}, begun) == []
 
 
-def runners(site: Site) -> int:
-    with site.gitlab() as gitlab:
-        return len(gitlab.control("GET", "/runners"))
+def on_controller(secrets: set[str], begun: float) -> list[str]:
+    """Files in the controller's temporary folders, written since `begun`, that hold a secret."""
+    known = [secret.encode() for secret in secrets]
+    found = []
+    for top in {tempfile.gettempdir(), "/tmp", "/var/tmp", str(Path.home() / ".ansible")}:
+        for folder, _, names in os.walk(top):
+            for path in (Path(folder) / name for name in names):
+                # Others on this machine remove files meanwhile.
+                with suppress(OSError):
+                    info = path.lstat()
+                    if stat.S_ISREG(info.st_mode) and info.st_mtime >= begun:
+                        content = path.read_bytes()
+                        if any(secret in content for secret in known):
+                            found.append(str(path))
+    return found
 
 
-@pytest.mark.parametrize(
-    "points",
-    [
-        pytest.param(chosen(COLD, 3, 7, 8), id="three"),
-        pytest.param(list(COLD[:5]), id="first five", marks=pytest.mark.slow),
-        pytest.param(list(COLD[5:]), id="last five", marks=pytest.mark.slow),
-    ],
-)
-def test_cold_provision(site: Site, points: list[tuple[str, str]]) -> None:
-    """One host, killed again and again on its way; the last run ends it."""
-    site.verb("reset", "jammy")
-    before = runners(site)
-    # An old version, so that the tests of upgrades can go on from here.
-    extra = {"gitlab_runner_version": OLD}
-    hit = [killed_at(site, "site.yml", point, extra) for point in points]
-    assert all(hit), f"never reached: {[p for p, h in zip(points, hit, strict=True) if not h]}"
-    run = site.playbook("site.yml", extra=extra)
-    assert run.code == 0, run.output
-    settled(site, extra, before)
+@pytest.fixture(scope="module")
+def cold(site: Site, variables: dict[str, Any]) -> list[Change]:
+    """What a cold provision changes."""
+    fresh(site)
+    return changes(site.record("site.yml", extra={**variables, **DOWN}))
 
 
-@pytest.mark.parametrize(
-    "points",
-    [
-        pytest.param([point], id=point[0].split("| ")[-1] or "files")
-        if point in chosen(UPGRADE, 3, 3, 4)
-        else pytest.param([point], id=point[0].split("| ")[-1], marks=pytest.mark.slow)
-        for point in UPGRADE
-    ],
-)
-def test_upgrade(site: Site, points: list[tuple[str, str]]) -> None:
-    """Killed at the point; the next run ends it, and the new version is proven."""
-    back = {"gitlab_runner_version": OLD, "gitlab_runner_allow_downgrade": True}
-    old = site.playbook("site.yml", extra=back)
+@pytest.fixture(scope="module")
+def upgrade(site: Site, variables: dict[str, Any]) -> list[Change]:
+    """What an upgrade changes, and the host afterwards."""
+    old = site.playbook("site.yml", extra={**variables, **DOWN})
     assert old.code == 0, old.output
-    before, jobs = runners(site), queue(site, "echo before")
-    succeeds(site, jobs)
-    extra = {"gitlab_runner_version": "latest"}
-    hit = [killed_at(site, "upgrade.yml", point, extra) for point in points]
-    assert all(hit), f"never reached: {points}"
-    run = site.playbook("upgrade.yml", extra=extra)
-    assert run.code == 0, run.output
-    assert version(site) == str(site.variables["lab_runner_version_next"])
+    return changes(site.record("upgrade.yml", extra={**variables, **UP}))
+
+
+def test_three_kills_on_the_way_to_a_provisioned_host(
+    site: Site, variables: dict[str, Any]
+) -> None:
+    """One after the other on one host: the run after each goes on from what it has left."""
+    begun = time.time()
+    extra = {**variables, **DOWN}
+    foreseen = changes(site.record("site.yml", "--check", extra=extra))
+    for point in chosen(foreseen, FEW, f"{SEED} cold", tuple(REQUESTS)):
+        kill(site, "site.yml", point, extra)
+    ends(site, "site.yml", extra)
+    nothing_is_lost(site, extra, begun)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", range(ALL))
+def test_cold_provision(
+    site: Site, variables: dict[str, Any], cold: list[Change], number: int
+) -> None:
+    """A fresh host for each point."""
+    begun = time.time()
+    extra = {**variables, **DOWN}
+    fresh(site)
+    point = chosen(cold, ALL, f"{SEED} cold", tuple(REQUESTS))[number]
+    kill(site, "site.yml", point, extra)
+    ends(site, "site.yml", extra)
+    nothing_is_lost(site, extra, begun)
+
+
+@pytest.mark.parametrize(
+    ("count", "number"),
+    [(FEW, number) for number in range(FEW)]
+    + [pytest.param(ALL, number, marks=pytest.mark.slow) for number in range(ALL)],
+)
+def test_upgrade(
+    site: Site, variables: dict[str, Any], upgrade: list[Change], count: int, number: int
+) -> None:
+    """From whichever version the host has to the other one."""
+    begun = time.time()
+    is_old = version(site) == f"{OLD}-1"
+    extra = {**variables, **(UP if is_old else DOWN)}
+    wanted = str(site.variables["lab_runner_version_next"]) if is_old else f"{OLD}-1"
+    before = identities(site)
+    point = chosen(upgrade, count, f"{SEED} upgrade", ["GitLab is asked about a runner"])[number]
+    kill(site, "upgrade.yml", point, extra)
+    ends(site, "upgrade.yml", extra)
+    assert version(site) == wanted
     assert "unproven" not in site.sh("ls /var/lib/runnerhost/gitlab-runner")
-    settled(site, extra, before)
+    nothing_is_lost(site, extra, begun)
+    assert identities(site) == before
+
+
+def identities(site: Site) -> set[str]:
+    """Ids and tokens of the host's runners."""
+    return set(re.findall(r"(?m)^ *(?:id|token) = .*$", config(site)))
