@@ -40,6 +40,18 @@ DOWN = {
     "gitlab_runner_allow_downgrade": True,
     "gitlab_runner_concurrent": 2,
 }
+# Only dpkg writes there, and only while it works.
+IN_TRANSACTION = """
+mark=$(mktemp)
+for _ in $(seq 1800); do
+  if [ -n "$(find /var/lib/dpkg/status /var/lib/dpkg/updates -newer $mark)" ]; then
+    echo yes
+    break
+  fi
+  sleep 0.05
+done
+rm $mark
+"""
 TOKEN = r"glrt-[A-Za-z0-9_.-]{12,}"
 
 
@@ -71,9 +83,7 @@ def moment(site: Site, point: Point) -> Callable[[threading.Event], bool]:
     if point.moment == CHANCE:
         return lambda over: over.wait(point.after) or True
     if point.moment == DPKG:
-        # A fresh host has no pgrep; the brackets keep grep from finding itself.
-        loop = "until grep -qsa -e '[-]-status-fd' /proc/[0-9]*/cmdline; do sleep 0.05; done"
-        return lambda _: bool(site.sh(f'timeout 90 sh -c "{loop}" && echo yes', check=False))
+        return lambda _: "yes" in site.sh(IN_TRANSACTION)
     method, path = REQUESTS[point.moment]
     with site.gitlab() as gitlab:
         gitlab.fault(path, "delay", method=method, delay=2)
