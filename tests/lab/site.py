@@ -84,6 +84,7 @@ class Site:
 
     lab: Lab
     outputs: list[str] = field(default_factory=list)
+    _addresses: dict[str, str] = field(default_factory=dict)
 
     @property
     def inventory(self) -> Path:
@@ -242,6 +243,7 @@ class Site:
     def verb(self, *words: str) -> None:
         """A verb of this lab's command line."""
         environment = {**os.environ, "LAB_NAME": self.lab.name, "HOSTS": "jammy"}
+        self._addresses.clear()
         subprocess.run(
             [sys.executable, "-m", "lab", *words],
             cwd=ROOT,
@@ -252,7 +254,10 @@ class Site:
 
     def sh(self, script: str, host: str = "jammy", check: bool = True) -> str:
         """A script's output, as root on a host."""
-        address = {h.name: h.address for h in status(self.lab).hosts}[host]
+        # Asked once: the container engine answers late while a host's disk is busy.
+        if host not in self._addresses:
+            self._addresses = {h.name: h.address for h in status(self.lab).hosts}
+        address = self._addresses[host]
         done = subprocess.run(
             [*ssh_command(self.lab, str(address)), "sudo", "-n", "bash", "-s"],
             input=script,
