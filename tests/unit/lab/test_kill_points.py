@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import uuid
+
 import pytest
 
 from tests.lab.kills import APT, CHANCE, CONFIG, DPKG, REQUESTS, Change, changes, chosen
+from tests.lab.site import RUN_MARK, kill_marked, marked
 
 FOUND = [
     Change("a : files | Write", "x.file_set", 2.0),
@@ -51,3 +56,18 @@ def test_each_choice_has_apt_and_config_and_is_spread(count: int, seed: str) -> 
 
 def test_another_seed_gives_others() -> None:
     assert len({tuple(chosen(FOUND, 3, str(seed), list(REQUESTS))) for seed in range(20)}) > 10
+
+
+def test_forks_with_a_session_of_their_own_die_too() -> None:
+    mark = f"{RUN_MARK}={uuid.uuid4()}"
+    key, _, value = mark.partition("=")
+    with subprocess.Popen(
+        ["sh", "-c", "setsid sleep 600 & echo begun; wait"],
+        stdout=subprocess.PIPE,
+        env={**os.environ, key: value},
+    ) as process:
+        assert process.stdout
+        assert process.stdout.readline() == b"begun\n"
+        assert len(marked(mark)) == 2
+        kill_marked(mark)
+    assert marked(mark) == []
