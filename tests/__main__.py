@@ -68,7 +68,7 @@ SUITES = (
         (sys.executable, "-m", "pytest", "-q", "-x", "-m", "slow", "tests/lab"),
         containers=True,
         full=True,
-        limit=2400,
+        limit=5400,
     ),
 )
 

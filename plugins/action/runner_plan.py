@@ -161,8 +161,7 @@ class ActionModule(ToolkitAction):
             "missing": missing,
             # What a rollback brings back.
             "installed": began or installed,
-            # Another version in the place of one that may have jobs, or one not proven yet.
-            "upgrade": bool(installed and (missing or began)),
+            "upgrade": is_upgrade(installed, missing, began),
             "look": records,
             "settled": _settled(
                 look, generation, kill, (SERVICE, str(paths["drop_in"])), bool(args["user_manager"])
@@ -583,6 +582,14 @@ def _units_stale(look: dict[str, Any], paths: dict[str, Any]) -> bool:
         "yes" in (service.get("NeedDaemonReload"), manager.get("NeedDaemonReload"))
         or str(paths["drop_in"]) not in service.get("DropInPaths", "").split()
     )
+
+
+def is_upgrade(installed: str, missing: list[str], began: str) -> bool:
+    """True for another version in the place of one that may have jobs, or one not proven yet.
+
+    In the middle of a dead controller's transaction nothing counts as installed.
+    """
+    return bool(began or (installed and missing))
 
 
 def _unproven(text: str, installed: str) -> str:

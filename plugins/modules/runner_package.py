@@ -35,8 +35,9 @@ options:
     description:
       - C(keep) has the installed pair's files on the host, C(restore) installs kept ones.
       - C(prove) watches the service; it reports and does not fail.
+      - C(settle) ends an upgrade that is proven and whose runner takes jobs again.
     type: str
-    choices: [keep, restore, prove]
+    choices: [keep, restore, prove, settle]
     required: true
   version:
     description: The package version to keep or to restore.
@@ -99,6 +100,7 @@ FOLDER = "/var/lib/runnerhost/gitlab-runner"
 ARCHIVES = "/var/cache/apt/archives"
 UNPROVEN = f"{FOLDER}/unproven.json"
 """An upgrade whose proof is still to come, should its controller die: from where, and with whom."""
+OPS = ["keep", "restore", "prove", "settle"]
 PAIR = ("gitlab-runner", "gitlab-runner-helper-images")
 # How long a service that was just installed may take to be up.
 START_SECONDS = 30.0
@@ -139,9 +141,10 @@ def keep(version: str) -> tuple[bool, bool]:
 
     From apt's own archives, where it keeps what it has installed; else from the repository.
     """
-    wanted = [name for name in PAIR if host.is_installed(host.packages(list(PAIR)).get(name))]
-    have = files(FOLDER, version)
-    if len(have) == len(wanted):
+    records = host.packages(list(PAIR))
+    # In the middle of a dead controller's transaction, one of them or both are not.
+    wanted = [name for name in PAIR if host.is_installed(records.get(name))] or list(PAIR)
+    if len(files(FOLDER, version)) >= len(wanted):
         return True, False
     os.makedirs(FOLDER, mode=0o755, exist_ok=True)
     for path in glob.glob(f"{FOLDER}/*.deb"):
@@ -180,7 +183,7 @@ def begin(version: str, now: list[str]) -> list[str]:
 
 
 def end() -> None:
-    """The upgrade is proven, or taken back."""
+    """The upgrade is over: proven and resumed, or taken back."""
     with suppress(FileNotFoundError):
         os.unlink(UNPROVEN)
 
@@ -248,7 +251,7 @@ def main() -> None:
     """Entry point of the module."""
     module = AnsibleModule(
         argument_spec={
-            "op": {"type": "str", "choices": ["keep", "restore", "prove"], "required": True},
+            "op": {"type": "str", "choices": OPS, "required": True},
             "version": {"type": "str", "default": ""},
             "seconds": {"type": "int", "default": 10},
             "without": {"type": "bool", "default": False},
@@ -281,9 +284,10 @@ def main() -> None:
             module.fail_json(msg=f"{asked['version']} could not be put back: {problem}")
         end()
         module.exit_json(changed=True)
-    problem = prove(places, asked["seconds"], asked["expected"])
-    if not problem:
+    if asked["op"] == "settle":
         end()
+        module.exit_json(changed=False)
+    problem = prove(places, asked["seconds"], asked["expected"])
     found = [] if problem else all_valid(places)
     module.exit_json(changed=False, problem=problem, valid=found)
 

@@ -268,6 +268,11 @@ def test_jobs_see_no_other_processes(
     assert any("hidepid=invisible" in line or "hidepid=2" in line for line in proc)
 
 
+def test_jobs_files_are_for_no_other_user(host: Any, wanted: dict[str, Any]) -> None:
+    home = host.file(host.user(wanted["gitlab_runner_user"]).home)
+    assert (home.mode, home.user) == (0o700, wanted["gitlab_runner_user"])
+
+
 # --- isolated runners
 
 

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
 
 import pytest
 
 from lab.places import Lab
 from tests.__main__ import containers_problem
-from tests.lab.site import ROOT, Site
+from tests.lab.site import Site
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -27,21 +25,10 @@ def containers() -> None:
 @pytest.fixture(scope="module")
 def site() -> Iterator[Site]:
     """A lab named `site` with a fresh host; taken down at the end."""
-    lab = Lab("site")
-    environment = {**os.environ, "LAB_NAME": lab.name, "HOSTS": "jammy"}
-
-    def verb(*words: str) -> None:
-        subprocess.run(
-            [sys.executable, "-m", "lab", *words],
-            cwd=ROOT,
-            env=environment,
-            check=True,
-            timeout=900,
-        )
-
-    verb("down")
-    verb("up")
+    one = Site(Lab("site"))
+    one.verb("down")
+    one.verb("up")
     try:
-        yield Site(lab)
+        yield one
     finally:
-        verb("down")
+        one.verb("down")

@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,6 +30,8 @@ from lab.world import status
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
 PLAYBOOK_SECONDS = 900
+RUN_MARK = "RUNNERHOST_TEST_RUN"
+"""In the environment of a playbook's processes, to find them all by."""
 
 
 @dataclass(frozen=True)
@@ -51,12 +57,34 @@ def parse(output: str) -> dict[str, dict[str, int]]:
     }
 
 
+def marked(mark: str) -> list[int]:
+    """The living processes that have a mark in their environment."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        with suppress(OSError):
+            if mark.encode() in path.read_bytes().split(b"\0"):
+                found.append(int(path.parent.name))
+    return found
+
+
+def kill_marked(mark: str) -> None:
+    """SIGKILL to all of them, those that they start meanwhile too.
+
+    Not by the process group: Ansible's forks have sessions of their own, and would go on.
+    """
+    while pids := marked(mark):
+        for pid in pids:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+
 @dataclass
 class Site:
     """A lab that is up, with everything that was ever printed of it."""
 
     lab: Lab
     outputs: list[str] = field(default_factory=list)
+    _addresses: dict[str, str] = field(default_factory=dict)
 
     @property
     def inventory(self) -> Path:
@@ -72,11 +100,8 @@ class Site:
 
     def changes(self, name: str, *arguments: str) -> set[tuple[str, str]]:
         """What a run changed, or in check mode would: (task, path, package, key or action)."""
-        run = self.playbook(name, *arguments, callback="ansible.posix.json")
-        assert run.code == 0, run.output
-        data = json.loads(run.output[run.output.index("{\n") :])
         found = set()
-        for play in data["plays"]:
+        for play in self.record(name, *arguments)["plays"]:
             for task in play["tasks"]:
                 for result in task["hosts"].values():
                     if result.get("changed"):
@@ -89,6 +114,15 @@ class Site:
                         ]
                         found |= {(task["task"]["name"], part) for part in parts or ["itself"]}
         return found
+
+    def record(
+        self, name: str, *arguments: str, extra: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """A run that goes well, as Ansible's JSON callback tells it."""
+        run = self.playbook(name, *arguments, extra=extra, callback="ansible.posix.json")
+        assert run.code == 0, run.output
+        data: dict[str, Any] = json.loads(run.output[run.output.index("{\n") :])
+        return data
 
     def playbook(
         self,
@@ -104,6 +138,76 @@ class Site:
             on_line: text -> what to do once, when a line of the output holds it.
         """
         pending = dict(on_line or {})
+        start = time.monotonic()
+        lines: list[str] = []
+        with self._started(name, extra, *arguments, callback=callback) as process:
+            assert process.stdout
+            for line in process.stdout:
+                lines.append(line)
+                for text in [text for text in pending if text in line]:
+                    pending.pop(text)()
+            code = process.wait()
+        output = "".join(lines)
+        self.outputs.append(output)
+        assert not pending, f"never printed: {', '.join(pending)}\n{output}"
+        return Run(code, output, time.monotonic() - start, parse(output))
+
+    def killed(
+        self,
+        name: str,
+        task: str,
+        moment: Callable[[threading.Event], bool],
+        extra: Mapping[str, Any] | None = None,
+    ) -> bool:
+        """Runs a playbook and kills it, with all its processes, in a task.
+
+        Args:
+            name: the playbook.
+            task: the task's name as it is printed.
+            moment: called when the task begins; returns True when it is time to kill. It is given
+                what is set once the task is over: then the run is killed in any case.
+            extra: variables.
+
+        Returns:
+            What `moment` returned; False if there was no such task.
+        """
+        mark = f"{RUN_MARK}={uuid.uuid4()}"
+        over = threading.Event()
+        lines: list[str] = []
+        hit: Future[bool] | None = None
+
+        def strike() -> bool:
+            came = moment(over)
+            kill_marked(mark)
+            return came
+
+        with ThreadPoolExecutor(1) as pool, self._started(name, extra, mark=mark) as process:
+            try:
+                assert process.stdout
+                for text in process.stdout:
+                    lines.append(text)
+                    if hit is None and f"TASK [{task}]" in text:
+                        hit = pool.submit(strike)
+                    elif hit is not None and text.startswith(("TASK [", "PLAY RECAP")):
+                        over.set()
+                        kill_marked(mark)
+                over.set()
+                return hit is not None and hit.result()
+            finally:
+                kill_marked(mark)
+                self.outputs.append("".join(lines))
+
+    @contextmanager
+    def _started(
+        self,
+        name: str,
+        extra: Mapping[str, Any] | None,
+        *arguments: str,
+        callback: str = "ansible.builtin.default",
+        mark: str = "",
+    ) -> Iterator[subprocess.Popen[str]]:
+        """A playbook that runs, in a session of its own. Ends with it."""
+        key, _, value = (mark or f"{RUN_MARK}=").partition("=")
         with tempfile.TemporaryDirectory(prefix="runnerhost-test-") as folder:
             words = [str(BIN / "ansible-playbook"), "-i", str(self.inventory), f"playbooks/{name}"]
             if extra:
@@ -111,13 +215,12 @@ class Site:
                 path.touch(mode=0o600)
                 path.write_text(json.dumps(extra), encoding="utf-8")
                 words += ["-e", f"@{path}"]
-            start = time.monotonic()
-            lines: list[str] = []
             with subprocess.Popen(
                 [*words, *arguments],
                 cwd=ROOT,
                 env={
                     **os.environ,
+                    key: value,
                     "ANSIBLE_NOCOLOR": "1",
                     # Ansible does not flush what it prints, and into a pipe that waits.
                     "PYTHONUNBUFFERED": "1",
@@ -132,23 +235,29 @@ class Site:
                 watch = threading.Timer(PLAYBOOK_SECONDS, process.kill)
                 watch.start()
                 try:
-                    assert process.stdout
-                    for line in process.stdout:
-                        lines.append(line)
-                        for text in [text for text in pending if text in line]:
-                            pending.pop(text)()
-                    code = process.wait()
+                    yield process
                 finally:
                     watch.cancel()
                     process.kill()
-        output = "".join(lines)
-        self.outputs.append(output)
-        assert not pending, f"never printed: {', '.join(pending)}\n{output}"
-        return Run(code, output, time.monotonic() - start, parse(output))
+
+    def verb(self, *words: str) -> None:
+        """A verb of this lab's command line."""
+        environment = {**os.environ, "LAB_NAME": self.lab.name, "HOSTS": "jammy"}
+        self._addresses.clear()
+        subprocess.run(
+            [sys.executable, "-m", "lab", *words],
+            cwd=ROOT,
+            env=environment,
+            check=True,
+            timeout=900,
+        )
 
     def sh(self, script: str, host: str = "jammy", check: bool = True) -> str:
         """A script's output, as root on a host."""
-        address = {h.name: h.address for h in status(self.lab).hosts}[host]
+        # Asked once: the container engine answers late while a host's disk is busy.
+        if host not in self._addresses:
+            self._addresses = {h.name: h.address for h in status(self.lab).hosts}
+        address = self._addresses[host]
         done = subprocess.run(
             [*ssh_command(self.lab, str(address)), "sudo", "-n", "bash", "-s"],
             input=script,

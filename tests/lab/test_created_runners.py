@@ -7,10 +7,9 @@ from typing import Any
 
 import pytest
 
-from lab.engine import Engine
 from tests.lab.site import Site
 from tests.lab.test_drain import config, queue, succeeds
-from tests.lab.way import proxy
+from tests.lab.way import by_api
 
 pytestmark = pytest.mark.lab
 
@@ -18,15 +17,9 @@ pytestmark = pytest.mark.lab
 @pytest.fixture(scope="module")
 def variables(site: Site) -> Iterator[dict[str, Any]]:
     """Of a host whose runner has no token in the inventory."""
-    network = Engine().network(site.lab.network)
-    assert network is not None
-    with site.gitlab() as gitlab:
-        token = gitlab.create_token("create_runner", "manage_runner")
-    with proxy(str(network.gateway)) as (way, asked):
+    with by_api(site) as (api, asked):
         yield {
-            "gitlab_runner_api_proxy": way,
-            "gitlab_runner_api_token": token,
-            "gitlab_runner_api_ca_certificate": site.variables["lab_gitlab_ca_file"],
+            **api,
             "gitlab_runner_runners": [
                 {
                     "name": "made",

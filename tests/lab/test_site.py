@@ -6,7 +6,6 @@ The tests run in their order: each starts from the host that the one before left
 from __future__ import annotations
 
 import base64
-import json
 import os
 import random
 import re
@@ -16,6 +15,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.runnerhost.toolkit.plugins.module_utils import env_file
+from tests.lab.leaks import known_secrets, leaks, logs
 from tests.lab.site import ROOT, Site, until
 
 pytestmark = pytest.mark.lab
@@ -359,44 +359,6 @@ def test_unlisted_python_is_named_and_removed_only_when_asked_for(site: Site) ->
     assert site.playbook("site.yml", extra=extra).counts()["changed"] == 0
 
 
-def known_secrets(site: Site) -> set[str]:
-    """Every token and secret that this lab has, as the host and the controller hold them."""
-    secrets = set(re.findall(r"glrt-[\w.-]+", site.sh("cat /etc/gitlab-runner/config.toml")))
-    for tokens in site.variables["lab_runner_tokens"].values():
-        secrets |= set(tokens)
-    return secrets | {
-        value
-        for value in json.loads(site.lab.secrets.read_text(encoding="utf-8")).values()
-        if isinstance(value, str) and len(value) > 8
-    }
-
-
-def logs(site: Site) -> list[Path]:
-    """The log files of the lab's servers."""
-    return [
-        path
-        for path in sorted(Path(site.lab.state).rglob("*"))
-        if path.is_file() and ("log" in path.name or path.suffix in (".log", ".jsonl"))
-    ]
-
-
-def leaks(site: Site, secrets: set[str]) -> set[str]:
-    """The places where a secret is that should hold none."""
-    texts = [(f"output {number}", text) for number, text in enumerate(site.outputs)]
-    texts += [(f"log {path.name}", path.read_text(errors="replace")) for path in logs(site)]
-    with site.gitlab() as gitlab:
-        texts.append(("GitLab's requests", json.dumps(gitlab.requests())))
-    texts.append(("journal", site.sh("journalctl --no-pager")))
-    places = {place for place, text in texts if any(secret in text for secret in secrets)}
-    places |= {f"host {path}" for path in _readable_files_with(site, secrets)}
-    for path in [*ROOT.glob(".lab/site/**/*"), *ROOT.glob("inventories/lab/*")]:
-        if path.is_file() and path.stat().st_mode & 0o077:
-            text = path.read_text(errors="replace")
-            if any(secret in text for secret in secrets):
-                places.add(f"controller {path.name}")
-    return places
-
-
 def test_no_secret_anywhere(site: Site) -> None:
     """All output at -vvv with --diff, the lab's logs, the host's journal and readable files."""
     secrets = known_secrets(site)
@@ -445,15 +407,3 @@ def test_search_for_secrets_finds_one_in_each_place(site: Site, tmp_path: Path) 
         site.sh("rm -f /var/tmp/planted")
     # A log that every user of this machine can read counts twice.
     assert found - {f"controller {path.name}" for path in sizes} == expected
-
-
-def _readable_files_with(site: Site, secrets: set[str]) -> set[str]:
-    """World-readable files of the host that hold a secret; patterns go by standard input."""
-    patterns = "\n".join(sorted(secrets))
-    out = site.sh(
-        "umask 077; p=$(mktemp); trap 'rm -f $p' EXIT\n"
-        f"cat > $p <<'X'\n{patterns}\nX\n"
-        "find / -xdev -type f -perm -o=r -size -20M -not -path '/proc/*' -not -path '/sys/*' "
-        "-not -path '/usr/*' -print0 | xargs -0 grep -lFf $p 2>/dev/null || true"
-    )
-    return {line for line in out.splitlines() if line}

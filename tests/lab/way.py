@@ -1,4 +1,4 @@
-"""A proxy for this machine alone, by which the controller reaches the lab's GitLab by its name."""
+"""How the controller reaches the lab's GitLab by its name: a proxy for this machine alone."""
 
 from __future__ import annotations
 
@@ -7,6 +7,26 @@ import socketserver
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from typing import Any
+
+from lab.engine import Engine
+from tests.lab.site import Site
+
+
+@contextmanager
+def by_api(site: Site, *scopes: str) -> Iterator[tuple[dict[str, Any], list[str]]]:
+    """What a host's variables are for a runner that the toolkit creates, and what was asked for."""
+    network = Engine().network(site.lab.network)
+    assert network is not None
+    with site.gitlab() as gitlab:
+        token = gitlab.create_token(*(scopes or ("create_runner", "manage_runner")))
+    with proxy(str(network.gateway)) as (way, asked):
+        variables = {
+            "gitlab_runner_api_proxy": way,
+            "gitlab_runner_api_token": token,
+            "gitlab_runner_api_ca_certificate": site.variables["lab_gitlab_ca_file"],
+        }
+        yield variables, asked
 
 
 @contextmanager

@@ -326,3 +326,20 @@ def test_upgrade_that_was_cut_off_before_its_proof_is_seen(
     text: str, installed: str, began: str
 ) -> None:
     assert runner_plan._unproven(text, installed) == began
+
+
+@pytest.mark.parametrize(
+    ("installed", "missing", "began", "is_one"),
+    [
+        ("", ["gitlab-runner"], "", False),
+        ("17.4.0-1", [], "", False),
+        ("17.4.0-1", ["gitlab-runner"], "", True),
+        ("17.6.0-1", [], "17.4.0-1", True),
+        # Its controller died, and apt still works.
+        ("", ["gitlab-runner"], "17.4.0-1", True),
+    ],
+)
+def test_upgrade_goes_on_in_the_middle_of_its_transaction(
+    installed: str, missing: list[str], began: str, is_one: bool
+) -> None:
+    assert runner_plan.is_upgrade(installed, missing, began) is is_one

@@ -1,0 +1,60 @@
+"""The kept pair of runner packages, and the note of an upgrade that is not proven yet."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import host
+from ansible_collections.runnerhost.toolkit.plugins.modules import runner_package as module
+
+OLD = "17.4.0-1"
+INSTALLED, BROKEN = "install ok installed", "install ok half-configured"
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The toolkit's folder with a kept pair; apt's archives are empty, its repository is away."""
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    for name in module.PAIR:
+        (kept / f"{name}_{OLD}_amd64.deb").touch()
+    monkeypatch.setattr(module, "FOLDER", str(kept))
+    monkeypatch.setattr(module, "UNPROVEN", str(kept / "unproven.json"))
+    monkeypatch.setattr(module, "ARCHIVES", str(tmp_path / "archives"))
+    monkeypatch.setattr(host, "run", lambda *_, **__: None)
+    return kept
+
+
+@pytest.mark.parametrize(
+    "states",
+    [(INSTALLED, INSTALLED), (INSTALLED, BROKEN), (BROKEN, INSTALLED), (BROKEN, BROKEN)],
+)
+def test_kept_pair_stays_in_the_middle_of_a_transaction(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, states: tuple[str, str]
+) -> None:
+    records = {
+        name: {"version": "17.6.0-1", "status": state}
+        for name, state in zip(module.PAIR, states, strict=True)
+    }
+    monkeypatch.setattr(host, "packages", lambda _: records)
+    assert module.keep(OLD) == (True, False)
+    assert len(list(folder.glob("*.deb"))) == 2
+
+
+def test_nothing_is_kept_where_nothing_can_be_had(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for path in folder.glob("*.deb"):
+        path.unlink()
+    monkeypatch.setattr(host, "packages", lambda _: {})
+    assert module.keep(OLD) == (False, True)
+
+
+def test_note_stays_as_it_began_until_the_upgrade_is_over(folder: Path) -> None:
+    assert module.begin(OLD, ["build"]) == ["build"]
+    assert module.begin("17.6.0-1", []) == ["build"]
+    assert module.begun()["from"] == OLD
+    module.end()
+    assert module.begun() == {}
