@@ -353,10 +353,6 @@ class ActionModule(ToolkitAction):
                 continue
             if index in planned.questions and index not in self._side.made_here:
                 continue
-            if index in self._dead:
-                refused = "GitLab refuses the token that the host holds (403)"
-                planned.questions[index] = runner_merge.Question(index, refused)
-                continue
             if self._side.is_gone(index, int(runner["id"])):
                 lost = f"GitLab has no runner {runner['id']} any more"
                 mend = "create it there anew and give its token"
@@ -366,6 +362,9 @@ class ActionModule(ToolkitAction):
                 if index not in self._side.made_here or not self._side.recreate:
                     at = self._at(entries, index)
                     gone.append(f"{at}: {lost}; {mend}")
+            elif index in self._dead:
+                refused = "GitLab refuses the token that the host holds (403)"
+                planned.questions[index] = runner_merge.Question(index, refused)
             else:
                 # The host's own identity: nothing to ask GitLab for.
                 planned.questions.pop(index, None)

@@ -172,6 +172,18 @@ def test_runner_whose_token_is_dead_gets_a_new_one(gitlab: GitLab) -> None:
     assert not converge(host)["changed"]
 
 
+def test_deleted_runner_that_sleeps_is_not_created_anew_unasked(gitlab: GitLab) -> None:
+    host = Host(gitlab)
+    converge(host)
+    mark = host.data()["runners"][0]["token"].removeprefix("glrt-")[:9]
+    gitlab.api("DELETE", "/runners/1")
+    host.complaints = [(base.NOW - 5, f'Runner "x{mark}" is unhealthy and will be disabled')]
+    host.verified = "refused"
+    with pytest.raises(AnsibleActionFail, match="GitLab has no runner 1 any more"):
+        converge(host)
+    assert gitlab.runners() == []
+
+
 def test_rebuilt_host_gets_its_runner_back_and_the_dead_one_goes(
     gitlab: GitLab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
