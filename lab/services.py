@@ -102,6 +102,25 @@ def ensure_service(lab: Lab, settings: ServeSettings) -> bool:
     else:
         stop_orphan(lab, settings.address)
     write(lab.state / "serve.json", json.dumps(dataclasses.asdict(settings)), 0o600)
+    _start(lab, settings)
+    if gitlab_exists():
+        until(
+            lambda: gitlab_answers(lab, settings.address),
+            timeout=START_TIMEOUT,
+            what=f"the lab's GitLab (log: {lab.service_log})",
+        )
+    return True
+
+
+def restart(lab: Lab) -> None:
+    """Start the services anew; GitLab's certificate may be one that nobody trusts."""
+    settings = ServeSettings(**json.loads((lab.state / "serve.json").read_text()))
+    stop(lab)
+    _start(lab, settings)
+
+
+def _start(lab: Lab, settings: ServeSettings) -> None:
+    wanted = fingerprint(settings)
     with lab.service_log.open("ab") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "lab", "serve"],
@@ -117,13 +136,6 @@ def ensure_service(lab: Lab, settings: ServeSettings) -> bool:
         return bool(now and now.get("fingerprint") == wanted)
 
     until(answering, timeout=START_TIMEOUT, what=f"the lab's services (log: {lab.service_log})")
-    if gitlab_exists():
-        until(
-            lambda: gitlab_answers(lab, settings.address),
-            timeout=START_TIMEOUT,
-            what=f"the lab's GitLab (log: {lab.service_log})",
-        )
-    return True
 
 
 def health(address: str) -> dict[str, Any] | None:

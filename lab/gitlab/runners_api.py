@@ -83,6 +83,8 @@ def _apply(runner_fields: dict[str, Any], params: Params) -> dict[str, Any]:
         raise ApiError(400, {"message": {"tags_list": [words]}})
     if len(fields["description"]) > 1024:
         raise ApiError(400, {"message": {"description": ["is too long (maximum is 1024)"]}})
+    if len(fields["maintenance_note"]) > 1024:
+        raise ApiError(400, {"message": {"maintenance_note": ["is too long (maximum is 1024)"]}})
     return fields
 
 

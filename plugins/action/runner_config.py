@@ -21,6 +21,7 @@ from ansible.errors import AnsibleActionFail
 
 from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
     network,
+    runner_health,
     runner_keys,
     runner_merge,
     runner_toml,
@@ -108,11 +109,19 @@ class ActionModule(ToolkitAction):
         answers: dict[int, runner_toml.Data] = {}
         asked: set[int] = set()
         written: dict[str, Any] = {}
+        # What holds for the whole run, whatever the file is at the next try.
+        self._said: list[str] = []
+        self._woken: list[str] = []
+        self._doubted: set[str] = set()
+        self._dead: set[int] = set()
         for _ in range(TRIES):
             read, host = self._read()
             note = self._note(read)
             known = [k for k in runner_merge.state_entries(note) if k.name not in leaving]
             planned = runner_merge.plan(entries, host, known)
+            self._name_lost(entries, host, known)
+            if self._wake(entries, planned, read, host):
+                continue
             with self._answered():
                 self._settle_by_api(entries, planned, host, known, asked)
             new = {i: q for i, q in planned.questions.items() if i not in asked}
@@ -155,15 +164,19 @@ class ActionModule(ToolkitAction):
                 or not pausable
                 or (state != note and bool(merged.known or note))
             )
+            keys += [f"runners.{name}.awake" for name in self._woken]
             result.update(
-                changed=changes or not read["safe"],
+                changed=changes or not read["safe"] or bool(self._woken),
                 changed_keys=keys,
                 foreign=[name for name in planned.foreign if name not in leaving],
                 leaving=sorted(leaving & set(planned.foreign)),
                 verified={},
             )
             result["warnings"] = (
-                exposed + side.warnings + self._warnings(result["foreign"], entries, asked, answers)
+                exposed
+                + side.warnings
+                + self._said
+                + self._warnings(result["foreign"], entries, asked, answers)
             )
             result["gitlab"] = side.done
             if not result["changed"]:
@@ -186,8 +199,8 @@ class ActionModule(ToolkitAction):
             if updates:
                 with self._answered():
                     side.apply(ids, updates)
-                if not config_changes and pausable and not (state != note or not read["safe"]):
-                    return result
+            if not config_changes and pausable and not (state != note or not read["safe"]):
+                return result
             if config_changes and read["active"] and rotation_due(host, read["now"]):
                 if self._wait_for_rotation(read["sha256"]):
                     continue
@@ -276,6 +289,56 @@ class ActionModule(ToolkitAction):
             )
         return found
 
+    def _name_lost(
+        self,
+        entries: list[runner_toml.Data],
+        host: runner_toml.Data,
+        known: list[runner_merge.Known],
+    ) -> None:
+        """Says which runners the host had, and somebody took from its file."""
+        held = {int(runner.get("id") or 0) for runner in host.get("runners", [])}
+        names = {str(entry["name"]) for entry in entries}
+        lost = [note.name for note in known if note.name in names and note.id not in held]
+        if lost and not self._said:
+            self._said.append(
+                f"config.toml lacks runners that this host had: {', '.join(lost)}; GitLab is "
+                "asked about them, and they come back"
+            )
+
+    def _wake(
+        self,
+        entries: list[runner_toml.Data],
+        planned: runner_merge.Plan,
+        read: dict[str, Any],
+        host: runner_toml.Data,
+    ) -> bool:
+        """Has the daemon ask for jobs again for valid runners that it leaves alone.
+
+        Returns:
+            True if the daemon was told so: the file has another time now.
+        """
+        said = [(moment, decode(text)) for moment, text in read.get("complaints", [])]
+        names = runner_health.asleep(said, host.get("runners", []), float(read["now"]))
+        names = [name for name in names if name not in self._doubted]
+        if not names:
+            return False
+        self._doubted.update(names)
+        answer = self._ask_quietly({"op": "wake", "verify": names})
+        self._woken += answer["woken"]
+        told = answer["verified"]
+        made_here = {str(entries[index]["name"]): index for index in self._side.made_here}
+        for name in names:
+            why = "GitLab refused its token three times, and the daemon has left it alone since"
+            if told[name] == "valid":
+                self._said.append(f"{name}: {why}; it is valid now, and asks for jobs again")
+            elif told[name] == "refused" and made_here.get(name) in planned.matches:
+                self._dead.add(made_here[name])
+            elif told[name] == "refused":
+                self._said.append(f"{name}: {why}; it is still refused (403): give its new token")
+            else:
+                self._said.append(f"{name}: {why}; {unanswered(answer['reasons'].get(name, ''))}")
+        return bool(answer["woken"]) and not self._task.check_mode
+
     def _settle_by_api(
         self,
         entries: list[runner_toml.Data],
@@ -304,6 +367,9 @@ class ActionModule(ToolkitAction):
                 if index not in self._side.made_here or not self._side.recreate:
                     at = self._at(entries, index)
                     gone.append(f"{at}: {lost}; {mend}")
+            elif index in self._dead:
+                refused = "GitLab refuses the token that the host holds (403)"
+                planned.questions[index] = runner_merge.Question(index, refused)
             else:
                 # The host's own identity: nothing to ask GitLab for.
                 planned.questions.pop(index, None)
@@ -447,6 +513,11 @@ class ActionModule(ToolkitAction):
             "before": runner_toml.dump(secrets.redact(_veiled(before, shown))) if exists else "",
             "after": runner_toml.dump(secrets.redact(after)),
         }
+
+
+def unanswered(reason: str) -> str:
+    """That GitLab gave no answer, and why."""
+    return f"GitLab gave no answer: {reason}" if reason else "GitLab gave no answer"
 
 
 def _noted(known: list[runner_merge.Known], entry: runner_toml.Data) -> int | None:

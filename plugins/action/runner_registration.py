@@ -15,6 +15,7 @@ from ansible_collections.runnerhost.toolkit.plugins.action.runner_config import 
     way_to_gitlab,
 )
 from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
+    runner_health,
     runner_merge,
     runner_toml,
     secrets,
@@ -75,7 +76,9 @@ class ActionModule(ToolkitAction):
             return {**result, "changed": False, "inventory": text, "msg": text.splitlines()}
         names = [str(runner["name"]) for runner in runners]
         if verb == "verify":
-            answer = self._ask(MODULE, {"verb": "verify", "names": names})
+            said = [(moment, decode(text)) for moment, text in read["complaints"]]
+            asleep = runner_health.asleep(said, runners, float(read["now"]))
+            answer = self._ask(MODULE, {"verb": "verify", "names": names, "asleep": asleep})
             return {**result, **self._judge(runners, answer, read)}
         return {**result, **self._do(verb, names)}
 
@@ -117,11 +120,22 @@ class ActionModule(ToolkitAction):
         failed: list[str] = []
         warnings: list[str] = []
         limit = float(self._task.args.get("token_warning_days", 3))
-        told = self._of_gitlab(runners, str(read["system_id"]), answer["version"], warnings)
+        made = str(answer["system_id"])
+        if runners and made != read["system_id"]:
+            warnings.append(
+                f".runner_system_id was lost or damaged; the runner made it anew: {made}"
+            )
+        told = self._of_gitlab(runners, made, answer["version"], warnings)
         for runner in runners:
             name = str(runner["name"])
             said = answer["answers"].get(name, "unanswered")
             parts = [_SAID[said]]
+            if answer["reasons"].get(name):
+                parts[0] += f": {answer['reasons'][name]}"
+            if name in answer["woken"]:
+                woken = "three refusals had it left alone by the daemon; it asks for jobs again"
+                parts.append(woken)
+                warnings.append(f"{name}: {woken}")
             ends = seconds(runner.get("token_expires_at"))
             if ends is None:
                 parts.append("its token has no end")
@@ -137,11 +151,11 @@ class ActionModule(ToolkitAction):
             line = f"{name}: {', '.join(parts)}"
             lines.append(line)
             if said != "valid":
-                failed.append(f"{name}: {_SAID[said]}")
+                failed.append(f"{name}: {parts[0]}")
         if read["exists"] and not runners:
             warnings.append("config.toml has no runner")
         result: dict[str, Any] = {
-            "changed": False,
+            "changed": bool(answer["woken"]),
             "runners": lines,
             "version": answer["version"],
             "warnings": warnings,

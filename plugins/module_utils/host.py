@@ -147,6 +147,16 @@ def write_atomic(path: str, text: str, mode: int, uid: int = 0, gid: int = 0) ->
     anything fails.
     """
     folder = os.path.dirname(path) or "."
+    try:
+        _write(path, folder, text, mode, uid, gid)
+    except OSError as error:
+        if error.errno is None:
+            raise
+        # A full disk's error names no file by itself.
+        raise OSError(error.errno, error.strerror, path) from error
+
+
+def _write(path: str, folder: str, text: str, mode: int, uid: int, gid: int) -> None:
     handle, temporary = tempfile.mkstemp(prefix=".runnerhost-", dir=folder)
     try:
         with os.fdopen(handle, "wb") as stream:

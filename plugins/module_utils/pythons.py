@@ -196,6 +196,9 @@ _REASONS = (
     ("Could not connect", "nothing answers at its address"),
     ("Connection refused", "nothing answers at its address"),
     ("Unable to connect", "nothing answers at its address"),
+    # Before what a certificate may be otherwise; the words are GnuTLS's.
+    ("uses expired certificate", "its certificate has expired, or is the host's clock ahead?"),
+    ("not yet valid certificate", "its certificate is not valid yet: is the host's clock behind?"),
     ("certificate", "its certificate is not trusted"),
     (" 407 ", "the proxy asks for a login: network_access_proxy_login"),
     (" 401 ", "it asks for a password"),
@@ -204,6 +207,11 @@ _REASONS = (
         "SHA1 is not considered secure",
         "its key vouches for itself by SHA-1, which this system's apt (sqv) refuses: use a mirror "
         "of the repository that is signed by a newer key",
+    ),
+    ("is not valid yet", "its index is not valid yet: is the host's clock behind?"),
+    (
+        "is expired (invalid since",
+        "its index has expired: the mirror is not renewed any more, or is the host's clock ahead?",
     ),
     ("EXPKEYSIG", "its key has expired: give a renewed one"),
     ("NO_PUBKEY", "it is signed by another key than the one given"),

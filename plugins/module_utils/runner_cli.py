@@ -6,15 +6,25 @@ Runs on the hosts: standard library of Python 3.10 alone.
 
 from __future__ import annotations
 
-from ansible_collections.runnerhost.toolkit.plugins.module_utils import host
+import json
+
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import host, secrets
 
 BINARY = "/usr/bin/gitlab-runner"
 
 
-def verify(path: str, names: list[str], way: dict[str, str]) -> dict[str, str]:
+def verify(
+    path: str, names: list[str], way: dict[str, str], reasons: dict[str, str] | None = None
+) -> dict[str, str]:
     """What GitLab says of runners, by name: ``valid``, ``refused`` or ``unanswered``.
 
     `verify`'s exit code alone does not tell: it is 0 when GitLab is down.
+
+    Args:
+        path: config.toml.
+        names: the runners.
+        way: the environment that leads to GitLab.
+        reasons: gets, by name, why there is no answer.
     """
     answers = {}
     for name in names:
@@ -39,4 +49,19 @@ def verify(path: str, names: list[str], way: dict[str, str]) -> dict[str, str]:
             answers[name] = "refused"
         else:
             answers[name] = "unanswered"
+            if reasons is not None:
+                reasons[name] = reason(done.stderr)
     return answers
+
+
+def reason(log: str) -> str:
+    """The cause that the runner's log (in JSON) names last, in its own words, without a secret."""
+    said = ""
+    for line in log.splitlines():
+        try:
+            entry = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(entry, dict) and entry.get("level") in ("warning", "error", "fatal", "panic"):
+            said = str(entry.get("status") or entry.get("error") or entry.get("msg") or said)
+    return secrets.redact_text(said)

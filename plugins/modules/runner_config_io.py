@@ -17,6 +17,7 @@ from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
     drain,
     host,
     runner_cli,
+    runner_health,
     secrets,
 )
 from ansible_collections.runnerhost.toolkit.plugins.module_utils.hygiene import PAUSED_TEXT
@@ -33,7 +34,7 @@ options:
   op:
     description: What to do.
     type: str
-    choices: [read, register, swap]
+    choices: [read, register, swap, wake]
     required: true
   folder:
     description: The folder of config.toml.
@@ -78,7 +79,9 @@ options:
     type: str
     default: ""
   verify:
-    description: Names of runners to have GitLab asked about after the swap.
+    description: >-
+      Names of runners to have GitLab asked about after the swap, or before C(wake) has the daemon
+      load its file anew.
     type: list
     elements: str
     default: []
@@ -96,7 +99,7 @@ RETURN = r"""
 read:
   description: The texts, the file's sha256, the host's time and whether the service is active.
   type: dict
-  returned: for C(read) and C(swap)
+  returned: for all but C(register)
 """
 
 
@@ -122,6 +125,7 @@ def read(path: str, state_file: str, unit: str) -> dict[str, Any]:
     note = drain.raw(f"{folder}/{state_file}")
     look = host.file_look(path)
     note_look = host.file_look(f"{folder}/{state_file}")
+    service = host.units([unit]).get(unit, {})
     return {
         "exists": content is not None,
         "text": encode((content or b"").decode("utf-8", "surrogateescape")),
@@ -134,8 +138,17 @@ def read(path: str, state_file: str, unit: str) -> dict[str, Any]:
         "paused_sha256": drain.digest(drain.raw(f"{folder}/{PAUSED_TEXT}") or b""),
         "system_id": (drain.raw(f"{folder}/.runner_system_id") or b"").decode().strip(),
         "now": time.time(),
-        "active": host.units([unit]).get(unit, {}).get("ActiveState") == "active",
+        "active": service.get("ActiveState") == "active",
+        "pid": int(service.get("MainPID") or 0),
     }
+
+
+def complaints(path: str, pid: int) -> list[tuple[float, str]]:
+    """Of which runners the daemon says that it leaves them alone; hex, as all that goes back."""
+    if os.path.basename(path) != drain.CONFIG:
+        # In a pause it has none.
+        return []
+    return [(moment, encode(text)) for moment, text in runner_health.complaints(pid, path)]
 
 
 def sweep(folder: str) -> None:
@@ -236,7 +249,11 @@ def main() -> None:
     """Entry point of the module."""
     module = AnsibleModule(
         argument_spec={
-            "op": {"type": "str", "choices": ["read", "register", "swap"], "required": True},
+            "op": {
+                "type": "str",
+                "choices": ["read", "register", "swap", "wake"],
+                "required": True,
+            },
             "folder": {"type": "str", "default": "/etc/gitlab-runner"},
             "state_file": {"type": "str", "default": "runnerhost.json"},
             "unit": {"type": "str", "default": "gitlab-runner.service"},
@@ -280,8 +297,19 @@ def main() -> None:
             if host.units([unit]).get(unit, {}).get("ActiveState") == "active":
                 drain.reload(unit)
             result["verified"] = runner_cli.verify(path, params["verify"], params["environment"])
+    if params["op"] == "wake":
+        reasons: dict[str, str] = {}
+        result["verified"] = runner_cli.verify(
+            path, params["verify"], params["environment"], reasons
+        )
+        result["reasons"] = reasons
+        result["woken"] = [n for n, said in result["verified"].items() if said == "valid"]
+        if result["woken"] and not module.check_mode:
+            runner_health.wake(params["unit"], path)
     result["read"] = read(path, params["state_file"], params["unit"])
-    module.exit_json(changed=bool(result.get("swapped")), **result)
+    if params["op"] == "read":
+        result["read"]["complaints"] = complaints(path, result["read"]["pid"])
+    module.exit_json(changed=bool(result.get("swapped") or result.get("woken")), **result)
 
 
 if __name__ == "__main__":

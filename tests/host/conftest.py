@@ -87,7 +87,11 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     variables = given()["variables"]
     lists = {
         "python": variables["python_versions_wanted"],
-        "runner": variables["gitlab_runner_runners"],
+        "runner": [
+            entry
+            for entry in variables["gitlab_runner_runners"]
+            if entry.get("state", "present") != "absent"
+        ],
         "package": variables["build_tools_packages"] + variables["build_tools_extra_packages"],
     }
     for name, values in lists.items():

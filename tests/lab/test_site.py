@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.runnerhost.toolkit.plugins.module_utils import env_file
+from tests.lab.breaks import make_due
 from tests.lab.leaks import known_secrets, leaks, logs
 from tests.lab.site import ROOT, Site, until
 
@@ -187,21 +188,7 @@ def test_a_rotated_token_is_never_undone(site: Site) -> None:
         number = int(ids[1])
         gitlab.set_runner(number, token_ttl=7200)
         since = gitlab.last_request()
-        # An expiry in the past of its three quarters: the daemon rotates at its next look.
-        site.sh(
-            "python3 - <<'X'\n"
-            "import re, datetime\n"
-            "p = '/etc/gitlab-runner/config.toml'\n"
-            "s = open(p).read()\n"
-            f"head, mark, tail = s.partition('id = {number}\\n')\n"
-            "now = datetime.datetime.now(datetime.timezone.utc)\n"
-            "f = lambda d: (now + datetime.timedelta(seconds=d)).strftime('%Y-%m-%dT%H:%M:%SZ')\n"
-            "for key, age in (('token_obtained_at', -900), ('token_expires_at', 100)):\n"
-            "    tail = re.sub(key + r' = .*', key + ' = ' + f(age), tail, count=1)\n"
-            "open(p, 'w').write(head + mark + tail)\n"
-            "X\n"
-            "systemctl kill -s HUP --kill-who=main gitlab-runner"
-        )
+        make_due(site, number)
         gitlab.wait_request(
             lambda r: "reset_authentication_token" in r["path"] and r["status"] == 201,
             60,

@@ -348,3 +348,17 @@ def test_roles_tell_their_repository_apart_by_its_suite(tasks: str) -> None:
     given = [one for one in items if "repository_url" in str(one) and "uris" in one]
     assert len(given) == 1
     assert "repository_suite" in str(given[0]["suites"])
+
+
+def test_full_disk_names_the_file_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    (tmp_path / "a.conf").write_text("before")
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match=r"No space left on device: '.*/a\.conf'"):
+        host.write_atomic(str(tmp_path / "a.conf"), "after", 0o600)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.conf"]
+    assert (tmp_path / "a.conf").read_text() == "before"

@@ -155,6 +155,35 @@ def test_lost_config_gets_its_own_runner_back(gitlab: GitLab) -> None:
     assert not converge(host)["changed"]
 
 
+def test_runner_whose_token_is_dead_gets_a_new_one(gitlab: GitLab) -> None:
+    host = Host(gitlab)
+    converge(host)
+    old = host.data()["runners"][0]["token"]
+    gitlab.control("PATCH", "/runners/1", json={"revoke": True})
+    line = f'Runner "{gitlab.url}{old.removeprefix("glrt-")[:9]}" is unhealthy and will be disabled'
+    host.complaints = [(base.NOW - 5, line)]
+    host.verified = "refused"
+    assert "the token of runner 1 would be reset" in converge(host, check=True)["msg"]
+    host.before_swap.append(lambda host: setattr(host, "verified", "valid"))
+    result = converge(host)
+    assert gitlab.runners() == [1]
+    assert host.data()["runners"][0]["token"] != old
+    assert "reset the token of runner 1 (build)" in result["gitlab"]
+    assert not converge(host)["changed"]
+
+
+def test_deleted_runner_that_sleeps_is_not_created_anew_unasked(gitlab: GitLab) -> None:
+    host = Host(gitlab)
+    converge(host)
+    mark = host.data()["runners"][0]["token"].removeprefix("glrt-")[:9]
+    gitlab.api("DELETE", "/runners/1")
+    host.complaints = [(base.NOW - 5, f'Runner "x{mark}" is unhealthy and will be disabled')]
+    host.verified = "refused"
+    with pytest.raises(AnsibleActionFail, match="GitLab has no runner 1 any more"):
+        converge(host)
+    assert gitlab.runners() == []
+
+
 def test_rebuilt_host_gets_its_runner_back_and_the_dead_one_goes(
     gitlab: GitLab, monkeypatch: pytest.MonkeyPatch
 ) -> None:

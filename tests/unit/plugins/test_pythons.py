@@ -146,3 +146,31 @@ def test_apts_errors_are_explained(error: str, says: str) -> None:
     (text,) = pythons.refusals(parse("3.9"), "3.10", PATTERNS, answer(error=error), WHERE)
     assert says in text
     assert error in text
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        (
+            "E: Release file for http://m/InRelease is not valid yet (invalid for another 2d 0h).",
+            "its index is not valid yet: is the host's clock behind?",
+        ),
+        (
+            "E: Release file for http://m/InRelease is expired (invalid since 2d 0h 0min 0s).",
+            "its index has expired: the mirror is not renewed any more, or is the host's clock",
+        ),
+        (
+            "Err: Certificate verification failed: The certificate is NOT trusted. The certificate "
+            "chain uses expired certificate.",
+            "its certificate has expired, or is the host's clock ahead?",
+        ),
+        (
+            "The certificate is NOT trusted. The certificate chain uses not yet valid certificate.",
+            "its certificate is not valid yet: is the host's clock behind?",
+        ),
+        ("The certificate issuer is unknown.", "its certificate is not trusted"),
+        ("something else", "apt refuses it. apt says: something else"),
+    ],
+)
+def test_apts_words_get_their_reason(said: str, reason: str) -> None:
+    assert pythons.explain(said).startswith(reason)

@@ -35,6 +35,8 @@ class Host:
         self.swaps = 0
         self.registered: list[str] = []
         self.verified = "valid"
+        self.complaints: list[tuple[float, str]] = []
+        self.wakes: list[list[str]] = []
 
     def answer(self, asked: dict[str, Any]) -> dict[str, Any]:
         if asked["op"] == "register":
@@ -59,6 +61,15 @@ class Host:
                     self.after_swap.pop(0)(self)
             verified = dict.fromkeys(asked.get("verify", []), self.verified)
             return {"swapped": swapped, "verified": verified, "read": self._read()}
+        if asked["op"] == "wake":
+            self.wakes.append(asked["verify"])
+            woken = asked["verify"] if self.verified == "valid" else []
+            if woken:
+                # The file has another time: what the daemon said before counts no more.
+                self.complaints = []
+            reasons = {"build": "503"} if self.verified == "unanswered" else {}
+            verified = dict.fromkeys(asked["verify"], self.verified)
+            return {"verified": verified, "reasons": reasons, "woken": woken, "read": self._read()}
         if self.on_read:
             self.on_read.pop(0)(self)
         return {"read": self._read()}
@@ -85,6 +96,7 @@ class Host:
             "safe": True,
             "now": NOW,
             "active": True,
+            "complaints": [(moment, text.encode().hex()) for moment, text in self.complaints],
         }
 
     def data(self) -> dict[str, Any]:
@@ -373,3 +385,56 @@ def test_messages_count_entries_as_the_inventory_does() -> None:
     ]
     with pytest.raises(AnsibleActionFail, match=r"gitlab_runner_runners\[1\] \(build\)"):
         converge(Host(), runners=runners)
+
+
+def sleeping(age: float = 60.0) -> Host:
+    """A host whose daemon has left the runner alone since so many seconds."""
+    host = provisioned()
+    host.complaints = [(NOW - age, f'Runner "{URL}given-aaa" is unhealthy and will be disabled')]
+    return host
+
+
+def test_runner_that_is_left_alone_is_woken_once() -> None:
+    host = sleeping()
+    result = converge(host)
+    assert result["changed"]
+    assert result["changed_keys"] == ["runners.build.awake"]
+    assert "build: GitLab refused its token three times" in result["warnings"][0]
+    assert "asks for jobs again" in result["warnings"][0]
+    assert host.wakes == [["build"]]
+    again = converge(host)
+    assert not again["changed"]
+    assert host.wakes == [["build"]]
+
+
+def test_check_mode_says_that_it_would_wake() -> None:
+    result = converge(sleeping(), check=True)
+    assert result["changed_keys"] == ["runners.build.awake"]
+    assert result["msg"].startswith("would change: runners.build.awake")
+
+
+@pytest.mark.parametrize(
+    ("verified", "says"),
+    [("refused", "still refused (403): give its new token"), ("unanswered", "no answer: 503")],
+)
+def test_runner_that_is_not_valid_is_not_woken_but_named(verified: str, says: str) -> None:
+    host = sleeping()
+    host.verified = verified
+    result = converge(host)
+    assert not result["changed"]
+    assert says in result["warnings"][0]
+
+
+def test_what_the_daemon_said_long_ago_counts_no_more() -> None:
+    host = sleeping(age=3700)
+    assert not converge(host)["changed"]
+    assert host.wakes == []
+
+
+def test_runners_that_somebody_took_away_are_named_and_come_back() -> None:
+    host = provisioned()
+    before, host.text = host.text, ""
+    result = converge(host)
+    assert "lacks runners that this host had: build;" in result["warnings"][0]
+    assert runner_toml.parse(before or "")["runners"][0]["id"] == host.data()["runners"][0]["id"]
+    assert "warnings" not in converge(host) or not converge(host)["warnings"]

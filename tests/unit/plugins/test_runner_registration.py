@@ -67,12 +67,22 @@ def test_described_host_shows_no_secret_and_no_identity() -> None:
     )
 
 
-def judge(answers: dict[str, str], **runner: Any) -> dict[str, Any]:
+def judge(
+    answers: dict[str, str], more: dict[str, Any] | None = None, **runner: Any
+) -> dict[str, Any]:
     action = object.__new__(runner_registration.ActionModule)
     action._task = SimpleNamespace(args={"token_warning_days": 3})
     runners = [{"name": "build", "url": "https://x", "id": 7, **runner}]
     read = {"system_id": "s_1", "now": 1_800_000_000.0, "exists": True}
-    return action._judge(runners, {"answers": answers, "version": "18.5.0"}, read)
+    told = {
+        "answers": answers,
+        "version": "18.5.0",
+        "reasons": {},
+        "woken": [],
+        "system_id": "s_1",
+        **(more or {}),
+    }
+    return action._judge(runners, told, read)
 
 
 def test_refused_and_silent_are_told_apart() -> None:
@@ -83,6 +93,24 @@ def test_refused_and_silent_are_told_apart() -> None:
     assert "REFUSED" in refused["msg"]
     assert "NO ANSWER" in silent["msg"]
     assert "failed" not in judge({"build": "valid"})
+
+
+def test_silence_is_said_with_its_reason() -> None:
+    silent = judge({"build": "unanswered"}, {"reasons": {"build": "certificate has expired"}})
+    assert silent["msg"] == "build: NO ANSWER from GitLab: certificate has expired"
+    assert not silent["changed"]
+
+
+def test_lost_system_id_is_said() -> None:
+    anew = judge({"build": "valid"}, {"system_id": "s_2"})
+    assert "the runner made it anew: s_2" in anew["warnings"][0]
+
+
+def test_woken_runner_is_named() -> None:
+    woken = judge({"build": "valid"}, {"woken": ["build"]})
+    assert woken["changed"]
+    assert "it asks for jobs again" in woken["runners"][0]
+    assert "it asks for jobs again" in woken["warnings"][0]
 
 
 def test_end_of_a_token_is_said_and_warned_of() -> None:
