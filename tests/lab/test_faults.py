@@ -37,9 +37,9 @@ from tests.lab.breaks import (
     waiting,
 )
 from tests.lab.breaks import http_date as date
+from tests.lab.leaks import known_secrets
 from tests.lab.site import Run, Site, until
 from tests.lab.test_drain import config, succeeds
-from tests.lab.test_site import known_secrets
 from tests.lab.way import proxy
 
 pytestmark = pytest.mark.lab
