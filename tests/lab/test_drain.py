@@ -103,7 +103,8 @@ def test_drained_host_takes_no_job_until_it_is_resumed(ready: Site) -> None:
     job = begun(ready, "two")
     run = ready.playbook(
         PLAYBOOK,
-        extra={"drain_state": "drained"},
+        # The run of site.yml below must end before the host takes the pause back.
+        extra={"drain_state": "drained", "drain_lease": 600},
         on_line={f"waits for job {job}": lambda: ready.sh("touch /var/tmp/two")},
     )
     assert run.code == 0, run.output
