@@ -78,8 +78,8 @@ class ActionModule(ToolkitAction):
         if verb == "verify":
             said = [(moment, decode(text)) for moment, text in read["complaints"]]
             asleep = runner_health.asleep(said, runners, float(read["now"]))
-            answer = self._ask(MODULE, {"verb": "verify", "names": names, "asleep": asleep})
-            return {**result, **self._judge(runners, answer, read)}
+            answer = self._ask(MODULE, {"verb": "verify", "names": names})
+            return {**result, **self._judge(runners, {**answer, "asleep": asleep}, read)}
         return {**result, **self._do(verb, names)}
 
     def _ask(self, module: str, arguments: dict[str, Any]) -> dict[str, Any]:
@@ -132,10 +132,10 @@ class ActionModule(ToolkitAction):
             parts = [_SAID[said]]
             if answer["reasons"].get(name):
                 parts[0] += f": {answer['reasons'][name]}"
-            if name in answer["woken"]:
-                woken = "three refusals had it left alone by the daemon; it asks for jobs again"
-                parts.append(woken)
-                warnings.append(f"{name}: {woken}")
+            if name in answer["asleep"] and said == "valid":
+                sleeps = "its daemon leaves it alone, after three refusals: provision wakes it"
+                parts.append(sleeps)
+                warnings.append(f"{name}: {sleeps}")
             ends = seconds(runner.get("token_expires_at"))
             if ends is None:
                 parts.append("its token has no end")
@@ -155,7 +155,7 @@ class ActionModule(ToolkitAction):
         if read["exists"] and not runners:
             warnings.append("config.toml has no runner")
         result: dict[str, Any] = {
-            "changed": bool(answer["woken"]),
+            "changed": False,
             "runners": lines,
             "version": answer["version"],
             "warnings": warnings,

@@ -14,7 +14,6 @@ from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
     drain,
     host,
     runner_cli,
-    runner_health,
     secrets,
 )
 
@@ -28,8 +27,7 @@ options:
   verb:
     description:
       - C(verify) asks GitLab about each runner, and says how long its token still lives. It fails
-        if GitLab refuses one or gives no answer, and says which of the two. A runner that is valid
-        and that the daemon leaves alone, after three refusals, is woken.
+        if GitLab refuses one or gives no answer, and says which of the two.
       - C(rotate) gives each runner a new token now, through the runner's own C(reset-token).
       - C(unregister) takes this host off each runner, through the runner's own C(unregister).
       - C(describe) prints the inventory's entry for what the host has.
@@ -125,7 +123,6 @@ def main() -> None:
         argument_spec={
             "verb": {"type": "str", "choices": ["verify", "reset-token", "unregister"]},
             "names": {"type": "list", "elements": "str", "default": []},
-            "asleep": {"type": "list", "elements": "str", "default": []},
             # A proxy's password may be in it.
             "environment": {"type": "dict", "default": {}, "no_log": True},
             "folder": {"type": "str", "default": "/etc/gitlab-runner"},
@@ -142,14 +139,10 @@ def main() -> None:
     if asked["verb"] == "verify":
         reasons: dict[str, str] = {}
         told = runner_cli.verify(path, names, way, reasons)
-        woken = [name for name in asked["asleep"] if told.get(name) == "valid"]
-        if woken and not module.check_mode:
-            runner_health.wake(asked["unit"], path)
         module.exit_json(
-            changed=bool(woken),
+            changed=False,
             answers=told,
             reasons=reasons,
-            woken=woken,
             version=version(),
             # Asking makes it anew where it was lost.
             system_id=(drain.raw(f"{folder}/.runner_system_id") or b"").decode().strip(),

@@ -624,12 +624,11 @@ def falls_asleep(bench: Bench, name: str) -> Iterator[None]:
     until(lambda: mark in bench.site.sh(script), 60, "three refusals")
 
 
-@pytest.mark.parametrize("playbook", ["site.yml", pytest.param("verify.yml", marks=slow)])
-def test_runner_that_polled_itself_to_sleep_is_woken(bench: Bench, playbook: str) -> None:
+def test_runner_that_polled_itself_to_sleep_is_woken(bench: Bench) -> None:
     """Refused three times, the daemon leaves a runner alone for an hour."""
     with bench.site.gitlab() as server:
         mine = {"body_contains": token(bench, "jammy-build"), "count": None, "status": 403}
-        tag = f"asleep-{playbook}"
+        tag = "asleep"
         server.update_runner(bench.number("jammy-build"), tag_list=tag)
         with falls_asleep(bench, "jammy-build"):
             for path in ("/api/v4/jobs/request", VERIFY_RUNNER):
@@ -643,7 +642,10 @@ def test_runner_that_polled_itself_to_sleep_is_woken(bench: Bench, playbook: str
         check = bench.run("site.yml", "--check")
         assert check.counts()["changed"] == 1, check.output
         assert server.job(job).state == "pending"
-    woken = bench.run(playbook, **VERIFY)
+    named = bench.run("verify.yml", **VERIFY)
+    assert named.counts()["changed"] == 0, named.output
+    assert "after three refusals: provision wakes it" in flat(named)
+    woken = bench.run()
     assert woken.counts()["changed"] == 1, woken.output
     assert "asks for jobs again" in flat(woken)
     succeeds(bench.site, job)

@@ -78,7 +78,7 @@ def judge(
         "answers": answers,
         "version": "18.5.0",
         "reasons": {},
-        "woken": [],
+        "asleep": [],
         "system_id": "s_1",
         **(more or {}),
     }
@@ -106,11 +106,13 @@ def test_lost_system_id_is_said() -> None:
     assert "the runner made it anew: s_2" in anew["warnings"][0]
 
 
-def test_woken_runner_is_named() -> None:
-    woken = judge({"build": "valid"}, {"woken": ["build"]})
-    assert woken["changed"]
-    assert "it asks for jobs again" in woken["runners"][0]
-    assert "it asks for jobs again" in woken["warnings"][0]
+def test_sleeping_runner_is_named() -> None:
+    found = judge({"build": "valid"}, {"asleep": ["build"]})
+    assert not found["changed"]
+    assert "provision wakes it" in found["runners"][0]
+    assert "provision wakes it" in found["warnings"][0]
+    refused = judge({"build": "refused"}, {"asleep": ["build"]})
+    assert "provision wakes it" not in refused["runners"][0]
 
 
 def test_end_of_a_token_is_said_and_warned_of() -> None:
