@@ -80,7 +80,9 @@ def chosen(found: Sequence[Change], count: int, seed: str, requests: Sequence[st
     order = {change.task: position for position, change in enumerate(found)}
     in_apt = [Point(c.task, DPKG) for c in found if c.action == APT]
     in_config = [Point(c.task, name) for c in found if c.action == CONFIG for name in requests]
-    picked = [chance.choice(in_apt), chance.choice(in_config)]
+    # Of many points, every kind of those between reading and writing.
+    asked = in_config if count > 2 * len(requests) else [chance.choice(in_config)]
+    picked = [chance.choice(in_apt), *asked]
     special = [point for point in in_apt + in_config if point not in picked]
     special = chance.sample(special, len(special))
     while len(picked) < count:

@@ -224,6 +224,8 @@ class Site:
                     "ANSIBLE_NOCOLOR": "1",
                     # Ansible does not flush what it prints, and into a pipe that waits.
                     "PYTHONUNBUFFERED": "1",
+                    # Else a task is printed only once it is over (ansible.cfg hides skipped ones).
+                    "ANSIBLE_DISPLAY_SKIPPED_HOSTS": str(bool(value)),
                     "ANSIBLE_STDOUT_CALLBACK": callback,
                     "PATH": f"{BIN}:{os.environ['PATH']}",
                 },

@@ -262,18 +262,6 @@ PLAIN = [
         "asked to tell what the access token may do: no answer",
     ),
     Fault(
-        "403 of a token",
-        gitlab(VERIFY_RUNNER, "status", status=403),
-        r"does not know it \(403\)",
-        Bench.wants_a_token,
-    ),
-    Fault(
-        "500 while a runner is made",
-        gitlab(MAKE_RUNNER, "status", status=500),
-        "asked to create a runner: it answered 500",
-        lambda bench: bench.wants_one_made("made-500"),
-    ),
-    Fault(
         "GitLab's certificate has expired",
         valid(-30, -1),
         "certificate has expired",
@@ -309,6 +297,21 @@ PLAIN = [
         "config.toml lacks runners that this host had: jammy-build, made",
         fails=False,
     ),
+]
+# These take minutes more.
+SLOW = [
+    Fault(
+        "403 of a token",
+        gitlab(VERIFY_RUNNER, "status", status=403),
+        r"does not know it \(403\)",
+        Bench.wants_a_token,
+    ),
+    Fault(
+        "500 while a runner is made",
+        gitlab(MAKE_RUNNER, "status", status=500),
+        "asked to create a runner: it answered 500",
+        lambda bench: bench.wants_one_made("made-500"),
+    ),
     Fault(
         ".runner_system_id lost",
         by_hand("rm /etc/gitlab-runner/.runner_system_id"),
@@ -317,9 +320,6 @@ PLAIN = [
         fails=False,
         more=VERIFY,
     ),
-]
-# These take minutes more.
-SLOW = [
     Fault(
         "GitLab down: verify",
         gitlab("/api/*", "drop"),
@@ -624,6 +624,7 @@ def falls_asleep(bench: Bench, name: str) -> Iterator[None]:
     until(lambda: mark in bench.site.sh(script), 60, "three refusals")
 
 
+@slow
 def test_runner_that_polled_itself_to_sleep_is_woken(bench: Bench) -> None:
     """Refused three times, the daemon leaves a runner alone for an hour."""
     with bench.site.gitlab() as server:

@@ -39,6 +39,7 @@ def variables(site: Site) -> Iterator[dict[str, Any]]:
     with by_api(site, "create_runner", "manage_runner", "read_user") as (api, _):
         yield {
             **SMALL,
+            "verify_roles": ["network_access", "gitlab_runner"],
             **api,
             "network_access_repository_credentials": [
                 {
