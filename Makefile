@@ -67,7 +67,7 @@ retire: venv ## Take hosts out of service: INVENTORY=… ARGS='--limit NAME'
 	$(VENV)/bin/ansible-playbook -i $(INVENTORY) playbooks/retire.yml $(ARGS)
 
 .PHONY: verify
-verify: venv ## Ask GitLab about each runner, and check that hosts are what tests/host says: INVENTORY=… (changes nothing, wakes a sleeping runner)
+verify: venv ## Ask GitLab about each runner, and check that hosts are what tests/host says: INVENTORY=… (changes nothing)
 	$(VENV)/bin/ansible-playbook -i $(INVENTORY) playbooks/verify.yml $(ARGS)
 
 .PHONY: lint

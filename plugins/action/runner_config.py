@@ -119,6 +119,16 @@ class ActionModule(ToolkitAction):
             note = self._note(read)
             known = [k for k in runner_merge.state_entries(note) if k.name not in leaving]
             planned = runner_merge.plan(entries, host, known)
+            moved = sorted({*planned.foreign} & {str(n) for n in args.get("elsewhere") or []})
+            self.refuse(
+                [
+                    f"{name} is in this service's config.toml, and another list of the inventory "
+                    f"names it: let it leave first, by an entry of {self._variable} with "
+                    "state: absent"
+                    for name in moved
+                    if name not in leaving
+                ]
+            )
             self._name_lost(entries, host, known)
             if self._wake(entries, planned, read, host):
                 continue

@@ -64,8 +64,12 @@ class ActionModule(ToolkitAction):
         """Returns ``plan``; fails with every refusal at once."""
         result: dict[str, Any] = super().run(tmp, task_vars)
         variables = task_vars or {}
-        args = {"isolated": [], **self._task.args}
+        args = dict(self._task.args)
+        # Nothing after the colon is no entry.
+        args["isolated"] = args.get("isolated") or []
         self.refuse(lacking("tomlkit") + kept_files("the runners' tokens") + problems(args))
+        everyone = args["isolated"]
+        args["isolated"] = _present(everyone)
         paths = args["paths"]
         warnings = self._gitlab(args, str(variables.get("inventory_hostname", "")))
         ways = self.ways(variables)
@@ -74,14 +78,23 @@ class ActionModule(ToolkitAction):
             {
                 "packages": list(PAIR),
                 "texts": [paths["sources"], paths["preferences"], UNPROVEN],
-                "files": [OTHER_BINARY],
+                "files": [OTHER_BINARY, args["home"]],
                 "user": args["user"],
                 "units": [SERVICE, USER_MANAGER],
                 "logind": True,
                 "logind_ours": paths["logind"],
+                "globs": [isolated.HERE],
             },
             variables,
         )["look"]
+        here = isolated.names_of(look["globs"][isolated.HERE])
+        known = {str(entry["name"]) for entry in everyone}
+        warnings += [
+            f"the host has the isolated runner {name!r}, which gitlab_runner_isolated does not "
+            "name: it runs on as it is; state: absent on its entry takes it away"
+            for name in here
+            if name not in known
+        ]
         key, warned = self.key(
             "gitlab_runner_repository_key",
             str(args["key"]),
@@ -89,12 +102,19 @@ class ActionModule(ToolkitAction):
             look["files"][paths["sources"]].get("text", ""),
         )
         warnings += warned
-        address = str((args.get("settings") or {}).get("listen_address") or "")
-        if address and not re.match(r"127\.|\[::1\]|localhost\b", address):
-            warnings.append(
-                f"gitlab_runner_settings.listen_address got {address!r}: the runner's metrics and "
-                "its debugging pages are open to whoever reaches that; 127.0.0.1:9252 is safe"
-            )
+        for variable, settings in (
+            ("gitlab_runner_settings", args.get("settings")),
+            *(
+                (f"{isolated.VARIABLE} ({e['name']}).settings", e.get("settings"))
+                for e in args["isolated"]
+            ),
+        ):
+            address = str((settings or {}).get("listen_address") or "")
+            if address and not re.match(r"127\.|\[::1\]|localhost\b", address):
+                warnings.append(
+                    f"{variable}.listen_address got {address!r}: the runner's metrics and its "
+                    "debugging pages are open to whoever reaches that; 127.0.0.1:9252 is safe"
+                )
         found = look.get("user")
         self.refuse(_home_problems("gitlab_runner_home", args, found))
         if look["files"][OTHER_BINARY]["kind"] != "absent":
@@ -145,10 +165,15 @@ class ActionModule(ToolkitAction):
             "user": args["user"],
             "home": args["home"],
             "umask": args["umask"],
+            "places": isolated.places(
+                str(args["home"]), str(args["pip_cache_dir"]), _present(args["runners"])
+            ),
             **asdict(place()),
         }
         result["plan"] = {
             "user_missing": found is None,
+            # Its mode is that of where it leads, which is not ours.
+            "home_is_link": look["files"][args["home"]]["kind"] == "link",
             "environment": environment,
             "generation": generation,
             "kill_only": kill["only"],
@@ -167,6 +192,16 @@ class ActionModule(ToolkitAction):
                 look, generation, kill, (SERVICE, str(paths["drop_in"])), bool(args["user_manager"])
             ),
             "itself": itself,
+            "names": sorted(
+                str(runner["name"])
+                for runners in (args["runners"], *(e["runners"] for e in args["isolated"]))
+                for runner in _present(runners)
+            ),
+            "isolated_leaving": [
+                str(entry["name"])
+                for entry in everyone
+                if entry not in args["isolated"] and entry["name"] in here
+            ],
             "isolated": [
                 {key: value for key, value in one.items() if key != "environment"} for one in others
             ],
@@ -209,7 +244,7 @@ class ActionModule(ToolkitAction):
         )
         drop_in = f"/etc/systemd/system/{of.unit}.d/zz-runnerhost.conf"
         unit = look.get("units", {}).get(of.unit, {})
-        runners = [r for r in one["runners"] if r.get("state", "present") != "absent"]
+        runners = _present(one["runners"])
         return {
             "isolated": True,
             "name": one["name"],
@@ -223,17 +258,8 @@ class ActionModule(ToolkitAction):
             "user_missing": found is None,
             "unit_missing": unit.get("LoadState") != "loaded",
             "settled": _settled(look, generation, kill, (of.unit, drop_in), False, False),
-            # Where its jobs write, their checkouts first.
-            "places": list(
-                dict.fromkeys(
-                    [
-                        f"{one['home']}/builds",
-                        f"{one['home']}/cache",
-                        own["pip_cache_dir"],
-                        *(str(r["cache_dir"]) for r in runners if r.get("cache_dir")),
-                    ]
-                )
-            ),
+            # Where its jobs write.
+            "places": isolated.places(one["home"], own["pip_cache_dir"], runners),
         }
 
     def _gitlab(self, args: dict[str, Any], host: str) -> list[str]:
@@ -242,7 +268,7 @@ class ActionModule(ToolkitAction):
             *args["runners"],
             *(r for entry in args["isolated"] for r in isolated.protected(entry["runners"])),
         ]
-        present = [r for r in given if r.get("state", "present") != "absent"]
+        present = _present(given)
         if not any("gitlab" in runner for runner in present):
             return []
         self.refuse(lacking("gitlab"))
@@ -332,7 +358,7 @@ def problems(args: dict[str, Any]) -> list[str]:
             **{
                 f"{isolated.VARIABLE}[{index}].runners": entry.get("runners")
                 for index, entry in enumerate(_list(args.get("isolated")))
-                if isinstance(entry, dict)
+                if isinstance(entry, dict) and entry.get("state", "present") != "absent"
             },
         },
         args.get("api_token"),
@@ -394,6 +420,10 @@ def fitness_problems(fitness: dict[str, Any]) -> list[str]:
     return found
 
 
+def _present(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [entry for entry in entries if entry.get("state", "present") != "absent"]
+
+
 def _list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else []
 
@@ -424,6 +454,7 @@ def _list_problems(
     if not isinstance(entries, list):
         return [f"{where} is a {kind_of(entries)}, it takes a list of runners"]
     found: list[str] = []
+    own: list[str] = []
     for index, entry in enumerate(entries):
         at = f"{where}[{index}]"
         if not isinstance(entry, dict):
@@ -434,7 +465,10 @@ def _list_problems(
             found.append(f"{at}.name is missing: every runner takes a name")
         else:
             at = f"{where}[{index}] ({name})" if name.isprintable() else at
-            names.append(name)
+            own.append(name)
+            if entry.get("state", "present") != "absent":
+                # One that leaves here may come in another list.
+                names.append(name)
         state = entry.get("state", "present")
         if state not in ("present", "absent"):
             found.append(f"{at}.state got {state!r}, it takes present or absent")
@@ -457,6 +491,11 @@ def _list_problems(
             if isinstance(entry.get(path), str) and not entry[path].startswith("/"):
                 found.append(f"{at}.{path} got {entry[path]!r}, it takes an absolute path")
         found += _environment_list_problems(at, entry.get("environment"))
+    found += [
+        f"{where} names {n!r} twice"
+        for n in sorted({n for n in own if own.count(n) > 1})
+        if names.count(n) < 2
+    ]
     return found
 
 
@@ -595,10 +634,11 @@ def is_upgrade(installed: str, missing: list[str], began: str) -> bool:
 def _unproven(text: str, installed: str) -> str:
     """The version that an upgrade began with whose controller died before its proof."""
     try:
-        began = str(json.loads(text or "{}").get("from", ""))
+        note = json.loads(text or "{}")
+        began = str(note.get("from", ""))
     except (ValueError, AttributeError):
         return ""
-    return began if began != installed else ""
+    return began if began != installed or note.get("restored") else ""
 
 
 def _is_newer(offered: list[str], installed: str) -> bool:

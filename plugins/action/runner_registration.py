@@ -20,6 +20,7 @@ from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
     runner_toml,
     secrets,
 )
+from ansible_collections.runnerhost.toolkit.plugins.module_utils.instances import place
 from ansible_collections.runnerhost.toolkit.plugins.module_utils.runner_keys import (
     IDENTITY_KEYS,
     same_url,
@@ -72,7 +73,7 @@ class ActionModule(ToolkitAction):
         missing = sorted(set(wanted) - {str(runner.get("name")) for runner in runners})
         self.refuse([f"the host has no runner {name!r}" for name in missing])
         if verb == "describe":
-            text = describe(config, str(args.get("url", "")))
+            text = describe(config, str(args.get("url", "")), str(args.get("isolated") or ""))
             return {**result, "changed": False, "inventory": text, "msg": text.splitlines()}
         names = [str(runner["name"]) for runner in runners]
         if verb == "verify":
@@ -154,6 +155,8 @@ class ActionModule(ToolkitAction):
                 failed.append(f"{name}: {parts[0]}")
         if read["exists"] and not runners:
             warnings.append("config.toml has no runner")
+        if not read["exists"] and self._where["unit"] != place().unit:
+            failed.append(f"{self._where['unit']} has no config.toml: provision brings it")
         result: dict[str, Any] = {
             "changed": False,
             "runners": lines,
@@ -222,8 +225,14 @@ class ActionModule(ToolkitAction):
             warnings.append(f"the runner is {version}, GitLab is {theirs}: {hint}")
 
 
-def describe(config: runner_toml.Data, url: str) -> str:
-    """The inventory's variables for a host that was set up otherwise, without secrets."""
+def describe(config: runner_toml.Data, url: str, isolated: str = "") -> str:
+    """The inventory's variables for a host that was set up otherwise, without secrets.
+
+    Args:
+        config: what config.toml says.
+        url: the GitLab, should it name none.
+        isolated: the name of the isolated runner whose file it is.
+    """
     plain = runner_merge.meaning(config)
     runners = plain.pop("runners", [])
     addresses = [str(runner.get("url", "")) for runner in runners]
@@ -246,10 +255,14 @@ def describe(config: runner_toml.Data, url: str) -> str:
     plain.pop("user", None)
     if plain:
         variables["gitlab_runner_settings"] = secrets.redact(plain)
+    if isolated:
+        short = {key.removeprefix("gitlab_runner_"): value for key, value in variables.items()}
+        short.pop("url")
+        variables = {"gitlab_runner_isolated": [{"name": isolated, **short}]}
     head = (
         "# What config.toml on the host says. Put each token that is named here into the vault:\n"
-        "# it stands in /etc/gitlab-runner/config.toml on the host. What is (hidden) is a secret\n"
-        "# too. The first run keeps each runner's identity.\n"
+        f"# it stands in {place(isolated).folder}/config.toml on the host. What is (hidden) is a\n"
+        "# secret too. The first run keeps each runner's identity.\n"
     )
     return head + yaml.safe_dump(_plain(variables), sort_keys=False, allow_unicode=True, width=100)
 

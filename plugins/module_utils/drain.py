@@ -135,6 +135,9 @@ def resume(folder: str) -> str:
         effect); ``merged`` if a runner was added meanwhile, which is kept.
     """
     path = f"{folder}/{CONFIG}"
+    if not os.path.isdir(folder):
+        # A runner that the inventory names and that never came to the host.
+        return "nothing"
     with locked(folder):
         kept = raw(f"{folder}/{KEPT}")
         if kept is None:

@@ -24,12 +24,14 @@ class Place:
         unit: its unit.
         folder: where its config.toml lies.
         resume: the unit that takes its pause back, without ``.service`` or ``.timer``.
+        clean: the unit that removes what its jobs no longer use, likewise.
     """
 
     service: str
     unit: str
     folder: str
     resume: str
+    clean: str
 
 
 def place(name: str = "") -> Place:
@@ -40,6 +42,7 @@ def place(name: str = "") -> Place:
         unit=f"{SERVICE}{suffix}.service",
         folder=f"/etc/{SERVICE}{suffix}",
         resume=f"runnerhost-resume{suffix}",
+        clean=f"runnerhost-clean{suffix}",
     )
 
 

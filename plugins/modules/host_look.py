@@ -51,6 +51,11 @@ options:
     description: The drop-in that the toolkit itself writes.
     type: str
     default: ""
+  globs:
+    description: Patterns of paths; what each matches is returned.
+    type: list
+    elements: str
+    default: []
 author:
   - The Runnerhost developers
 """
@@ -105,6 +110,7 @@ def main() -> None:
             "units": {"type": "list", "elements": "str", "default": []},
             "logind": {"type": "bool", "default": False},
             "logind_ours": {"type": "str", "default": ""},
+            "globs": {"type": "list", "elements": "str", "default": []},
         },
         supports_check_mode=True,
     )
@@ -118,6 +124,7 @@ def main() -> None:
         "packages": host.packages(asked["packages"]),
         "files": {path: host.file_look(path) for path in asked["files"]},
     }
+    look["globs"] = {pattern: sorted(glob.glob(pattern)) for pattern in asked["globs"]}
     for path in asked["texts"]:
         look["files"][path] = host.file_look(path, want_text=True)
     if asked["user"]:

@@ -57,6 +57,11 @@ options:
     description: The service that reads it.
     type: str
     default: gitlab-runner.service
+  elsewhere:
+    description: Names of runners that other services of the host are to have.
+    type: list
+    elements: str
+    default: []
   isolated:
     description: The name of the isolated runner whose file it is; empty for the host's own.
     type: str

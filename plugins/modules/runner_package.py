@@ -175,7 +175,9 @@ def begun() -> dict[str, Any]:
 def begin(version: str, now: list[str]) -> list[str]:
     """Notes an upgrade; one that was cut off stays as it began. Returns who was valid then."""
     found = begun()
-    if not found:
+    installed = (host.packages([PAIR[0]]).get(PAIR[0]) or {}).get("version")
+    # One that gave up before it touched the packages has nothing to prove.
+    if not found or (found.get("from") == installed and not found.get("restored")):
         os.makedirs(FOLDER, mode=0o755, exist_ok=True)
         found = {"from": version, "valid": now}
         host.write_atomic(UNPROVEN, json.dumps(found) + "\n", 0o644)
@@ -282,7 +284,8 @@ def main() -> None:
         problem = restore(asked["version"])
         if problem:
             module.fail_json(msg=f"{asked['version']} could not be put back: {problem}")
-        end()
+        # Until it is proven too: whoever finds the note watches the service again.
+        host.write_atomic(UNPROVEN, json.dumps({**begun(), "restored": True}) + "\n", 0o644)
         module.exit_json(changed=True)
     if asked["op"] == "settle":
         end()

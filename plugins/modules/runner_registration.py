@@ -71,6 +71,10 @@ options:
     description: The folder of config.toml.
     type: str
     default: /etc/gitlab-runner
+  isolated:
+    description: The name of the isolated runner that C(describe) is about.
+    type: str
+    default: ""
   unit:
     description: The service.
     type: str

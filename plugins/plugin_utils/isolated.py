@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter
 from collections.abc import Mapping
@@ -17,12 +18,20 @@ from ansible_collections.runnerhost.toolkit.plugins.module_utils.instances impor
 from ansible_collections.runnerhost.toolkit.plugins.module_utils.secrets import kind_of
 
 VARIABLE = "gitlab_runner_isolated"
-KEYS = ("name", "runners", "user", "home", "concurrent", "settings", "environment")
+KEYS = ("name", "runners", "user", "home", "concurrent", "settings", "environment", "state")
+HERE = "/etc/systemd/system/gitlab-runner-*.service.d/zz-runnerhost.conf"
+"""Where the host tells which isolated runners the toolkit has made there."""
 UMASK = "0077"
 USER = re.compile(r"[a-z_][a-z0-9_-]{0,31}\Z")
 FOLDER = re.compile(r"/[^\s:\"'$`\\]*\Z")
 # Parts of the names of units that the toolkit itself has beside the package's service.
 TAKEN = ("helper-images",)
+
+
+def names_of(paths: list[str]) -> list[str]:
+    """The isolated runners whose drop-ins these are."""
+    found = (re.search(rf"/{SERVICE}-([^/]+)\.service\.d/", path) for path in paths)
+    return [match[1] for match in found if match]
 
 
 def whole(entry: Mapping[str, Any]) -> dict[str, Any]:
@@ -47,10 +56,24 @@ def protected(runners: list[dict[str, Any]]) -> list[dict[str, Any]]:
     found = []
     for runner in runners:
         wanted = runner.get("gitlab")
-        if isinstance(wanted, Mapping) and not runner.get("token"):
+        # One that is there already may be other hosts' as well.
+        if isinstance(wanted, Mapping) and not runner.get("token") and "id" not in wanted:
             runner = {**runner, "gitlab": {"access_level": "ref_protected", **wanted}}
         found.append(runner)
     return found
+
+
+def places(home: str, pip_cache: str, runners: list[dict[str, Any]]) -> dict[str, list[str]]:
+    """Where a service's jobs write: ``builds`` and ``cache``, the folders of each."""
+
+    def folders(key: str, *first: str) -> list[str]:
+        given = (str(runner[key]) for runner in runners if runner.get(key))
+        return list(dict.fromkeys([*first, *given]))
+
+    return {
+        "builds": folders("builds_dir", f"{home}/builds"),
+        "cache": folders("cache_dir", f"{home}/cache", pip_cache),
+    }
 
 
 def problems(args: Mapping[str, Any]) -> list[str]:
@@ -78,6 +101,12 @@ def problems(args: Mapping[str, Any]) -> list[str]:
             )
             continue
         at = f"{at} ({name})"
+        state = entry.get("state", "present")
+        if state not in ("present", "absent"):
+            found.append(f"{at}.state got {state!r}, it takes present or absent")
+        if state == "absent":
+            # What it once was makes no difference.
+            continue
         one = whole(entry)
         good.append(one)
         concurrent = one["concurrent"]
@@ -115,8 +144,21 @@ def _shared(args: Mapping[str, Any], good: list[dict[str, Any]]) -> list[str]:
         "user": args["user"],
         "home": args["home"],
         "settings": args["settings"],
+        "runners": args.get("runners"),
     }
     found = []
+    found += _overlaps([main, *good])
+    ids = Counter(
+        runner["gitlab"]["id"]
+        for one in (main, *good)
+        for runner in _mappings(one["runners"])
+        if isinstance(runner.get("gitlab"), Mapping) and "id" in runner["gitlab"]
+    )
+    found += [
+        f"{VARIABLE}: two runners of the host have the gitlab.id {number}; each is one alone"
+        for number, count in ids.items()
+        if count > 1
+    ]
     for key in ("name", "user", "home"):
         counted = Counter(str(one[key]) for one in (main, *good))
         found += [
@@ -135,6 +177,28 @@ def _shared(args: Mapping[str, Any], good: list[dict[str, Any]]) -> list[str]:
         if count > 1
     ]
     return found
+
+
+def _mappings(value: Any) -> list[Mapping[str, Any]]:
+    return [item for item in value if isinstance(item, Mapping)] if isinstance(value, list) else []
+
+
+def _overlaps(services: list[dict[str, Any]]) -> list[str]:
+    """Folders of one service that lie in another one's, or are another one's."""
+    owned = [
+        (str(one["name"]), os.path.normpath(str(folder)))
+        for one in services
+        for runner in ({"home": one["home"]}, *_mappings(one["runners"]))
+        for key in ("home", "builds_dir", "cache_dir")
+        if (folder := runner.get(key))
+    ]
+    return sorted(
+        f"{VARIABLE}: {inner} ({of or 'gitlab_runner_runners'}) lies in {outer} "
+        f"({other or 'gitlab_runner_runners'}); each service takes folders of its own"
+        for of, inner in owned
+        for other, outer in owned
+        if of != other and (f"{inner}/".startswith(f"{outer}/")) and (inner != outer or of > other)
+    )
 
 
 def files(plan: Mapping[str, Any], secret: bool) -> list[dict[str, Any]]:
@@ -172,6 +236,11 @@ def files(plan: Mapping[str, Any], secret: bool) -> list[dict[str, Any]]:
             }
             for kind in ("service", "timer")
         ),
+        {
+            "path": f"{units}/{of.clean}.service",
+            "template": f"{templates}/runnerhost-clean.service.j2",
+            **own,
+        },
         {"path": of.folder, "state": "directory", "mode": "0700"},
         {
             "path": f"{of.folder}/env-file",

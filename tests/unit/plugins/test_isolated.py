@@ -10,6 +10,7 @@ from ansible_collections.runnerhost.toolkit.plugins.module_utils import instance
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import isolated
 
 HOST: dict[str, Any] = {
+    "runners": [],
     "user": "gitlab-runner",
     "home": "/home/gitlab-runner",
     "settings": {"listen_address": "127.0.0.1:9252"},
@@ -71,6 +72,22 @@ def test_good_entries_have_no_problem() -> None:
             [{**PUBLISH, "settings": {"listen_address": "127.0.0.1:9252"}}],
             "have the listen_address '127.0.0.1:9252'",
         ),
+        ([{**PUBLISH, "home": "/home/gitlab-runner/publish"}], "lies in /home/gitlab-runner"),
+        (
+            [
+                {**PUBLISH, "runners": [{"name": "a", "builds_dir": "/srv/builds/a"}]},
+                {"name": "docs", "runners": [{"name": "b", "cache_dir": "/srv/builds"}]},
+            ],
+            "/srv/builds/a (publish) lies in /srv/builds (docs)",
+        ),
+        (
+            [
+                {**PUBLISH, "runners": [{"name": "a", "gitlab": {"id": 7}}]},
+                {"name": "docs", "runners": [{"name": "b", "gitlab": {"id": 7}}]},
+            ],
+            "two runners of the host have the gitlab.id 7",
+        ),
+        ([{**PUBLISH, "state": "gone"}], "state got 'gone'"),
         ([{**PUBLISH, "user": "root"}], "user got 'root'"),
         ([{**PUBLISH, "user": "a b"}], "user got 'a b'"),
         ([{**PUBLISH, "home": "var"}], "home got 'var'"),
@@ -81,6 +98,36 @@ def test_refused(entries: list[Any], said: str) -> None:
     found = problems(*entries)
     assert any(said in line for line in found), found
     assert all(line.startswith("gitlab_runner_isolated") for line in found)
+
+
+def test_folders_beside_each_other_are_no_problem() -> None:
+    runners = [{"name": "a", "builds_dir": "/srv/builds-a"}, {"name": "b", "builds_dir": "/srv/b"}]
+    assert problems({**PUBLISH, "runners": runners}) == []
+    # Runners of one service share its user.
+    same = [{"name": "a", "builds_dir": "/srv/b"}, {"name": "b", "builds_dir": "/srv/b/c"}]
+    assert problems({**PUBLISH, "runners": same}) == []
+
+
+def test_an_absent_entry_takes_a_name_alone() -> None:
+    assert problems({"name": "publish", "state": "absent"}) == []
+    assert problems({"name": "old", "state": "absent", "user": "root"}) == []
+
+
+def test_names_of_drop_ins() -> None:
+    paths = [
+        "/etc/systemd/system/gitlab-runner-publish.service.d/zz-runnerhost.conf",
+        "/etc/systemd/system/gitlab-runner-a-b.service.d/zz-runnerhost.conf",
+        "/etc/systemd/system/gitlab-runner.service.d/zz-runnerhost.conf",
+    ]
+    assert isolated.names_of(paths) == ["publish", "a-b"]
+
+
+def test_places_are_each_service_s_own() -> None:
+    runners = [{"name": "a", "builds_dir": "/srv/b"}, {"name": "c", "cache_dir": "/srv/c"}]
+    assert isolated.places("/home/x", "/home/x/.cache/pip", runners) == {
+        "builds": ["/home/x/builds", "/srv/b"],
+        "cache": ["/home/x/cache", "/home/x/.cache/pip", "/srv/c"],
+    }
 
 
 def test_a_mapping_is_no_list() -> None:
@@ -101,6 +148,8 @@ def test_a_created_runner_takes_protected_refs_alone() -> None:
         {"name": "a", "gitlab": {"runner_type": "instance_type"}},
         {"name": "b", "gitlab": {"runner_type": "instance_type", "access_level": "not_protected"}},
         {"name": "c", "token": "glrt-x", "gitlab": {"description": "mine"}},
+        # It may be other hosts' as well.
+        {"name": "d", "gitlab": {"id": 7}},
     ]
     found = isolated.protected(runners)
     assert found[0]["gitlab"]["access_level"] == "ref_protected"
