@@ -94,7 +94,8 @@ class ActionModule(ToolkitAction):
             display.display(f"[{name}] waits for {named}; {then} in {left} s")
             if waited >= deadline:
                 break
-            patience = min(SAYS_EVERY, deadline - waited) // len(self._places)
+            # Long enough for each to be seen idle, however many there are.
+            patience = max(QUIET_SECONDS, min(SAYS_EVERY, deadline - waited) // len(self._places))
         if at_deadline == "go_on":
             return {
                 "changed": changed,

@@ -104,6 +104,8 @@ OPS = ["keep", "restore", "prove", "settle"]
 PAIR = ("gitlab-runner", "gitlab-runner-helper-images")
 # How long a service that was just installed may take to be up.
 START_SECONDS = 30.0
+# A drained service restarts at once.
+RESTART_SECONDS = 120
 
 
 def names(folder: str) -> list[str]:
@@ -240,7 +242,9 @@ def prove(places: list[tuple[str, str]], seconds: float, expected: list[str]) ->
     """
     for number, (_, unit) in enumerate(places):
         if number:
-            host.run(["systemctl", "restart", unit], timeout=7200)
+            done = host.run(["systemctl", "restart", unit], timeout=RESTART_SECONDS)
+            if done.returncode:
+                return f"{unit} did not restart: {(done.stderr or done.stdout).strip()}"
         problem = stays_up(unit, seconds)
         if problem:
             journal = host.run(["journalctl", "-u", unit, "-n", "5", "--no-pager", "-o", "cat"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -58,3 +59,26 @@ def test_note_stays_as_it_began_until_the_upgrade_is_over(folder: Path) -> None:
     assert module.begun()["from"] == OLD
     module.end()
     assert module.begun() == {}
+
+
+def test_note_of_an_upgrade_that_gave_up_is_written_anew(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A runner that was taken away since must not count as lost."""
+    monkeypatch.setattr(
+        host, "packages", lambda _: {module.PAIR[0]: {"version": OLD, "status": INSTALLED}}
+    )
+    assert module.begin(OLD, ["build", "gone"]) == ["build", "gone"]
+    assert module.begin(OLD, ["build"]) == ["build"]
+
+
+def test_note_of_a_rollback_stays_until_it_is_proven(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        host, "packages", lambda _: {module.PAIR[0]: {"version": OLD, "status": INSTALLED}}
+    )
+    module.begin(OLD, ["build"])
+    note = {"from": OLD, "valid": ["a"], "restored": True}
+    Path(module.UNPROVEN).write_text(json.dumps(note), encoding="utf-8")
+    assert module.begin(OLD, []) == ["a"]
