@@ -15,6 +15,7 @@ anew while the clock runs. Which of the two comes first changes from run to run.
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import time
@@ -96,6 +97,8 @@ def fresh(host: Host, recipe: Recipe) -> None:
     reset(host.lab, KINDS[host.kind])
     name = host.lab.container(host.kind)
     Engine()("cp", f"{recipe.folder}/archives/.", f"{name}:{ARCHIVES}/", timeout=120)
+    # What the bench itself wrote must not be written back while the clock runs: dpkg syncs too.
+    os.sync()
 
 
 def provision(host: Host, recipe: Recipe) -> Run:

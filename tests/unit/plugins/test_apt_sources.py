@@ -159,7 +159,7 @@ def test_what_was_disabled_before_is_not_ours_to_enable(word: str) -> None:
     assert not apt_sources.has_entries(text, deb822=True)
 
 
-@pytest.mark.skipif(not shutil.which("apt-get"), reason="skipped: real apt is asked here")
+@pytest.mark.skipif(not shutil.which("apt-get"), reason="skipped: apt-get is not installed")
 def test_apt_reads_what_is_left(tmp_path: Path) -> None:
     other = STANZA.replace("a.example", "b.example").replace("jammy", "noble")
     # apt reads on over a line of blanks, and the last of two fields counts.
