@@ -103,6 +103,11 @@ options:
         type: list
         elements: str
         required: true
+      argv_first:
+        description: Run instead while no file matches the C(glob) of O(commands[].unless_found).
+        type: list
+        elements: str
+        default: []
       if_changed:
         description: Run it if a path that starts so was changed.
         type: str
@@ -391,6 +396,7 @@ def main() -> None:
                 "default": [],
                 "options": {
                     "argv": {"type": "list", "elements": "str", "required": True},
+                    "argv_first": {"type": "list", "elements": "str", "default": []},
                     "if_changed": {"type": "str", "required": True},
                     "force": {"type": "bool", "default": False},
                     "unless_found": {"type": "dict", "default": {}},
@@ -446,18 +452,20 @@ def main() -> None:
     for command in module.params["commands"]:
         due = command["force"] or any(p.startswith(command["if_changed"]) for p in changed_paths)
         expected = command["unless_found"]
-        if not due and expected:
+        argv = command["argv"]
+        if expected:
             found = {os.path.basename(path) for path in glob.glob(expected["glob"])}
             names = set(expected["names"])
-            due = not names <= found if expected.get("others") else names != found
+            due = due or (not names <= found if expected.get("others") else names != found)
+            argv = argv if found else command.get("argv_first") or argv
         if not due:
             continue
-        if command["argv"][0] == "systemctl" and not host.has_systemd():
+        if argv[0] == "systemctl" and not host.has_systemd():
             continue
-        changed_paths.append(" ".join(command["argv"]))
+        changed_paths.append(" ".join(argv))
         if module.check_mode:
             continue
-        done = host.run(command["argv"], timeout=120)
+        done = host.run(argv, timeout=120)
         if done.returncode:
             module.fail_json(
                 msg=f"file_set: {changed_paths[-1]}: {(done.stderr or done.stdout).strip()}",

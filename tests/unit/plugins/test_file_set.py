@@ -339,6 +339,21 @@ def test_what_is_found_decides_on_a_command(
     assert answer["changed_paths"] == (["true"] if runs else [])
 
 
+@pytest.mark.parametrize(("links", "ran"), [([], "true first"), (["b.pem"], "true again")])
+def test_a_first_time_may_have_a_command_of_its_own(
+    tmp_path: Path, links: list[str], ran: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in links:
+        (tmp_path / name).touch()
+    expected = {"glob": f"{tmp_path}/*.pem", "names": ["a.pem"]}
+    command = {
+        "argv": ["true", "again"], "argv_first": ["true", "first"],
+        "if_changed": "/x", "unless_found": expected,
+    }  # fmt: skip
+    monkeypatch.setattr(host, "system_python_problem", lambda: None)
+    assert run(files=[], commands=[command])["changed_paths"] == [ran]
+
+
 @pytest.mark.parametrize("tasks", ["python_versions/tasks/repository", "gitlab_runner/tasks/files"])
 def test_roles_tell_their_repository_apart_by_its_suite(tasks: str) -> None:
     """An address that the inventory gives may hold several; only a vendor's own does not."""
