@@ -1,6 +1,8 @@
-"""`make test`: every suite in turn, with its time, what was skipped and why, and one closing line.
+"""`make test`: every suite, with its time, what was skipped and why, and one closing line.
 
 Usage: python -m tests [--full] [SUITE…]
+
+Two cores bear two labs: the suites of tests/lab run one after the other, and beside them the rest.
 """
 
 from __future__ import annotations
@@ -10,8 +12,11 @@ import os
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Thread
+from typing import IO
 
 from lab.engine import Engine
 
@@ -20,6 +25,8 @@ BIN = Path(sys.executable).parent
 
 WHOLE_HOST = ("default", "noble")
 """Molecule's scenarios of a whole host, one for each kind; the others take `make test-full`."""
+
+LAB = (sys.executable, "-m", "pytest", "-q", "-x", "--durations=30", "-m")
 
 
 @dataclass(frozen=True)
@@ -59,16 +66,16 @@ SUITES = (
     ),
     Suite(
         "lab",
-        (sys.executable, "-m", "pytest", "-q", "-x", "-m", "not slow", "tests/lab"),
+        (*LAB, "not slow", "tests/lab"),
         containers=True,
-        limit=2400,
+        limit=3000,
     ),
     Suite(
         "lab-slow",
-        (sys.executable, "-m", "pytest", "-q", "-x", "-m", "slow", "tests/lab"),
+        (*LAB, "slow", "tests/lab"),
         containers=True,
         full=True,
-        limit=5400,
+        limit=7200,
     ),
 )
 
@@ -84,9 +91,15 @@ def containers_problem() -> str:
     )
 
 
+def show(name: str, lines: IO[str]) -> None:
+    """Prints what a suite says, each line with its name: another one may speak meanwhile."""
+    for line in lines:
+        print(f"{name:14s} {line.rstrip()}".rstrip(), flush=True)
+
+
 def run(suite: Suite) -> tuple[str, float]:
     """One suite's result, ``passed`` or ``failed``, and its seconds."""
-    print(f"\n===== {suite.name}: {' '.join(suite.argv)}", flush=True)
+    print(f"{suite.name:14s} ===== {' '.join(suite.argv)}", flush=True)
     start = time.monotonic()
     # The tests are about the lab's own repositories.
     kept = {name: value for name, value in os.environ.items() if name != "WORLD"}
@@ -97,14 +110,35 @@ def run(suite: Suite) -> tuple[str, float]:
         "ANSIBLE_FORCE_COLOR": "0",
         "NO_COLOR": "1",
     }
-    try:
-        code = subprocess.run(
-            suite.argv, cwd=ROOT, env=environment, timeout=suite.limit, check=False
-        ).returncode
-    except subprocess.TimeoutExpired:
-        print(f"{suite.name}: not done after {suite.limit} s")
-        code = 1
+    with subprocess.Popen(
+        suite.argv, cwd=ROOT, env=environment, text=True, errors="replace",
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    ) as child:  # fmt: skip
+        assert child.stdout is not None
+        shown = Thread(target=show, args=(suite.name, child.stdout), daemon=True)
+        shown.start()
+        try:
+            code = child.wait(suite.limit)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            code = child.wait()
+            print(f"{suite.name:14s} not done after {suite.limit} s", flush=True)
+        # Not for ever: what a suite has left running may hold the pipe.
+        shown.join(10)
     return "passed" if code == 0 else "failed", time.monotonic() - start
+
+
+def lane(suites: list[Suite], problem: str) -> dict[str, tuple[str, float, str]]:
+    """Suites one after the other: state, seconds and reason by name."""
+    rows = {}
+    for suite in suites:
+        if suite.containers and problem:
+            # On a CI machine a lab that cannot run is a failure, not an omission.
+            state = "failed" if os.environ.get("CI") == "true" else "skipped"
+            rows[suite.name] = (state, 0.0, f"no containers here: {problem}")
+        else:
+            rows[suite.name] = (*run(suite), "")
+    return rows
 
 
 def main() -> int:
@@ -125,22 +159,19 @@ def main() -> int:
         if (suite.name in asked.suites if asked.suites else asked.full or not suite.full)
     ]
     problem = containers_problem()
-    rows: list[tuple[str, str, float, str]] = []
-    for suite in wanted:
-        if suite.containers and problem:
-            # On a CI machine a lab that cannot run is a failure, not an omission.
-            state = "failed" if os.environ.get("CI") == "true" else "skipped"
-            rows.append((suite.name, state, 0.0, f"no containers here: {problem}"))
-            continue
-        state, seconds = run(suite)
-        rows.append((suite.name, state, seconds, ""))
+    lanes = [[one for one in wanted if ("tests/lab" in one.argv) is lab] for lab in (False, True)]
+    start = time.monotonic()
+    with ThreadPoolExecutor(len(lanes)) as pool:
+        answers = pool.map(lane, lanes, [problem] * len(lanes))
+        rows = {name: row for answer in answers for name, row in answer.items()}
     print("\nsuite          result   seconds")
-    for name, state, seconds, why in rows:
+    for name, (state, seconds, why) in rows.items():
         print(f"{name:14s} {state:8s} {seconds:7.0f}  {why}".rstrip())
-    states = [state for _, state, _, _ in rows]
+    states = [state for state, _, _ in rows.values()]
     skipped = states.count("skipped")
     closing = f"{states.count('passed')} passed, {states.count('failed')} failed"
-    print(closing + (f", {skipped} skipped" if skipped else ""))
+    closing += f", {skipped} skipped" if skipped else ""
+    print(f"{closing}, in {time.monotonic() - start:.0f} s")
     return 1 if "failed" in states else 0
 
 

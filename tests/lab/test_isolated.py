@@ -185,6 +185,7 @@ def test_the_hostile_look_finds_a_secret_that_lies_open(publishes: Site) -> None
     assert seen.count(MARKER) >= 2
 
 
+@pytest.mark.slow
 def test_verify_rotate_and_adopt_know_it(ready: Site, variables: dict[str, Any]) -> None:
     extra = {**variables, "verify_roles": ["gitlab_runner"]}
     run = ready.playbook("verify.yml", extra=extra)
@@ -206,6 +207,7 @@ def test_verify_rotate_and_adopt_know_it(ready: Site, variables: dict[str, Any])
     assert provision(ready, variables).counts()["changed"] == 0
 
 
+@pytest.mark.slow
 def test_restart_waits_for_its_job_alone(publishes: Site, variables: dict[str, Any]) -> None:
     """A changed environment restarts the one service, once it is idle."""
     before = pid(publishes, NAME), pid(publishes, "gitlab-runner")
@@ -221,6 +223,7 @@ def test_restart_waits_for_its_job_alone(publishes: Site, variables: dict[str, A
     provision(publishes, variables)
 
 
+@pytest.mark.slow
 def test_retired_host_has_nothing_left_of_it(ready: Site, variables: dict[str, Any]) -> None:
     job = begun(ready, "retired")
     run = ready.playbook(

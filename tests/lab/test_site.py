@@ -299,8 +299,8 @@ def test_systemd_reads_the_env_file_as_it_was_meant(site: Site) -> None:
     assert {name: read.get(name) for name in taken} == taken
 
 
+@pytest.mark.slow
 def test_verify_reaches_a_host_whose_sudo_asks_for_a_password(site: Site) -> None:
-    """And it is green after everything that the tests before did."""
     site.sh(
         "id op >/dev/null 2>&1 || useradd -m -s /bin/bash op\n"
         "echo 'op:sesame-4711' | chpasswd\n"

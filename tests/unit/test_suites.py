@@ -63,8 +63,8 @@ def rows(said: str) -> dict[str, tuple[str, str]]:
 
 
 def closing(said: str) -> str:
-    """The very last line."""
-    return said.splitlines()[-1]
+    """The very last line, without its time."""
+    return re.sub(r", in \d+ s$", "", said.splitlines()[-1])
 
 
 def test_where_podman_fails_the_rest_runs_and_the_lab_is_skipped(machine: Machine) -> None:
@@ -116,6 +116,40 @@ def test_where_all_is_well_nothing_is_called_skipped(machine: Machine) -> None:
     done = machine.run("tests", "lint", "unit")
     assert done.returncode == 0
     assert closing(done.stdout) == "2 passed, 0 failed"
+
+
+def test_a_suite_of_the_lab_runs_beside_the_others(machine: Machine) -> None:
+    """Each waits for the other: one after the other, neither would end well."""
+    machine.program("podman", "exit 0")
+    here = machine.programs
+    for tool in ("mkfifo", "cat"):
+        (here / tool).symlink_to(f"/usr/bin/{tool}")
+    machine.program("make", f"mkfifo {here}/door 2>/dev/null; echo lint is here > {here}/door")
+    machine.program("sitting", f"mkfifo {here}/door 2>/dev/null; exec cat {here}/door")
+    script = (
+        "import sys; from dataclasses import replace; import tests.__main__ as t; "
+        f"t.SUITES = tuple(replace(s, argv=('{here}/sitting', 'tests/lab'), limit=20) "
+        "if s.name == 'lab' else replace(s, limit=20) for s in t.SUITES); "
+        "sys.argv[1:] = ['lint', 'lab']; sys.exit(t.main())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, env={"PATH": str(here)},
+        capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "lab            lint is here" in done.stdout
+
+
+def test_a_suite_without_an_end_is_failed(machine: Machine) -> None:
+    script = (
+        "from dataclasses import replace; import tests.__main__ as t; "
+        "print(t.run(replace(t.SUITES[0], argv=('/bin/sleep', '60'), limit=1))[0])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, env={"PATH": str(machine.programs)},
+        capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert done.stdout.splitlines()[-2:] == ["lint           not done after 1 s", "failed"]
 
 
 def test_an_unknown_suite_is_refused(machine: Machine) -> None:
