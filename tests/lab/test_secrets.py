@@ -52,6 +52,8 @@ def variables(site: Site) -> Iterator[dict[str, Any]]:
                 {"name": "made", "gitlab": {"runner_type": "instance_type"}},
                 {"name": "given", "token": site.variables["lab_runner_tokens"]["jammy"][0]},
             ],
+            "gitlab_runner_hidepid": True,
+            "gitlab_runner_hidepid_exempt": ["watcher"],
             # Only `upgrade.yml` goes by it once the host has a runner.
             "gitlab_runner_version": "latest",
         }
@@ -124,6 +126,60 @@ def test_jobs_secrets_are_for_no_other_user(site: Site) -> None:
     assert token not in seen
 
 
+# What an ordinary user can ask: the kernel, and systemd by its bus.
+LOOK = """
+cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' '\\n'
+systemctl status --no-pager --full gitlab-runner.service user.slice 2>&1
+for unit in gitlab-runner.service user.slice; do
+  busctl call org.freedesktop.systemd1 /org/freedesktop/systemd1 org.freedesktop.systemd1.Manager \
+    GetUnitProcesses s $unit 2>&1
+done
+"""
+
+
+def test_job_token_in_arguments_is_for_no_other_user(site: Site) -> None:
+    """The runner names it there when it sends artifacts, as root and an exempt user can see."""
+    users = ("root", "watcher", "other")
+    for user in users[1:]:
+        site.sh(f"id {user} >/dev/null 2>&1 || useradd --shell /bin/bash {user}")
+    # The group gets its members when the unit starts.
+    site.sh("systemctl restart runnerhost-hidepid.service; rm -f /var/tmp/begin /var/tmp/over")
+    site.sh(f"cat > /usr/local/bin/look <<'X'\n{LOOK}X\nchmod 0755 /usr/local/bin/look")
+    with site.gitlab() as gitlab:
+        project, sha = push_folder(gitlab, ROOT / "lab/projects/demo")
+        job = gitlab.queue_job(
+            project.path,
+            [
+                "head -c 60000000 /dev/urandom > big; echo begun",
+                "until test -e /var/tmp/begin; do sleep 0.2; done",
+            ],
+            sha=sha,
+            artifacts=[{"paths": ["big"]}],
+            timeout=300,
+        )
+        until(lambda: "begun" in gitlab.trace(job), 60, "the job runs")
+        home = site.sh("getent passwd gitlab-runner | cut -d: -f6").strip()
+        found = site.sh(f"grep -rhoE 'gitlab-ci-token:[^@]+' {home} | head -1 | cut -d: -f2")
+        token = found.strip()
+        assert token
+        for user in users:
+            site.sh(
+                f"su -s /bin/bash {user} -c 'until test -e /var/tmp/over; do look; done' "
+                f">/root/seen-{user} 2>&1 &"
+            )
+        site.sh("touch /var/tmp/begin")
+        try:
+            assert gitlab.wait_job(job, 120).state == "success", gitlab.trace(job)
+        finally:
+            site.sh("touch /var/tmp/over")
+    counts = {user: int(site.sh(f"grep -c {token} /root/seen-{user} || true")) for user in users}
+    assert counts["root"] > 0
+    assert counts["watcher"] > 0
+    assert counts["other"] == 0
+    # The user did look, and systemd works for it.
+    assert "Active: active" in site.sh("cat /root/seen-other")
+
+
 def test_none_while_a_host_is_retired(
     site: Site, variables: dict[str, Any], secrets: set[str]
 ) -> None:
@@ -134,6 +190,8 @@ def test_none_anywhere(site: Site, secrets: set[str]) -> None:
     """Output at -vvv with --diff, logs, GitLab's request log, the journal, readable files."""
     assert len(site.outputs) == len(VERBS) + 1
     assert leaks(site, secrets) == set()
+    # Nobody's view of /proc stays changed.
+    assert "hidepid" not in site.sh("grep ' /proc proc ' /proc/mounts")
     # What is no world-readable file, too: a retired host holds no runner's token.
     left = site.sh("grep -rlE 'glrt-[A-Za-z0-9_.-]{12,}' /etc /var /run /root /home /tmp || true")
     assert left == ""
