@@ -26,7 +26,8 @@ BIN = Path(sys.executable).parent
 WHOLE_HOST = ("default", "noble")
 """Molecule's scenarios of a whole host, one for each kind; the others take `make test-full`."""
 
-LAB = (sys.executable, "-m", "pytest", "-q", "-x", "--durations=30", "-m")
+# A line for each test, since some take a minute.
+LAB = (sys.executable, "-m", "pytest", "-v", "-x", "--durations=30", "-m")
 
 
 @dataclass(frozen=True)
