@@ -69,7 +69,7 @@ SUITES = (
         "lab",
         (*LAB, "not slow", "tests/lab"),
         containers=True,
-        limit=3000,
+        limit=4500,
     ),
     Suite(
         "lab-slow",
