@@ -22,7 +22,7 @@ from typing import Any
 from bench.__main__ import RESULTS
 from bench.playbooks import SITE, Host
 from lab.gitlab.client import JobInfo, LabGitLab
-from lab.jobs import SCRATCH_PROJECT, _project, connect
+from lab.jobs import SCRATCH_PROJECT, connect, project_at
 from lab.kinds import KINDS
 from lab.places import Lab
 from lab.progress import step
@@ -254,7 +254,7 @@ def main() -> int:
             }
             with step(f"provision with {OLD}"):
                 Host(lab, "jammy", first).play(SITE)
-            stream = Stream(gitlab, _project(gitlab, SCRATCH_PROJECT).path)
+            stream = Stream(gitlab, project_at(gitlab, SCRATCH_PROJECT).path)
             stream.start()
             every = verbs(lab, gitlab, publish)
             rows = [run_verb(stream, verb, act) for verb, act in every.items()]

@@ -47,7 +47,7 @@ def push_folder(gitlab: LabGitLab, folder: Path) -> tuple[ProjectInfo, str]:
     """
     if not folder.is_dir():
         raise LabError(f"no such project folder: {folder}")
-    project = _project(gitlab, f"{NAMESPACE}/{folder.resolve().name}")
+    project = project_at(gitlab, f"{NAMESPACE}/{folder.resolve().name}")
     with tempfile.TemporaryDirectory(prefix="rh-project-") as scratch:
         copy = Path(scratch) / "project"
         ignore = shutil.ignore_patterns(".git", "__pycache__", "*.egg-info", "build", "dist")
@@ -68,7 +68,8 @@ def push_folder(gitlab: LabGitLab, folder: Path) -> tuple[ProjectInfo, str]:
         return project, gitlab.push(project, copy, "+HEAD:refs/heads/main")
 
 
-def _project(gitlab: LabGitLab, path: str) -> ProjectInfo:
+def project_at(gitlab: LabGitLab, path: str) -> ProjectInfo:
+    """GitLab's project, made if it is missing."""
     try:
         return gitlab.project(path)
     except LabGitLabError as error:
@@ -97,7 +98,7 @@ def submit(
                 )  # fmt: skip
             else:
                 job = gitlab.queue_job(
-                    _project(gitlab, SCRATCH_PROJECT).path, script, tags=list(tags),
+                    project_at(gitlab, SCRATCH_PROJECT).path, script, tags=list(tags),
                     timeout=timeout, artifacts=_archive(artifacts),
                     variables={"GIT_STRATEGY": "empty"},
                 )  # fmt: skip

@@ -23,7 +23,7 @@ import yaml
 
 from lab.gitlab.client import LabGitLab
 from lab.hosts import ssh_command
-from lab.jobs import connect
+from lab.jobs import SCRATCH_PROJECT, connect, project_at
 from lab.places import Lab
 from lab.world import status
 
@@ -32,6 +32,8 @@ BIN = Path(sys.executable).parent
 PLAYBOOK_SECONDS = 900
 RUN_MARK = "RUNNERHOST_TEST_RUN"
 """In the environment of a playbook's processes, to find them all by."""
+
+NO_CHECKOUT = {"GIT_STRATEGY": "none"}
 
 
 @dataclass(frozen=True)
@@ -286,3 +288,14 @@ def until(condition: Callable[[], Any], seconds: float, what: str) -> Any:
             return value
         assert time.monotonic() < end, f"not within {seconds:.0f} s: {what}"
         time.sleep(0.2)
+
+
+def queue(site: Site, *script: str, **options: Any) -> int:
+    """A job without a checkout; options as those of `LabGitLab.queue_job`."""
+    given = {
+        "timeout": 300,
+        **options,
+        "variables": {**NO_CHECKOUT, **options.get("variables", {})},
+    }
+    with site.gitlab() as gitlab:
+        return gitlab.queue_job(project_at(gitlab, SCRATCH_PROJECT).path, script, **given)

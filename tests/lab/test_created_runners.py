@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.lab.site import Site
-from tests.lab.test_drain import config, queue, succeeds
+from tests.lab.site import Site, queue
+from tests.lab.test_drain import config, succeeds
 from tests.lab.way import by_api
 
 pytestmark = pytest.mark.lab

@@ -12,22 +12,11 @@ import pytest
 from lab.engine import Engine
 from lab.hosts import wait_ready
 from lab.kinds import KINDS
-from tests.lab.site import BIN, ROOT, Site, until
+from tests.lab.site import BIN, ROOT, Site, queue, until
 
 pytestmark = pytest.mark.lab
 
 PLAYBOOK = "../tests/lab/playbooks/drain.yml"
-
-
-def queue(site: Site, *script: str) -> int:
-    with site.gitlab() as gitlab:
-        try:
-            gitlab.project("test/drain")
-        except Exception:
-            gitlab.create_project("test/drain")
-        return gitlab.queue_job(
-            "test/drain", script, variables={"GIT_STRATEGY": "none"}, timeout=300
-        )
 
 
 def begun(site: Site, flag: str) -> int:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.lab.site import Site, until
+from tests.lab.site import Site, queue, until
 
 pytestmark = pytest.mark.lab
 
@@ -16,17 +16,6 @@ pytestmark = pytest.mark.lab
 def versions(site: Site) -> tuple[str, str]:
     """The two runner versions of the lab's repository."""
     return site.variables["lab_runner_version"], site.variables["lab_runner_version_next"]
-
-
-def queue(site: Site, *script: str) -> int:
-    with site.gitlab() as gitlab:
-        try:
-            gitlab.project("test/existing")
-        except Exception:
-            gitlab.create_project("test/existing")
-        return gitlab.queue_job(
-            "test/existing", script, variables={"GIT_STRATEGY": "none"}, timeout=300
-        )
 
 
 def make_by_hand(site: Site) -> str:

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.lab.site import Site
-from tests.lab.test_drain import begun, config, queue, state, succeeds
+from tests.lab.site import Site, queue
+from tests.lab.test_drain import begun, config, state, succeeds
 
 pytestmark = [pytest.mark.lab, pytest.mark.slow]
 

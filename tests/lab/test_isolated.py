@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from lab.engine import Engine
-from tests.lab.site import Run, Site, until
-from tests.lab.test_drain import begun, queue, succeeds
+from tests.lab.site import Run, Site, queue, until
+from tests.lab.test_drain import begun, succeeds
 from tests.lab.way import proxy
 
 pytestmark = pytest.mark.lab
@@ -80,19 +80,8 @@ def ready(site: Site, variables: dict[str, Any]) -> Site:
 
 def publishing(site: Site, *script: str, **options: Any) -> int:
     """A job on a protected tag, for the isolated runner."""
-    with site.gitlab() as gitlab:
-        try:
-            gitlab.project("test/drain")
-        except Exception:
-            gitlab.create_project("test/drain")
-        return gitlab.queue_job(
-            "test/drain",
-            script,
-            variables={"GIT_STRATEGY": "none", "SECRET": MARKER},
-            tags=["publish"],
-            timeout=300,
-            **{"protected": True, **options},
-        )
+    given = {"protected": True, **options}
+    return queue(site, *script, variables={"SECRET": MARKER}, tags=["publish"], **given)
 
 
 def pid(site: Site, unit: str) -> str:

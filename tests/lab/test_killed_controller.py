@@ -19,8 +19,8 @@ from typing import Any
 import pytest
 
 from tests.lab.kills import CHANCE, DPKG, REQUESTS, Change, Point, changes, chosen
-from tests.lab.site import Site
-from tests.lab.test_drain import config, is_whole, queue, succeeds
+from tests.lab.site import Site, queue
+from tests.lab.test_drain import config, is_whole, succeeds
 from tests.lab.test_upgrade import OLD, version
 from tests.lab.way import by_api
 

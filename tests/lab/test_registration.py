@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.lab.site import Site, until
-from tests.lab.test_drain import begun, config, queue, succeeds
+from tests.lab.site import Site, queue, until
+from tests.lab.test_drain import begun, config, succeeds
 
 pytestmark = pytest.mark.lab
 

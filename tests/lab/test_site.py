@@ -17,11 +17,9 @@ import pytest
 from ansible_collections.runnerhost.toolkit.plugins.module_utils import env_file
 from tests.lab.breaks import make_due
 from tests.lab.leaks import known_secrets, leaks, logs
-from tests.lab.site import ROOT, Site, until
+from tests.lab.site import ROOT, Site, queue, until
 
 pytestmark = pytest.mark.lab
-
-SCRATCH = {"GIT_STRATEGY": "none"}
 
 
 def runners(site: Site, count: int, **more: Any) -> list[dict[str, Any]]:
@@ -38,15 +36,6 @@ def snapshot(site: Site) -> str:
         "-not -name '*.lock' -printf '%p %m %u %s %T@\\n' 2>/dev/null | sort; "
         "dpkg-query -W; ls /var/lib/apt/lists; systemctl show gitlab-runner -p MainPID"
     )
-
-
-def queue(site: Site, *script: str, **options: Any) -> int:
-    with site.gitlab() as gitlab:
-        try:
-            gitlab.project("test/scratch")
-        except Exception:
-            gitlab.create_project("test/scratch")
-        return gitlab.queue_job("test/scratch", script, variables=SCRATCH, **options)
 
 
 def test_refused_before_a_fresh_host_is_touched(site: Site) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.lab.site import Site, until
-from tests.lab.test_drain import begun, config, is_whole, pid, queue, succeeds
+from tests.lab.site import Site, queue, until
+from tests.lab.test_drain import begun, config, is_whole, pid, succeeds
 
 pytestmark = [pytest.mark.lab, pytest.mark.slow]
 
