@@ -157,7 +157,7 @@ def test_job_token_in_arguments_is_for_no_other_user(site: Site) -> None:
                 artifacts=[{"paths": ["small"]}],
                 timeout=300,
             )
-            sends = "pgrep -f '[g]itlab-runner artifacts-upload' || true"
+            sends = "grep -l '[a]rtifacts-uploader' /proc/[0-9]*/cmdline 2>/dev/null || true"
             until(lambda: site.sh(sends) != "", 90, "it sends artifacts")
             home = site.sh("getent passwd gitlab-runner | cut -d: -f6").strip()
             token = site.sh(f"grep -hoE 'ci-token:[^@]+' $(find {home} -name small) | cut -d: -f2")
