@@ -190,7 +190,8 @@ class Engine:
     def host_options(self) -> list[str]:
         """Options of every host container."""
         # Without SYS_ADMIN, ProtectProc, PrivateTmp and the like do nothing, in silence.
-        options = ["--systemd=always", "--cap-add", "SYS_ADMIN"]
+        # Without SYS_PTRACE, root would not see all processes, as it does on every real host.
+        options = ["--systemd=always", "--cap-add", "SYS_ADMIN", "--cap-add", "SYS_PTRACE"]
         if self.needs.apparmor:
             # Podman's profile forbids mounts, and with them the same protections.
             options += ["--security-opt", "apparmor=unconfined"]
