@@ -134,6 +134,7 @@ for unit in gitlab-runner.service user.slice; do
   busctl call org.freedesktop.systemd1 /org/freedesktop/systemd1 org.freedesktop.systemd1.Manager \
     GetUnitProcesses s $unit 2>&1
 done
+true
 """
 
 
