@@ -22,6 +22,8 @@ NOTE_DISTRIBUTION = "# disabled by runnerhost: a mirror of the distribution take
 DISTRIBUTION_FILES = ("/etc/apt/sources.list", "/etc/apt/sources.list.d/ubuntu.sources")
 # The toolkit's mirror of it, where there is one.
 DISTRIBUTION_SOURCES = "/etc/apt/sources.list.d/runnerhost-distribution.sources"
+# Ubuntu's code names since 18.04: repositories for it name their suites so.
+RELEASES = ("bionic", "focal", "jammy", "noble", "resolute")
 _POCKETS = ("", "-updates", "-security", "-backports", "-proposed")
 # Ubuntu's and Debian's: third parties call theirs stable, main of a suite of their own, and so on.
 _COMPONENTS = frozenset(
@@ -73,6 +75,26 @@ def twins_of(sources: str) -> Twins:
     """The twins of the repository that a file of one stanza names."""
     fields = stanza_fields(sources)
     return Twins(tuple(fields.get("uris", "").split()), tuple(fields.get("suites", "").split()))
+
+
+def of_any_release(suites: list[str]) -> list[str]:
+    """The suites, and what they are called for another release: after an upgrade of the system
+    what was written before names the old one."""
+    found = list(suites)
+    for suite in suites:
+        for release in RELEASES:
+            if re.search(rf"(?<![a-z]){release}(?![a-z])", suite):
+                found += [suite.replace(release, other) for other in RELEASES]
+    return list(dict.fromkeys(found))
+
+
+def is_ppas(version: str) -> bool:
+    """True for a version that a PPA has built for one release: ``3.12.13-1+jammy1``.
+
+    Launchpad's recommendation for PPAs, which deadsnakes follows; no package of Ubuntu's own or of
+    Debian's is named so.
+    """
+    return re.search(rf"\+(?:{'|'.join(RELEASES)})\d", version) is not None
 
 
 def same_repository(uri: str, ours: list[str]) -> bool:

@@ -175,3 +175,23 @@ def test_apt_reads_what_is_left(tmp_path: Path) -> None:
     )  # fmt: skip
     assert "E:" not in done.stderr
     assert re.findall(r"'(\S+)InRelease'", done.stdout) == ["http://b.example.com/dists/noble/"]
+
+
+def test_a_suite_stands_for_those_of_all_releases() -> None:
+    assert apt_sources.of_any_release(["noble"])[0] == "noble"
+    assert set(apt_sources.of_any_release(["noble"])) == set(apt_sources.RELEASES)
+    assert "deadsnakes-jammy" in apt_sources.of_any_release(["deadsnakes-noble"])
+    # No code name in it: other repositories may lie at the same address.
+    assert apt_sources.of_any_release(["stable", "ignoble"]) == ["stable", "ignoble"]
+
+
+@pytest.mark.parametrize("version", ["3.12.13-1+jammy1", "3.9.2-1+deb11u7+noble1", "1+focal2.1"])
+def test_a_ppas_version(version: str) -> None:
+    assert apt_sources.is_ppas(version)
+
+
+@pytest.mark.parametrize(
+    "version", ["3.12.3-1ubuntu0.8", "3.10.12-1~22.04.11", "3.13.5-2+deb13u5", "1+dfsg-1", ""]
+)
+def test_no_ppas_version(version: str) -> None:
+    assert not apt_sources.is_ppas(version)
