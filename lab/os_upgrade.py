@@ -44,6 +44,8 @@ APT = (
     "apt-get", "-q", "-y",
 )  # fmt: skip
 KEEP_FILES = ("-o", "Dpkg::Options::=--force-confdef", "-o", "Dpkg::Options::=--force-confold")
+# A lab that is cut off is made anew: no waiting for the disk.
+FAST = ("-o", "Dpkg::Options::=--force-unsafe-io")
 
 _LINE = re.compile(
     r"^(?P<off>#?)\s*(?P<type>deb(?:-src)?)\s+(?:\[(?P<options>[^\]]*)\]\s+)?"
@@ -272,7 +274,7 @@ def upgrade(lab: Lab, host: Kind, *, remove_obsolete: bool = True) -> Kind:
         todo.ssh(*APT, "-o", "APT::Update::Error-Mode=any", "update")
     for words in (("upgrade", "--without-new-pkgs"), ("dist-upgrade",)):
         with step(f"host {host.name}: apt-get {words[0]}"):
-            todo.ssh(*APT, *KEEP_FILES, *words)
+            todo.ssh(*APT, *KEEP_FILES, *FAST, *words)
     if remove_obsolete:
         with step(f"host {host.name}: obsolete packages"):
             unused = todo.packages("?garbage")

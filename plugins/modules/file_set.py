@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import glob
 import grp
 import os
@@ -45,8 +44,9 @@ options:
         description:
           - What should lie there.
           - C(home) is a user's home, a C(directory) that may have come back from a backup with
-            another owner. It is taken over with all below it that is that owner's, or nobody's;
-            never the home of another user.
+            another owner. It is taken over with all below it that is that owner's, or nobody's.
+            Refused are another's home, what belongs to a person's account, and a folder in which
+            there are neither builds nor a pip cache.
           - C(twins_absent) takes other apt sources of the same repository away, but never a file
             C(runnerhost-*). With O(files[].releases), the repository is a mirror of the
             distribution and its own entries count as twins; then nothing is removed, only disabled.
@@ -252,17 +252,33 @@ def apply_one(
     return True, look.get("text", ""), wanted
 
 
+# What only jobs and the toolkit make there: a folder with none of them was never a runner's home.
+_OF_A_RUNNER = ("builds", ".cache/pip")
+# Accounts of people have numbers from here on (UID_MIN of login.defs(5)); nobody's is higher.
+_PEOPLE = range(1000, 60000)
+
+
 def strangers(path: str, uid: int) -> set[int]:
     """Whose a home is that should be a user's: its owner, and what in it has no account.
 
-    Raises ValueError where it is another's own home.
+    Raises ValueError where it may not be taken over: another's home, a person's, or a folder that
+    nothing shows to have been a runner's home.
     """
-    found = {os.lstat(path).st_uid} - {uid}
-    for other in found:
-        with contextlib.suppress(KeyError):
-            home = pwd.getpwuid(other).pw_dir
-            if path == home or (path.startswith(f"{home.rstrip('/')}/") and home.rstrip("/")):
-                raise ValueError(f"{path} is the home of {pwd.getpwuid(other).pw_name}")
+    owner = os.lstat(path).st_uid
+    found = {owner} - {uid}
+    if found:
+        try:
+            account = pwd.getpwuid(owner)
+            name, home = account.pw_name, account.pw_dir.rstrip("/")
+        except KeyError:
+            name, home = f"the number {owner}", ""
+        if (
+            (home and f"{path}/".startswith(f"{home}/"))
+            or (owner in _PEOPLE and not name.startswith("the number "))
+            or not any(os.path.isdir(f"{path}/{folder}") for folder in _OF_A_RUNNER)
+            or path.count("/") < 2
+        ):
+            raise ValueError(f"{path} belongs to {name}: mend its owner, or name another folder")
     with os.scandir(path) as entries:
         infos = [entry.stat(follow_symlinks=False) for entry in entries]
     known = {entry.pw_uid for entry in pwd.getpwall()}

@@ -418,15 +418,23 @@ def test_what_has_no_owner_in_a_home_is_taken_over_and_an_administrators_file_is
 
 
 @needs_root
-def test_nobody_takes_over_anothers_own_home(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("why", ["another's home", "a person's", "never a runner's"])
+def test_a_folder_that_may_not_be_taken_over_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, why: str
 ) -> None:
-    os.chown(tmp_path, 1, 1)
-    daemon = pwd.getpwuid(1)
-    mine = SimpleNamespace(pw_dir=str(tmp_path.parent), pw_name="daemon", pw_uid=1, pw_gid=1)
-    monkeypatch.setattr(pwd, "getpwuid", lambda uid: mine if uid == 1 else daemon)
-    with pytest.raises(ValueError, match="is the home of daemon"):
-        file_set.apply_one(item(tmp_path, state="home", mode="0700", owner="nobody"), check=False)
+    home = restored(tmp_path / "home", 1)
+    account = SimpleNamespace(pw_dir="/usr/sbin", pw_name="somebody")
+    if why == "another's home":
+        account.pw_dir = str(tmp_path)
+    elif why == "a person's":
+        monkeypatch.setattr(file_set, "_PEOPLE", range(1, 9))
+    else:
+        (home / "builds").rename(home / "data")
+    real = pwd.getpwuid
+    monkeypatch.setattr(pwd, "getpwuid", lambda uid: account if uid == 1 else real(uid))
+    with pytest.raises(ValueError, match="belongs to somebody: mend its owner"):
+        file_set.apply_one(item(home, state="home", mode="0700", owner="nobody"), check=False)
+    assert home.stat().st_uid == 1
 
 
 @needs_root
