@@ -72,9 +72,10 @@ class Twins:
 
 
 def twins_of(sources: str) -> Twins:
-    """The twins of the repository that a file of one stanza names."""
+    """The twins of the repository that a file of one stanza names, of other releases too."""
     fields = stanza_fields(sources)
-    return Twins(tuple(fields.get("uris", "").split()), tuple(fields.get("suites", "").split()))
+    suites = of_any_release(fields.get("suites", "").split())
+    return Twins(tuple(fields.get("uris", "").split()), tuple(suites))
 
 
 def of_any_release(suites: list[str]) -> list[str]:

@@ -185,6 +185,15 @@ def test_a_suite_stands_for_those_of_all_releases() -> None:
     assert apt_sources.of_any_release(["stable", "ignoble"]) == ["stable", "ignoble"]
 
 
+def test_an_old_releases_entry_is_a_twin() -> None:
+    ours = apt_sources.twins_of("Types: deb\nURIs: http://m.test/x\nSuites: noble\n")
+    text = "deb http://m.test/x jammy main\ndeb http://m.test/x stable main\n"
+    without, found = apt_sources.without_list(text, ours)
+    assert found == 1
+    assert "# deb http://m.test/x jammy main" in without
+    assert "\ndeb http://m.test/x stable main" in without
+
+
 @pytest.mark.parametrize("version", ["3.12.13-1+jammy1", "3.9.2-1+deb11u7+noble1", "1+focal2.1"])
 def test_a_ppas_version(version: str) -> None:
     assert apt_sources.is_ppas(version)
