@@ -92,8 +92,7 @@ def of_any_release(suites: list[str]) -> list[str]:
 def is_ppas(version: str) -> bool:
     """True for a version that a PPA has built for one release: ``3.12.13-1+jammy1``.
 
-    Launchpad's recommendation for PPAs, which deadsnakes follows; no package of Ubuntu's own or of
-    Debian's is named so.
+    So deadsnakes names its builds (changelogs of its packaging); neither Ubuntu nor Debian does.
     """
     return re.search(rf"\+(?:{'|'.join(RELEASES)})\d", version) is not None
 

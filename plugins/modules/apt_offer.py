@@ -311,7 +311,8 @@ def elsewhere(names: list[str], config: list[str], ours: apt_sources.Twins) -> d
         if len(where) < 4 or where[3] != "Packages":
             continue
         known = found.setdefault(parts[0], [])
-        if not ours.match(apt_sources.Entry([where[0]], [], [])) and parts[1] not in known:
+        entry = apt_sources.Entry([where[0]], [where[1].partition("/")[0]], [])
+        if not ours.match(entry) and parts[1] not in known:
             known.append(parts[1])
     return {name: versions for name, versions in found.items() if versions}
 
@@ -330,7 +331,7 @@ def from_distribution(
         ``distribution_names``, and apt's errors.
     """
     names, distribution = asked["distribution_packages"], asked["distribution_sources"]
-    ours = apt_sources.Twins(apt_sources.twins_of(asked["sources"]).uris)
+    ours = apt_sources.twins_of(asked["sources"])
 
     def unknown(config: list[str]) -> list[str]:
         missing = []
