@@ -159,10 +159,33 @@ def _enabled(fields: dict[str, str]) -> bool:
     return fields.get("enabled", "yes").lower() not in _NO
 
 
-def with_distribution(text: str) -> str:
-    """A source file with the entries that a mirror of the distribution replaced, as they were."""
-    text = text.replace(NOTE_DISTRIBUTION + "Enabled: no\n", "")
-    return text.replace(NOTE_DISTRIBUTION + "# ", "")
+def with_distribution(text: str, release: str = "") -> str:
+    """A source file with the entries that a mirror of the distribution replaced, as they were.
+
+    Those of another release name this one: an upgrade of the system leaves disabled ones as they
+    are, and a host must not read an older release's packages.
+    """
+    parts = _PARTS.split(text)
+    for index in range(0, len(parts), 2):
+        if NOTE_DISTRIBUTION + "Enabled: no\n" in parts[index]:
+            part = parts[index].replace(NOTE_DISTRIBUTION + "Enabled: no\n", "")
+            parts[index] = re.sub(
+                r"(?im)^(suites[ \t]*:)(.*)$",
+                lambda found: found[1] + _of_release(found[2], release),
+                part.replace(NOTE_DISTRIBUTION + "# ", ""),
+            )
+    return re.sub(
+        re.escape(NOTE_DISTRIBUTION) + "# (.*)",
+        lambda found: _of_release(found[1], release),
+        "".join(parts),
+    )
+
+
+def _of_release(words: str, release: str) -> str:
+    """The words with a release's code name in place of any other's, pockets kept."""
+    if release not in RELEASES:
+        return words
+    return re.sub(rf"(?<!\S)(?:{'|'.join(RELEASES)})(?=[-\s]|\Z)", release, words)
 
 
 def stanza_fields(stanza: str) -> dict[str, str]:

@@ -11,6 +11,7 @@ import glob
 import hashlib
 import os
 import pwd
+import re
 import stat
 import subprocess
 import sys
@@ -240,6 +241,15 @@ def user(name: str) -> dict[str, Any] | None:
         "home": entry.pw_dir,
         "shell": entry.pw_shell,
     }
+
+
+def release(path: str = "/etc/os-release") -> str:
+    """The system's code name, ``noble`` (os-release(5)); empty if it has none."""
+    try:
+        found = re.search(r"(?m)^VERSION_CODENAME=\"?([a-z]+)", read_text(path))
+    except OSError:
+        return ""
+    return found[1] if found else ""
 
 
 def machine() -> str:

@@ -50,7 +50,8 @@ options:
           - C(twins_absent) takes other apt sources of the same repository away, but never a file
             C(runnerhost-*). With O(files[].releases), the repository is a mirror of the
             distribution and its own entries count as twins; then nothing is removed, only disabled.
-          - C(distribution_restored) enables again what was disabled for such a mirror.
+          - C(distribution_restored) enables again what was disabled for such a mirror, for the
+            release that the host has now.
         type: str
         choices: [file, directory, home, absent, twins_absent, distribution_restored]
         default: file
@@ -425,7 +426,7 @@ def restore_distribution(check: bool) -> list[str]:
     touched = []
     for path in source_files():
         text = host.read_exact(path)
-        restored = apt_sources.with_distribution(text)
+        restored = apt_sources.with_distribution(text, host.release())
         if restored != text:
             touched.append(path)
             if not check:

@@ -194,6 +194,29 @@ def test_an_old_releases_entry_is_a_twin() -> None:
     assert "\ndeb http://m.test/x stable main" in without
 
 
+OWN_JAMMY = (
+    "Types: deb\nURIs: http://archive.test/ubuntu\nSuites: jammy jammy-updates\nEnabled: yes\n"
+    "Components: main\n\nTypes: deb\nURIs: http://esm.test/jammy/x\nSuites: jammy-apps\n"
+    "Components: main\n"
+)
+
+
+def test_what_a_mirror_replaced_comes_back_for_the_release_that_the_host_has_by_then() -> None:
+    mirror = apt_sources.Twins(releases=("jammy",), note=apt_sources.NOTE_DISTRIBUTION)
+    disabled, found = apt_sources.without_deb822(OWN_JAMMY, mirror)
+    assert found == 1
+    assert apt_sources.with_distribution(disabled, "jammy") == OWN_JAMMY
+    assert apt_sources.with_distribution(disabled) == OWN_JAMMY
+    noble = OWN_JAMMY.replace("jammy jammy-updates", "noble noble-updates")
+    # What was never disabled is not ours to change.
+    assert apt_sources.with_distribution(disabled, "noble") == noble
+    lines = "deb http://archive.test/jammy jammy-security main\ndeb http://x.test/ jammy x\n"
+    disabled, found = apt_sources.without_list(lines, mirror)
+    assert found == 1
+    assert apt_sources.with_distribution(disabled, "jammy") == lines
+    assert apt_sources.with_distribution(disabled, "noble") == lines.replace(" jammy-s", " noble-s")
+
+
 @pytest.mark.parametrize("version", ["3.12.13-1+jammy1", "3.9.2-1+deb11u7+noble1", "1+focal2.1"])
 def test_a_ppas_version(version: str) -> None:
     assert apt_sources.is_ppas(version)
