@@ -64,6 +64,9 @@ def build_parser() -> argparse.ArgumentParser:
     verb("status", _status, "show what there is; exit 1 if not all of it answers")
     one = verb("reset", _reset, "replace a host by a fresh one of the same image and address")
     one.add_argument("host")
+    one = verb("os-upgrade", _os_upgrade, "upgrade a host to the next release, and restart it")
+    one.add_argument("host", nargs="?", default="jammy")
+    one.add_argument("--keep-obsolete", action="store_true", help="remove no package at the end")
     one = verb("shell", _shell, "log in to a host over SSH")
     one.add_argument("host", nargs="?", default="jammy")
     one.add_argument("command", nargs="*", help="run this instead of a login shell")
@@ -130,6 +133,16 @@ def _reset(lab: Lab, options: argparse.Namespace) -> int:
     (kind,) = chosen_kinds(options.host)
     reset(lab, kind)
     print(f"host {kind.name} is fresh; {time.monotonic() - start:.1f} s")
+    return 0
+
+
+def _os_upgrade(lab: Lab, options: argparse.Namespace) -> int:
+    from lab.os_upgrade import upgrade
+
+    start = time.monotonic()
+    (kind,) = chosen_kinds(options.host)
+    release = upgrade(lab, kind, remove_obsolete=not options.keep_obsolete)
+    print(f"host {kind.name} is {release.name} now; {time.monotonic() - start:.1f} s")
     return 0
 
 

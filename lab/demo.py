@@ -12,7 +12,7 @@ import time
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from lab.gitlab.client import JobInfo, LabGitLab, LabGitLabError
@@ -26,7 +26,7 @@ from lab.packages import ITERATION
 from lab.places import DEFAULT_NAME, Lab
 from lab.progress import step
 from lab.run import LabError, run
-from lab.world import World, up
+from lab.world import World, release_of, up
 
 PROJECT = Path(__file__).parent / "projects" / "demo"
 PLAYBOOK = "playbooks/site.yml"
@@ -53,7 +53,9 @@ def demo(lab: Lab, kinds: Sequence[Kind]) -> int:
     results: list[Result] = []
     with clock.part("job"), connect(lab) as gitlab:
         for kind in kinds:
-            results.append(prove(world, gitlab, kind))
+            # A host may have been upgraded to another release (`lab.os_upgrade`).
+            now = replace(release_of(lab, kind), name=kind.name, number=kind.number)
+            results.append(prove(world, gitlab, now))
     for result in results:
         print(table(result))
     for host, count in changes.items():

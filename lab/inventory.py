@@ -42,11 +42,13 @@ def inventory(
     keys: Mapping[str, tuple[Path, str]],
     tokens: Mapping[str, Sequence[str]],
     index_environment: Mapping[str, str],
+    releases: Mapping[str, Kind],
 ) -> dict[str, Any]:
     """The inventory's data.
 
     `keys`: "python", "runner", "company" to key file and fingerprint; {} where the
     repositories are the real ones, so that the roles' own defaults hold.
+    `releases`: host to the release that it was upgraded to.
     """
     options = shlex.join(ssh_options(lab))
     hosts = {
@@ -82,7 +84,9 @@ def inventory(
                 "lab_gitlab_url": f"https://{GITLAB_NAME}:{GITLAB_PORT}",
                 "lab_gitlab_ca_file": str(lab.ca_file),
                 **stand_ins,
-                "lab_pythons": {kind.name: list(kind.pythons) for kind in kinds},
+                "lab_pythons": {
+                    kind.name: list(releases.get(kind.name, kind).pythons) for kind in kinds
+                },
                 "lab_runner_version": version,
                 "lab_runner_kind": runner.kind,
                 "lab_runner_tokens": {host: list(some) for host, some in tokens.items()},

@@ -6,6 +6,7 @@ of notes: an `up` that was killed anywhere is finished by the next one.
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,7 +34,7 @@ from lab.mirror import (
 )
 from lab.packages import Runner, find_runner
 from lab.pki import ensure_server_certificate
-from lab.places import Lab, cache_dir, locked
+from lab.places import Lab, cache_dir, locked, write
 from lab.progress import step
 from lab.run import LabError
 from lab.upstream import preflight
@@ -59,6 +60,25 @@ def _lock_path(lab: Lab) -> Path:
     return cache_dir() / "locks" / f"{lab.id}.lock"
 
 
+def release_of(lab: Lab, kind: Kind) -> Kind:
+    """The release that a host has now: its kind, or what it was upgraded to (`lab.os_upgrade`)."""
+    return all_kinds()[_releases(lab).get(kind.name, kind.name)]
+
+
+def note_release(lab: Lab, kind: Kind, release: Kind) -> None:
+    """Note what a host is upgraded to; its own kind once it is made anew."""
+    noted = {**_releases(lab), kind.name: release.name}
+    known = {name: one for name, one in noted.items() if name != one}
+    if known != _releases(lab):
+        write(lab.state / "releases.json", json.dumps(known))
+
+
+def _releases(lab: Lab) -> dict[str, str]:
+    path = lab.state / "releases.json"
+    found: dict[str, str] = json.loads(path.read_text()) if path.exists() else {}
+    return found
+
+
 def up(lab: Lab, kinds: Sequence[Kind], *, fresh: Sequence[str] = ()) -> World:
     """Bring the lab to where all of it runs; hosts named in `fresh` are made anew."""
     engine = Engine()
@@ -70,13 +90,17 @@ def up(lab: Lab, kinds: Sequence[Kind], *, fresh: Sequence[str] = ()) -> World:
         images = {kind.name: ensure_image(engine, kind) for kind in kinds}
         repositories: dict[str, Repository] = {}
         if not upstream_world():
-            repositories = _stand_in_repositories(engine, runner, _known_kinds(engine, lab, kinds))
+            there = known_kinds(engine, lab, kinds)
+            suites = {kind.name for kind in there} | {release_of(lab, one).name for one in there}
+            repositories = _stand_in_repositories(
+                engine, runner, [kind for kind in all_kinds().values() if kind.name in suites]
+            )
         lab.make_state()
         hosts.make_control_dir(lab)
         network = engine.network(lab.network) or engine.make_network(lab.network, lab.id)
         secrets = services.ensure_secrets(lab)
         gateway = str(network.gateway)
-        hosts.write_known_hosts(lab, network, _known_kinds(engine, lab, kinds))
+        hosts.write_known_hosts(lab, network, known_kinds(engine, lab, kinds))
 
         started = []
         for kind in kinds:
@@ -85,6 +109,7 @@ def up(lab: Lab, kinds: Sequence[Kind], *, fresh: Sequence[str] = ()) -> World:
             if kind.name in fresh or not hosts.is_ready(found, image, address):
                 more = vendor_files(kind, repositories["runner"]) if repositories else []
                 hosts.start(engine, lab, network, kind, image, more)
+                note_release(lab, kind, kind)
                 started.append(kind)
         settings = services.ServeSettings(
             address=gateway,
@@ -103,8 +128,10 @@ def up(lab: Lab, kinds: Sequence[Kind], *, fresh: Sequence[str] = ()) -> World:
         # The company's two repositories have one key.
         named = {name: one for name, one in repositories.items() if name != "company_runner"}
         keys = copy_keys(lab, named)
+        releases = {kind.name: release_of(lab, kind) for kind in kinds}
         write_inventory(
-            lab, inventory(lab, network, kinds, runner, keys, tokens, index_environment())
+            lab,
+            inventory(lab, network, kinds, runner, keys, tokens, index_environment(), releases),
         )
         return World(lab, network, tuple(kinds), runner, bool(started) or served)
 
@@ -122,7 +149,7 @@ def _stand_in_repositories(
     }
 
 
-def _known_kinds(engine: Engine, lab: Lab, kinds: Sequence[Kind]) -> list[Kind]:
+def known_kinds(engine: Engine, lab: Lab, kinds: Sequence[Kind]) -> list[Kind]:
     """The wanted kinds and those that are there from earlier."""
     there = {one.labels.get(hosts.KIND_LABEL, "") for one in engine.containers(lab.id)}
     there |= {kind.name for kind in kinds}
@@ -157,7 +184,7 @@ def _ensure_tokens(
 
 def reset(lab: Lab, kind: Kind) -> World:
     """Replace one host by a fresh one; the others stay as they are, in the inventory too."""
-    there = _known_kinds(Engine(), lab, [kind])
+    there = known_kinds(Engine(), lab, [kind])
     return up(lab, there, fresh=[kind.name])
 
 

@@ -10,6 +10,7 @@ from ansible_collections.runnerhost.toolkit.plugins.module_utils.host import is_
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils.controller import ToolkitAction
 
 LOOK = "runnerhost.toolkit.host_look"
+FINISH = "runnerhost.toolkit.dpkg_finish"
 # How old apt's lists may be, in seconds, before they are read anew for an installation.
 LISTS_AGE = 3600
 # How much of apt's output a failure shows.
@@ -37,6 +38,8 @@ class ActionModule(ToolkitAction):
                 "names": {"type": "list", "elements": "str", "required": True},
                 "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
                 "look": {"type": "dict"},
+                "automatic": {"type": "list", "elements": "str", "default": []},
+                "companions": {"type": "list", "elements": "str", "default": []},
                 "fresh": {"type": "bool", "default": False},
                 "not_yet": {"type": "list", "elements": "str", "default": []},
                 "allow_downgrade": {"type": "bool", "default": False},
@@ -44,30 +47,46 @@ class ActionModule(ToolkitAction):
             }
         )
         names = [str(name) for name in args["names"]]
-        present = args["look"]
+        companions = [str(name) for name in args["companions"]]
+        present, automatic, unfinished = args["look"], set(args["automatic"]), []
         if present is None:
-            bare = [name.partition("=")[0] for name in names]
+            bare = [name.partition("=")[0] for name in [*names, *companions]]
             looked = self._execute_module(
                 module_name=LOOK, module_args={"packages": bare}, task_vars=task_vars
             )
             if looked.get("failed"):
                 return {**result, **looked}
             present = looked["look"]["packages"]
+            automatic = set(looked["look"]["automatic"])
+            unfinished = looked["look"]["unfinished"]
         if args["state"] == "absent":
             todo = [name for name in names if is_installed(present.get(name))]
+            marked: list[str] = []
+            along: list[str] = []
         else:
-            todo = [n for n in names if not satisfied(n, present.get(n.partition("=")[0]))]
-        result.update(changed=bool(todo), packages=todo)
-        if not todo:
+            missing = [n for n in names if not satisfied(n, present.get(n.partition("=")[0]))]
+            marked = [n for n in names if n not in missing and n.partition("=")[0] in automatic]
+            along = [n for n in companions if not satisfied(n, present.get(n.partition("=")[0]))]
+            todo = [*missing, *marked, *along]
+        result.update(changed=bool(todo or unfinished), packages=todo)
+        if unfinished:
+            result["finished"] = unfinished
+        if not result["changed"]:
             return result
         sign = "+" if args["state"] == "present" else "-"
         later = set(args["not_yet"]) if self._task.check_mode else set()
-        note = " (from a repository not yet added)"
-        lines = [n + (note if n.partition("=")[0] in later else "") for n in todo]
-        result["diff"] = {"prepared": "".join(f"{sign} {line}\n" for line in lines)}
+        notes = {
+            **dict.fromkeys(later, " (from a repository not yet added)"),
+            **dict.fromkeys(marked, " (there already; autoremove may not take it any more)"),
+        }
+        lines = [f"{name}{notes.get(name.partition('=')[0], '')}" for name in todo]
+        cut = [f"{name} (left unfinished by another transaction)" for name in unfinished]
+        result["diff"] = {"prepared": "".join(f"{sign} {line}\n" for line in [*cut, *lines])}
         if self._task.check_mode:
             verb = "install" if args["state"] == "present" else "remove"
-            result["msg"] = f"would {verb}: {', '.join(lines)}"
+            does = [f"would {verb}: {', '.join(lines)}"] if lines else []
+            does += [f"would finish what dpkg has left: {', '.join(unfinished)}"] * bool(unfinished)
+            result["msg"] = "; ".join(does)
             return result
         # At first boot cloud-init may still be installing; its own failure is not ours.
         self._execute_module(
@@ -78,6 +97,20 @@ class ActionModule(ToolkitAction):
             },
             task_vars=task_vars,
         )
+        # Also where the record was read by another task: apt refuses all else before.
+        finished = self._execute_module(
+            module_name=FINISH,
+            module_args={"lock_timeout": args["lock_timeout"]},
+            task_vars=task_vars,
+        )
+        if finished.get("failed"):
+            return {**result, **finished}
+        if finished["finished"]:
+            result["finished"] = finished["finished"]
+        if not todo:
+            # Another process may have been at it, and be through.
+            result["changed"] = bool(finished["finished"])
+            return result
         install = args["state"] == "present"
         answer: dict[str, Any] = {}
         # Young lists may be those of other sources, or gone: a second try reads them anew.
@@ -108,5 +141,27 @@ class ActionModule(ToolkitAction):
         else:
             answer.pop("stderr", None)
         result.update(answer)
-        result["packages"] = todo
+        # apt alone does not call a mark a change.
+        result.update(packages=todo, changed=True)
+        if install and not result.get("failed"):
+            self._keep_marks([n.partition("=")[0] for n in along], automatic, result, task_vars)
         return result
+
+    def _keep_marks(
+        self,
+        companions: list[str],
+        automatic: set[str],
+        result: dict[str, Any],
+        task_vars: dict[str, Any] | None,
+    ) -> None:
+        """What was named only to go along is automatic again, so that autoremove tidies up."""
+        names = [name for name in companions if name in automatic]
+        if not names:
+            return
+        done = self._execute_module(
+            module_name="ansible.builtin.command",
+            module_args={"argv": ["apt-mark", "auto", *names]},
+            task_vars=task_vars,
+        )
+        if done.get("failed"):
+            result.update(failed=True, msg=f"apt-mark auto: {done.get('stderr') or done['msg']}")

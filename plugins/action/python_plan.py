@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from typing import Any
 
@@ -73,6 +72,12 @@ class ActionModule(ToolkitAction):
                 ),
             }
         names = {v: v.packages(patterns) for v in wanted}
+        noted = pythons.noted(look["files"][STAMP].get("text", ""))
+        source = f"{url} {suite} {' '.join(components)}; system {system}"
+        # Of a release that the host had before, or of a run that was killed before the packages.
+        moved = noted.source != source
+        # A third party's builds of what has become the system's own with a new release.
+        foreign = [v for v in where.distribution if _is_foreign(v, look["packages"], noted, source)]
         missing = [
             name
             for version in wanted
@@ -82,10 +87,13 @@ class ActionModule(ToolkitAction):
         stale = {
             path: text for path, text in texts.items() if look["files"][path].get("text") != text
         }
-        if missing or stale:
-            answer: dict[str, Any] = {"offer": {}, "origins": [], "names": []}
+        builds: dict[str, str] = {}
+        if missing or stale or moved or foreign:
+            answer: dict[str, Any] = {"offer": {}, "distribution_offer": {}, "origins": []}
             own = [n for v in where.distribution for n in names[v] if n in missing]
-            if where.repository or own:
+            family = {v: _family(v, look["packages"]) for v in wanted}
+            theirs = [n for v in where.repository for n in [*names[v], *family[v]]]
+            if where.repository or own or foreign:
                 # The role network_access warns of its key.
                 distribution, _ = self.distribution_offer(
                     variables, look["files"][DISTRIBUTION_SOURCES].get("text", "")
@@ -94,9 +102,10 @@ class ActionModule(ToolkitAction):
                     {
                         "sources": texts.get(sources_path, ""),
                         "path": sources_path if texts else "",
-                        "packages": [n for v in where.repository for n in names[v]],
+                        "packages": list(dict.fromkeys(theirs)),
                         "names": r"python3\.\d+(-nogil)?",
                         "distribution_packages": own,
+                        "distribution_names": [n for v in foreign for n in family[v]],
                         **distribution,
                     },
                     ways,
@@ -111,33 +120,53 @@ class ActionModule(ToolkitAction):
                     {"url": url, "suite": suite, "origin": str(args["origin"])},
                 )
             )
-            # What another repository has put there before is replaced by the wanted one's build.
-            replaced = {
+            # What another repository, or the one of another release, has put there before is
+            # replaced by the wanted one's build.
+            builds = {
                 name: versions[0]
-                for name, versions in answer["offer"].items()
+                for name, versions in {**answer["offer"], **answer["distribution_offer"]}.items()
                 if versions
                 and is_installed(look["packages"].get(name))
                 and look["packages"][name]["version"] not in versions
             }
-        else:
-            replaced = {}
+            left = [
+                name
+                for name in dict.fromkeys([*theirs, *(n for v in foreign for n in family[v])])
+                if is_installed(look["packages"].get(name))
+                and not answer["offer"].get(name)
+                and not answer["distribution_offer"].get(name)
+            ]
+            if left:
+                warnings.append(
+                    f"the host has {', '.join(sorted(left))}, which no source offers for this "
+                    "release: they stay as they are until apt takes them away"
+                )
         interpreters = {names[v][0]: v.executable for v in wanted}
+        flat = [name for version in wanted for name in names[version]]
         result["plan"] = {
             "system": system,
             "wanted": [str(v) for v in wanted],
             "sources": texts.get(sources_path, ""),
             "preferences": texts.get(preferences_path, ""),
-            "packages": [
-                f"{name}={replaced[name]}" if name in replaced else name
-                for version in wanted
-                for name in names[version]
-            ],
+            "packages": [f"{name}={builds[name]}" if name in builds else name for name in flat],
+            "companions": [f"{name}={builds[name]}" for name in builds if name not in flat],
+            # A build of another release may have the higher number.
+            "allow_downgrade": bool(builds),
+            "automatic": look["automatic"],
             "from_repository": [n for v in where.repository for n in names[v]],
             "look": look["packages"],
             "missing": missing,
             "fresh": sources_path in stale,
             "interpreters": interpreters,
-            "unproven": _unproven(interpreters, look),
+            "source": source,
+            "moved": moved,
+            "unproven": [
+                name
+                for name in interpreters
+                if name in builds
+                or not is_installed(look["packages"].get(name))
+                or noted.versions.get(name) != look["packages"][name]["version"]
+            ],
             **_unlisted(look["packages"], [v.base for v in wanted], system),
         }
         if warnings:
@@ -178,13 +207,27 @@ def _problems(args: dict[str, Any]) -> list[str]:
     return found
 
 
-def _unproven(interpreters: dict[str, str], look: dict[str, Any]) -> list[str]:
-    try:
-        noted = json.loads(look["files"][STAMP].get("text", "{}"))
-    except ValueError:
-        noted = {}
-    versions = {name: look["packages"].get(name, {}).get("version", "") for name in interpreters}
-    return [name for name, version in versions.items() if not version or noted.get(name) != version]
+def _family(version: pythons.Version, records: dict[str, Any]) -> list[str]:
+    """Everything of a version that is installed, whatever brought it."""
+    base = re.escape(version.base)
+    return [
+        name
+        for name, record in sorted(records.items())
+        if is_installed(record) and re.match(rf"(?:lib|idle-)?python{base}(?:t64)?(?:$|-)", name)
+    ]
+
+
+def _is_foreign(
+    version: pythons.Version, records: dict[str, Any], noted: pythons.Noted, source: str
+) -> bool:
+    """True if the build of the system's own version is another's: of a PPA by its name, or the one
+    that the repository has brought when the host's own version was another."""
+    name = f"python{version}"
+    installed = str(records.get(name, {}).get("version", ""))
+    own = source.rpartition("; ")[2]
+    before = noted.source.rpartition("; ")[2]
+    brought = bool(before) and before != own and noted.versions.get(name) == installed
+    return apt_sources.is_ppas(installed) or (bool(installed) and brought)
 
 
 def _unlisted(records: dict[str, Any], wanted: list[str], system: str) -> dict[str, Any]:

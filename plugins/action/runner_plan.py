@@ -47,8 +47,14 @@ DOWNGRADE_PRIORITY = 1001
 IMAGES_SINCE = [17, 7]
 # GitLab's manual installation; the package's script would run it in place of the package's own.
 OTHER_BINARY = "/usr/local/bin/gitlab-runner"
+OWN_ID = (
+    "on the copy, rm /etc/machine-id /etc/gitlab-runner/.runner_system_id, then "
+    "systemd-machine-id-setup, and reboot when no job runs"
+)
 # Written by runner_package before it changes anything.
 UNPROVEN = "/var/lib/runnerhost/gitlab-runner/unproven.json"
+# Which host of the inventory this machine is, written by the role.
+MACHINE = "/var/lib/runnerhost/machine.json"
 SERVICE = "gitlab-runner.service"
 USER_MANAGER = "user@{uid}.service"
 
@@ -71,13 +77,14 @@ class ActionModule(ToolkitAction):
         everyone = args["isolated"]
         args["isolated"] = _present(everyone)
         paths = args["paths"]
-        warnings = self._gitlab(args, str(variables.get("inventory_hostname", "")))
+        host = str(variables.get("inventory_hostname", ""))
+        warnings = self._gitlab(args, host)
         ways = self.ways(variables)
         look = self.ask(
             LOOK,
             {
                 "packages": list(PAIR),
-                "texts": [paths["sources"], paths["preferences"], UNPROVEN],
+                "texts": [paths["sources"], paths["preferences"], UNPROVEN, MACHINE],
                 "files": [OTHER_BINARY, args["home"]],
                 "user": args["user"],
                 "units": [SERVICE, USER_MANAGER],
@@ -95,6 +102,7 @@ class ActionModule(ToolkitAction):
             for name in here
             if name not in known
         ]
+        warnings += _copied(look["files"][MACHINE].get("text", ""), host, look["machine"])
         key, warned = self.key(
             "gitlab_runner_repository_key",
             str(args["key"]),
@@ -192,6 +200,10 @@ class ActionModule(ToolkitAction):
                 look, generation, kill, (SERVICE, str(paths["drop_in"])), bool(args["user_manager"])
             ),
             "itself": itself,
+            "machine": look["machine"],
+            "own_id": OWN_ID,
+            "machine_path": MACHINE,
+            "machine_note": json.dumps({"host": host, "machine": look["machine"]}) + "\n",
             "names": sorted(
                 str(runner["name"])
                 for runners in (args["runners"], *(e["runners"] for e in args["isolated"]))
@@ -668,6 +680,28 @@ def _home_problems(where: str, wanted: dict[str, Any], found: Any) -> list[str]:
     return [
         f"{where} got {wanted['home']!r}, but the user {wanted['user']} exists with the home "
         f"{found['home']!r}: set the variable to that"
+    ]
+
+
+def _copied(noted: str, host: str, machine: str) -> list[str]:
+    """A warning if the machine was another host of the inventory when it was provisioned last."""
+    try:
+        note = json.loads(noted or "{}")
+        before, same = str(note["host"]), note["machine"] == machine
+    except (ValueError, KeyError, TypeError):
+        return []
+    if before == host:
+        return []
+    if same:
+        return [
+            f"this machine was provisioned as {before}, and its machine id is the same still. If "
+            f"{before} was renamed in the inventory, all is well. If this is a copy of it, GitLab "
+            f"takes both for one host: {OWN_ID}"
+        ]
+    return [
+        f"this machine is a copy of {before}, with a machine id of its own. If GitLab shows one "
+        "host for both: rm /etc/gitlab-runner/.runner_system_id on the copy, and restart its "
+        "runner when no job runs"
     ]
 
 

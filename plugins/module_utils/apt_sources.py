@@ -22,6 +22,8 @@ NOTE_DISTRIBUTION = "# disabled by runnerhost: a mirror of the distribution take
 DISTRIBUTION_FILES = ("/etc/apt/sources.list", "/etc/apt/sources.list.d/ubuntu.sources")
 # The toolkit's mirror of it, where there is one.
 DISTRIBUTION_SOURCES = "/etc/apt/sources.list.d/runnerhost-distribution.sources"
+# Ubuntu's code names since 18.04: repositories for it name their suites so.
+RELEASES = ("bionic", "focal", "jammy", "noble", "resolute")
 _POCKETS = ("", "-updates", "-security", "-backports", "-proposed")
 # Ubuntu's and Debian's: third parties call theirs stable, main of a suite of their own, and so on.
 _COMPONENTS = frozenset(
@@ -70,9 +72,29 @@ class Twins:
 
 
 def twins_of(sources: str) -> Twins:
-    """The twins of the repository that a file of one stanza names."""
+    """The twins of the repository that a file of one stanza names, of other releases too."""
     fields = stanza_fields(sources)
-    return Twins(tuple(fields.get("uris", "").split()), tuple(fields.get("suites", "").split()))
+    suites = of_any_release(fields.get("suites", "").split())
+    return Twins(tuple(fields.get("uris", "").split()), tuple(suites))
+
+
+def of_any_release(suites: list[str]) -> list[str]:
+    """The suites, and what they are called for another release: after an upgrade of the system
+    what was written before names the old one."""
+    found = list(suites)
+    for suite in suites:
+        for release in RELEASES:
+            if re.search(rf"(?<![a-z]){release}(?![a-z])", suite):
+                found += [suite.replace(release, other) for other in RELEASES]
+    return list(dict.fromkeys(found))
+
+
+def is_ppas(version: str) -> bool:
+    """True for a version that a PPA has built for one release: ``3.12.13-1+jammy1``.
+
+    So deadsnakes names its builds (changelogs of its packaging); neither Ubuntu nor Debian does.
+    """
+    return re.search(rf"\+(?:{'|'.join(RELEASES)})\d", version) is not None
 
 
 def same_repository(uri: str, ours: list[str]) -> bool:
@@ -137,10 +159,33 @@ def _enabled(fields: dict[str, str]) -> bool:
     return fields.get("enabled", "yes").lower() not in _NO
 
 
-def with_distribution(text: str) -> str:
-    """A source file with the entries that a mirror of the distribution replaced, as they were."""
-    text = text.replace(NOTE_DISTRIBUTION + "Enabled: no\n", "")
-    return text.replace(NOTE_DISTRIBUTION + "# ", "")
+def with_distribution(text: str, release: str = "") -> str:
+    """A source file with the entries that a mirror of the distribution replaced, as they were.
+
+    Those of another release name this one: an upgrade of the system leaves disabled ones as they
+    are, and a host must not read an older release's packages.
+    """
+    parts = _PARTS.split(text)
+    for index in range(0, len(parts), 2):
+        if NOTE_DISTRIBUTION + "Enabled: no\n" in parts[index]:
+            part = parts[index].replace(NOTE_DISTRIBUTION + "Enabled: no\n", "")
+            parts[index] = re.sub(
+                r"(?im)^(suites[ \t]*:)(.*)$",
+                lambda found: found[1] + _of_release(found[2], release),
+                part.replace(NOTE_DISTRIBUTION + "# ", ""),
+            )
+    return re.sub(
+        re.escape(NOTE_DISTRIBUTION) + "# (.*)",
+        lambda found: _of_release(found[1], release),
+        "".join(parts),
+    )
+
+
+def _of_release(words: str, release: str) -> str:
+    """The words with a release's code name in place of any other's, pockets kept."""
+    if release not in RELEASES:
+        return words
+    return re.sub(rf"(?<!\S)(?:{'|'.join(RELEASES)})(?=[-\s]|\Z)", release, words)
 
 
 def stanza_fields(stanza: str) -> dict[str, str]:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import fnmatch
 import glob
+import hashlib
 import os
 import pwd
+import re
 import stat
 import subprocess
 import sys
@@ -18,6 +20,9 @@ from typing import Any
 
 SYSTEM_PYTHON = "/usr/bin/python3"
 _DPKG_STATUS = "/var/lib/dpkg/status"
+# What dpkg has done since it last wrote that file whole: left by a transaction that was cut off.
+_DPKG_JOURNAL = "/var/lib/dpkg/updates/[0-9]*"
+_APT_STATES = "/var/lib/apt/extended_states"
 
 
 def system_python_problem() -> str | None:
@@ -93,6 +98,44 @@ def packages(patterns: list[str], status_file: str = _DPKG_STATUS) -> dict[str, 
     except FileNotFoundError:
         return {}
     keep()
+    return found
+
+
+def unfinished(status_file: str = _DPKG_STATUS, journal: str = _DPKG_JOURNAL) -> list[str]:
+    """What a transaction that was cut off has left undone; empty as a rule.
+
+    Packages that are neither installed nor gone (dpkg(1), "Package states"), and dpkg's journal.
+    """
+    found = []
+    name = ""
+    try:
+        with open(status_file, encoding="utf-8", errors="replace") as stream:
+            for line in stream:
+                if line.startswith("Package: "):
+                    name = line[9:].strip()
+                elif line.startswith("Status: "):
+                    _, flag, state = line[8:].split()
+                    whole = state in ("installed", "config-files", "not-installed")
+                    if flag != "ok" or not whole:
+                        found.append(name)
+    except FileNotFoundError:
+        return []
+    return [*found, *(["dpkg's journal"] if glob.glob(journal) else [])]
+
+
+def automatic(states_file: str = _APT_STATES) -> set[str]:
+    """Packages that apt holds for installed by itself, which autoremove may take (apt-mark(8))."""
+    found = set()
+    name = ""
+    try:
+        with open(states_file, encoding="utf-8", errors="replace") as stream:
+            for line in stream:
+                if line.startswith("Package: "):
+                    name = line[9:].strip()
+                elif line.startswith("Auto-Installed: 1"):
+                    found.add(name)
+    except FileNotFoundError:
+        return set()
     return found
 
 
@@ -198,6 +241,24 @@ def user(name: str) -> dict[str, Any] | None:
         "home": entry.pw_dir,
         "shell": entry.pw_shell,
     }
+
+
+def release(path: str = "/etc/os-release") -> str:
+    """The system's code name, ``noble`` (os-release(5)); empty if it has none."""
+    try:
+        found = re.search(r"(?m)^VERSION_CODENAME=\"?([a-z]+)", read_text(path))
+    except OSError:
+        return ""
+    return found[1] if found else ""
+
+
+def machine() -> str:
+    """Stands for the machine's id, which must not leave the host (machine-id(5)); empty if none."""
+    try:
+        number = read_text("/etc/machine-id").strip()
+    except OSError:
+        return ""
+    return hashlib.sha256(f"runnerhost {number}".encode()).hexdigest()[:16] if number else ""
 
 
 def has_systemd() -> bool:

@@ -6,6 +6,7 @@ A version is a pattern and what a repository offers, not a list: `3.15` needs no
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -72,6 +73,29 @@ def problems(variable: str, wanted: Any) -> list[str]:
         for text in sorted({t for t in texts if texts.count(t) > 1})
     )
     return found
+
+
+@dataclass(frozen=True)
+class Noted:
+    """What the host has noted of a run that went well (`python_proof`).
+
+    Attributes:
+        versions: each interpreter's package with the version that was proven.
+        source: whence the packages were: the repository, its suite, and the system's own version.
+    """
+
+    versions: Mapping[str, str]
+    source: str
+
+
+def noted(text: str) -> Noted:
+    """The note; an empty one if there is none that can be read."""
+    try:
+        data = json.loads(text or "{}")
+        versions = {str(name): str(value) for name, value in data.get("versions", {}).items()}
+        return Noted(versions, str(data.get("source", "")))
+    except (ValueError, AttributeError):
+        return Noted({}, "")
 
 
 @dataclass(frozen=True)

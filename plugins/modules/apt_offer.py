@@ -14,6 +14,7 @@ import shlex
 import shutil
 import tempfile
 from dataclasses import replace
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -47,6 +48,11 @@ options:
     default: ""
   distribution_packages:
     description: Names that the host's own sources must offer.
+    type: list
+    elements: str
+    default: []
+  distribution_names:
+    description: Names whose versions in the host's own sources are wanted.
     type: list
     elements: str
     default: []
@@ -127,6 +133,12 @@ missing_from_distribution:
   description: Names of O(distribution_packages) that the host's own sources do not offer.
   type: list
   elements: str
+  returned: always
+distribution_offer:
+  description:
+    - Versions of O(distribution_names) by package, the newest first, from other repositories than
+      the one asked; names that these do not have are left out.
+  type: dict
   returned: always
 distribution_error:
   description: apt's own words if not all of those sources could be read, else empty.
@@ -288,15 +300,38 @@ def other_origins(path: str, sources: str) -> list[str]:
     return sorted(found - {""})
 
 
-def not_offered_by_distribution(
-    names: list[str], distribution: str, suites: list[str], scratch: Scratch, timeout: int
-) -> tuple[list[str], str]:
-    """Those of the names without a candidate in the host's own sources, and apt's errors.
+def elsewhere(names: list[str], config: list[str], ours: apt_sources.Twins) -> dict[str, list[str]]:
+    """Versions by package that other repositories than ours have."""
+    found: dict[str, list[str]] = {}
+    text = host.run(["apt-cache", *config, "madison", *names]).stdout if names else ""
+    for line in text.splitlines():
+        parts = [part.strip() for part in line.split("|")]
+        # The address, suite/component, architecture and kind of an index.
+        where = parts[2].split() if len(parts) == 3 else []
+        if len(where) < 4 or where[3] != "Packages":
+            continue
+        known = found.setdefault(parts[0], [])
+        entry = apt_sources.Entry([where[0]], [where[1].partition("/")[0]], [])
+        if not ours.match(entry) and parts[1] not in known:
+            known.append(parts[1])
+    return {name: versions for name, versions in found.items() if versions}
 
-    The host's own lists first; where they know a name not, the same sources are read anew.
-    ``distribution``: a mirror that takes the place of the distribution's entries, of which the
-    host's lists say nothing.
+
+def from_distribution(
+    asked: dict[str, Any], scratch: Scratch
+) -> tuple[list[str], dict[str, list[str]], str]:
+    """What the host's own sources offer.
+
+    The host's own lists first; where they know a name not, the same sources are read anew. A mirror
+    that takes the place of the distribution's entries is always read: the host's lists say nothing
+    of it.
+
+    Returns:
+        Those of ``distribution_packages`` without a candidate, the versions of
+        ``distribution_names``, and apt's errors.
     """
+    names, distribution = asked["distribution_packages"], asked["distribution_sources"]
+    ours = apt_sources.twins_of(asked["sources"])
 
     def unknown(config: list[str]) -> list[str]:
         missing = []
@@ -308,8 +343,9 @@ def not_offered_by_distribution(
         return missing
 
     missing = names if distribution else unknown([])
-    if not missing:
-        return [], ""
+    versions = {} if distribution else elsewhere(asked["distribution_names"], [], ours)
+    if not missing and (versions or not asked["distribution_names"]):
+        return [], versions, ""
     twins = apt_sources.twins_of(distribution)
     for path in _own_sources():
         entries = [path] if os.path.isfile(path) else []
@@ -324,12 +360,15 @@ def not_offered_by_distribution(
             text = host.read_text(entry)
             own = entry in apt_sources.DISTRIBUTION_FILES
             cut = apt_sources.cutter(entry)
-            text, _ = cut(text, replace(twins, releases=tuple(suites) if own else ()))
+            releases = tuple(asked["distribution_suites"]) if own else ()
+            text, _ = cut(text, replace(twins, releases=releases))
             scratch.add(os.path.basename(entry), text)
     if distribution:
         scratch.add("offer-distribution.sources", distribution)
-    error = scratch.update(timeout)
-    return [name for name in unknown(["-c", scratch.config]) if name in missing], error
+    error = scratch.update(asked["timeout"])
+    config = ["-c", scratch.config]
+    versions = elsewhere(asked["distribution_names"], config, ours)
+    return [name for name in unknown(config) if name in missing], versions, error
 
 
 def main() -> None:
@@ -341,6 +380,7 @@ def main() -> None:
             "packages": {"type": "list", "elements": "str", "default": []},
             "names": {"type": "str", "default": ""},
             "distribution_packages": {"type": "list", "elements": "str", "default": []},
+            "distribution_names": {"type": "list", "elements": "str", "default": []},
             "distribution_sources": {"type": "str", "default": ""},
             "distribution_suites": {"type": "list", "elements": "str", "default": []},
             "network": {
@@ -380,21 +420,17 @@ def main() -> None:
     answer["other_origins"] = (
         other_origins(asked["path"], asked["sources"]) if asked["path"] else []
     )
-    answer["missing_from_distribution"], answer["distribution_error"] = [], ""
-    if not error and asked["distribution_packages"]:
+    missing: list[str] = []
+    versions: dict[str, list[str]] = {}
+    problem = ""
+    if not error and (asked["distribution_packages"] or asked["distribution_names"]):
         scratch = Scratch(asked["network"], asked["auth"])
         try:
-            answer["missing_from_distribution"], answer["distribution_error"] = (
-                not_offered_by_distribution(
-                    asked["distribution_packages"],
-                    asked["distribution_sources"],
-                    asked["distribution_suites"],
-                    scratch,
-                    asked["timeout"],
-                )
-            )
+            missing, versions, problem = from_distribution(asked, scratch)
         finally:
             scratch.close()
+    answer["missing_from_distribution"], answer["distribution_offer"] = missing, versions
+    answer["distribution_error"] = problem
     module.exit_json(changed=False, **answer)
 
 

@@ -10,6 +10,7 @@ import os
 import pwd
 import re
 import shutil
+import stat
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -42,12 +43,17 @@ options:
       state:
         description:
           - What should lie there.
+          - C(home) is a user's home, a C(directory) that may have come back from a backup with
+            another owner. It is taken over with all below it that is that owner's, or nobody's.
+            Refused are another's home, what belongs to a person's account, and a folder in which
+            there are neither builds nor a pip cache.
           - C(twins_absent) takes other apt sources of the same repository away, but never a file
             C(runnerhost-*). With O(files[].releases), the repository is a mirror of the
             distribution and its own entries count as twins; then nothing is removed, only disabled.
-          - C(distribution_restored) enables again what was disabled for such a mirror.
+          - C(distribution_restored) enables again what was disabled for such a mirror, for the
+            release that the host has now.
         type: str
-        choices: [file, directory, absent, twins_absent, distribution_restored]
+        choices: [file, directory, home, absent, twins_absent, distribution_restored]
         default: file
       content:
         description: The file's text, for the state C(file).
@@ -78,6 +84,7 @@ options:
       suites:
         description:
           - For C(twins_absent), the repository's suites; empty for whatever lies at its addresses.
+            One that has a release's code name in it stands for those of all releases.
         type: list
         elements: str
         default: []
@@ -188,9 +195,16 @@ def owner_ids(item: dict[str, Any]) -> tuple[int, int]:
     return entry.pw_uid, grp.getgrnam(group).gr_gid if group else entry.pw_gid
 
 
-def apply_one(item: dict[str, Any], check: bool) -> tuple[bool, str, str]:
-    """One item brought to its state: whether it changed, the text before and after."""
+def apply_one(
+    item: dict[str, Any], check: bool, taken: dict[str, set[int]] | None = None
+) -> tuple[bool, str, str]:
+    """One item brought to its state: whether it changed, the text before and after.
+
+    ``taken``: homes that this set has taken over, or in check mode would, each with whose it was.
+    """
     state = item["state"]
+    if state == "home":
+        return _home(item, check, {} if taken is None else taken)
     try:
         path = resolve(item["path"])
         uid, gid = owner_ids(item) if state in ("file", "directory") else (0, 0)
@@ -203,6 +217,11 @@ def apply_one(item: dict[str, Any], check: bool) -> tuple[bool, str, str]:
     mode = int(item["mode"], 8)
     look = host.file_look(path, want_text=state == "file")
     if state == "directory":
+        if check and any(
+            path.startswith(f"{home}/") and look.get("uid") in owners
+            for home, owners in (taken or {}).items()
+        ):
+            look["uid"], look["gid"] = uid, gid
         right = look["kind"] == "directory"
         good = right and (look["uid"], look["gid"], look["mode"]) == (uid, gid, f"{mode:04o}")
         if not right and look["kind"] != "absent":
@@ -237,6 +256,74 @@ def apply_one(item: dict[str, Any], check: bool) -> tuple[bool, str, str]:
         else:
             host.write_atomic(path, wanted, mode, uid, gid)
     return True, look.get("text", ""), wanted
+
+
+# What only jobs and the toolkit make there: a folder with none of them was never a runner's home.
+_OF_A_RUNNER = ("builds", ".cache/pip")
+# Accounts of people have numbers from here on (UID_MIN of login.defs(5)); nobody's is higher.
+_PEOPLE = range(1000, 60000)
+
+
+def strangers(path: str, uid: int) -> set[int]:
+    """Whose a home is that should be a user's: its owner, and what in it has no account.
+
+    Raises ValueError where it may not be taken over: another's home, a person's, or a folder that
+    nothing shows to have been a runner's home.
+    """
+    owner = os.lstat(path).st_uid
+    found = {owner} - {uid}
+    if found:
+        try:
+            account = pwd.getpwuid(owner)
+            name, home = account.pw_name, account.pw_dir.rstrip("/")
+        except KeyError:
+            name, home = f"the number {owner}", ""
+        if (
+            (home and f"{path}/".startswith(f"{home}/"))
+            or (owner in _PEOPLE and not name.startswith("the number "))
+            or not any(os.path.isdir(f"{path}/{folder}") for folder in _OF_A_RUNNER)
+            or path.count("/") < 2
+        ):
+            raise ValueError(f"{path} belongs to {name}: mend its owner, or name another folder")
+    with os.scandir(path) as entries:
+        infos = [entry.stat(follow_symlinks=False) for entry in entries]
+    known = {entry.pw_uid for entry in pwd.getpwall()}
+    return found | ({info.st_uid for info in infos if _single(info)} - known - {uid})
+
+
+def _single(info: os.stat_result) -> bool:
+    """False for a file with several names: one of them may lie elsewhere."""
+    return not stat.S_ISREG(info.st_mode) or info.st_nlink == 1
+
+
+def take_over(path: str, owners: set[int], uid: int, gid: int) -> None:
+    """Gives all of those owners below a folder to a user; follows no link."""
+    for _, folders, files, handle in os.fwalk(path, follow_symlinks=False):
+        for name in [".", *folders, *files]:
+            info = os.stat(name, dir_fd=handle, follow_symlinks=False)
+            if info.st_uid in owners and _single(info):
+                os.chown(name, uid, gid, dir_fd=handle, follow_symlinks=False)
+
+
+def _home(item: dict[str, Any], check: bool, taken: dict[str, set[int]]) -> tuple[bool, str, str]:
+    """A user's home, taken over where it is not the user's."""
+    plain = {**item, "state": "directory"}
+    path = resolve(item["path"])
+    try:
+        uid, gid = owner_ids(item)
+    except Unresolved:
+        return apply_one(plain, check)
+    if not os.path.isdir(path) or os.path.islink(path):
+        return apply_one(plain, check)
+    owners = strangers(path, uid)
+    if not owners:
+        return apply_one(plain, check)
+    taken[path] = owners
+    if not check:
+        take_over(path, owners, uid, gid)
+        os.chmod(path, int(item["mode"], 8))
+    before = "".join(f"owner {number}\n" for number in sorted(owners))
+    return True, before, f"owner {item['owner']}\n"
 
 
 def as_user(uid: int, gid: int, work: Callable[[], None]) -> None:
@@ -312,7 +399,8 @@ def remove_twins(item: dict[str, Any], check: bool) -> tuple[list[str], list[str
     removed = []
     releases = tuple(item["releases"])
     note = apt_sources.NOTE_DISTRIBUTION if releases else apt_sources.NOTE
-    wanted = apt_sources.Twins(tuple(item["uris"]), tuple(item["suites"]), note=note)
+    suites = apt_sources.of_any_release(item["suites"])
+    wanted = apt_sources.Twins(tuple(item["uris"]), tuple(suites), note=note)
     own = replace(wanted, releases=releases)
     for path in source_files():
         text = host.read_exact(path)
@@ -343,7 +431,7 @@ def restore_distribution(check: bool) -> list[str]:
     touched = []
     for path in source_files():
         text = host.read_exact(path)
-        restored = apt_sources.with_distribution(text)
+        restored = apt_sources.with_distribution(text, host.release())
         if restored != text:
             touched.append(path)
             if not check:
@@ -372,6 +460,7 @@ def main() -> None:
                         "choices": [
                             "file",
                             "directory",
+                            "home",
                             "absent",
                             "twins_absent",
                             "distribution_restored",
@@ -414,6 +503,7 @@ def main() -> None:
     twins: list[str] = []
     removed_twins: list[str] = []
     diffs: list[dict[str, Any]] = []
+    taken: dict[str, set[int]] = {}
     for item in module.params["files"]:
         item["content"] = module.params["secrets"].get(item["path"], item["content"])
         try:
@@ -425,7 +515,7 @@ def main() -> None:
             if item["state"] == "distribution_restored":
                 changed_paths += restore_distribution(module.check_mode)
                 continue
-            changed, before, after = apply_one(item, module.check_mode)
+            changed, before, after = apply_one(item, module.check_mode, taken)
         except (OSError, ValueError, KeyError) as error:
             module.fail_json(
                 msg=f"file_set: {item['path']}: {error}",

@@ -68,7 +68,9 @@ EXAMPLES = r"""
 
 RETURN = r"""
 look:
-  description: What was found.
+  description:
+    - What was found. With O(packages), C(automatic) has those of them that apt's autoremove may
+      take, and C(unfinished) what a transaction that was cut off has left, of whatever package.
   type: dict
   returned: always
 """
@@ -121,9 +123,13 @@ def main() -> None:
     look: dict[str, Any] = {
         "system_python": host.system_version(),
         "systemd": host.has_systemd(),
+        "machine": host.machine(),
         "packages": host.packages(asked["packages"]),
         "files": {path: host.file_look(path) for path in asked["files"]},
     }
+    if asked["packages"]:
+        look["automatic"] = sorted(host.automatic().intersection(look["packages"]))
+        look["unfinished"] = host.unfinished()
     look["globs"] = {pattern: sorted(glob.glob(pattern)) for pattern in asked["globs"]}
     for path in asked["texts"]:
         look["files"][path] = host.file_look(path, want_text=True)

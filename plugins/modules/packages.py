@@ -9,6 +9,9 @@ module: packages
 short_description: Installs what is missing of a list of packages, in one transaction
 description:
   - Looks at dpkg's state first and calls M(ansible.builtin.apt) only for what is missing.
+  - What is named is wanted, so apt's autoremove must not take it; a package that it may take is
+    marked as installed by hand.
+  - What a transaction that was cut off has left undone is finished first.
   - In check mode it predicts the same packages by name, also those of a repository that the
     host does not have yet.
 version_added: 0.1.0
@@ -26,6 +29,18 @@ options:
   look:
     description: The C(packages) of an earlier look at dpkg's state; spares a call.
     type: dict
+  automatic:
+    description: The C(automatic) of that look.
+    type: list
+    elements: str
+    default: []
+  companions:
+    description:
+      - Installed packages, each as C(name=version), that take that version in the same transaction.
+        Their mark of automatic installation stays.
+    type: list
+    elements: str
+    default: []
   fresh:
     description: Whether apt's lists must be read anew first, since a repository was just added.
     type: bool

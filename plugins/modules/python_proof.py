@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.runnerhost.toolkit.plugins.module_utils import host
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import host, pythons
 
 DOCUMENTATION = r"""
 module: python_proof
@@ -28,6 +28,15 @@ options:
     description: Paths of interpreters by the name of the package that carries them.
     type: dict
     required: true
+  source:
+    description: Whence their packages are, to be noted with them.
+    type: str
+    default: ""
+  due:
+    description: In check mode, names whose packages the real run would have replaced by now.
+    type: list
+    elements: str
+    default: []
   stamp:
     description: Where it is noted what was proven.
     type: str
@@ -99,6 +108,8 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "interpreters": {"type": "dict", "required": True},
+            "source": {"type": "str", "default": ""},
+            "due": {"type": "list", "elements": "str", "default": []},
             "stamp": {"type": "str", "default": "/var/lib/runnerhost/pythons.json"},
         },
         supports_check_mode=True,
@@ -106,15 +117,18 @@ def main() -> None:
     interpreters: dict[str, str] = module.params["interpreters"]
     stamp: str = module.params["stamp"]
     records = host.packages(list(interpreters))
-    try:
-        noted = json.loads(host.read_text(stamp))
-    except (OSError, ValueError):
-        noted = {}
+    noted = pythons.noted(host.read_text(stamp) if os.path.isfile(stamp) else "")
     versions = {name: records.get(name, {}).get("version", "") for name in interpreters}
-    open_names = [n for n in interpreters if not versions[n] or noted.get(n) != versions[n]]
+    due = set(module.params["due"]) if module.check_mode else set()
+    open_names = [
+        name
+        for name in interpreters
+        if name in due or not versions[name] or noted.versions.get(name) != versions[name]
+    ]
     proven = [interpreters[name] for name in open_names]
-    if module.check_mode or not open_names:
-        module.exit_json(changed=bool(open_names), proven=proven)
+    changed = bool(open_names) or noted.source != module.params["source"]
+    if module.check_mode or not changed:
+        module.exit_json(changed=changed, proven=proven)
     # Each needs one core: at most as many at once as there are cores.
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
         said = zip(proven, pool.map(prove, proven), strict=True)
@@ -124,7 +138,8 @@ def main() -> None:
             msg="; ".join(f"{path} does not work: {why}" for path, why in failed.items())
         )
     os.makedirs(os.path.dirname(stamp), mode=0o755, exist_ok=True)
-    host.write_atomic(stamp, json.dumps(versions, indent=1, sort_keys=True) + "\n", 0o644)
+    note = {"versions": versions, "source": module.params["source"]}
+    host.write_atomic(stamp, json.dumps(note, indent=1, sort_keys=True) + "\n", 0o644)
     module.exit_json(changed=True, proven=proven)
 
 

@@ -80,6 +80,16 @@ def test_origin(python: str, system: str, policy: dict[str, str], wanted: dict[s
         assert origins == {ours}
 
 
+@pytest.fixture(scope="session")
+def manual(host: Any) -> set[str]:
+    """Packages that apt holds for wanted."""
+    return set(host.check_output("apt-mark showmanual").split())
+
+
+def test_no_autoremove_takes_it(python: str, manual: set[str]) -> None:
+    assert {f"python{python}", f"python{python.partition('-')[0]}-venv"} <= manual
+
+
 def test_system_python_is_the_distributions(host: Any, system: str, wanted: dict[str, Any]) -> None:
     names = (
         f"python3 python3-minimal python{system} python{system}-minimal libpython{system}-stdlib"

@@ -105,7 +105,7 @@ def written(folder: Path, keys: dict[str, tuple[Path, str]]) -> tuple[Lab, dict[
     """A lab's inventory on disk, and its data."""
     lab = Lab("other", folder)
     tokens = {kind.name: ["glrt-x"] for kind in chosen_kinds("jammy noble")}
-    data = inventory(lab, NETWORK, chosen_kinds("jammy noble"), find_runner(), keys, tokens, {})
+    data = inventory(lab, NETWORK, chosen_kinds("jammy noble"), find_runner(), keys, tokens, {}, {})
     write_inventory(lab, data)
     return lab, data
 

@@ -175,3 +175,55 @@ def test_apt_reads_what_is_left(tmp_path: Path) -> None:
     )  # fmt: skip
     assert "E:" not in done.stderr
     assert re.findall(r"'(\S+)InRelease'", done.stdout) == ["http://b.example.com/dists/noble/"]
+
+
+def test_a_suite_stands_for_those_of_all_releases() -> None:
+    assert apt_sources.of_any_release(["noble"])[0] == "noble"
+    assert set(apt_sources.of_any_release(["noble"])) == set(apt_sources.RELEASES)
+    assert "deadsnakes-jammy" in apt_sources.of_any_release(["deadsnakes-noble"])
+    # No code name in it: other repositories may lie at the same address.
+    assert apt_sources.of_any_release(["stable", "ignoble"]) == ["stable", "ignoble"]
+
+
+def test_an_old_releases_entry_is_a_twin() -> None:
+    ours = apt_sources.twins_of("Types: deb\nURIs: http://m.test/x\nSuites: noble\n")
+    text = "deb http://m.test/x jammy main\ndeb http://m.test/x stable main\n"
+    without, found = apt_sources.without_list(text, ours)
+    assert found == 1
+    assert "# deb http://m.test/x jammy main" in without
+    assert "\ndeb http://m.test/x stable main" in without
+
+
+OWN_JAMMY = (
+    "Types: deb\nURIs: http://archive.test/ubuntu\nSuites: jammy jammy-updates\nEnabled: yes\n"
+    "Components: main\n\nTypes: deb\nURIs: http://esm.test/jammy/x\nSuites: jammy-apps\n"
+    "Components: main\n"
+)
+
+
+def test_what_a_mirror_replaced_comes_back_for_the_release_that_the_host_has_by_then() -> None:
+    mirror = apt_sources.Twins(releases=("jammy",), note=apt_sources.NOTE_DISTRIBUTION)
+    disabled, found = apt_sources.without_deb822(OWN_JAMMY, mirror)
+    assert found == 1
+    assert apt_sources.with_distribution(disabled, "jammy") == OWN_JAMMY
+    assert apt_sources.with_distribution(disabled) == OWN_JAMMY
+    noble = OWN_JAMMY.replace("jammy jammy-updates", "noble noble-updates")
+    # What was never disabled is not ours to change.
+    assert apt_sources.with_distribution(disabled, "noble") == noble
+    lines = "deb http://archive.test/jammy jammy-security main\ndeb http://x.test/ jammy x\n"
+    disabled, found = apt_sources.without_list(lines, mirror)
+    assert found == 1
+    assert apt_sources.with_distribution(disabled, "jammy") == lines
+    assert apt_sources.with_distribution(disabled, "noble") == lines.replace(" jammy-s", " noble-s")
+
+
+@pytest.mark.parametrize("version", ["3.12.13-1+jammy1", "3.9.2-1+deb11u7+noble1", "1+focal2.1"])
+def test_a_ppas_version(version: str) -> None:
+    assert apt_sources.is_ppas(version)
+
+
+@pytest.mark.parametrize(
+    "version", ["3.12.3-1ubuntu0.8", "3.10.12-1~22.04.11", "3.13.5-2+deb13u5", "1+dfsg-1", ""]
+)
+def test_no_ppas_version(version: str) -> None:
+    assert not apt_sources.is_ppas(version)

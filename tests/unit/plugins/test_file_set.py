@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 import os
+import pwd
 import stat
 import sys
 from pathlib import Path
@@ -21,8 +22,8 @@ from ansible_collections.runnerhost.toolkit.plugins.module_utils import apt_sour
 from ansible_collections.runnerhost.toolkit.plugins.modules import file_set
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils.controller import ROOT
 
-ME = {
-    "owner": __import__("pwd").getpwuid(os.getuid()).pw_name,
+ME: dict[str, Any] = {
+    "owner": pwd.getpwuid(os.getuid()).pw_name,
     "group": None,
     "keep": [],
     "uris": [],
@@ -377,3 +378,92 @@ def test_full_disk_names_the_file_and_leaves_nothing(
         host.write_atomic(str(tmp_path / "a.conf"), "after", 0o600)
     assert [path.name for path in tmp_path.iterdir()] == ["a.conf"]
     assert (tmp_path / "a.conf").read_text() == "before"
+
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="skipped: only root gives files away")
+NOBODY = pwd.getpwnam("nobody").pw_uid
+ORPHAN = 4_000_000
+"""A number that no account has."""
+
+
+def restored(home: Path, owner: int) -> Path:
+    """A home as a backup may bring it back: a tree of another's, a link, and a shared file."""
+    (home / "builds" / "deep").mkdir(parents=True)
+    (home / "builds" / "deep" / "file").write_text("x")
+    (home.parent / "outside").write_text("x")
+    (home / "link").symlink_to(home.parent / "outside")
+    os.link(home.parent / "outside", home / "shared")
+    for path in (home, *home.rglob("*"), home.parent / "outside"):
+        os.chown(path, owner, owner, follow_symlinks=False)
+    return home
+
+
+@needs_root
+@pytest.mark.parametrize("owner", [ORPHAN, 1])
+def test_a_restored_home_is_taken_over(tmp_path: Path, owner: int) -> None:
+    home = restored(tmp_path / "home", owner)
+    wanted = item(home, state="home", mode="0700", owner="nobody")
+    changed, before, after = file_set.apply_one(wanted, check=True)
+    assert (changed, before, after) == (True, f"owner {owner}\n", "owner nobody\n")
+    assert home.stat().st_uid == owner
+    assert file_set.apply_one(wanted, check=False)[0]
+    for path in (home, home / "builds/deep/file", home / "builds/deep"):
+        assert path.stat().st_uid == NOBODY
+    assert (home / "link").lstat().st_uid == NOBODY
+    assert stat.S_IMODE(home.stat().st_mode) == 0o700
+    # Where a link leads, and a file that has another name elsewhere, are somebody else's.
+    assert (tmp_path / "outside").stat().st_uid == owner
+    assert not file_set.apply_one(wanted, check=False)[0]
+
+
+@needs_root
+def test_what_has_no_owner_in_a_home_is_taken_over_and_an_administrators_file_is_not(
+    tmp_path: Path,
+) -> None:
+    home = tmp_path / "home"
+    (home / "builds" / "deep").mkdir(parents=True)
+    (home / ".gitconfig").write_text("x")
+    os.chown(home, NOBODY, NOBODY)
+    os.chown(home / "builds", ORPHAN, ORPHAN)
+    wanted = item(home, state="home", mode="0700", owner="nobody")
+    assert file_set.apply_one(wanted, check=False)[0]
+    assert (home / "builds").stat().st_uid == NOBODY
+    assert (home / ".gitconfig").stat().st_uid == 0
+    assert not file_set.apply_one(wanted, check=False)[0]
+
+
+@needs_root
+@pytest.mark.parametrize("why", ["another's home", "a person's", "never a runner's"])
+def test_a_folder_that_may_not_be_taken_over_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, why: str
+) -> None:
+    home = restored(tmp_path / "home", 1)
+    account = SimpleNamespace(pw_dir="/usr/sbin", pw_name="somebody")
+    if why == "another's home":
+        account.pw_dir = str(tmp_path)
+    elif why == "a person's":
+        monkeypatch.setattr(file_set, "_PEOPLE", range(1, 9))
+    else:
+        (home / "builds").rename(home / "data")
+    real = pwd.getpwuid
+    monkeypatch.setattr(pwd, "getpwuid", lambda uid: account if uid == 1 else real(uid))
+    with pytest.raises(ValueError, match="belongs to somebody: mend its owner"):
+        file_set.apply_one(item(home, state="home", mode="0700", owner="nobody"), check=False)
+    assert home.stat().st_uid == 1
+
+
+@needs_root
+def test_check_mode_does_not_stumble_over_what_the_home_will_have_mended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(host, "system_python_problem", lambda: None)
+    home = restored(tmp_path / "home", ORPHAN)
+    os.chmod(home / "builds", 0o700)
+    files: list[dict[str, Any]] = [
+        {"path": str(home), "state": "home", "mode": "0700", "owner": "nobody"},
+        {"path": str(home / "builds"), "state": "directory", "mode": "0700", "owner": "nobody"},
+    ]
+    predicted = run(files=files, _ansible_check_mode=True)
+    assert predicted["changed_paths"] == [str(home)]
+    assert run(files=files)["changed_paths"] == predicted["changed_paths"]
+    assert run(files=files)["changed_paths"] == []

@@ -15,7 +15,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -136,6 +136,7 @@ class Action(python_plan.ActionModule):
     host: AptHost
     system: str
     asked: list[str]
+    note: str
 
     def find_file(self, name: str) -> str:
         return name
@@ -156,7 +157,11 @@ class Action(python_plan.ActionModule):
         return {
             "look": {
                 "packages": host.packages(arguments["packages"], str(self.host.status)),
-                "files": {p: host.file_look(p, want_text=True) for p in arguments["texts"]},
+                "automatic": [],
+                "files": {
+                    **{p: host.file_look(p, want_text=True) for p in arguments["texts"]},
+                    python_plan.STAMP: {"text": self.note},
+                },
                 "system_python": self.system,
             }
         }
@@ -188,11 +193,20 @@ class Machine:
     host: AptHost
     repository: Repository
     asked: Sequence[str] = ()
+    note: str = ""
+    warnings: Sequence[str] = ()
+
+    def proven(self, plan: Mapping[str, Any]) -> None:
+        """Has the note say what the host has now, as the plan's run does at its end."""
+        records = host.packages(list(plan["interpreters"]), str(self.host.status))
+        versions = {name: record["version"] for name, record in records.items()}
+        self.note = json.dumps({"versions": versions, "source": plan["source"]})
 
     def plan(self, *wanted: Any, **changes: Any) -> dict[str, Any]:
         """The plan for these versions; raises AnsibleActionFail where it refuses them."""
         action = object.__new__(Action)
         action.host, action.system, action.asked = self.host, SYSTEM[self.suite], []
+        action.note = self.note
         self.asked = action.asked
         action._task = SimpleNamespace(
             args={
@@ -213,7 +227,9 @@ class Machine:
             action="python_plan",
         )
         action._connection = SimpleNamespace(_shell=SimpleNamespace(tmpdir="/tmp"))
-        plan: dict[str, Any] = action.run(None, {})["plan"]
+        result = action.run(None, {})
+        self.warnings = result.get("warnings", [])
+        plan: dict[str, Any] = result["plan"]
         return plan
 
     def refusal(self, *wanted: Any, **changes: Any) -> str:
@@ -253,6 +269,7 @@ def machine(
     """A host of the suite and with the repository given, as it was at first."""
     one = machines[request.param]
     one.host.reset()
+    one.note = ""
     yield one
     for name in ("ours.sources", "other.sources", "runnerhost-distribution.sources"):
         (one.host.root / "sources.list.d" / name).unlink(missing_ok=True)
@@ -391,9 +408,109 @@ def test_a_repository_that_is_there_is_not_asked_again(machine: Machine) -> None
     plan = machine.plan("3.11", "3.12")
     machine.host.reset(*(known[name] for name in plan["missing"]))
     machine.apply(plan)
+    # A run that was killed before its end has noted nothing: the next one asks again.
+    assert machine.plan("3.11", "3.12")["moved"]
+    assert OFFER in machine.asked
+    machine.proven(plan)
     plan = machine.plan("3.11", "3.12")
-    assert plan["missing"] == []
+    assert plan["missing"] == plan["unproven"] == []
     assert OFFER not in machine.asked
+
+
+def upgraded(suite: str, version: str, *parts: str) -> list[Package]:
+    """What the PPA of a suite has brought of a version, with these parts beside the three."""
+    known = {package.name: package for package in archive.ppa(suite)}
+    python = f"python{version}"
+    names = {python, f"{python}-venv", f"{python}-dev", f"lib{python}", f"lib{python}-dev"}
+    names |= {f"lib{python}-stdlib", *(f"{python}-{part}" for part in parts)}
+    names |= {f"{python}-{part}" for part in ("minimal", "distutils", "lib2to3")}
+    names |= {f"lib{python}-minimal"}
+    return [known[name] for name in sorted(names & known.keys())]
+
+
+@pytest.mark.parametrize("machine", [("noble", "ppa")], indirect=True, ids=["noble"])
+def test_after_a_release_upgrade_everything_of_the_old_suite_is_replaced(machine: Machine) -> None:
+    before = upgraded("jammy", "3.9", "tk", "gdbm")
+    machine.host.reset(*before)
+    plan = machine.plan("3.9", "3.12")
+    full = f"{PPA['noble']['3.9']}-1+noble1"
+    assert plan["packages"][:3] == [f"python3.9{part}={full}" for part in ("", "-venv", "-dev")]
+    assert plan["unproven"] == ["python3.9", "python3.12"]
+    machine.apply(plan)
+    asked = ["--allow-downgrades", *plan["packages"], *plan["companions"]]
+    steps = {step.name: step for step in machine.host.simulate("install", *asked)}
+    assert {name: steps[name].new for name in sorted(p.name for p in before)} == dict.fromkeys(
+        sorted(p.name for p in before), full
+    )
+    assert {step.what for step in steps.values()} == {"Inst"}
+
+
+@pytest.mark.parametrize("machine", [("noble", "ppa")], indirect=True, ids=["noble"])
+def test_what_the_new_suite_has_not_is_named(machine: Machine) -> None:
+    odd = Package("python3.9-odd", "3.9.25-1+jammy1")
+    machine.host.reset(*upgraded("jammy", "3.9"), odd)
+    plan = machine.plan("3.9")
+    assert not [name for name in plan["packages"] + plan["companions"] if "odd" in name]
+    (text,) = machine.warnings
+    assert text.startswith("the host has python3.9-odd, which no source offers for this release")
+
+
+@pytest.mark.parametrize("machine", [("noble", "ppa")], indirect=True, ids=["noble"])
+@pytest.mark.parametrize("named", [True, False], ids=["by its version", "by the note"])
+def test_the_ppas_build_of_the_systems_own_gives_way(machine: Machine, named: bool) -> None:
+    """deadsnakes' 3.12 of jammy is newer than noble's own (deadsnakes/issues#297).
+
+    The upgrade has taken what could not stay beside it, without a word.
+    """
+    gone = ("python3.12-venv", "python3.12-dev")
+    theirs = [package for package in upgraded("jammy", "3.12") if package.name not in gone]
+    if not named:
+        # As a company's own builds may be called.
+        theirs = [
+            replace(p, version=p.version.replace("+jammy1", "+co1"),
+                    depends=p.depends.replace("+jammy1", "+co1"))
+            for p in theirs
+        ]  # fmt: skip
+    own = [p for p in machine.host.installed if not of_version("3.12", p.name)]
+    machine.host.status_of(*own, *theirs)
+    if not named:
+        assert machine.plan("3.12")["companions"] == []
+        old = f"{machine.repository.url} jammy main; system 3.10"
+        machine.note = json.dumps({"versions": {"python3.12": theirs[-1].version}, "source": old})
+        assert theirs[-1].version.startswith("3.12.13")
+    plan = machine.plan("3.12")
+    full = "3.12.3-1ubuntu0.8"
+    assert plan["allow_downgrade"]
+    machine.apply(plan)
+    # The harm is there: apt does not come to terms with it by itself.
+    with pytest.raises(
+        AssertionError, match=r"python3\.12-venv : Depends: python3\.12 \(= 3\.12\.3"
+    ):
+        machine.host.simulate("install", "python3-venv")
+    steps = machine.host.simulate(
+        "install", "--allow-downgrades", *plan["packages"], *plan["companions"], "python3-venv"
+    )
+    new = {step.name: step.new for step in steps if step.what == "Inst"}
+    assert {new[name] for name in ("python3.12", *gone)} == {full}
+    assert new["libpython3.12-stdlib"] == full
+    assert "python3-venv" in new
+    # Nothing goes but what the distribution has not.
+    assert {step.name for step in steps if step.what == "Remv"} <= {
+        "python3.12-lib2to3", "python3.12-distutils", "libpython3.12",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("machine", [("noble", "ppa")], indirect=True, ids=["noble"])
+def test_the_distributions_own_newer_build_is_left_alone(machine: Machine) -> None:
+    """A mirror that lags behind is no reason to put the system's own Python back."""
+    newer = [
+        replace(p, version=p.version.replace("0.8", "0.9"), depends=p.depends.replace("0.8", "0.9"))
+        for p in machine.host.installed
+    ]
+    machine.host.status_of(*newer)
+    plan = machine.plan("3.12")
+    assert plan["packages"] == ["python3.12", "python3.12-venv", "python3.12-dev"]
+    assert plan["companions"] == []
 
 
 REFUSED = [

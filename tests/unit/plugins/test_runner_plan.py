@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -344,3 +345,20 @@ def test_upgrade_goes_on_in_the_middle_of_its_transaction(
     installed: str, missing: list[str], began: str, is_one: bool
 ) -> None:
     assert runner_plan.is_upgrade(installed, missing, began) is is_one
+
+
+def test_a_copy_of_a_machine_is_named_with_what_to_do() -> None:
+    note = json.dumps({"host": "one", "machine": "abc"})
+    assert runner_plan._copied(note, "one", "abc") == []
+    # A new id under the same name is a rebuilt host, or one that has done as told.
+    assert runner_plan._copied(note, "one", "def") == []
+    (same,) = runner_plan._copied(note, "two", "abc")
+    assert "was provisioned as one" in same
+    assert "systemd-machine-id-setup" in same
+    (other,) = runner_plan._copied(note, "two", "def")
+    assert "rm /etc/gitlab-runner/.runner_system_id on the copy" in other
+
+
+@pytest.mark.parametrize("note", ["", "{", "[]", "{}", '{"host": "one"}', "null"])
+def test_a_note_that_says_nothing_warns_of_nothing(note: str) -> None:
+    assert runner_plan._copied(note, "two", "abc") == []

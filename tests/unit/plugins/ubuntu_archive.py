@@ -277,13 +277,17 @@ class AptHost:
     def reset(self, *more: Package) -> None:
         """dpkg's record and the pins as at first; with these packages installed too."""
         self.pin("")
+        self.status_of(*self.installed, *more)
+
+    def status_of(self, *packages: Package) -> None:
+        """dpkg's record: these packages and no others."""
         arch = architecture()
         self.status.write_text(
             "\n".join(
                 package.stanza(arch).replace(
                     "\nVersion:", "\nStatus: install ok installed\nVersion:"
                 )
-                for package in [*self.installed, *more]
+                for package in packages
             )
         )
 

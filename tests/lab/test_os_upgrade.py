@@ -1,0 +1,299 @@
+"""A host whose system is upgraded to the next release: site.yml alone makes it whole again.
+
+The upgrade is real (`lab.os_upgrade`): Debian 12 to 13 under the names of Ubuntu 22.04 and 24.04,
+with what Ubuntu's upgrader does to source files and obsolete packages.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from lab.demo import job_script, read_artifacts
+from lab.jobs import push_folder
+from tests.lab.site import ROOT, Site, until
+
+pytestmark = pytest.mark.lab
+
+PYTHONS = ["3.9", "3.11", "3.13"]
+"""What the new release's host has; the second was the old one's own, the third is the new one's."""
+HOME = "/home/gitlab-runner"
+EXTENSION = """\
+#include <Python.h>
+static struct PyModuleDef here = {PyModuleDef_HEAD_INIT, "here", 0, -1, 0};
+PyMODINIT_FUNC PyInit_here(void) { return PyModule_Create(&here); }
+"""
+
+
+def make_venvs(site: Site) -> None:
+    """Four, as jobs keep them: of the system's Python by its two names, and two of another."""
+    site.sh(
+        f"cat > /tmp/here.c <<'X'\n{EXTENSION}X\n"
+        "cat > /tmp/where.py <<'X'\n"
+        "import site, sysconfig\nprint(site.getsitepackages()[0], sysconfig.get_path('include'))\n"
+        "X\n"
+        "sudo -u gitlab-runner -H bash -euc '\n"
+        "cd; python3 -m venv --without-pip own; python3.11 -m venv --without-pip v3.11\n"
+        "python3.9 -m venv --without-pip v3.9; python3.9 -m venv v3.9-pip\n"
+        "for venv in v3.9 v3.11; do\n"
+        "  read -r site include < <($venv/bin/python /tmp/where.py)\n"
+        "  cc -shared -fPIC -I $include -o $site/here.so /tmp/here.c\n"
+        '  $venv/bin/python -c "import here"\n'
+        "done'"
+    )
+
+
+def identity(site: Site) -> dict[str, Any]:
+    """What the runner is, on the host and in GitLab."""
+    config = site.sh("cat /etc/gitlab-runner/config.toml")
+    (number,) = re.findall(r"(?m)^ *id = (\d+)", config)
+    with site.gitlab() as gitlab:
+        managers = [one["system_id"] for one in gitlab.managers(int(number))]
+        known = sorted(one["id"] for one in gitlab.api("GET", "/runners/all?per_page=100"))
+    return {
+        "id": number,
+        "token": re.findall(r'(?m)^ *token = "([^"]+)"', config),
+        "system": site.sh("cat /etc/gitlab-runner/.runner_system_id"),
+        "managers": managers,
+        "all runners": known,
+    }
+
+
+@dataclass(frozen=True)
+class Upgraded:
+    """A host right after its upgrade, and what was so before it."""
+
+    site: Site
+    identity: dict[str, Any]
+    files: str
+
+
+def files(site: Site) -> str:
+    """The service's files, with their digests."""
+    return site.sh(
+        "find /etc -type f '(' -name '*runnerhost*' -not -path '/etc/apt/*' "
+        "-o -path '/etc/gitlab-runner/*' -o -name gitlab-runner.service ')' | sort | "
+        "xargs sha256sum"
+    )
+
+
+@pytest.fixture(scope="module")
+def upgraded(site: Site) -> Upgraded:
+    """A provisioned host with venvs, then another release of its system."""
+    first = site.playbook("site.yml")
+    assert first.code == 0, first.output
+    make_venvs(site)
+    before = Upgraded(site, identity(site), files(site))
+    site.verb("os-upgrade", "jammy")
+    return before
+
+
+@pytest.fixture(scope="module")
+def whole(upgraded: Upgraded) -> Site:
+    """The same, provisioned again."""
+    run = upgraded.site.playbook("site.yml")
+    assert run.code == 0, run.output
+    return upgraded.site
+
+
+def heals(site: Site) -> None:
+    """One run does what check mode says, the next nothing, and the host is as it should be."""
+    predicted = site.changes("site.yml", "--check")
+    assert predicted
+    assert predicted == site.changes("site.yml")
+    second = site.playbook("site.yml")
+    assert second.code == 0, second.output
+    assert second.counts()["changed"] == 0, second.output
+    verified = site.playbook("verify.yml")
+    assert verified.code == 0, verified.output
+
+
+def version_of(site: Site, venv: str, module: str) -> str:
+    """The minor version of a venv's Python, which can import a module."""
+    code = f"import sys, {module}; print(*sys.version_info[:2], sep=chr(46))"
+    return site.sh(f"{HOME}/{venv}/bin/python -c '{code}'").strip()
+
+
+def test_one_run_makes_an_upgraded_host_whole(upgraded: Upgraded) -> None:
+    site = upgraded.site
+    # What the upgrade has done to the host.
+    assert "VERSION_CODENAME=noble" in site.sh("cat /etc/os-release")
+    for name in ("deadsnakes", "gitlab-runner"):
+        text = site.sh(f"cat /etc/apt/sources.list.d/runnerhost-{name}.sources")
+        assert "Enabled: no" in text
+        assert "Suites: jammy" in text
+    assert "No such" in site.sh(f"{HOME}/v3.11/bin/python -c pass 2>&1 || true")
+    assert "+jammy1" in site.sh("dpkg-query -W python3.9")
+
+    heals(site)
+
+    assert identity(site) == upgraded.identity
+    assert files(site) == upgraded.files
+    # Everything is of the new release, and nothing of it would go with an autoremove.
+    installed = site.sh("dpkg-query -W -f '${db:Status-Abbrev}${Package} ${Version}\\n'")
+    assert not re.findall(r"(?m)^ii.*jammy.*$", installed)
+    unused = site.sh("apt-get --simulate autoremove; apt list '?obsolete' 2>/dev/null")
+    assert not re.findall(r"(?m)^(?:Remv |)((?:lib)?python3\.\d+\S*|gitlab-runner\S*)", unused)
+    # Venvs live again, with their extensions, without a build; the system's own is another now.
+    assert version_of(site, "v3.9", "here") == "3.9"
+    assert version_of(site, "v3.11", "here") == "3.11"
+    assert version_of(site, "v3.9-pip", "pip") == "3.9"
+    assert version_of(site, "own", "ssl") == "3.13"
+
+
+def test_a_job_builds_a_wheel_for_every_python(upgraded: Upgraded) -> None:
+    site = upgraded.site
+    with site.gitlab() as gitlab:
+        project, sha = push_folder(gitlab, Path(ROOT) / "lab" / "projects" / "demo")
+        job = gitlab.queue_job(
+            project.path, job_script(PYTHONS), ref="main", sha=sha, timeout=300,
+            artifacts=[{"paths": ["wheels/"], "name": "wheels"}],
+        )  # fmt: skip
+        assert gitlab.wait_job(job, 360).state == "success", gitlab.trace(job)
+        wheels = read_artifacts(gitlab.artifacts(job))
+    assert [wheel.version for wheel in wheels] == PYTHONS
+    for wheel in wheels:
+        tag = f"cp{wheel.version.replace('.', '')}"
+        assert wheel.tags.startswith(f"{tag}-{tag}-linux_")
+
+
+SOURCES = "/etc/apt/sources.list.d/runnerhost"
+UNIT = "/etc/systemd/system/gitlab-runner.service"
+
+STARTING_POINTS = {
+    "sources disabled, by the field and by another name": (
+        f"sed -i '1a Enabled: no' {SOURCES}-deadsnakes.sources\n"
+        f"sed 's/^/# /' {SOURCES}-gitlab-runner.sources > {SOURCES}-gitlab-runner.list.disabled\n"
+        f"rm {SOURCES}-gitlab-runner.sources"
+    ),
+    "the old release's suite, and a list for it beside": (
+        f"sed -i -e '1a Enabled: no' -e 's/^Suites: .*/Suites: jammy/' {SOURCES}-*.sources\n"
+        "sed -n 's/^URIs: \\(.*\\)/deb [trusted=yes] \\1 jammy main/p' "
+        f"{SOURCES}-deadsnakes.sources > /etc/apt/sources.list.d/deadsnakes-ubuntu-ppa-jammy.list\n"
+        "apt-get -q update\n"
+        "apt-get -q -y --allow-downgrades install $(dpkg-query -W -f '${Package} ${Version}\\n' "
+        "'*python3.9*' | sed -n 's/ \\(.*\\)+noble1$/=\\1+jammy1/p')"
+    ),
+    "dpkg cut off": (
+        "cd /tmp; apt-get -q download python3.9-venv less; dpkg --unpack *.deb; rm *.deb\n"
+        "dpkg -s less > /var/lib/dpkg/updates/0001\n"
+        "apt-get -q -y install less 2>&1 | grep 'dpkg was interrupted'"
+    ),
+    "apt's lists and a Python gone, its venvs still there": (
+        "apt-get -q -y purge '^(lib)?python3\\.9'; rm -r /var/lib/apt/lists/*\n"
+        f"if {HOME}/v3.9/bin/python -c pass; then exit 9; fi"
+    ),
+    # deadsnakes/issues#297: apt takes what cannot stay beside it, without a word.
+    "a PPA's newer build of the system's own Python": (
+        "mkdir /tmp/ppa; cd /tmp/ppa; apt-get -q download python3.13 python3.13-minimal "
+        "libpython3.13 libpython3.13-minimal libpython3.13-stdlib\n"
+        "for deb in *.deb; do dpkg-deb -R $deb tree; version=$(dpkg-deb -f $deb Version)\n"
+        'sed -i "s/$version/3.13.99-1+jammy1/" tree/DEBIAN/control\n'
+        "dpkg-deb -Zgzip -z1 -b tree new-$deb; rm -r tree; done\n"
+        "NEEDRESTART_SUSPEND=1 apt-get -q -y install ./new-*.deb; rm -r /tmp/ppa\n"
+        "dpkg --audit; apt-get -q check\n"
+        "if dpkg-query -W -f '${db:Status-Abbrev}' python3-venv python3-dev | grep ii\n"
+        "then exit 9; fi\n"
+        "apt-get -q -y install python3-venv 2>&1 | grep 'python3.13-venv : Depends: python3.13 (= '"
+    ),
+    "preferences and drop-ins gone": (
+        "rm /etc/apt/preferences.d/* /etc/systemd/system/*.d/zz-runnerhost.conf "
+        "/etc/systemd/logind.conf.d/* /etc/needrestart/conf.d/50-runnerhost.conf "
+        "/etc/apt/apt.conf.d/5?runnerhost-*"
+    ),
+    "the unit of a newer package": (
+        f"sed -i -e 's/^Description=.*/& 99/' -e 's/^RestartSec=.*/RestartSec=7/' "
+        f"-e '/^\\[Service\\]/a KillSignal=SIGTERM\\nKillMode=process\\nUMask=0077' {UNIT}"
+    ),
+    "the service disabled": "systemctl disable --now gitlab-runner",
+    "the home from a backup, with another owner": f"chown -R 4000000:4000000 {HOME}",
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("point", STARTING_POINTS)
+def test_a_run_heals(whole: Site, point: str) -> None:
+    before = identity(whole)
+    whole.sh(f"set -euo pipefail; exec 2>&1\n{STARTING_POINTS[point]}")
+    heals(whole)
+    assert identity(whole) == before
+    assert "noble" in whole.sh("dpkg-query -W python3.9")
+    assert version_of(whole, "v3.9", "here") == "3.9"
+    assert "jammy" not in whole.sh("apt-get indextargets")
+    assert whole.sh(f"find {HOME} -not -user gitlab-runner") == ""
+    whole.sh("systemctl is-system-running")
+
+
+def main_pid(site: Site) -> str:
+    """The runner's main process."""
+    return site.sh("systemctl show gitlab-runner -p MainPID --value").strip()
+
+
+# The interpreter of the stand-in maps it (the real runner is static and maps none).
+UPGRADE_A_LIBRARY = (
+    "export DEBIAN_FRONTEND=noninteractive; unset NEEDRESTART_SUSPEND\n"
+    "apt-get -q -y --reinstall install zlib1g 2>&1"
+)
+
+
+@pytest.mark.slow
+def test_an_upgraded_library_does_not_restart_the_runner_under_its_job(whole: Site) -> None:
+    before = main_pid(whole)
+    with whole.gitlab() as gitlab:
+        gitlab.create_project("test/library")
+        job = gitlab.queue_job(
+            "test/library",
+            ["echo begun", "until test -e /var/tmp/go; do sleep 0.2; done", "echo the end"],
+            variables={"GIT_STRATEGY": "none"},
+            timeout=300,
+        )
+        until(lambda: "begun" in gitlab.trace(job), 60, "the job runs")
+        said = whole.sh(UPGRADE_A_LIBRARY)
+        assert re.search(r"deferred[\s\S]*gitlab-runner", said), said
+        assert main_pid(whole) == before
+        whole.sh("touch /var/tmp/go")
+        done = gitlab.wait_job(job, 60)
+        assert done.state == "success", gitlab.trace(job)
+        assert len(done.pickups) == 1
+    # The trap is there: without the toolkit's file it is restarted.
+    whole.sh("rm /var/tmp/go /etc/needrestart/conf.d/50-runnerhost.conf")
+    said = whole.sh(UPGRADE_A_LIBRARY)
+    assert main_pid(whole) != before, said
+    heals(whole)
+
+
+@pytest.mark.slow
+def test_copies_of_one_machine_are_named_with_what_to_do(whole: Site, tmp_path: Path) -> None:
+    data = yaml.safe_load((whole.inventory / "hosts.yml").read_text(encoding="utf-8"))
+    groups = data["all"]["children"]
+    # One machine under two names is what a copy with the same machine id is.
+    host = groups["runner_hosts"]["hosts"]["jammy"]
+    more = {
+        "runner_hosts": {"hosts": {"copy": host}},
+        "stand_in_packages": {"hosts": {"copy": {}}},
+    }
+    path = tmp_path / "copy.yml"
+    path.touch(mode=0o600)
+    path.write_text(yaml.safe_dump({"all": {"children": more}}), encoding="utf-8")
+    token = whole.variables["lab_runner_tokens"]["jammy"][0]
+    extra = {
+        "python_versions_wanted": PYTHONS,
+        "gitlab_runner_runners": [{"name": "jammy-build", "token": token}],
+    }
+    both = whole.playbook("site.yml", "--check", "-i", str(path), extra=extra)
+    assert both.code == 0, both.output
+    said = re.sub(r"\s+", " ", both.output)
+    assert "copy, jammy have one machine id" in said
+    assert "jammy, copy have one machine id" in said
+    # Alone, it is known by what the host has noted.
+    alone = whole.playbook("site.yml", "--check", "-i", str(path), "--limit", "copy", extra=extra)
+    said = re.sub(r"\s+", " ", alone.output)
+    assert "this machine was provisioned as jammy, and its machine id is the same still" in said
+    assert "systemd-machine-id-setup" in said
+    plain = whole.playbook("site.yml")
+    assert "machine id" not in plain.output
