@@ -50,6 +50,8 @@ OTHER_BINARY = "/usr/local/bin/gitlab-runner"
 # Written by runner_package before it changes anything.
 UNPROVEN = "/var/lib/runnerhost/gitlab-runner/unproven.json"
 SERVICE = "gitlab-runner.service"
+# The generation of a service that comes out of an image.
+IMAGE = "image"
 USER_MANAGER = "user@{uid}.service"
 
 _VERSION = re.compile(r"(?:latest|\d+\.\d+\.\d+(?:-\d+)?)\Z")
@@ -127,6 +129,9 @@ class ActionModule(ToolkitAction):
             )
         environment = _environment(args, ways)
         generation = _generation(args, environment, [path for path, _ in ways.authorities])
+        if args.get("image"):
+            # A clone's service starts before its environment is there: the first run restarts it.
+            generation = IMAGE
         version = str(args["version"])
         pattern = "" if version == "latest" else version if "-" in version else f"{version}-*"
         url, suite = str(args["url"]), str(args["suite"])
