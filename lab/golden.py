@@ -96,7 +96,12 @@ def write_inventory(golden: Golden) -> None:
     data["all"]["children"]["runner_hosts"]["hosts"] = hosts
     text = "# Written by lab/golden.py; gone after `python -m lab down`.\n"
     write(lab.inventory.parent / "golden.yml", text + yaml.safe_dump(data), 0o600)
-    write_known_hosts(lab, network, [*KINDS.values(), *golden.machines.values()])
+
+
+def _know(golden: Golden) -> None:
+    """Their host keys beside the lab's own, which each `lab up` writes alone."""
+    kinds = [*KINDS.values(), *golden.machines.values()]
+    write_known_hosts(golden.lab, golden.network(), kinds)
 
 
 def start_builder(golden: Golden) -> None:
@@ -105,6 +110,7 @@ def start_builder(golden: Golden) -> None:
     machine = golden.machines[BUILDER]
     name, gateway = lab.container(BUILDER), network.gateway
     make_control_dir(lab)
+    _know(golden)
     engine.remove(name)
     engine(
         "create", "--name", name, "--hostname", BUILDER,
@@ -138,6 +144,7 @@ def boot(golden: Golden, names: Sequence[str] = ()) -> None:
     """Fresh clones (of these names; else all), booted."""
     engine, network = Engine(), golden.network()
     machines = [golden.machines[name] for name in names or golden.clones]
+    _know(golden)
     for machine in machines:
         start(engine, golden.lab, network, machine, golden.image)
     for machine in machines:
