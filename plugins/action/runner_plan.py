@@ -129,9 +129,6 @@ class ActionModule(ToolkitAction):
             )
         environment = _environment(args, ways)
         generation = _generation(args, environment, [path for path, _ in ways.authorities])
-        if args.get("image"):
-            # A clone's service starts before its environment is there: the first run restarts it.
-            generation = IMAGE
         version = str(args["version"])
         pattern = "" if version == "latest" else version if "-" in version else f"{version}-*"
         url, suite = str(args["url"]), str(args["suite"])
@@ -674,7 +671,12 @@ def _home_problems(where: str, wanted: dict[str, Any], found: Any) -> list[str]:
 def _generation(
     args: dict[str, Any], environment: str, authorities: list[str], hidden: str = ""
 ) -> str:
-    """What the service reads at its start alone; a service with another one needs a restart."""
+    """What the service reads at its start alone; a service with another one needs a restart.
+
+    That of an image is nobody's: a clone's service starts before its environment is there.
+    """
+    if args.get("image"):
+        return IMAGE
     settings = args["settings"]
     facts = {
         "environment": environment,
