@@ -48,4 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             end="",
         )
         return 1
+    except KeyboardInterrupt:
+        print("mirror: interrupted; another run begins the snapshot anew", file=sys.stderr)
+        return 130
     return 0

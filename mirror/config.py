@@ -25,6 +25,7 @@ SUITE = re.compile(r"[a-z][a-z0-9.-]*\Z")
 _URL = re.compile(r"https?://[^\s/@]+(?:/[^\s@]*)?\Z")
 _VERSION = re.compile(r"\d+\.\d+\.\d+(?:-\d+)?\Z")
 _PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]+\Z")
+_PATTERN = re.compile(r"(?:lib)?python\{version\}(?:-[a-z0-9+.-]+)?\Z")
 _FINGERPRINT = re.compile(r"[0-9A-F]{40}\Z")
 
 
@@ -217,6 +218,7 @@ def parse(data: Mapping[str, Any], base: Path) -> Config:
     patterns = read.texts(
         part, "deadsnakes.packages", "package names with {version}", own["python_versions_packages"]
     )
+    read.matching("deadsnakes.packages", patterns, _PATTERN, "a name with {version} in it")
     deadsnakes = _upstream(
         read, "deadsnakes", part, own, "python_versions_repository", ROLES / "python_versions"
     )

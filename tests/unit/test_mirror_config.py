@@ -57,6 +57,7 @@ def test_upstreams_are_the_roles_defaults(tmp_path: Path) -> None:
         ({"suites": ["Jammy Jellyfish"]}, "suites got 'Jammy Jellyfish'"),
         ({"deadsnakes": {"pythons": [3.1]}}, "deadsnakes.pythons[0] got float 3.1"),
         ({"deadsnakes": {"pythons": ["3.11"], "key": "x.asc"}}, "deadsnakes.key takes"),
+        ({"deadsnakes": {"pythons": ["3.11"], "packages": ["vim"]}}, "packages got 'vim'"),
         ({"gitlab_runner": {}}, "gitlab_runner.versions is missing"),
         ({"gitlab_runner": {"versions": ["latest"]}}, "gitlab_runner.versions got 'latest'"),
         ({"gitlab_runner": {"versions": [18.5]}}, "gitlab_runner.versions is a list"),
