@@ -306,7 +306,9 @@ def test_an_index_signed_by_another_key_is_refused(
     upstreams.key = replace(stranger)
     upstreams.fill("gitlab-runner", *runners("2.0.0-1"))
     assert cli.main([str(settings), "--name", "2026-11-21"]) == 1
-    assert "aptly mirror create: exit 1" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "aptly mirror create: exit 1" in said
+    assert "No public key" in said
 
 
 @needs_aptly
