@@ -84,7 +84,7 @@ class Aptly:
     def __init__(self, database: Path, public: Path, architectures: Sequence[str]) -> None:
         self.database = database
         self.public = public
-        self.architectures = ",".join(architectures)
+        self.architectures = tuple(architectures)
         self._settings = database / "aptly.conf"
 
     def prepare(self) -> None:
@@ -94,6 +94,8 @@ class Aptly:
         settings = {
             "rootDir": str(self.database),
             "gpgProvider": "gpg",
+            # Else aptly takes them from the packages, and an empty repository has none.
+            "architectures": list(self.architectures),
             "skipContentsPublishing": True,
             "FileSystemPublishEndpoints": {
                 # Hard links: another snapshot takes the room of what is new in it.
@@ -121,7 +123,7 @@ class Aptly:
         trust = f"-keyring={keyring}"
         if name not in self.names("mirror"):
             self(
-                *("mirror", "create", trust, f"-architectures={self.architectures}"),
+                *("mirror", "create", trust),
                 *(f"-filter={query}", "-filter-with-deps", "-force-components"),
                 *(name, url, suite, *components),
                 timeout=TIMEOUT,
@@ -171,7 +173,7 @@ class Aptly:
         self(
             *("publish", "snapshot", *how, f"-gpg-key={key}", f"-distribution={suite}"),
             *("-component=main", f"-origin={origin}", f"-label={label}"),
-            *(f"-architectures={self.architectures}", "-acquire-by-hash", "-skip-bz2"),
+            *("-acquire-by-hash", "-skip-bz2"),
             *(snapshot, f"{self.ENDPOINT}:{prefix}"),
             timeout=TIMEOUT,
         )

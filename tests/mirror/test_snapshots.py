@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -86,15 +86,18 @@ class Upstreams:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.server.server_address[1]}"
 
-    def fill(self, name: str, *packages: tuple[str, ...]) -> None:
-        """One repository, with these packages and no others."""
+    def fill(
+        self, name: str, *packages: tuple[str, ...], suites: Sequence[str] = ("jammy",)
+    ) -> None:
+        """One repository, with these packages and no others in every suite."""
         root = self.folder / name
         shutil.rmtree(root, ignore_errors=True)
         pool = root / "pool" / "jammy"
         pool.mkdir(parents=True)
         for package in packages:
             deb(pool, *package)
-        publish(root, "jammy", "main", "Upstream", "Upstream", self.key)
+        for suite in suites:
+            publish(root, suite, "main", "Upstream", "Upstream", self.key, pool)
 
     def off(self) -> None:
         """Nobody answers any more."""
@@ -171,10 +174,10 @@ def make(settings: Path, name: str) -> dict[str, object]:
     return found
 
 
-def offered(settings: Path, name: str, part: str) -> dict[str, str]:
+def offered(settings: Path, name: str, part: str, suite: str = "jammy") -> dict[str, str]:
     """Packages and versions in a snapshot's index, whose files are all there."""
     root = settings.parent / "store" / "public" / name / part
-    index = (root / f"dists/jammy/main/binary-{architecture()}/Packages").read_text()
+    index = (root / f"dists/{suite}/main/binary-{architecture()}/Packages").read_text()
     found = {}
     for block in index.split("\n\n"):
         fields = dict(line.split(": ", 1) for line in block.splitlines() if ": " in line)
@@ -234,6 +237,30 @@ def test_a_later_snapshot_leaves_the_earlier_as_it_was(
     assert mirror.finished() == ["2026-11-22"]
     assert offered(settings, "2026-11-22", "deadsnakes") == dict.fromkeys(before, "2")
     assert not (mirror.public / "2026-11-21").exists()
+
+
+@needs_aptly
+def test_the_next_release_is_a_word_in_the_settings(settings: Path, upstreams: Upstreams) -> None:
+    """There, 3.9 is the release's own and not deadsnakes'."""
+    make(settings, "2026-11-21")
+    both = ("jammy", "resolute")
+    own = [("libc6", "3"), ("lib-b", "3"), ("cmake", "3", "libc6")]
+    names = ("python3.9", "python3.9-venv", "python3.9-dev")
+    upstreams.fill("deadsnakes", *((name, "2", "libc6") for name in names))
+    upstreams.fill("gitlab-runner", *runners("2.0.0-1"), suites=both)
+    upstreams.fill("distribution", *own, *((name, "3", "libc6") for name in names), suites=both)
+    root = upstreams.folder / "deadsnakes"
+    (root / "pool" / "empty").mkdir()
+    publish(root, "resolute", "main", "Upstream", "Upstream", upstreams.key, root / "pool/empty")
+    data = yaml.safe_load(settings.read_text())
+    data["suites"] = list(both)
+    settings.write_text(yaml.safe_dump(data))
+    make(settings, "2026-11-22")
+    found = offered(settings, "2026-11-22", "distribution", "resolute")
+    assert {name: found.get(name) for name in names} == dict.fromkeys(names, "3")
+    assert offered(settings, "2026-11-22", "deadsnakes", "resolute") == {}
+    assert set(offered(settings, "2026-11-22", "deadsnakes")) == set(names)
+    assert set(offered(settings, "2026-11-22", "gitlab-runner", "resolute").values()) == {"2.0.0-1"}
 
 
 @needs_aptly
