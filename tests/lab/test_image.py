@@ -22,6 +22,7 @@ pytestmark = [pytest.mark.lab, pytest.mark.slow]
 CLONES = ("clone-a", "clone-b")
 BOTH = ",".join(CLONES)
 PASSWORD = "repos1tory-Secret"
+MACHINE = "0123456789abcdef0123456789abcdef"
 BAKE: dict[str, Any] = {
     # What the repositories ask for is needed to bake, and must not stay.
     "network_access_repository_credentials": [
@@ -36,6 +37,12 @@ def golden(site: Site) -> Iterator[Golden]:
     one = Golden(site.lab, KINDS["jammy"], CLONES)
     lab_golden.write_inventory(one)
     lab_golden.start_builder(one)
+    # As a machine that was booted, and had a runner without an entry.
+    builder_sh(
+        one,
+        f"echo {MACHINE} > /etc/machine-id; echo {MACHINE} > /var/lib/dbus/machine-id; "
+        "mkdir -m 0700 /etc/gitlab-runner; echo s_0123456789ab > /etc/gitlab-runner/.runner_system_id",
+    )
     try:
         yield one
     finally:
