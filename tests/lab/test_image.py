@@ -41,7 +41,8 @@ def golden(site: Site) -> Iterator[Golden]:
     builder_sh(
         one,
         f"echo {MACHINE} > /etc/machine-id; echo {MACHINE} > /var/lib/dbus/machine-id; "
-        "mkdir -m 0700 /etc/gitlab-runner; echo s_0123456789ab > /etc/gitlab-runner/.runner_system_id",
+        "mkdir -m 0700 /etc/gitlab-runner; cd /etc/gitlab-runner; "
+        "echo s_0123456789ab > .runner_system_id",
     )
     try:
         yield one
