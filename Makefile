@@ -6,6 +6,8 @@ MAKEFLAGS += --no-print-directory
 PYTHON ?= python3
 VENV ?= .venv
 INVENTORY ?= inventories/lab
+# The mirror's settings.
+MIRROR ?= mirror.yml
 # Further arguments for ansible-playbook: ARGS='--limit web1 --check --diff --ask-vault-pass'
 ARGS ?=
 # How often `make bench` measures each mark.
@@ -66,6 +68,15 @@ adopt: venv ## Print the inventory's variables for what hosts have already: INVE
 retire: venv ## Take hosts out of service: INVENTORY=… ARGS='--limit NAME'
 	$(VENV)/bin/ansible-playbook -i $(INVENTORY) playbooks/retire.yml $(ARGS)
 
+.PHONY: image
+image: venv ## Bake an image of a runner host, without a token: INVENTORY=… ARGS='--limit NAME'
+	$(VENV)/bin/ansible-playbook -i $(INVENTORY) playbooks/image.yml $(ARGS)
+
+.PHONY: mirror
+mirror: venv ## Snapshot the packages that hosts need, signed with your key: MIRROR=mirror.yml ARGS='--list'
+	@lab/setup/system-packages mirror
+	@PYTHONPATH=.ansible/collections $(PY) -m ansible_collections.runnerhost.toolkit.mirror $(MIRROR) $(ARGS)
+
 .PHONY: verify
 verify: venv ## Ask GitLab about each runner, and check that hosts are what tests/host says: INVENTORY=… (changes nothing)
 	$(VENV)/bin/ansible-playbook -i $(INVENTORY) playbooks/verify.yml $(ARGS)
@@ -75,8 +86,8 @@ lint: venv ## ansible-lint (production), ruff, mypy (strict), changelog fragment
 	$(VENV)/bin/ansible-lint --offline
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/ruff format --check
-	$(VENV)/bin/mypy $(LINK)/plugins
-	$(VENV)/bin/mypy lab tests/unit tests/contract tests/lab bench
+	$(VENV)/bin/mypy $(LINK)/plugins $(LINK)/mirror
+	$(VENV)/bin/mypy lab tests/unit tests/contract tests/mirror tests/lab bench
 	$(VENV)/bin/mypy tests/host
 	$(VENV)/bin/antsibull-changelog lint
 

@@ -1,4 +1,4 @@
-"""`make bench`: two lab hosts, six marks, a table and a JSON file.
+"""`make bench`: two lab hosts, an image and its clone, seven marks, a table and a JSON file.
 
 Usage: python -m bench [--runs N] [--keep]
 
@@ -25,9 +25,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from bench import cold
+from bench import clone, cold
 from bench.marks import (
     CALLS,
+    CLONE,
     COLD,
     NOOP,
     PYTHONS,
@@ -40,6 +41,7 @@ from bench.marks import (
 )
 from bench.playbooks import FACTS, SITE, Host, Run, slowest
 from bench.playbooks import VERIFY as VERIFY_PLAYBOOK
+from lab.golden import Golden, forget
 from lab.kinds import KINDS
 from lab.places import CHECKOUT, Lab, write
 from lab.progress import step
@@ -171,7 +173,7 @@ def measure_pythons(lab: Lab) -> tuple[list[Figure], dict[str, Any]]:
     }
 
 
-def one_run(lab: Lab, recipe: cold.Recipe) -> tuple[list[Figure], dict[str, Any]]:
+def one_run(lab: Lab, recipe: cold.Recipe, golden: Golden) -> tuple[list[Figure], dict[str, Any]]:
     """Every mark once."""
     jammy = Host(lab, "jammy", runners(1))
     # One right after the other: how busy the machine is changes by the minute.
@@ -179,16 +181,24 @@ def one_run(lab: Lab, recipe: cold.Recipe) -> tuple[list[Figure], dict[str, Any]
         apt = cold.apt_seconds(jammy, recipe)
     with step("cold provision of a fresh host, one runner"):
         provision = cold.provision(jammy, recipe)
+    with step("first run on a clone, one runner"):
+        first = clone.first_run(golden, runners(1))
     figures, about = measure_runners(lab)
     more, about_pythons = measure_pythons(lab)
     seconds = {
         "apt_alone": [apt],
         "cold_provision": [provision.seconds],
+        "first_run_on_a_clone": [first.seconds],
         **about.pop("seconds"),
         **about_pythons["seconds"],
     }
     about = {**about, "provision_tasks": slowest([provision], 100), "seconds": seconds}
-    return [*figures, *more, Figure(COLD, provision.seconds, apt)], about
+    figures += [
+        *more,
+        Figure(COLD, provision.seconds, apt),
+        Figure(CLONE, first.seconds, provision.seconds),
+    ]
+    return figures, about
 
 
 def demo_times(output: str) -> dict[str, float]:
@@ -270,15 +280,20 @@ def measure(lab: Lab, count: int, folder: Path) -> tuple[list[list[Figure]], dic
     up(lab, [KINDS["jammy"], KINDS["noble"]], fresh=["jammy", "noble"])
     with step("first provision, not measured: what it installs, and its .deb files"):
         recipe = cold.learn(Host(lab, "jammy", runners(1)), folder)
+    with step("baking an image of the same, not measured"):
+        golden = clone.bake(lab, recipe)
     runs: list[list[Figure]] = []
     details: list[dict[str, Any]] = []
-    for number in range(count):
-        print(f"run {number + 1} of {count}", flush=True)
-        figures, about = one_run(lab, recipe)
-        for one in figures:
-            print(f"    {one.mark.name}: {one.ratio:.2f}, {one.verdict}", flush=True)
-        runs.append(figures)
-        details.append(about)
+    try:
+        for number in range(count):
+            print(f"run {number + 1} of {count}", flush=True)
+            figures, about = one_run(lab, recipe, golden)
+            for one in figures:
+                print(f"    {one.mark.name}: {one.ratio:.2f}, {one.verdict}", flush=True)
+            runs.append(figures)
+            details.append(about)
+    finally:
+        forget(golden)
     last = details[-1]
     return runs, {
         "remote_calls": last["remote_calls"],

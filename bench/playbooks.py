@@ -20,6 +20,7 @@ from lab.run import LabError
 CALLBACKS = Path(__file__).parent / "callbacks"
 FACTS = "bench/facts.yml"
 SITE = "playbooks/site.yml"
+IMAGE = "playbooks/image.yml"
 VERIFY = "playbooks/verify.yml"
 TIMEOUT = 900.0
 """Seconds that one playbook may take."""

@@ -128,21 +128,25 @@ def start(
         "--add-host", f"{GITLAB_NAME}:{gateway}", "--add-host", f"{MIRROR_NAME}:{gateway}",
         *engine.host_options(), image, *engine.systemd_command(),
     )  # fmt: skip
-    private = host_key(lab, kind)
-    files = [
-        PutFile("/etc/ssh/ssh_host_ed25519_key", private.read_bytes(), 0o600),
-        PutFile("/etc/ssh/ssh_host_ed25519_key.pub", private.with_suffix(".pub").read_bytes()),
-        PutFile(
-            "/home/admin/.ssh/authorized_keys", admin_key(lab).with_suffix(".pub").read_bytes()
-        ),
-        *more,
-    ]
+    files = [*login_files(lab, kind), *more]
     if engine.needs.legacy_cgroups:
         # On cgroup v1 a user manager that stops hangs for 100 s and the next login waits:
         # the administrator's stays up.
         files.append(PutFile("/var/lib/systemd/linger/admin", ""))
     engine.put(name, files)
     engine("start", name)
+
+
+def login_files(lab: Lab, kind: Kind) -> list[PutFile]:
+    """What a host needs for the administrator to log in and to know it."""
+    private = host_key(lab, kind)
+    return [
+        PutFile("/etc/ssh/ssh_host_ed25519_key", private.read_bytes(), 0o600),
+        PutFile("/etc/ssh/ssh_host_ed25519_key.pub", private.with_suffix(".pub").read_bytes()),
+        PutFile(
+            "/home/admin/.ssh/authorized_keys", admin_key(lab).with_suffix(".pub").read_bytes()
+        ),
+    ]
 
 
 def wait_ready(engine: Engine, lab: Lab, network: Network, kind: Kind) -> str:

@@ -53,6 +53,7 @@ SUITES = (
     Suite("lint", ("make", "lint"), limit=300),
     Suite("unit", ("make", "unit"), limit=300),
     Suite("contract", (sys.executable, "-m", "pytest", "-q", "tests/contract"), limit=600),
+    Suite("mirror", (sys.executable, "-m", "pytest", "-q", "tests/mirror"), limit=600),
     Suite(
         "molecule",
         (str(BIN / "molecule"), "test", *(f"--scenario-name={name}" for name in WHOLE_HOST)),

@@ -3113,17 +3113,23 @@ def systemd_escape(word: str) -> str:
     return word.replace(" ", r"\x20")
 
 
-def unit_text(options: Options) -> str:
-    """Return the unit file that ``install`` writes."""
-    service = options.get("service", NAME)
-    binary = os.path.realpath(sys.argv[0])
+def run_arguments(options: Options) -> list[str]:
+    """Return the arguments that ``install`` gives the service's program."""
     arguments = ["run", "--config", options.config]
     arguments += ["--working-directory", options.get("working-directory", os.getcwd())]
-    arguments += ["--service", service]
+    arguments += ["--service", options.get("service", NAME)]
     if options.on("syslog"):
         arguments.append("--syslog")
     if user := options.get("user"):
         arguments += ["--user", user]
+    return arguments
+
+
+def unit_text(options: Options) -> str:
+    """Return the unit file that ``install`` writes."""
+    service = options.get("service", NAME)
+    binary = os.path.realpath(sys.argv[0])
+    arguments = run_arguments(options)
     quoted = " ".join(
         '"' + word.replace("\\", "\\\\").replace('"', '\\"') + '"' for word in arguments
     )
@@ -3165,8 +3171,69 @@ def checked_systemctl(action: str, service: str, *words: str) -> None:
         log.fatal(f'Failed to {action} {service}: "systemctl" failed with stderr: {error}')
 
 
+def is_systemd() -> bool:
+    """Tell whether the service library takes this for a systemd machine (its isSystemd)."""
+    if os.path.exists("/run/systemd/system"):
+        return True
+    if not shutil.which("systemctl"):
+        return False
+    with contextlib.suppress(OSError), open("/proc/1/comm", encoding="utf-8") as file:
+        return file.read().strip() == "systemd"
+    return False
+
+
+SYSV_SCRIPT = """\
+#!/bin/sh
+cmd='{command}'
+pid_file=/var/run/{service}.pid
+is_running() {{
+  [ -f "$pid_file" ] && cat "/proc/$(cat "$pid_file")/stat" >/dev/null 2>&1
+}}
+case "$1" in
+  start) is_running || {{ $cmd >>/var/log/{service}.log 2>&1 & echo $! >"$pid_file"; }} ;;
+  stop) if is_running; then kill "$(cat "$pid_file")"; fi ;;
+  status) if is_running; then echo Running; else echo Stopped; exit 1; fi ;;
+esac
+"""
+"""What the service library writes where it finds no systemd, in short."""
+
+
+def do_sysv_service(command: str, options: Options) -> None:
+    """Manage the service as the library does where it finds no systemd."""
+    service = options.get("service", NAME)
+    path = f"/etc/init.d/{service}"
+    if command == "install":
+        if os.path.lexists(path):
+            log.fatal(f"Failed to install {service}: Init already exists: {path}")
+        words = [os.path.realpath(sys.argv[0]), *run_arguments(options)]
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(SYSV_SCRIPT.format(command=" ".join(words), service=service))
+        os.chmod(path, 0o755)
+        links = [f"/etc/rc{level}.d/S50{service}" for level in "2345"]
+        links += [f"/etc/rc{level}.d/K02{service}" for level in "016"]
+        for link in links:
+            with contextlib.suppress(OSError):
+                os.symlink(path, link)
+    elif command == "uninstall":
+        try:
+            os.remove(path)
+        except OSError as error:
+            log.fatal(f"Failed to uninstall {service}: remove {path}: {error.strerror}")
+    else:
+        done = subprocess.run(["service", service, command], capture_output=True, check=False)
+        if command == "status" and done.returncode:
+            known = os.path.exists(path)
+            words = ["Service has stopped" if known else "the service is not installed"]
+            print(f"{service}: {words[0]}", file=sys.stderr)
+        if done.returncode:
+            sys.exit(1)
+
+
 def do_service(command: str, options: Options) -> None:
-    """Manage the service through systemd."""
+    """Manage the service."""
+    if shutil.which("systemctl") and not is_systemd():
+        do_sysv_service(command, options)
+        return
     service = options.get("service", NAME)
     unit = f"{service}.service"
     path = f"/etc/systemd/system/{unit}"

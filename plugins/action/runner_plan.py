@@ -56,6 +56,8 @@ UNPROVEN = "/var/lib/runnerhost/gitlab-runner/unproven.json"
 # Which host of the inventory this machine is, written by the role.
 MACHINE = "/var/lib/runnerhost/machine.json"
 SERVICE = "gitlab-runner.service"
+# The generation of a service that comes out of an image.
+IMAGE = "image"
 USER_MANAGER = "user@{uid}.service"
 
 _VERSION = re.compile(r"(?:latest|\d+\.\d+\.\d+(?:-\d+)?)\Z")
@@ -708,7 +710,12 @@ def _copied(noted: str, host: str, machine: str) -> list[str]:
 def _generation(
     args: dict[str, Any], environment: str, authorities: list[str], hidden: str = ""
 ) -> str:
-    """What the service reads at its start alone; a service with another one needs a restart."""
+    """What the service reads at its start alone; a service with another one needs a restart.
+
+    That of an image is nobody's: a clone's service starts before its environment is there.
+    """
+    if args.get("image"):
+        return IMAGE
     settings = args["settings"]
     facts = {
         "environment": environment,

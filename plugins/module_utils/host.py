@@ -262,8 +262,12 @@ def machine() -> str:
 
 
 def has_systemd() -> bool:
-    """True if systemd is PID 1 (systemd's own test, sd_booted(3))."""
-    return os.path.isdir("/run/systemd/system")
+    """True if systemd is PID 1 (systemd's own test, sd_booted(3)), and is to be talked to.
+
+    While an image is baked it is not: SYSTEMD_OFFLINE is systemd's own switch for that
+    (systemd.io/ENVIRONMENT).
+    """
+    return os.environ.get("SYSTEMD_OFFLINE") != "1" and os.path.isdir("/run/systemd/system")
 
 
 UNIT_PROPERTIES = [

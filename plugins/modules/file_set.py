@@ -106,7 +106,9 @@ options:
     default: []
     suboptions:
       argv:
-        description: The command, word by word.
+        description:
+          - The command, word by word. Where systemd does not run (an image is baked), C(systemctl
+            enable) only enables, and all else of systemctl is left out.
         type: list
         elements: str
         required: true
@@ -445,6 +447,18 @@ def _rewrite(path: str, text: str) -> None:
     host.write_atomic(path, text, info.st_mode & 0o7777, info.st_uid, info.st_gid)
 
 
+def possible(argv: list[str]) -> list[str]:
+    """What of a command can be done here; empty if nothing.
+
+    Where systemd does not run, units can be enabled for the next boot, and that is all.
+    """
+    if argv[0] != "systemctl" or host.has_systemd():
+        return argv
+    if argv[1] != "enable" or not shutil.which("systemctl"):
+        return []
+    return [word for word in argv if word != "--now"]
+
+
 def main() -> None:
     """Entry point of the module."""
     module = AnsibleModule(
@@ -550,7 +564,8 @@ def main() -> None:
             argv = argv if found else command.get("argv_first") or argv
         if not due:
             continue
-        if argv[0] == "systemctl" and not host.has_systemd():
+        argv = possible(argv)
+        if not argv:
             continue
         changed_paths.append(" ".join(argv))
         if module.check_mode:

@@ -103,6 +103,10 @@ options:
     description: Whether C(latest) means the repository's newest even where a runner is installed.
     type: bool
     default: false
+  image:
+    description: Whether an image is baked, whose service has yet to be given its environment.
+    type: bool
+    default: false
   url:
     description: The package repository.
     type: str

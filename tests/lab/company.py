@@ -108,12 +108,17 @@ class Company:
     def cut_off(self, known: dict[str, str]) -> None:
         """Takes the host's way out away, and all names but these (name to address)."""
         host = self.site.lab.container(self.kind.name)
-        self.engine.exec(host, "sh", "-c", "grep -v runnerhost.test /etc/hosts > /tmp/h; "
-                         "cat /tmp/h > /etc/hosts; rm /tmp/h")  # fmt: skip
-        for name, address in {**known, NAME: self.address}.items():
-            self.engine.exec(host, "sh", "-c", f"echo {address} {name} >> /etc/hosts")
-        # The container itself may not: the engine lends the right for this command.
-        self.engine("exec", "--privileged", host, "ip", "route", "del", "default")
+        cut_off(self.engine, host, {**known, NAME: self.address})
+
+
+def cut_off(engine: Engine, host: str, known: dict[str, str]) -> None:
+    """Takes a container's way out away, and all of the lab's names but these (name to address)."""
+    engine.exec(host, "sh", "-c", "grep -v runnerhost.test /etc/hosts > /tmp/h; "
+                "cat /tmp/h > /etc/hosts; rm /tmp/h")  # fmt: skip
+    for name, address in known.items():
+        engine.exec(host, "sh", "-c", f"echo {address} {name} >> /etc/hosts")
+    # The container itself may not: the engine lends the right for this command.
+    engine("exec", "--privileged", host, "ip", "route", "del", "default")
 
 
 def start(site: Site) -> Company:

@@ -48,7 +48,7 @@ def test_cold_provision_has_seconds_on_top_of_its_ratio(seconds: float, met: boo
 def test_every_mark_is_one_of_the_list() -> None:
     """As the limits were set: a limit is moved in sight of all."""
     limits = {mark.name: (mark.limit, mark.slack) for mark in MARKS}
-    expected = [(4.0, 0), (1.1, 0), (1.1, 0), (2.0, 0), (1.15, 20.0), (8, 0)]
+    expected = [(4.0, 0), (1.1, 0), (1.1, 0), (2.0, 0), (1.15, 20.0), (0.4, 0), (8, 0)]
     assert list(limits.values()) == expected
 
 

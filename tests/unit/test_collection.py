@@ -19,7 +19,16 @@ from lab.run import run
 
 ROOT = Path(__file__).resolve().parents[2]
 
-WHOLE = ("docs", "inventories/example", "meta", "playbooks", "plugins", "roles", "tests/host")
+WHOLE = (
+    "docs",
+    "inventories/example",
+    "meta",
+    "mirror",
+    "playbooks",
+    "plugins",
+    "roles",
+    "tests/host",
+)
 """Folders of which the artifact holds all that git has."""
 SINGLE = ("CHANGELOG.md", "LICENSE", "README.md")
 MADE = ("FILES.json", "MANIFEST.json")
@@ -32,7 +41,8 @@ PLANTED = (
     "inventories/exam/hosts.yml", "inventories/exampla.yml", "inventories/examples/hosts.yml",
     "inventories/eu/hosts.yml", "inventories/example2/hosts.yml", "inventories/lab/hosts.yml",
     "inventories/example/group_vars/runner_hosts/vault.yml", "tests/__pycache__/x.pyc",
-    "tests/host/__pycache__/conftest.cpython-311.pyc", "runnerhost-toolkit-0.1.0.tar.gz",
+    "tests/host/__pycache__/conftest.cpython-311.pyc", "mirror.yml",
+    "runnerhost-toolkit-0.1.0.tar.gz",
 )  # fmt: skip
 """What may well lie in the folder that somebody calls `ansible-galaxy collection build` in."""
 

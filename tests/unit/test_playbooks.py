@@ -1,4 +1,4 @@
-"""site.yml: what its tags run."""
+"""site.yml: what its tags run. image.yml: the same roles, and nobody at the end."""
 
 from __future__ import annotations
 
@@ -50,3 +50,48 @@ def test_what_a_package_needs_is_there_before_the_one_transaction() -> None:
     ):
         assert order.index(earlier) < transaction
     assert order[transaction + 1 :] == [("python_versions", "main"), ("gitlab_runner", "main")]
+
+
+def image_tasks() -> list[dict[str, Any]]:
+    """The tasks of image.yml, those of its blocks too, in order."""
+    (play,) = yaml.safe_load((ROOT / "playbooks" / "image.yml").read_text(encoding="utf-8"))
+    found: list[dict[str, Any]] = []
+    for task in play["tasks"]:
+        found += [*task.get("block", []), *task.get("always", [])] or [task]
+    return found
+
+
+def test_an_image_has_of_each_role_what_a_host_has() -> None:
+    """A role or a part that site.yml gets must not be forgotten in the image."""
+    parts = []
+    for task in image_tasks():
+        part = task.get("ansible.builtin.import_role")
+        if part:
+            parts.append((part["name"].rpartition(".")[2], part.get("tasks_from", "main")))
+    # The runner without its identity.
+    hosts = [(role, part) for role, part, _ in steps()]
+    assert parts == [
+        ("gitlab_runner", "image") if one == ("gitlab_runner", "main") else one for one in hosts
+    ]
+
+
+def test_an_image_is_refused_first_and_made_nobody_last() -> None:
+    tasks = image_tasks()
+    assert "ansible.builtin.assert" in tasks[1]
+    last = tasks[-1]["runnerhost.toolkit.file_set"]
+    paths = {item["path"]: item for item in last["files"]}
+    for gone in (
+        "/etc/gitlab-runner*/.runner_system_id",
+        "/var/lib/dbus/machine-id",
+        "/etc/apt/auth.conf.d/runnerhost.conf",
+        "/etc/ssh/ssh_host_*_key",
+    ):
+        assert paths[gone]["state"] == "absent"
+    assert paths["/etc/machine-id"]["content"] == ""
+    assert list(paths)[-1].startswith("/etc/ssh/")
+
+
+def test_what_an_image_loses_is_told() -> None:
+    text = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    for item in image_tasks()[-1]["runnerhost.toolkit.file_set"]["files"]:
+        assert item["path"].replace("gitlab-runner*", "gitlab-runner").rpartition("/")[2] in text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -157,6 +158,26 @@ def test_unit_file(monkeypatch: pytest.MonkeyPatch) -> None:
         "[Install]",
         "WantedBy=multi-user.target",
     ]
+
+
+@pytest.mark.parametrize(
+    ("folder", "comm", "found"),
+    [(True, "sshd", True), (False, "systemd\n", True), (False, "sshd\n", False)],
+)
+def test_systemd_is_found_as_the_service_library_does(
+    folder: bool, comm: str, found: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """kardianos/service v1.2.4, isSystemd: the folder, else the name of the first process."""
+    first = tmp_path / "comm"
+    first.write_text(comm)
+    real = open
+    monkeypatch.setattr(os.path, "exists", lambda path: folder and "/run/systemd" in path)
+    monkeypatch.setattr(shutil, "which", lambda _: "/usr/bin/systemctl")
+    monkeypatch.setattr(
+        "builtins.open",
+        lambda path, **more: real(first if path == "/proc/1/comm" else path, **more),
+    )
+    assert runner.is_systemd() is found
 
 
 def test_system_id_is_kept_and_bad_ones_replaced(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import pwd
+import shutil
 import stat
 import sys
 from pathlib import Path
@@ -353,6 +354,49 @@ def test_a_first_time_may_have_a_command_of_its_own(
     }  # fmt: skip
     monkeypatch.setattr(host, "system_python_problem", lambda: None)
     assert run(files=[], commands=[command])["changed_paths"] == [ran]
+
+
+@pytest.mark.parametrize(
+    ("command", "done"),
+    [
+        ("systemctl enable --now x.timer", "systemctl enable x.timer"),
+        ("systemctl enable x.service", "systemctl enable x.service"),
+        ("systemctl daemon-reload", ""),
+        ("systemctl restart x.service", ""),
+        ("update-ca-certificates", "update-ca-certificates"),
+    ],
+)
+def test_without_systemd_units_are_enabled_and_nothing_else(
+    command: str, done: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "which", lambda _: "/usr/bin/systemctl")
+    monkeypatch.setattr(host, "has_systemd", lambda: False)
+    assert file_set.possible(command.split()) == done.split()
+    monkeypatch.setattr(host, "has_systemd", lambda: True)
+    assert file_set.possible(command.split()) == command.split()
+
+
+def test_without_systemctl_nothing_is_enabled(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "which", lambda _: None)
+    monkeypatch.setattr(host, "has_systemd", lambda: False)
+    assert file_set.possible(["systemctl", "enable", "x.service"]) == []
+
+
+@pytest.mark.parametrize(
+    ("offline", "booted", "talks"),
+    [
+        ("", True, True),
+        ("0", True, True),
+        ("1", True, False),
+        ("", False, False),
+    ],
+)
+def test_systemd_is_left_alone_while_an_image_is_baked(
+    offline: str, booted: bool, talks: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SYSTEMD_OFFLINE", offline)
+    monkeypatch.setattr(os.path, "isdir", lambda _: booted)
+    assert host.has_systemd() is talks
 
 
 @pytest.mark.parametrize("tasks", ["python_versions/tasks/repository", "gitlab_runner/tasks/files"])

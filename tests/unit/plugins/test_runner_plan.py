@@ -284,6 +284,13 @@ def test_generation_follows_what_only_a_restart_brings() -> None:
     assert mark() != runner_plan._generation(GOOD, "A=c", [])
 
 
+def test_service_out_of_an_image_needs_a_restart() -> None:
+    """It was started before its environment was there, whatever that is."""
+    in_image = runner_plan._generation({**GOOD, "image": True}, "A=b", [])
+    assert in_image == runner_plan._generation({**GOOD, "image": True}, "A=c", [])
+    assert in_image != runner_plan._generation({**GOOD, "image": False}, "A=b", [])
+
+
 def test_absent_entry_takes_a_name_alone() -> None:
     where = "gitlab_runner_runners"
     assert (

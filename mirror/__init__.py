@@ -1,0 +1,1 @@
+"""A mirror of one's own: dated, signed snapshots of the packages that runner hosts need."""

@@ -1,0 +1,7 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`make mirror`: the program that makes, lists and drops snapshots."""
+
+from ansible_collections.runnerhost.toolkit.mirror.cli import main
+
+if __name__ == "__main__":
+    raise SystemExit(main())
