@@ -11,6 +11,7 @@ import pytest
 
 from lab.engine import Engine
 from lab.hosts import wait_ready
+from lab.jobs import SCRATCH_PROJECT
 from lab.kinds import KINDS
 from tests.lab.site import BIN, ROOT, Site, queue, until
 
@@ -69,7 +70,7 @@ def test_deadline_gives_up_and_all_is_as_it_was(ready: Site) -> None:
     job = begun(ready, "one")
     run = ready.playbook(PLAYBOOK, extra={"drain_state": "drained", "drain_deadline": 12})
     assert run.code != 0
-    assert f"waits for job {job} (test/drain)" in run.output, run.output
+    assert f"waits for job {job} ({SCRATCH_PROJECT})" in run.output, run.output
     assert "gave up after" in run.output
     assert (config(ready), pid(ready)) == before
     assert is_whole(ready)
