@@ -10,7 +10,7 @@ from ansible_collections.runnerhost.toolkit.plugins.module_utils.host import is_
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils.controller import ToolkitAction
 
 LOOK = "runnerhost.toolkit.host_look"
-FINISH = "runnerhost.toolkit.dpkg_finish"
+READY = "runnerhost.toolkit.apt_ready"
 # How old apt's lists may be, in seconds, before they are read anew for an installation.
 LISTS_AGE = 3600
 # How much of apt's output a failure shows.
@@ -88,41 +88,31 @@ class ActionModule(ToolkitAction):
             does += [f"would finish what dpkg has left: {', '.join(unfinished)}"] * bool(unfinished)
             result["msg"] = "; ".join(does)
             return result
-        # At first boot cloud-init may still be installing; its own failure is not ours.
-        self._execute_module(
-            module_name="ansible.builtin.command",
-            module_args={
-                "argv": ["timeout", str(args["lock_timeout"]), "cloud-init", "status", "--wait"],
-                "removes": "/usr/bin/cloud-init",
-            },
-            task_vars=task_vars,
-        )
-        # Also where the record was read by another task: apt refuses all else before.
-        finished = self._execute_module(
-            module_name=FINISH,
-            module_args={"lock_timeout": args["lock_timeout"]},
-            task_vars=task_vars,
-        )
-        if finished.get("failed"):
-            return {**result, **finished}
-        if finished["finished"]:
-            result["finished"] = finished["finished"]
-        if not todo:
-            # Another process may have been at it, and be through.
-            result["changed"] = bool(finished["finished"])
-            return result
         install = args["state"] == "present"
         answer: dict[str, Any] = {}
         # Young lists may be those of other sources, or gone: a second try reads them anew.
-        for age in [0] if args["fresh"] or not install else [LISTS_AGE, 0]:
+        ages = [-1] if not (install and todo) else [0] if args["fresh"] else [LISTS_AGE, 0]
+        for age in ages:
+            # Also where the record was read by another task: apt refuses all else before.
+            ready = self._execute_module(
+                module_name=READY,
+                module_args={"lock_timeout": args["lock_timeout"], "lists_age": age},
+                task_vars=task_vars,
+            )
+            if ready.get("failed"):
+                return {**result, **ready}
+            if ready["finished"]:
+                result["finished"] = ready["finished"]
+            if not todo:
+                # Another process may have been at it, and be through.
+                result["changed"] = bool(ready["finished"])
+                return result
             answer = self._execute_module(
                 module_name="ansible.builtin.apt",
                 module_args={
                     "name": todo,
                     "state": args["state"],
                     "install_recommends": False,
-                    "update_cache": install,
-                    "cache_valid_time": age,
                     "allow_downgrade": args["allow_downgrade"],
                     "lock_timeout": args["lock_timeout"],
                 },

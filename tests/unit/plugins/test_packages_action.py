@@ -12,7 +12,7 @@ import pytest
 
 from ansible_collections.runnerhost.toolkit.plugins.action import packages
 from ansible_collections.runnerhost.toolkit.plugins.module_utils import host, pythons
-from ansible_collections.runnerhost.toolkit.plugins.modules import dpkg_finish
+from ansible_collections.runnerhost.toolkit.plugins.modules import apt_ready
 
 INSTALLED = {"version": "1-1", "status": "install ok installed"}
 LOOK: dict[str, Any] = {"packages": {"git": INSTALLED}, "automatic": [], "unfinished": []}
@@ -35,15 +35,19 @@ class Action(packages.ActionModule):
 
 
 def run(
-    look: dict[str, Any], check: bool = False, finished: Any = (), **args: Any
+    look: dict[str, Any],
+    check: bool = False,
+    finished: Any = (),
+    apt: dict[str, Any] | None = None,
+    **args: Any,
 ) -> tuple[dict[str, Any], list[tuple[str, dict[str, Any]]]]:
     """The result, and the calls."""
     action = object.__new__(Action)
     action.called = []
     action.answers = {
         packages.LOOK: {"look": {**LOOK, **look}},
-        packages.FINISH: {"finished": list(finished)},
-        "ansible.builtin.apt": {"changed": False, "stdout": "", "stderr": ""},
+        packages.READY: {"finished": list(finished)},
+        "ansible.builtin.apt": apt or {"changed": False, "stdout": "", "stderr": ""},
     }
     action._task = SimpleNamespace(args=args, check_mode=check, async_val=0, action="packages")
     action._connection = SimpleNamespace(_shell=SimpleNamespace(tmpdir="/tmp"))
@@ -91,6 +95,24 @@ def test_what_was_left_unfinished_is_finished_though_nothing_is_missing() -> Non
 def test_another_process_that_is_through_meanwhile_is_no_change() -> None:
     result, _ = run({"unfinished": ["cron"]}, finished=[], names=["git"])
     assert not result["changed"]
+
+
+def ages(look: dict[str, Any], apt: dict[str, Any], **args: Any) -> tuple[list[int], int]:
+    """How old the lists may be in each call, and how often apt is called."""
+    _, called = run(look, apt=apt, **args)
+    asked = [a["lists_age"] for name, a in called if name == packages.READY]
+    return asked, [name for name, _ in called].count("ansible.builtin.apt")
+
+
+def test_lists_are_read_anew_where_sources_are_new_and_after_a_failure() -> None:
+    good, bad = {"changed": True}, {"failed": True, "msg": "no"}
+    hour = packages.LISTS_AGE
+    assert ages({}, good, names=["new"]) == ([hour], 1)
+    assert ages({}, good, names=["new"], fresh=True) == ([0], 1)
+    assert ages({}, bad, names=["new"]) == ([hour, 0], 2)
+    assert ages({}, bad, names=["new"], fresh=True) == ([0], 1)
+    assert ages({}, good, names=["git"], state="absent") == ([-1], 1)
+    assert ages({"unfinished": ["cron"]}, good, names=["git"]) == ([-1], 0)
 
 
 STATUS = """\
@@ -151,17 +173,37 @@ def dpkg(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 def test_finishing_waits_for_another_process(dpkg: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (dpkg / "dpkg.does").write_text("echo 'dpkg: error: dpkg frontend lock is locked' >&2; exit 2")
     monkeypatch.setattr(time, "sleep", lambda _: (dpkg / "dpkg.does").write_text("exit 0\n"))
-    assert dpkg_finish.configure(60) == ""
+    assert apt_ready.configure(60) == ""
     calls = (dpkg / "calls").read_text().splitlines()
     assert calls == ["dpkg --force-confdef --force-confold --configure -a"] * 2
 
 
 def test_finishing_says_what_dpkg_said(dpkg: Path) -> None:
     (dpkg / "dpkg.does").write_text("echo 'cron: subprocess returned 1' >&2; exit 1")
-    assert dpkg_finish.configure(60) == "cron: subprocess returned 1"
+    assert apt_ready.configure(60) == "cron: subprocess returned 1"
     (dpkg / "apt-get.does").write_text("echo 'E: Unmet dependencies' >&2; exit 100")
-    assert dpkg_finish.fix(5) == "E: Unmet dependencies"
+    assert apt_ready.fix(5) == "E: Unmet dependencies"
     assert "--fix-broken install" in (dpkg / "calls").read_text()
+
+
+def test_lists_are_read_when_no_other_process_reads_them(
+    dpkg: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    does = dpkg / "apt-get.does"
+    does.write_text("echo 'E: Could not get lock /var/lib/apt/lists/lock.' >&2; exit 100")
+    monkeypatch.setattr(time, "sleep", lambda _: does.write_text("exit 0\n"))
+    assert apt_ready.update(60) == ""
+    calls = (dpkg / "calls").read_text().splitlines()
+    assert len(calls) == 2
+    assert all(call.startswith("apt-get -q -o APT::Update::Error-Mode=any") for call in calls)
+
+
+def test_lists_that_cannot_be_read_are_named_without_a_password(dpkg: Path) -> None:
+    said = "E: Failed to fetch https://me:sesame@mirror.example.com/x  404"
+    (dpkg / "apt-get.does").write_text(f"echo '{said}' >&2; exit 100")
+    problem = apt_ready.update(60)
+    assert "mirror.example.com" in problem
+    assert "sesame" not in problem
 
 
 def test_the_note_of_the_proof_whatever_lies_there() -> None:
