@@ -2,16 +2,19 @@
 
 Usage: python -m tests [--full] [SUITE…]
 
-Two cores bear two labs: the suites of tests/lab run one after the other, and beside them the rest.
+Two cores bear two labs, so two suites run at a time. Each file of tests/lab is a suite, `lab/NAME`
+for its plain tests and `lab-slow/NAME` for those marked slow; `lab` and `lab-slow` name them all.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import signal
 import subprocess
 import sys
 import time
+import uuid
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +22,7 @@ from threading import Thread
 from typing import IO
 
 from lab.engine import Engine
+from tests.processes import kill_marked
 
 ROOT = Path(__file__).resolve().parents[1]
 BIN = Path(sys.executable).parent
@@ -26,8 +30,37 @@ BIN = Path(sys.executable).parent
 WHOLE_HOST = ("default", "noble")
 """Molecule's scenarios of a whole host, one for each kind; the others take `make test-full`."""
 
-# A line for each test, since some take a minute.
-LAB = (sys.executable, "-m", "pytest", "-v", "-x", "--durations=30", "-m")
+# Longest first: the last one to end shall be a short one.
+LAB = (
+    "site",
+    "os_upgrade",
+    "faults",
+    "killed_controller",
+    "registration",
+    "isolated",
+    "lab",
+    "drain",
+    "existing_host",
+    "installed",
+    "created_runners",
+)
+LAB_SLOW = (
+    "killed_controller",
+    "os_upgrade",
+    "faults",
+    "company_network",
+    "mirror",
+    "image",
+    "isolated",
+    "secrets",
+    "host_hygiene",
+    "upgrade",
+    "site",
+)
+
+AT_ONCE = 2
+PATIENCE = 120.0
+"""Seconds that a suite past its limit gets to take its lab down."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +82,22 @@ class Suite:
     limit: int = 1200
 
 
+def lab_suite(name: str, marks: str, full: bool = False) -> Suite:
+    """The plain or the slow tests of one file."""
+    # A line for each test, since some take a minute.
+    argv = (sys.executable, "-m", "pytest", "-v", "-x", "--durations=10", "-m", marks)
+    return Suite(
+        f"{'lab-slow' if full else 'lab'}/{name}",
+        (*argv, f"tests/lab/test_{name}.py"),
+        containers=True,
+        full=full,
+        limit=4500 if full else 2400,
+    )
+
+
+# In the order in which they begin.
 SUITES = (
+    lab_suite(LAB[0], "not slow"),
     Suite("lint", ("make", "lint"), limit=300),
     Suite("unit", ("make", "unit"), limit=300),
     Suite("contract", (sys.executable, "-m", "pytest", "-q", "tests/contract"), limit=600),
@@ -59,6 +107,7 @@ SUITES = (
         (str(BIN / "molecule"), "test", *(f"--scenario-name={name}" for name in WHOLE_HOST)),
         containers=True,
     ),
+    *(lab_suite(name, "not slow") for name in LAB[1:]),
     Suite(
         "molecule-roles",
         (str(BIN / "molecule"), "test", "--all", *(f"--exclude={name}" for name in WHOLE_HOST)),
@@ -66,20 +115,9 @@ SUITES = (
         full=True,
         limit=2400,
     ),
-    Suite(
-        "lab",
-        (*LAB, "not slow", "tests/lab"),
-        containers=True,
-        limit=4500,
-    ),
-    Suite(
-        "lab-slow",
-        (*LAB, "slow", "tests/lab"),
-        containers=True,
-        full=True,
-        limit=7200,
-    ),
+    *(lab_suite(name, "slow", full=True) for name in LAB_SLOW),
 )
+WIDTH = max(len(suite.name) for suite in SUITES)
 
 
 def containers_problem() -> str:
@@ -96,13 +134,14 @@ def containers_problem() -> str:
 def show(name: str, lines: IO[str]) -> None:
     """Prints what a suite says, each line with its name: another one may speak meanwhile."""
     for line in lines:
-        print(f"{name:14s} {line.rstrip()}".rstrip(), flush=True)
+        print(f"{name:{WIDTH}s} {line.rstrip()}".rstrip(), flush=True)
 
 
 def run(suite: Suite) -> tuple[str, float]:
     """One suite's result, ``passed`` or ``failed``, and its seconds."""
-    print(f"{suite.name:14s} ===== {' '.join(suite.argv)}", flush=True)
+    print(f"{suite.name:{WIDTH}s} ===== {' '.join(suite.argv)}", flush=True)
     start = time.monotonic()
+    mark = f"RUNNERHOST_SUITE_{uuid.uuid4().hex}"
     # The tests are about the lab's own repositories.
     kept = {name: value for name, value in os.environ.items() if name != "WORLD"}
     environment = {
@@ -111,6 +150,7 @@ def run(suite: Suite) -> tuple[str, float]:
         "PY_COLORS": "0",
         "ANSIBLE_FORCE_COLOR": "0",
         "NO_COLOR": "1",
+        mark: "1",
     }
     with subprocess.Popen(
         suite.argv, cwd=ROOT, env=environment, text=True, errors="replace",
@@ -122,25 +162,32 @@ def run(suite: Suite) -> tuple[str, float]:
         try:
             code = child.wait(suite.limit)
         except subprocess.TimeoutExpired:
-            child.kill()
-            code = child.wait()
-            print(f"{suite.name:14s} not done after {suite.limit} s", flush=True)
+            print(f"{suite.name:{WIDTH}s} not done after {suite.limit} s", flush=True)
+            code = stop(child, f"{mark}=1") or 1
         # Not for ever: what a suite has left running may hold the pipe.
         shown.join(10)
     return "passed" if code == 0 else "failed", time.monotonic() - start
 
 
-def lane(suites: list[Suite], problem: str) -> dict[str, tuple[str, float, str]]:
-    """Suites one after the other: state, seconds and reason by name."""
-    rows = {}
-    for suite in suites:
-        if suite.containers and problem:
-            # On a CI machine a lab that cannot run is a failure, not an omission.
-            state = "failed" if os.environ.get("CI") == "true" else "skipped"
-            rows[suite.name] = (state, 0.0, f"no containers here: {problem}")
-        else:
-            rows[suite.name] = (*run(suite), "")
-    return rows
+def stop(child: subprocess.Popen[str], mark: str) -> int:
+    """Ends a suite and what it has started; its exit code."""
+    # pytest takes its lab down then.
+    child.send_signal(signal.SIGINT)
+    try:
+        child.wait(PATIENCE)
+    except subprocess.TimeoutExpired:
+        child.kill()
+    kill_marked(mark)
+    return child.wait()
+
+
+def state(suite: Suite, problem: str) -> tuple[str, float, str]:
+    """What became of a suite, seconds and reason."""
+    if suite.containers and problem:
+        # On a CI machine a lab that cannot run is a failure, not an omission.
+        word = "failed" if os.environ.get("CI") == "true" else "skipped"
+        return word, 0.0, f"no containers here: {problem}"
+    return (*run(suite), "")
 
 
 def main() -> int:
@@ -148,28 +195,34 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests")
     parser.add_argument("--full", action="store_true", help="what takes longer too")
     parser.add_argument(
-        "suites", nargs="*", metavar="SUITE", help=", ".join(s.name for s in SUITES)
+        "suites",
+        nargs="*",
+        metavar="SUITE",
+        help=", ".join(["lab", "lab-slow", *(suite.name for suite in SUITES)]),
     )
     asked = parser.parse_args()
-    unknown = sorted(set(asked.suites) - {suite.name for suite in SUITES})
+    groups = {"lab", "lab-slow"}
+    unknown = sorted(set(asked.suites) - groups - {suite.name for suite in SUITES})
     if unknown:
         parser.error(f"no such suite: {' '.join(unknown)}")
     # Who names a suite wants it, however long it takes.
     wanted = [
         suite
         for suite in SUITES
-        if (suite.name in asked.suites if asked.suites else asked.full or not suite.full)
+        if (
+            {suite.name, suite.name.partition("/")[0]} & set(asked.suites)
+            if asked.suites
+            else asked.full or not suite.full
+        )
     ]
     problem = containers_problem()
-    lanes = [[one for one in wanted if ("tests/lab" in one.argv) is lab] for lab in (False, True)]
     start = time.monotonic()
-    with ThreadPoolExecutor(len(lanes)) as pool:
-        answers = pool.map(lane, lanes, [problem] * len(lanes))
-        rows = {name: row for answer in answers for name, row in answer.items()}
-    print("\nsuite          result   seconds")
-    for name, (state, seconds, why) in rows.items():
-        print(f"{name:14s} {state:8s} {seconds:7.0f}  {why}".rstrip())
-    states = [state for state, _, _ in rows.values()]
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        rows = list(pool.map(state, wanted, [problem] * len(wanted)))
+    print(f"\n{'suite':{WIDTH}s} result   seconds")
+    for suite, (word, seconds, why) in zip(wanted, rows, strict=True):
+        print(f"{suite.name:{WIDTH}s} {word:8s} {seconds:7.0f}  {why}".rstrip())
+    states = [word for word, _, _ in rows]
     skipped = states.count("skipped")
     closing = f"{states.count('passed')} passed, {states.count('failed')} failed"
     closing += f", {skipped} skipped" if skipped else ""

@@ -23,9 +23,10 @@ def containers() -> None:
 
 
 @pytest.fixture(scope="module")
-def site() -> Iterator[Site]:
-    """A lab named `site` with a fresh host; taken down at the end."""
-    one = Site(Lab("site"))
+def site(request: pytest.FixtureRequest) -> Iterator[Site]:
+    """A lab named as the test file, with a fresh host; taken down at the end."""
+    name = request.path.stem.removeprefix("test_").replace("_", "-")
+    one = Site(Lab(f"test-{name}"))
     one.verb("down")
     one.verb("up")
     try:

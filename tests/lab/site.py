@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
 import tempfile
@@ -14,7 +13,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from lab.hosts import ssh_command
 from lab.jobs import SCRATCH_PROJECT, connect, project_at
 from lab.places import Lab
 from lab.world import status
+from tests.processes import kill_marked
 
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
@@ -57,27 +57,6 @@ def parse(output: str) -> dict[str, dict[str, int]]:
         host: {key: int(value) for key, value in re.findall(r"(\w+)=(\d+)", rest)}
         for host, rest in re.findall(r"(?m)^(\S+)\s+: (ok=.*)$", output)
     }
-
-
-def marked(mark: str) -> list[int]:
-    """The living processes that have a mark in their environment."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/environ"):
-        with suppress(OSError):
-            if mark.encode() in path.read_bytes().split(b"\0"):
-                found.append(int(path.parent.name))
-    return found
-
-
-def kill_marked(mark: str) -> None:
-    """SIGKILL to all of them, those that they start meanwhile too.
-
-    Not by the process group: Ansible's forks have sessions of their own, and would go on.
-    """
-    while pids := marked(mark):
-        for pid in pids:
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
 
 
 @dataclass

@@ -11,9 +11,23 @@ from pathlib import Path
 
 import pytest
 
-from tests.__main__ import SUITES
+from tests.__main__ import BIN, SUITES
+from tests.processes import marked
 
 ROOT = Path(__file__).resolve().parents[2]
+COLLECT = """
+import pytest
+
+class Seen:
+    def pytest_collection_modifyitems(self, items):
+        for item in items:
+            group = "lab-slow" if item.get_closest_marker("slow") else "lab"
+            name = item.path.stem.removeprefix("test_")
+            print(f"\\n{group}/{name} tests/lab/{item.path.name}")
+
+pytest.main(["-q", "--collect-only", "-p", "no:cacheprovider", "tests/lab"], plugins=[Seen()])
+"""
+"""Prints each suite's name that the collected tests make, with their file."""
 REFUSAL = "Error: cannot clone: Operation not permitted"
 
 
@@ -57,8 +71,8 @@ def machine(tmp_path: Path) -> Machine:
 
 def rows(said: str) -> dict[str, tuple[str, str]]:
     """The closing table: suite to result and reason."""
-    table = said[said.index("suite          result") :].splitlines()[1:-1]
-    matches = [re.match(r"(\S+) +(\w+) +\d+ *(.*)", line) for line in table]
+    _, _, table = said.partition("\nsuite ")
+    matches = [re.match(r"(\S+) +(\w+) +\d+ *(.*)", line) for line in table.splitlines()[1:-1]]
     return {match[1]: (match[2], match[3]) for match in matches if match}
 
 
@@ -69,21 +83,21 @@ def closing(said: str) -> str:
 
 def test_where_podman_fails_the_rest_runs_and_the_lab_is_skipped(machine: Machine) -> None:
     machine.program("podman", f"echo trouble >&2; echo '{REFUSAL}' >&2; exit 125")
-    done = machine.run("tests", "lint", "unit", "molecule", "lab")
+    done = machine.run("tests", "lint", "unit", "molecule", "lab/drain")
     assert done.returncode == 0, done.stderr
     assert "made lint" in done.stdout
     assert "made unit" in done.stdout
     why = f"no containers here: {REFUSAL}"
     assert rows(done.stdout) == {
         "lint": ("passed", ""), "unit": ("passed", ""),
-        "molecule": ("skipped", why), "lab": ("skipped", why),
+        "molecule": ("skipped", why), "lab/drain": ("skipped", why),
     }  # fmt: skip
     assert closing(done.stdout) == "2 passed, 0 failed, 2 skipped"
 
 
 def test_on_ci_a_lab_that_cannot_run_is_a_failure(machine: Machine) -> None:
     machine.program("podman", f"echo '{REFUSAL}' >&2; exit 125")
-    done = machine.run("tests", "lint", "unit", "molecule", "lab", ci=True)
+    done = machine.run("tests", "lint", "unit", "molecule", "lab/drain", ci=True)
     assert done.returncode == 1
     why = f"no containers here: {REFUSAL}"
     assert rows(done.stdout)["molecule"] == ("failed", why)
@@ -96,9 +110,9 @@ def test_on_ci_a_lab_that_cannot_run_is_a_failure(machine: Machine) -> None:
     [(False, 0, "1 passed, 0 failed, 1 skipped"), (True, 1, "1 passed, 1 failed")],
 )
 def test_without_podman_it_is_named(machine: Machine, ci: bool, code: int, last: str) -> None:
-    done = machine.run("tests", "unit", "lab", ci=ci)
+    done = machine.run("tests", "unit", "lab/drain", ci=ci)
     assert done.returncode == code
-    assert "podman" in rows(done.stdout)["lab"][1]
+    assert "podman" in rows(done.stdout)["lab/drain"][1]
     assert closing(done.stdout) == last
 
 
@@ -118,7 +132,7 @@ def test_where_all_is_well_nothing_is_called_skipped(machine: Machine) -> None:
     assert closing(done.stdout) == "2 passed, 0 failed"
 
 
-def test_a_suite_of_the_lab_runs_beside_the_others(machine: Machine) -> None:
+def test_two_suites_run_at_a_time(machine: Machine) -> None:
     """Each waits for the other: one after the other, neither would end well."""
     machine.program("podman", "exit 0")
     here = machine.programs
@@ -128,28 +142,48 @@ def test_a_suite_of_the_lab_runs_beside_the_others(machine: Machine) -> None:
     machine.program("sitting", f"mkfifo {here}/door 2>/dev/null; exec cat {here}/door")
     script = (
         "import sys; from dataclasses import replace; import tests.__main__ as t; "
-        f"t.SUITES = tuple(replace(s, argv=('{here}/sitting', 'tests/lab'), limit=20) "
-        "if s.name == 'lab' else replace(s, limit=20) for s in t.SUITES); "
-        "sys.argv[1:] = ['lint', 'lab']; sys.exit(t.main())"
+        f"t.SUITES = tuple(replace(s, argv=('{here}/sitting',), limit=20) "
+        "if s.name == 'lab/drain' else replace(s, limit=20) for s in t.SUITES); "
+        "sys.argv[1:] = ['lint', 'lab/drain']; sys.exit(t.main())"
     )
     done = subprocess.run(
         [sys.executable, "-c", script], cwd=ROOT, env={"PATH": str(here)},
         capture_output=True, text=True, check=False, timeout=60,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "lab            lint is here" in done.stdout
+    assert re.search(r"(?m)^lab/drain +lint is here$", done.stdout)
 
 
-def test_a_suite_without_an_end_is_failed(machine: Machine) -> None:
+def test_a_suite_without_an_end_is_failed_with_all_that_it_has_started(machine: Machine) -> None:
+    for tool in ("setsid", "sleep"):
+        (machine.programs / tool).symlink_to(f"/usr/bin/{tool}")
+    # Deaf to the signal, and its child has a session of its own.
+    machine.program("deaf", "trap '' INT; setsid sleep 60 & sleep 60; sleep 60")
     script = (
-        "from dataclasses import replace; import tests.__main__ as t; "
-        "print(t.run(replace(t.SUITES[0], argv=('/bin/sleep', '60'), limit=1))[0])"
+        "from dataclasses import replace; import tests.__main__ as t; t.PATIENCE = 0.5; "
+        f"suite = replace(t.SUITES[1], argv=('{machine.programs}/deaf',), limit=1); "
+        "print(t.run(suite)[0])"
     )
     done = subprocess.run(
         [sys.executable, "-c", script], cwd=ROOT, env={"PATH": str(machine.programs)},
         capture_output=True, text=True, check=False, timeout=60,
     )  # fmt: skip
-    assert done.stdout.splitlines()[-2:] == ["lint           not done after 1 s", "failed"]
+    assert re.fullmatch(r"lint +not done after 1 s", done.stdout.splitlines()[-2])
+    assert done.stdout.splitlines()[-1] == "failed"
+    assert marked(f"PATH={BIN}:{machine.programs}") == []
+
+
+@pytest.mark.parametrize(
+    ("asked", "marks"), [("lab", {"not slow"}), ("lab-slow", {"slow"})], ids=["lab", "lab-slow"]
+)
+def test_one_word_names_all_suites_of_the_lab(
+    machine: Machine, asked: str, marks: set[str]
+) -> None:
+    machine.program("podman", "exit 125")
+    named = set(rows(machine.run("tests", asked).stdout))
+    chosen = {suite.name: suite.argv for suite in SUITES if suite.name in named}
+    assert named == {suite.name for suite in SUITES if suite.name.startswith(f"{asked}/")}
+    assert {argv[-2] for argv in chosen.values()} == marks
 
 
 def test_an_unknown_suite_is_refused(machine: Machine) -> None:
@@ -178,7 +212,11 @@ def test_the_lab_tests_alone_do_the_same(machine: Machine, ci: bool, code: int, 
 
 
 def test_each_lab_test_is_in_one_suite() -> None:
-    chosen = [
-        suite.argv[suite.argv.index("-m", 3) + 1] for suite in SUITES if "tests/lab" in suite.argv
-    ]
-    assert sorted(chosen) == ["not slow", "slow"]
+    done = subprocess.run(
+        [sys.executable, "-c", COLLECT], cwd=ROOT, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    found = {tuple(line.split()) for line in done.stdout.splitlines() if line.startswith("lab")}
+    assert len(found) > 15
+    suites = [suite for suite in SUITES if suite.name.startswith("lab")]
+    assert {(suite.name, suite.argv[-1]) for suite in suites} == found
+    assert len(suites) == len(found)

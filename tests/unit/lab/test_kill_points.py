@@ -9,7 +9,8 @@ import uuid
 import pytest
 
 from tests.lab.kills import APT, CHANCE, CONFIG, DPKG, REQUESTS, Change, changes, chosen
-from tests.lab.site import RUN_MARK, kill_marked, marked
+from tests.lab.site import RUN_MARK
+from tests.processes import kill_marked, marked
 
 FOUND = [
     Change("a : files | Write", "x.file_set", 2.0),
