@@ -10,11 +10,9 @@ from ansible_collections.runnerhost.toolkit.plugins.module_utils.host import is_
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils.controller import ToolkitAction
 
 LOOK = "runnerhost.toolkit.host_look"
-READY = "runnerhost.toolkit.apt_ready"
+APT = "runnerhost.toolkit.apt_transaction"
 # How old apt's lists may be, in seconds, before they are read anew for an installation.
 LISTS_AGE = 3600
-# How much of apt's output a failure shows.
-ENDING_LINES = 12
 
 
 def satisfied(wanted: str, record: dict[str, str] | None) -> bool:
@@ -61,6 +59,7 @@ class ActionModule(ToolkitAction):
             unfinished = looked["look"]["unfinished"]
         if args["state"] == "absent":
             todo = [name for name in names if is_installed(present.get(name))]
+            missing: list[str] = []
             marked: list[str] = []
             along: list[str] = []
         else:
@@ -88,70 +87,26 @@ class ActionModule(ToolkitAction):
             does += [f"would finish what dpkg has left: {', '.join(unfinished)}"] * bool(unfinished)
             result["msg"] = "; ".join(does)
             return result
-        install = args["state"] == "present"
-        answer: dict[str, Any] = {}
-        # Young lists may be those of other sources, or gone: a second try reads them anew.
-        ages = [-1] if not (install and todo) else [0] if args["fresh"] else [LISTS_AGE, 0]
-        for age in ages:
-            # Also where the record was read by another task: apt refuses all else before.
-            ready = self._execute_module(
-                module_name=READY,
-                module_args={"lock_timeout": args["lock_timeout"], "lists_age": age},
-                task_vars=task_vars,
-            )
-            if ready.get("failed"):
-                return {**result, **ready}
-            if ready["finished"]:
-                result["finished"] = ready["finished"]
-            if not todo:
-                # Another process may have been at it, and be through.
-                result["changed"] = bool(ready["finished"])
-                return result
-            answer = self._execute_module(
-                module_name="ansible.builtin.apt",
-                module_args={
-                    "name": todo,
-                    "state": args["state"],
-                    "install_recommends": False,
-                    "allow_downgrade": args["allow_downgrade"],
-                    "lock_timeout": args["lock_timeout"],
-                },
-                task_vars=task_vars,
-            )
-            if not answer.get("failed"):
-                break
-        answer.pop("invocation", None)
-        # apt's own screens are hundreds of lines: what counts is in `packages`, and on failure at
-        # the end.
-        ending = str(answer.get("stdout", "")).splitlines()[-ENDING_LINES:]
-        for long in ("stdout", "stdout_lines", "stderr_lines", "diff"):
-            answer.pop(long, None)
-        if answer.get("failed"):
-            answer["ending"] = ending
-        else:
-            answer.pop("stderr", None)
-        result.update(answer)
-        # apt alone does not call a mark a change.
-        result.update(packages=todo, changed=True)
-        if install and not result.get("failed"):
-            self._keep_marks([n.partition("=")[0] for n in along], automatic, result, task_vars)
-        return result
-
-    def _keep_marks(
-        self,
-        companions: list[str],
-        automatic: set[str],
-        result: dict[str, Any],
-        task_vars: dict[str, Any] | None,
-    ) -> None:
-        """What was named only to go along is automatic again, so that autoremove tidies up."""
-        names = [name for name in companions if name in automatic]
-        if not names:
-            return
-        done = self._execute_module(
-            module_name="ansible.builtin.command",
-            module_args={"argv": ["apt-mark", "auto", *names]},
+        gone = args["state"] == "absent"
+        answer = self._execute_module(
+            module_name=APT,
+            module_args={
+                "names": todo if gone else [*missing, *along],
+                "state": args["state"],
+                "manual": [name.partition("=")[0] for name in marked],
+                # What was named only to go along, so that autoremove tidies up.
+                "automatic": [
+                    name for one in along if (name := one.partition("=")[0]) in automatic
+                ],
+                "allow_downgrade": args["allow_downgrade"],
+                "lock_timeout": args["lock_timeout"],
+                "lists_age": 0 if args["fresh"] else LISTS_AGE,
+            },
             task_vars=task_vars,
         )
-        if done.get("failed"):
-            result.update(failed=True, msg=f"apt-mark auto: {done.get('stderr') or done['msg']}")
+        answer.pop("invocation", None)
+        if answer.get("finished"):
+            result["finished"] = answer["finished"]
+        # What was unfinished may be done by another process meanwhile.
+        result.update(answer, packages=todo, changed=bool(todo or answer.get("finished")))
+        return result

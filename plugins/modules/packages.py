@@ -8,7 +8,8 @@ DOCUMENTATION = r"""
 module: packages
 short_description: Installs what is missing of a list of packages, in one transaction
 description:
-  - Looks at dpkg's state first and calls M(ansible.builtin.apt) only for what is missing.
+  - Looks at dpkg's state first and calls M(runnerhost.toolkit.apt_transaction) only for what is
+    missing.
   - What is named is wanted, so apt's autoremove must not take it; a package that it may take is
     marked as installed by hand.
   - What a transaction that was cut off has left undone is finished first.

@@ -174,6 +174,41 @@ def test_job_token_in_arguments_is_for_no_other_user(site: Site) -> None:
     assert "Active: active" in seen["other"]
 
 
+ASK = (
+    "su -s /bin/bash other -c 'busctl call org.freedesktop.systemd1 /org/freedesktop/systemd1 "
+    "org.freedesktop.systemd1.Manager GetUnitProcesses s cron.service' 2>&1 || true"
+)
+LOGIND_SEES_ALL = (
+    "pid=$(systemctl show --property MainPID --value systemd-logind)\n"
+    # Bit 19 is CAP_SYS_PTRACE (linux/capability.h).
+    "echo $((0x$(sed -n 's/^CapBnd:[[:space:]]*//p' /proc/$pid/status) >> 19 & 1))"
+)
+
+
+def test_what_a_killed_run_has_written_is_put_in_force_by_the_next(
+    site: Site, variables: dict[str, Any]
+) -> None:
+    # The files are there, and nothing was told.
+    site.sh(
+        "set -e; away=$(mktemp -d)\n"
+        "bus=/etc/dbus-1/system.d/zz-runnerhost.conf\n"
+        "logind=/etc/systemd/system/systemd-logind.service.d/zz-runnerhost.conf\n"
+        "mv $bus $away/bus; mv $logind $away/logind\n"
+        "systemctl daemon-reload; systemctl restart systemd-logind; systemctl reload dbus\n"
+        "mv $away/bus $bus; mv $away/logind $logind; rmdir $away\n"
+        "mount -o remount,hidepid=0 /proc; rm -r /run/runnerhost/hidepid"
+    )
+    assert int(site.sh(LOGIND_SEES_ALL)) == 0
+    assert "Access denied" not in site.sh(ASK)
+    run = site.playbook("site.yml", "-vvv", "--diff", extra=variables)
+    assert run.code == 0, run.output
+    assert int(site.sh(LOGIND_SEES_ALL)) == 1
+    assert "Access denied" in site.sh(ASK)
+    assert re.search(r"hidepid=(2|invisible)", site.sh("grep ' /proc proc ' /proc/mounts"))
+    again = site.playbook("site.yml", "-vvv", "--diff", extra=variables)
+    assert again.counts()["changed"] == 0, again.output
+
+
 def test_none_while_a_host_is_retired(
     site: Site, variables: dict[str, Any], secrets: set[str]
 ) -> None:
@@ -182,10 +217,13 @@ def test_none_while_a_host_is_retired(
 
 def test_none_anywhere(site: Site, secrets: set[str]) -> None:
     """Output at -vvv with --diff, logs, GitLab's request log, the journal, readable files."""
-    assert len(site.outputs) == len(VERBS) + 1
+    assert len(site.outputs) == len(VERBS) + 3
     assert leaks(site, secrets) == set()
     # Nobody's view of /proc stays changed.
     assert "hidepid" not in site.sh("grep ' /proc proc ' /proc/mounts")
+    assert site.sh("getent group runnerhost-hidepid || true") == ""
+    assert "Access denied" not in site.sh(ASK)
+    assert int(site.sh(LOGIND_SEES_ALL)) == 0
     # What is no world-readable file, too: a retired host holds no runner's token.
     left = site.sh("grep -rlE 'glrt-[A-Za-z0-9_.-]{12,}' /etc /var /run /root /home /tmp || true")
     assert left == ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,7 +13,7 @@ import pytest
 
 from ansible_collections.runnerhost.toolkit.plugins.action import packages
 from ansible_collections.runnerhost.toolkit.plugins.module_utils import host, pythons
-from ansible_collections.runnerhost.toolkit.plugins.modules import apt_ready
+from ansible_collections.runnerhost.toolkit.plugins.modules import apt_transaction
 
 INSTALLED = {"version": "1-1", "status": "install ok installed"}
 LOOK: dict[str, Any] = {"packages": {"git": INSTALLED}, "automatic": [], "unfinished": []}
@@ -46,8 +47,7 @@ def run(
     action.called = []
     action.answers = {
         packages.LOOK: {"look": {**LOOK, **look}},
-        packages.READY: {"finished": list(finished)},
-        "ansible.builtin.apt": apt or {"changed": False, "stdout": "", "stderr": ""},
+        packages.APT: {"finished": list(finished), **(apt or {})},
     }
     action._task = SimpleNamespace(args=args, check_mode=check, async_val=0, action="packages")
     action._connection = SimpleNamespace(_shell=SimpleNamespace(tmpdir="/tmp"))
@@ -60,12 +60,17 @@ def test_nothing_to_do_is_one_look() -> None:
     assert [name for name, _ in called] == [packages.LOOK]
 
 
-def test_what_autoremove_could_take_is_given_to_apt_which_marks_it() -> None:
-    result, called = run({"automatic": ["git"]}, names=["git"])
+def asked(called: list[tuple[str, dict[str, Any]]]) -> dict[str, Any]:
+    """What the one transaction was asked for."""
+    (arguments,) = [a for name, a in called if name == packages.APT]
+    return arguments
+
+
+def test_what_autoremove_could_take_is_marked() -> None:
+    result, called = run({"automatic": ["git"]}, names=["git=1-1", "new"])
     assert result["changed"]
-    assert result["packages"] == ["git"]
-    (arguments,) = [a for name, a in called if name == "ansible.builtin.apt"]
-    assert arguments["name"] == ["git"]
+    assert result["packages"] == ["new", "git=1-1"]
+    assert (asked(called)["names"], asked(called)["manual"]) == (["new"], ["git"])
     predicted, _ = run({"automatic": ["git"]}, check=True, names=["git"])
     assert predicted["packages"] == ["git"]
     assert "autoremove may not take it any more" in predicted["msg"]
@@ -75,17 +80,16 @@ def test_companions_go_along_and_keep_their_mark() -> None:
     look = {"packages": {"a": INSTALLED, "b": INSTALLED, "c": INSTALLED}, "automatic": ["b"]}
     result, called = run(look, names=["a=2-1"], companions=["b=2-1", "c=2-1"], allow_downgrade=True)
     assert result["packages"] == ["a=2-1", "b=2-1", "c=2-1"]
-    (arguments,) = [a for name, a in called if name == "ansible.builtin.apt"]
-    assert arguments["name"] == result["packages"]
-    assert arguments["allow_downgrade"]
-    assert called[-1] == ("ansible.builtin.command", {"argv": ["apt-mark", "auto", "b"]})
+    assert asked(called)["names"] == result["packages"]
+    assert asked(called)["allow_downgrade"]
+    assert asked(called)["automatic"] == ["b"]
 
 
 def test_what_was_left_unfinished_is_finished_though_nothing_is_missing() -> None:
     result, called = run({"unfinished": ["cron"]}, finished=["cron"], names=["git"])
     assert result["changed"]
     assert result["finished"] == ["cron"]
-    assert "ansible.builtin.apt" not in [name for name, _ in called]
+    assert asked(called)["names"] == []
     predicted, called = run({"unfinished": ["cron"]}, check=True, names=["git"])
     assert predicted["changed"]
     assert "cron (left unfinished" in predicted["diff"]["prepared"]
@@ -97,22 +101,11 @@ def test_another_process_that_is_through_meanwhile_is_no_change() -> None:
     assert not result["changed"]
 
 
-def ages(look: dict[str, Any], apt: dict[str, Any], **args: Any) -> tuple[list[int], int]:
-    """How old the lists may be in each call, and how often apt is called."""
-    _, called = run(look, apt=apt, **args)
-    asked = [a["lists_age"] for name, a in called if name == packages.READY]
-    return asked, [name for name, _ in called].count("ansible.builtin.apt")
-
-
-def test_lists_are_read_anew_where_sources_are_new_and_after_a_failure() -> None:
-    good, bad = {"changed": True}, {"failed": True, "msg": "no"}
-    hour = packages.LISTS_AGE
-    assert ages({}, good, names=["new"]) == ([hour], 1)
-    assert ages({}, good, names=["new"], fresh=True) == ([0], 1)
-    assert ages({}, bad, names=["new"]) == ([hour, 0], 2)
-    assert ages({}, bad, names=["new"], fresh=True) == ([0], 1)
-    assert ages({}, good, names=["git"], state="absent") == ([-1], 1)
-    assert ages({"unfinished": ["cron"]}, good, names=["git"]) == ([-1], 0)
+def test_a_failure_is_told() -> None:
+    bad = {"failed": True, "msg": "apt-get install: E: no", "ending": ["Reading"]}
+    result, _ = run({}, names=["new"], apt=bad)
+    assert (result["failed"], result["msg"]) == (True, "apt-get install: E: no")
+    assert result["ending"] == ["Reading"]
 
 
 STATUS = """\
@@ -159,7 +152,7 @@ def test_automatic(tmp_path: Path) -> None:
 @pytest.fixture
 def dpkg(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """A dpkg and an apt-get that do what a file beside them says, and note their calls."""
-    for name in ("dpkg", "apt-get"):
+    for name in ("dpkg", "apt-get", "apt-mark"):
         program = tmp_path / name
         program.write_text(
             f'#!/bin/sh\necho "{name} $*" >> {tmp_path}/calls\n. {tmp_path}/{name}.does\n'
@@ -173,16 +166,16 @@ def dpkg(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 def test_finishing_waits_for_another_process(dpkg: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (dpkg / "dpkg.does").write_text("echo 'dpkg: error: dpkg frontend lock is locked' >&2; exit 2")
     monkeypatch.setattr(time, "sleep", lambda _: (dpkg / "dpkg.does").write_text("exit 0\n"))
-    assert apt_ready.configure(60) == ""
+    assert apt_transaction.configure(60) == ""
     calls = (dpkg / "calls").read_text().splitlines()
     assert calls == ["dpkg --force-confdef --force-confold --configure -a"] * 2
 
 
 def test_finishing_says_what_dpkg_said(dpkg: Path) -> None:
     (dpkg / "dpkg.does").write_text("echo 'cron: subprocess returned 1' >&2; exit 1")
-    assert apt_ready.configure(60) == "cron: subprocess returned 1"
+    assert apt_transaction.configure(60) == "cron: subprocess returned 1"
     (dpkg / "apt-get.does").write_text("echo 'E: Unmet dependencies' >&2; exit 100")
-    assert apt_ready.fix(5) == "E: Unmet dependencies"
+    assert apt_transaction.fix(5) == "E: Unmet dependencies"
     assert "--fix-broken install" in (dpkg / "calls").read_text()
 
 
@@ -192,7 +185,7 @@ def test_lists_are_read_when_no_other_process_reads_them(
     does = dpkg / "apt-get.does"
     does.write_text("echo 'E: Could not get lock /var/lib/apt/lists/lock.' >&2; exit 100")
     monkeypatch.setattr(time, "sleep", lambda _: does.write_text("exit 0\n"))
-    assert apt_ready.update(60) == ""
+    assert apt_transaction.update(60) == ""
     calls = (dpkg / "calls").read_text().splitlines()
     assert len(calls) == 2
     assert all(call.startswith("apt-get -q -o APT::Update::Error-Mode=any") for call in calls)
@@ -201,9 +194,99 @@ def test_lists_are_read_when_no_other_process_reads_them(
 def test_lists_that_cannot_be_read_are_named_without_a_password(dpkg: Path) -> None:
     said = "E: Failed to fetch https://me:sesame@mirror.example.com/x  404"
     (dpkg / "apt-get.does").write_text(f"echo '{said}' >&2; exit 100")
-    problem = apt_ready.update(60)
+    problem = apt_transaction.update(60)
     assert "mirror.example.com" in problem
     assert "sesame" not in problem
+
+
+class Exit(Exception):
+    """A module's end, with its answer."""
+
+
+def transaction(monkeypatch: pytest.MonkeyPatch, **asked: Any) -> dict[str, Any]:
+    """The module's answer; what it calls is in the programs' notes."""
+
+    class Module:
+        check_mode = False
+
+        def __init__(self, argument_spec: dict[str, Any], **_: Any) -> None:
+            defaults = {name: spec.get("default") for name, spec in argument_spec.items()}
+            self.params = {**defaults, **asked}
+
+        def exit_json(self, **answer: Any) -> None:
+            raise Exit(answer)
+
+        def fail_json(self, **answer: Any) -> None:
+            raise Exit({"failed": True, **answer})
+
+    monkeypatch.setattr(apt_transaction, "AnsibleModule", Module)
+    monkeypatch.setattr(apt_transaction, "CLOUD_INIT", "/nowhere")
+    monkeypatch.setattr(host, "system_python_problem", lambda: None)
+    monkeypatch.setattr(host, "unfinished", list)
+    with pytest.raises(Exit) as ended:
+        apt_transaction.main()
+    answer: dict[str, Any] = ended.value.args[0]
+    return answer
+
+
+def calls(dpkg: Path) -> list[str]:
+    """The programs' calls without options, and none of them again."""
+    noted = dpkg / "calls"
+    lines = noted.read_text().splitlines() if noted.exists() else []
+    noted.write_text("")
+    return [re.sub(r" (-q|-y|-o \S+)(?= |$)", "", line) for line in lines]
+
+
+def test_one_transaction_with_its_marks(dpkg: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(apt_transaction, "lists_age", lambda: 10.0)
+    done = transaction(
+        monkeypatch, names=["a=2-1", "b"], manual=["c"], automatic=["b"], allow_downgrade=True
+    )
+    assert done == {"changed": True, "finished": []}
+    assert "-o Dpkg::Options::=--force-confold" in (dpkg / "calls").read_text()
+    assert calls(dpkg) == [
+        "apt-get --no-install-recommends --allow-downgrades install a=2-1 b",
+        "apt-mark manual c",
+        "apt-mark auto b",
+    ]
+    transaction(monkeypatch, names=["a"], state="absent")
+    assert calls(dpkg) == ["apt-get remove a"]
+    assert not transaction(monkeypatch)["changed"]
+    assert calls(dpkg) == []
+
+
+def test_lists_are_read_anew_where_they_are_old_and_after_a_failure(
+    dpkg: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    age = 10.0
+    monkeypatch.setattr(apt_transaction, "lists_age", lambda: age)
+    install = "apt-get --no-install-recommends install a"
+    transaction(monkeypatch, names=["a"], lists_age=0)
+    assert calls(dpkg) == ["apt-get update", install]
+    # Young ones may be of other sources.
+    (dpkg / "apt-get.does").write_text(
+        "case $* in *update) exit 0;; esac; echo 'Reading lists'; "
+        "echo 'E: Unable to locate https://me:sesame@x.example.com a' >&2; exit 100"
+    )
+    failed = transaction(monkeypatch, names=["a"])
+    assert calls(dpkg) == [install, "apt-get update", install]
+    assert failed["failed"]
+    assert failed["msg"].startswith("apt-get install: E: Unable to locate")
+    assert "sesame" not in failed["msg"]
+    assert failed["ending"] == ["Reading lists"]
+    age = 7200.0
+    transaction(monkeypatch, names=["a"])
+    assert calls(dpkg) == ["apt-get update", install]
+    transaction(monkeypatch, names=["a"], state="absent")
+    assert calls(dpkg) == ["apt-get remove a"]
+
+
+def test_a_mark_that_cannot_be_set_is_a_failure(
+    dpkg: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (dpkg / "apt-mark.does").write_text("echo 'E: no such package' >&2; exit 100")
+    failed = transaction(monkeypatch, manual=["c"])
+    assert failed["msg"] == "apt-mark manual: E: no such package"
 
 
 def test_the_note_of_the_proof_whatever_lies_there() -> None:

@@ -1,0 +1,238 @@
+#!/usr/bin/python
+# SPDX-License-Identifier: Apache-2.0
+"""One transaction of apt with all that it takes before and after; see DOCUMENTATION."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from collections.abc import Sequence
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import host, secrets
+
+DOCUMENTATION = r"""
+module: apt_transaction
+short_description: One transaction of apt, in one call
+description:
+  - Waits until cloud-init, which may still be installing at first boot, has ended. Its own failure
+    is not ours.
+  - Finishes what a transaction of dpkg that was cut off has left undone. A host that lost its
+    power, or whose upgrade was killed, has packages that are unpacked and not configured. apt
+    refuses every other transaction then. Runs C(dpkg --configure -a), and
+    C(apt-get --fix-broken install) if packages still lack others. Both keep changed configuration
+    files.
+  - Reads apt's lists anew if they are old, by C(apt-get update), and once more where the
+    transaction fails.
+  - Installs or removes by C(apt-get), with the options of M(ansible.builtin.apt). That module does
+    the same, but opens apt's cache several times, which takes it some eight seconds for the
+    packages of a new host. What is missing must be known before.
+version_added: 0.1.0
+options:
+  names:
+    description: Packages, each alone or as C(name=version); a version may be a pattern.
+    type: list
+    elements: str
+    default: []
+  state:
+    description: Whether they should be there.
+    type: str
+    choices: [present, absent]
+    default: present
+  manual:
+    description: Installed packages that autoremove may not take any more.
+    type: list
+    elements: str
+    default: []
+  automatic:
+    description: Packages of O(names) that autoremove may take afterwards.
+    type: list
+    elements: str
+    default: []
+  allow_downgrade:
+    description: Whether a lower version may replace a higher one.
+    type: bool
+    default: false
+  lock_timeout:
+    description: Seconds to wait for another process that works on packages.
+    type: int
+    default: 600
+  lists_age:
+    description: Seconds that apt's lists may be old.
+    type: int
+    default: 3600
+author:
+  - The Runnerhost developers
+"""
+
+EXAMPLES = r"""
+- name: Install two packages
+  runnerhost.toolkit.apt_transaction:
+    names: [git, cmake]
+"""
+
+RETURN = r"""
+finished:
+  description: What was, or in check mode would be, finished.
+  type: list
+  elements: str
+  returned: always
+ending:
+  description: The end of what apt said.
+  type: list
+  elements: str
+  returned: failure
+"""
+
+
+_KEEP = ("--force-confdef", "--force-confold")
+_ENVIRONMENT = {"DEBIAN_FRONTEND": "noninteractive", "DEBIAN_PRIORITY": "critical"}
+# A host half way through is no time to restart services.
+_REPAIR = {**_ENVIRONMENT, "NEEDRESTART_SUSPEND": "1"}
+# dpkg's own words for a lock that another process holds (lib/dpkg/dbmodify.c).
+_LOCKED = "lock"
+_SECONDS = 3600.0
+CLOUD_INIT = "/usr/bin/cloud-init"
+# How much of apt's output a failure shows: its screens are hundreds of lines.
+_ENDING_LINES = 12
+
+
+def configure(lock_timeout: float) -> str:
+    """Why dpkg cannot finish, or an empty text. Waits while another process is at it."""
+    end = time.monotonic() + lock_timeout
+    while True:
+        done = host.run(["dpkg", *_KEEP, "--configure", "-a"], timeout=_SECONDS, env=_REPAIR)
+        if done.returncode == 0:
+            return ""
+        said = done.stderr.strip()
+        if _LOCKED not in said or time.monotonic() > end:
+            return said[-800:] or "no answer"
+        time.sleep(2)
+
+
+def apt_get(
+    words: Sequence[str], lock_timeout: int, env: dict[str, str] = _ENVIRONMENT
+) -> subprocess.CompletedProcess[str]:
+    """A transaction, with the options of Ansible's apt module; waits for dpkg's lock."""
+    keep = [word for one in _KEEP for word in ("-o", f"Dpkg::Options::={one}")]
+    lock = ["-o", f"DPkg::Lock::Timeout={lock_timeout}"]
+    return host.run(["apt-get", "-q", "-y", *lock, *keep, *words], timeout=_SECONDS, env=env)
+
+
+def fix(lock_timeout: int) -> str:
+    """Why apt cannot bring what unpacked packages lack, or an empty text."""
+    done = apt_get(["--fix-broken", "install"], lock_timeout, _REPAIR)
+    return "" if done.returncode == 0 else done.stderr.strip()[-800:] or "no answer"
+
+
+def lists_age() -> float:
+    """Seconds since apt's lists were read, as Ansible's apt module takes it."""
+    # The first is Ubuntu's (update-notifier).
+    for path in ("/var/lib/apt/periodic/update-success-stamp", "/var/lib/apt/lists"):
+        if os.path.exists(path):
+            return time.time() - os.stat(path).st_mtime
+    return float("inf")
+
+
+def update(lock_timeout: float) -> str:
+    """Why apt cannot read its lists, or an empty text. Waits while another process is at it."""
+    end = time.monotonic() + lock_timeout
+    options = ["-o", "APT::Update::Error-Mode=any", "-o", "Acquire::Retries=3"]
+    while True:
+        done = host.run(["apt-get", "-q", *options, "update"], timeout=_SECONDS, env=_ENVIRONMENT)
+        if done.returncode == 0:
+            return ""
+        said = done.stderr.strip()
+        if "Could not get lock" not in said or time.monotonic() > end:
+            return secrets.redact_text(said[-800:]) or "no answer"
+        time.sleep(2)
+
+
+def mark(how: str, names: Sequence[str]) -> str:
+    """Why packages could not be marked ``manual`` or ``auto``, or an empty text."""
+    if not names:
+        return ""
+    done = host.run(["apt-mark", how, *names])
+    return "" if done.returncode == 0 else done.stderr.strip()[-800:] or "no answer"
+
+
+def transact(module: AnsibleModule) -> None:
+    """Installs or removes; a second time with new lists where they were not just read."""
+    asked = module.params
+    names, patience = asked["names"], asked["lock_timeout"]
+    if asked["state"] == "absent":
+        words, ages = ["remove", *names], [float("inf")]
+    else:
+        downgrade = ["--allow-downgrades"] if asked["allow_downgrade"] else []
+        words = ["--no-install-recommends", *downgrade, "install", *names]
+        # Young lists may be those of other sources, or gone.
+        ages = [float(asked["lists_age"]), 0.0]
+    for age in ages:
+        old = asked["state"] == "present" and lists_age() >= age
+        said = update(patience) if old else ""
+        if said:
+            module.fail_json(msg=f"apt cannot read its lists: {said}")
+        done = apt_get(words, patience)
+        if done.returncode == 0:
+            return
+        if old:
+            break
+    module.fail_json(
+        msg=f"apt-get {words[0] if asked['state'] == 'absent' else 'install'}: "
+        f"{secrets.redact_text(done.stderr.strip()[-800:]) or 'no answer'}",
+        ending=secrets.redact_text(done.stdout).splitlines()[-_ENDING_LINES:],
+    )
+
+
+def main() -> None:
+    """Entry point of the module."""
+    names = {"type": "list", "elements": "str", "default": []}
+    module = AnsibleModule(
+        argument_spec={
+            "names": names,
+            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+            "manual": names,
+            "automatic": names,
+            "allow_downgrade": {"type": "bool", "default": False},
+            "lock_timeout": {"type": "int", "default": 600},
+            "lists_age": {"type": "int", "default": 3600},
+        },
+        supports_check_mode=True,
+    )
+    problem = host.system_python_problem()
+    if problem:
+        module.fail_json(msg=problem)
+    asked = module.params
+    left = host.unfinished()
+    changed = bool(left or asked["names"] or asked["manual"])
+    if module.check_mode:
+        module.exit_json(changed=changed, finished=left)
+    patience = asked["lock_timeout"]
+    if os.path.exists(CLOUD_INIT):
+        host.run([CLOUD_INIT, "status", "--wait"], timeout=patience)
+        left = host.unfinished()
+    if left:
+        said = configure(patience)
+        if host.unfinished():
+            # apt's answer is the one that names what is missing.
+            said = fix(patience)
+        still = host.unfinished()
+        if still:
+            module.fail_json(
+                msg=f"packages are left unfinished ({', '.join(still)}), and neither dpkg "
+                "--configure -a nor apt-get --fix-broken install could help: "
+                f"{said or 'they said nothing'}"
+            )
+    if asked["names"]:
+        transact(module)
+    for how, packages in (("manual", asked["manual"]), ("auto", asked["automatic"])):
+        said = mark(how, packages)
+        if said:
+            module.fail_json(msg=f"apt-mark {how}: {said}", changed=True)
+    module.exit_json(changed=bool(left or asked["names"] or asked["manual"]), finished=left)
+
+
+if __name__ == "__main__":
+    main()
