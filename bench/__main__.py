@@ -1,10 +1,11 @@
-"""`make bench`: two lab hosts, an image and its clone, seven marks, a table and a JSON file.
+"""`make bench`: two labs of two hosts, an image and its clone, seven marks, a table, a JSON file.
 
 Usage: python -m bench [--runs N] [--keep]
 
 Every time is a ratio of two things measured in turn on hosts of one kind, so that a slow or busy
-machine slows both. Exit 1 when a mark is missed in any run. One run takes about five minutes on two
-quiet cores, and what is done once for all runs (both hosts' first provision, the demo) about four.
+machine slows both. What differs is on two hosts at once: one runner and ten, one Python and three.
+Exit 1 when a mark is missed in any run. One run takes about five minutes on two quiet cores, and
+what is done once for all runs (the hosts' first provision, the image, the demo) about six.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -49,7 +50,7 @@ from lab.run import LabError
 from lab.world import TOKENS_PER_HOST, down, up
 
 NAME = "bench"
-ROUNDS = 3
+ROUNDS = 5
 RESULTS = Path(__file__).parent / "results"
 SLOWEST = 5
 DEMO_TIMEOUT = 1800.0
@@ -70,14 +71,20 @@ def quiet_run(host: Host, playbook: str) -> Run:
     return run
 
 
-def in_turn(host: Host, *playbooks: str) -> list[list[Run]]:
-    """Each playbook ROUNDS times, taking turns, after one unmeasured round (connection, caches)."""
-    for playbook in playbooks:
+def in_turn(*plays: tuple[Host, str]) -> list[list[Run]]:
+    """Each host's playbook ROUNDS times, taking turns, after one unmeasured round.
+
+    What else the machine does meanwhile, or how fast it is, then touches all alike.
+    """
+    for host, playbook in plays:
+        # Connections and caches.
         quiet_run(host, playbook)
-    runs: list[list[Run]] = [[] for _ in playbooks]
-    for _ in range(ROUNDS):
-        for kept, playbook in zip(runs, playbooks, strict=True):
-            kept.append(quiet_run(host, playbook))
+    runs: list[list[Run]] = [[] for _ in plays]
+    for number in range(ROUNDS):
+        # Each comes first in turn: a play may be slowed by what the one before has left.
+        for place in range(len(plays)):
+            which = (number + place) % len(plays)
+            runs[which].append(quiet_run(*plays[which]))
     return runs
 
 
@@ -104,30 +111,18 @@ def pythons(*versions: str) -> dict[str, Any]:
     }
 
 
-def scaled(runs: Sequence[Run], facts: Sequence[Run], base_facts: Sequence[Run]) -> float:
-    """Median seconds as they would be at the machine's speed in another half of the bench.
-
-    Each no-op in facts-only plays of its own half: what else the machine does cancels out.
-    """
-    return median(runs) * median(base_facts) / median(facts)
-
-
-def measure_runners(lab: Lab) -> tuple[list[Figure], dict[str, Any]]:
-    """No-op, verify and ten runners on a provisioned jammy of one runner."""
-    one, many = Host(lab, "jammy", runners(1)), Host(lab, "jammy", runners(TOKENS_PER_HOST))
-    with step(f"no-op, facts and verify in turn, {ROUNDS} times"):
-        facts, noop, verify = in_turn(one, FACTS, SITE, VERIFY_PLAYBOOK)
-    with step("no-op once more, verbose, to count the remote calls"):
+def measure_runners(one: Host, many: Host) -> tuple[list[Figure], dict[str, Any]]:
+    """No-op, verify and ten runners on two provisioned hosts."""
+    with step(f"no-op, facts and verify in turn, and the no-op of 10 runners, {ROUNDS} times"):
+        facts, noop, verify, noop_many = in_turn(
+            (one, FACTS), (one, SITE), (one, VERIFY_PLAYBOOK), (many, SITE)
+        )
+    with step("no-op of both once more, verbose, to count the remote calls"):
         counted = one.play(SITE, verbose=True)
-    with step(f"provision, {TOKENS_PER_HOST} runners"):
-        many.play(SITE)
-    with step(f"no-op with {TOKENS_PER_HOST} runners and facts in turn, {ROUNDS} times"):
-        facts_many, noop_many = in_turn(many, FACTS, SITE)
-    with step("the same once more, verbose"):
         counted_many = many.play(SITE, verbose=True)
     figures = [
         Figure(NOOP, median(noop), median(facts)),
-        Figure(RUNNERS, scaled(noop_many, facts_many, facts), median(noop)),
+        Figure(RUNNERS, median(noop_many), median(noop)),
         Figure(VERIFY, median(verify), median(noop)),
         # Whatever the number of runners.
         Figure(CALLS, max(len(counted.modules), len(counted_many.modules))),
@@ -140,42 +135,51 @@ def measure_runners(lab: Lab) -> tuple[list[Figure], dict[str, Any]]:
             "facts": [run.seconds for run in facts],
             "noop": [run.seconds for run in noop],
             "verify": [run.seconds for run in verify],
-            "facts_10_runners": [run.seconds for run in facts_many],
             "noop_10_runners": [run.seconds for run in noop_many],
         },
     }
 
 
-def measure_pythons(lab: Lab) -> tuple[list[Figure], dict[str, Any]]:
+def measure_pythons(one: Host, three: Host) -> tuple[list[Figure], dict[str, Any]]:
     """The no-op on noble with one foreign Python, and with three Pythons."""
-    kind = KINDS["noble"]
-    foreign = kind.foreign_pythons[0].version
-    one, three = (
-        Host(lab, kind.name, pythons(foreign)),
-        Host(lab, kind.name, pythons(*kind.pythons)),
-    )
-    with step(f"provision of noble, Python {foreign} alone"):
-        one.play(SITE)
-    with step(f"no-op with 1 Python and facts in turn, {ROUNDS} times"):
-        facts_one, noop_one = in_turn(one, FACTS, SITE)
-    with step(f"provision of noble, Pythons {', '.join(kind.pythons)}"):
-        three.play(SITE)
-    with step(f"no-op with {len(kind.pythons)} Pythons and facts in turn, {ROUNDS} times"):
-        facts_three, noop_three = in_turn(three, FACTS, SITE)
-    figures = [Figure(PYTHONS, scaled(noop_three, facts_three, facts_one), median(noop_one))]
+    with step(f"no-op with 1 Python and with 3 in turn, {ROUNDS} times"):
+        noop_one, noop_three = in_turn((one, SITE), (three, SITE))
+    figures = [Figure(PYTHONS, median(noop_three), median(noop_one))]
     return figures, {
         "seconds": {
-            "facts_1_python": [run.seconds for run in facts_one],
             "noop_1_python": [run.seconds for run in noop_one],
-            "facts_3_pythons": [run.seconds for run in facts_three],
             "noop_3_pythons": [run.seconds for run in noop_three],
         }
     }
 
 
-def one_run(lab: Lab, recipe: cold.Recipe, golden: Golden) -> tuple[list[Figure], dict[str, Any]]:
+@dataclass(frozen=True)
+class Hosts:
+    """What is measured; all but the first are provisioned once for all runs."""
+
+    jammy: Host
+    many_runners: Host
+    one_python: Host
+    three_pythons: Host
+
+
+def hosts(lab: Lab, other: Lab) -> Hosts:
+    """Of two labs: hosts of one kind have one name."""
+    noble = KINDS["noble"]
+    found = Hosts(
+        Host(lab, "jammy", runners(1)),
+        Host(other, "jammy", runners(TOKENS_PER_HOST)),
+        Host(lab, noble.name, pythons(noble.foreign_pythons[0].version)),
+        Host(other, noble.name, pythons(*noble.pythons)),
+    )
+    for host in (found.many_runners, found.one_python, found.three_pythons):
+        host.play(SITE)
+    return found
+
+
+def one_run(at: Hosts, recipe: cold.Recipe, golden: Golden) -> tuple[list[Figure], dict[str, Any]]:
     """Every mark once."""
-    jammy = Host(lab, "jammy", runners(1))
+    jammy = at.jammy
     # One right after the other: how busy the machine is changes by the minute.
     with step(f"apt alone on a fresh host, {len(recipe.packages)} packages"):
         apt = cold.apt_seconds(jammy, recipe)
@@ -183,8 +187,8 @@ def one_run(lab: Lab, recipe: cold.Recipe, golden: Golden) -> tuple[list[Figure]
         provision = cold.provision(jammy, recipe)
     with step("first run on a clone, one runner"):
         first = clone.first_run(golden, runners(1))
-    figures, about = measure_runners(lab)
-    more, about_pythons = measure_pythons(lab)
+    figures, about = measure_runners(jammy, at.many_runners)
+    more, about_pythons = measure_pythons(at.one_python, at.three_pythons)
     seconds = {
         "apt_alone": [apt],
         "cold_provision": [provision.seconds],
@@ -275,19 +279,24 @@ def save(runs: Sequence[Sequence[Figure]], about: dict[str, Any]) -> Path:
     return path
 
 
-def measure(lab: Lab, count: int, folder: Path) -> tuple[list[list[Figure]], dict[str, Any]]:
+def measure(
+    lab: Lab, other: Lab, count: int, folder: Path
+) -> tuple[list[list[Figure]], dict[str, Any]]:
     """All runs, and what else the report tells."""
-    up(lab, [KINDS["jammy"], KINDS["noble"]], fresh=["jammy", "noble"])
+    for each in (lab, other):
+        up(each, [KINDS["jammy"], KINDS["noble"]], fresh=["jammy", "noble"])
     with step("first provision, not measured: what it installs, and its .deb files"):
         recipe = cold.learn(Host(lab, "jammy", runners(1)), folder)
     with step("baking an image of the same, not measured"):
         golden = clone.bake(lab, recipe)
+    with step("provision of the other hosts, not measured"):
+        at = hosts(lab, other)
     runs: list[list[Figure]] = []
     details: list[dict[str, Any]] = []
     try:
         for number in range(count):
             print(f"run {number + 1} of {count}", flush=True)
-            figures, about = one_run(lab, recipe, golden)
+            figures, about = one_run(at, recipe, golden)
             for one in figures:
                 print(f"    {one.mark.name}: {one.ratio:.2f}, {one.verdict}", flush=True)
             runs.append(figures)
@@ -327,18 +336,21 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench")
     parser.add_argument("--runs", type=positive, default=1, help="how often to measure each mark")
     parser.add_argument(
-        "--keep", action="store_true", help=f"leave the lab up (LAB_NAME={NAME}) for a look at it"
+        "--keep",
+        action="store_true",
+        help=f"leave the labs up (LAB_NAME={NAME}, {NAME}-other) for a look at them",
     )
     asked = parser.parse_args()
-    lab = Lab(NAME)
+    lab, other = Lab(NAME), Lab(f"{NAME}-other")
     try:
         with tempfile.TemporaryDirectory(prefix="runnerhost-bench-") as folder:
             try:
-                runs, about = measure(lab, asked.runs, Path(folder))
+                runs, about = measure(lab, other, asked.runs, Path(folder))
             finally:
                 if not asked.keep:
-                    with step(f"lab {NAME} goes down"):
+                    with step(f"labs {lab.name} and {other.name} go down"):
                         down(lab)
+                        down(other)
         about["demo"] = demos()
     except LabError as error:
         print(f"bench: {error}", file=sys.stderr)

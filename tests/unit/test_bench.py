@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from bench.__main__ import demo_times, positive, pythons, report, runners, scaled
+import bench.__main__
+from bench.__main__ import demo_times, in_turn, positive, pythons, report, runners
 from bench.cold import added, check_fetched, compare
 from bench.marks import CALLS, COLD, MARKS, NOOP, RUNNERS, VERIFY, Figure, table, verdict
-from bench.playbooks import Run, modules_of, read_times, slowest
+from bench.playbooks import Host, Run, modules_of, read_times, slowest
+from lab.places import Lab
 from lab.run import LabError
 
 # As ansible-core 2.19 prints it at -vvv.
@@ -76,10 +78,19 @@ def test_one_remote_call_more_is_a_mark_missed() -> None:
     assert " ".join(line.removeprefix(CALLS.name).split()) == "8 8 8 9 MISSED, met in 1 of 2"
 
 
-def test_the_machines_speed_cancels_out() -> None:
-    """Twice as slow a half of the bench gives the same seconds."""
-    slow, slow_facts, facts = ([Run(seconds)] for seconds in (10.0, 4.0, 2.0))
-    assert scaled(slow, slow_facts, facts) == 5.0
+def test_plays_take_turns_and_each_comes_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    played = []
+
+    def play(host: Host, playbook: str) -> Run:
+        played.append(f"{host.kind} {playbook}")
+        return Run(float(len(played)))
+
+    monkeypatch.setattr(bench.__main__, "quiet_run", play)
+    a, b = Host(Lab("x"), "a"), Host(Lab("x"), "b")
+    first, second = in_turn((a, "site"), (b, "site"))
+    assert played[:6] == ["a site", "b site", "a site", "b site", "b site", "a site"]
+    assert [run.seconds for run in first] == [3, 6, 7, 10, 11]
+    assert [run.seconds for run in second] == [4, 5, 8, 9, 12]
 
 
 def test_what_apt_alone_installs_is_what_was_added() -> None:
