@@ -37,6 +37,7 @@ class ActionModule(ToolkitAction):
                 "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
                 "look": {"type": "dict"},
                 "automatic": {"type": "list", "elements": "str", "default": []},
+                "unfinished": {"type": "list", "elements": "str", "default": []},
                 "companions": {"type": "list", "elements": "str", "default": []},
                 "fresh": {"type": "bool", "default": False},
                 "not_yet": {"type": "list", "elements": "str", "default": []},
@@ -46,7 +47,8 @@ class ActionModule(ToolkitAction):
         )
         names = [str(name) for name in args["names"]]
         companions = [str(name) for name in args["companions"]]
-        present, automatic, unfinished = args["look"], set(args["automatic"]), []
+        present, automatic = args["look"], set(args["automatic"])
+        unfinished = list(args["unfinished"])
         if present is None:
             bare = [name.partition("=")[0] for name in [*names, *companions]]
             looked = self._execute_module(

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import re
 from typing import Any
 
@@ -15,6 +16,8 @@ from ansible_collections.runnerhost.toolkit.plugins.plugin_utils.controller impo
     ToolkitAction,
 )
 
+# The packages of Pythons, whatever the version.
+FAMILY = ("python3.*", "libpython3.*")
 STAMP = "/var/lib/runnerhost/pythons.json"
 # Nothing of the repository replaces anything; what only it has may come in as a dependency.
 LOW_PRIORITY = 1
@@ -37,14 +40,21 @@ class ActionModule(ToolkitAction):
         wanted = [v for v in (pythons.parse(str(value)) for value in args["wanted"]) if v]
         patterns = [str(pattern) for pattern in args["patterns"]]
         sources_path, preferences_path = str(args["sources_path"]), str(args["preferences_path"])
+        also = [str(name).partition("=")[0] for name in args.get("look_also") or []]
         look = self.ask(
             LOOK,
             {
-                "packages": ["python3.*", "libpython3.*"],
+                "packages": [*FAMILY, *also],
                 "texts": [sources_path, preferences_path, STAMP, DISTRIBUTION_SOURCES],
             },
             variables,
         )["look"]
+        seen = look["packages"]
+        look["packages"] = {
+            name: record
+            for name, record in seen.items()
+            if any(fnmatch.fnmatchcase(name, pattern) for pattern in FAMILY)
+        }
         key, warnings = self.key(
             "python_versions_repository_key",
             str(args["key"]),
@@ -155,6 +165,8 @@ class ActionModule(ToolkitAction):
             "automatic": look["automatic"],
             "from_repository": [n for v in where.repository for n in names[v]],
             "look": look["packages"],
+            "look_all": seen,
+            "unfinished": look["unfinished"],
             "missing": missing,
             "fresh": sources_path in stale,
             "interpreters": interpreters,

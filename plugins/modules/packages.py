@@ -35,6 +35,11 @@ options:
     type: list
     elements: str
     default: []
+  unfinished:
+    description: The C(unfinished) of that look.
+    type: list
+    elements: str
+    default: []
   companions:
     description:
       - Installed packages, each as C(name=version), that take that version in the same transaction.

@@ -56,6 +56,13 @@ options:
     description: Where the pin is written on the host.
     type: str
     required: true
+  look_also:
+    description:
+      - Names of other packages, whose records C(plan.look_all) then has too. A later task need not
+        ask the host again.
+    type: list
+    elements: str
+    default: []
 author:
   - The Runnerhost developers
 """

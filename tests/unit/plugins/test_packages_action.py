@@ -37,6 +37,7 @@ class Action(packages.ActionModule):
 
 def run(
     look: dict[str, Any],
+    /,
     check: bool = False,
     finished: Any = (),
     apt: dict[str, Any] | None = None,
@@ -58,6 +59,16 @@ def test_nothing_to_do_is_one_look() -> None:
     result, called = run({}, names=["git"])
     assert not result["changed"]
     assert [name for name, _ in called] == [packages.LOOK]
+
+
+def test_a_look_of_another_task_spares_one() -> None:
+    given = {"look": {"git": INSTALLED}, "automatic": ["git"], "unfinished": ["cron"]}
+    result, called = run({}, names=["git"], **given)
+    assert [name for name, _ in called] == [packages.APT]
+    assert asked(called)["manual"] == ["git"]
+    assert result["changed"]
+    _, called = run({}, names=["git"], look={"git": INSTALLED})
+    assert called == []
 
 
 def asked(called: list[tuple[str, dict[str, Any]]]) -> dict[str, Any]:

@@ -158,6 +158,7 @@ class Action(python_plan.ActionModule):
             "look": {
                 "packages": host.packages(arguments["packages"], str(self.host.status)),
                 "automatic": [],
+                "unfinished": ["cut"],
                 "files": {
                     **{p: host.file_look(p, want_text=True) for p in arguments["texts"]},
                     python_plan.STAMP: {"text": self.note},
@@ -415,6 +416,19 @@ def test_a_repository_that_is_there_is_not_asked_again(machine: Machine) -> None
     plan = machine.plan("3.11", "3.12")
     assert plan["missing"] == plan["unproven"] == []
     assert OFFER not in machine.asked
+
+
+@pytest.mark.parametrize("machine", [("noble", "ppa")], indirect=True, ids=["noble"])
+def test_one_look_serves_a_later_task_too(machine: Machine) -> None:
+    git = Package("git", "1:2.43-1")
+    machine.host.reset(git)
+    plan = machine.plan("3.12", look_also=["git=1:2.43-1", "cmake"])
+    assert plan["look_all"]["git"]["version"] == "1:2.43-1"
+    assert "cmake" not in plan["look_all"]
+    assert plan["unfinished"] == ["cut"]
+    # The plan itself goes by Pythons alone.
+    assert "git" not in plan["look"]
+    assert set(plan["look"]) == {name for name in plan["look_all"] if "python3." in name}
 
 
 def upgraded(suite: str, version: str, *parts: str) -> list[Package]:
