@@ -62,7 +62,11 @@ def test_nothing_to_do_is_one_look() -> None:
 
 
 def test_a_look_of_another_task_spares_one() -> None:
-    given = {"look": {"git": INSTALLED}, "automatic": ["git"], "unfinished": ["cron"]}
+    given: dict[str, Any] = {
+        "look": {"git": INSTALLED},
+        "automatic": ["git"],
+        "unfinished": ["cron"],
+    }
     result, called = run({}, names=["git"], **given)
     assert [name for name, _ in called] == [packages.APT]
     assert asked(called)["manual"] == ["git"]
