@@ -112,13 +112,13 @@ class Found:
     Attributes:
         venvs: in the order of their paths.
         complete: False if there are more folders or venvs than a look takes.
-        skipped: places that were not looked at, each with the reason; those that do not exist are
+        left_out: places that were not looked at, each with the reason; those that do not exist are
             no reason to say anything.
     """
 
     venvs: list[Venv] = field(default_factory=list)
     complete: bool = True
-    skipped: list[str] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
 
 
 def shown(text: str) -> str:
@@ -242,7 +242,7 @@ def find(
         except OSError:
             continue
         except ValueError as problem:
-            found.skipped.append(str(problem))
+            found.left_out.append(str(problem))
     # A place may lie below another one.
     found.venvs = sorted({venv.path: venv for venv in found.venvs}.values(), key=lambda v: v.path)
     found.complete = not budget.over

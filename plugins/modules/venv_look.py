@@ -69,7 +69,7 @@ complete:
   description: False if there is more than one look takes.
   type: bool
   returned: always
-skipped:
+left_out:
   description: Places that were not looked at, each with the reason.
   type: list
   elements: str
@@ -105,7 +105,7 @@ def main() -> None:
         changed=False,
         venvs=[{**asdict(venv), "text": str(venv)} for venv in found.venvs],
         complete=found.complete,
-        skipped=found.skipped,
+        left_out=found.left_out,
         summary=venvs.summary(found),
     )
 

@@ -191,7 +191,7 @@ def test_a_place_behind_somebodys_link_is_not_looked_at(tmp_path: Path, pythons:
     os.lchown(tmp_path / "place", 65534, 65534)
     found = look(tmp_path / "place")
     assert found.venvs == []
-    assert found.skipped == [f"{tmp_path}/place is reached by a link that is not root's: place"]
+    assert found.left_out == [f"{tmp_path}/place is reached by a link that is not root's: place"]
 
 
 def test_limits_are_told(tmp_path: Path, pythons: Path) -> None:
