@@ -8,7 +8,7 @@ from dataclasses import asdict
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.runnerhost.toolkit.plugins.module_utils import venvs
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import host, venvs
 
 DOCUMENTATION = r"""
 module: venv_look
@@ -78,6 +78,10 @@ summary:
   description: All of them in one line.
   type: str
   returned: always
+system_python:
+  description: The system's own version.
+  type: str
+  returned: always
 """
 
 
@@ -107,6 +111,7 @@ def main() -> None:
         complete=found.complete,
         left_out=found.left_out,
         summary=venvs.summary(found),
+        system_python=host.system_version(),
     )
 
 
