@@ -58,9 +58,8 @@ class ActionModule(ToolkitAction):
             changed=False,
             differences=[asdict(one) for one in found],
             notes=notes,
-            msg=[*(words or ["nothing differs from the inventory"]), *notes],
+            words=[*(words or ["nothing differs from the inventory"]), *notes],
         )
-        result["_ansible_verbose_always"] = True
         return result
 
     @staticmethod

@@ -132,7 +132,9 @@ def summary(found: Found) -> str:
     for venv in found.venvs:
         counts[venv.state] += 1
     parts = [f"{count} {state}" for state, count in counts.items() if count]
-    text = f"{len(found.venvs)} virtual environments" + (f": {', '.join(parts)}" if parts else "")
+    number = len(found.venvs)
+    text = f"{number} virtual environment{'' if number == 1 else 's'}"
+    text += f": {', '.join(parts)}" if parts else ""
     return text if found.complete else f"{text}; there are more than one look takes"
 
 

@@ -66,4 +66,9 @@ notes:
   type: list
   elements: str
   returned: without O(report)
+words:
+  description: Both, a line each.
+  type: list
+  elements: str
+  returned: without O(report)
 """

@@ -58,7 +58,7 @@ def test_each_check_in_one_shape() -> None:
         },
         {**FAILURE, "source": "tests/host"},
     ]
-    assert found["msg"][1] == (
+    assert found["words"][1] == (
         "private file [/etc/x]: expected 384, found 420 "
         "(tests/host/test_x.py::test_private_file[/etc/x])"
     )
@@ -68,7 +68,7 @@ def test_nothing_differs() -> None:
     loop = {"results": [{"unit": "gitlab-runner-publish.service", "problems": []}]}
     found = run(gitlab=[{"problems": []}, loop, {"skipped": True}], tests={"failures": []})
     assert (found["differences"], found["notes"]) == ([], [])
-    assert found["msg"] == ["nothing differs from the inventory"]
+    assert found["words"] == ["nothing differs from the inventory"]
 
 
 @pytest.mark.parametrize(
