@@ -87,8 +87,8 @@ class ActionModule(ToolkitAction):
 
 
 def _results(given: list[Any]) -> list[dict[str, Any]]:
-    """Results of tasks, those of their loops too; what was skipped is none."""
+    """Results of tasks, those of their loops too."""
     found: list[dict[str, Any]] = []
     for one in given:
         found += one["results"] if one.get("results") else [one]
-    return [one for one in found if one and not one.get("skipped")]
+    return [one for one in found if one]

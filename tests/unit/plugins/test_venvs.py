@@ -161,7 +161,9 @@ def test_what_is_no_venv(tmp_path: Path) -> None:
     (tmp_path / "pipe" / "bin").mkdir(parents=True)
     os.mkfifo(tmp_path / "pipe" / "pyvenv.cfg")
     (tmp_path / "secret" / "bin").mkdir(parents=True)
-    (tmp_path / "secret" / "pyvenv.cfg").symlink_to("/etc/hostname")
+    # What a job's link leads to may be for root alone.
+    (tmp_path / "file").write_text("home = /usr/bin\nversion = 3.9.2\n")
+    (tmp_path / "secret" / "pyvenv.cfg").symlink_to(tmp_path / "file")
     assert look(tmp_path).venvs == []
 
 
