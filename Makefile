@@ -56,6 +56,10 @@ provision: venv ## Provision hosts: INVENTORY=… ARGS='--limit … --check --di
 upgrade: venv ## Upgrade the runner, a few hosts at a time: INVENTORY=… ARGS='-e upgrade_serial=1'
 	$(VENV)/bin/ansible-playbook -i $(INVENTORY) playbooks/upgrade.yml $(ARGS)
 
+.PHONY: reboot
+reboot: venv ## Restart hosts that ask for it, one at a time, when no job runs: INVENTORY=…
+	$(VENV)/bin/ansible-playbook -i $(INVENTORY) playbooks/reboot.yml $(ARGS)
+
 .PHONY: rotate
 rotate: venv ## Give each runner a new token now: INVENTORY=…
 	$(VENV)/bin/ansible-playbook -i $(INVENTORY) playbooks/rotate.yml $(ARGS)

@@ -126,6 +126,8 @@ def start(
         "--label", f"{LABEL}={lab.id}", "--label", f"{KIND_LABEL}={kind.name}",
         "--network", network.name, "--ip", network.address(kind.number),
         "--add-host", f"{GITLAB_NAME}:{gateway}", "--add-host", f"{MIRROR_NAME}:{gateway}",
+        # A container ends where a machine restarts: the engine starts it again.
+        "--restart", "unless-stopped",
         *engine.host_options(), image, *engine.systemd_command(),
     )  # fmt: skip
     files = [*login_files(lab, kind), *more]

@@ -29,7 +29,7 @@ class ActionModule(ToolkitAction):
     def run(
         self, tmp: str | None = None, task_vars: dict[str, Any] | None = None
     ) -> dict[str, Any]:
-        """Fails with the failing tests; succeeds with their number."""
+        """Fails with the failing tests, also as ``failures``; succeeds with their number."""
         result: dict[str, Any] = super().run(tmp, task_vars)
         self.refuse(lacking("pytest", "testinfra"))
         variables = task_vars or {}
@@ -49,6 +49,7 @@ class ActionModule(ToolkitAction):
             handle = os.open(path, os.O_CREAT | os.O_WRONLY, 0o600)
             with os.fdopen(handle, "w", encoding="utf-8") as stream:
                 json.dump(given, stream)
+            failures = os.path.join(folder, "failures.json")
             done = subprocess.run(
                 [
                     sys.executable,
@@ -66,13 +67,21 @@ class ActionModule(ToolkitAction):
                     *[str(argument) for argument in self._task.args.get("arguments", [])],
                     *[str(ROOT / "tests" / "host" / f"test_{role}.py") for role in roles],
                 ],
-                env={**os.environ, "RUNNERHOST_VERIFY": path, "PYTHONDONTWRITEBYTECODE": "1"},
+                env={
+                    **os.environ,
+                    "RUNNERHOST_VERIFY": path,
+                    "RUNNERHOST_VERIFY_FAILURES": failures,
+                    "PYTHONDONTWRITEBYTECODE": "1",
+                },
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
                 text=True,
                 timeout=TIMEOUT,
                 check=False,
             )
+            if os.path.exists(failures):
+                with open(failures, encoding="utf-8") as file:
+                    result["failures"] = secrets.redact(json.load(file))
         lines = secrets.redact_text(done.stdout + done.stderr).strip().splitlines()
         result["summary"] = lines[-1] if lines else "no output"
         result["msg"] = f"{given['host']}: {result['summary']}"

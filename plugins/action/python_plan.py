@@ -3,11 +3,16 @@
 
 from __future__ import annotations
 
+import datetime
 import fnmatch
 import re
 from typing import Any
 
-from ansible_collections.runnerhost.toolkit.plugins.module_utils import apt_sources, pythons
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
+    apt_sources,
+    python_releases,
+    pythons,
+)
 from ansible_collections.runnerhost.toolkit.plugins.module_utils.host import is_installed
 from ansible_collections.runnerhost.toolkit.plugins.module_utils.secrets import kind_of
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils.controller import (
@@ -62,6 +67,12 @@ class ActionModule(ToolkitAction):
             look["files"][sources_path].get("text", ""),
         )
         system = str(look["system_python"])
+        warnings += python_releases.warnings(
+            [str(v) for v in wanted],
+            datetime.date.today(),
+            int(args["end_of_life_warning_days"]),
+            system,
+        )
         where = pythons.by_origin(wanted, system)
         url, suite = str(args["url"]), str(args["suite"])
         components = [str(c) for c in args["components"]]
@@ -188,7 +199,11 @@ class ActionModule(ToolkitAction):
 
 def _problems(args: dict[str, Any]) -> list[str]:
     found = pythons.problems("python_versions_wanted", args["wanted"])
-    for name, value in (("packages", "patterns"), ("repository_components", "components")):
+    for name, value in (
+        ("packages", "patterns"),
+        ("repository_components", "components"),
+        ("venv_places", "venv_places"),
+    ):
         if not isinstance(args[value], list):
             kind = kind_of(args[value])
             # Else its letters would be taken for the list.
@@ -199,6 +214,18 @@ def _problems(args: dict[str, Any]) -> list[str]:
                 f"python_versions_packages got {pattern!r}, it takes a package name with "
                 "{version} in it, such as python{version}-dev"
             )
+    for place in args["venv_places"]:
+        if not re.fullmatch(r"(?:/[^/\x00-\x1f]+)+/?", str(place)) or ".." in str(place).split("/"):
+            found.append(
+                f"python_versions_venv_places got {place!r}, it takes absolute paths of folders "
+                "such as /home/gitlab-runner"
+            )
+    days = str(args["end_of_life_warning_days"])
+    if not re.fullmatch(r"-1|[0-9]{1,4}", days):
+        found.append(
+            f"python_versions_end_of_life_warning_days got {days}, it takes a number of days, "
+            "or -1 for no warning"
+        )
     # A source file can be read by every user of the host: no password in it.
     if not re.fullmatch(r"https?://[^\s/@]+(?:/\S*)?", str(args["url"])):
         shown = repr(args["url"]) if "@" not in str(args["url"]) else "(hidden)"
@@ -256,4 +283,10 @@ def _unlisted(records: dict[str, Any], wanted: list[str], system: str) -> dict[s
         if is_installed(record)
         and any(re.match(rf"(?:lib)?python{re.escape(v)}(?:$|-)", name) for v in extra)
     ]
-    return {"unlisted": extra, "unlisted_packages": packages}
+    return {
+        "unlisted": extra,
+        "unlisted_packages": packages,
+        "unlisted_interpreters": [
+            f"/usr/bin/python{v}{build}" for v in extra for build in ("", "-nogil", "t")
+        ],
+    }

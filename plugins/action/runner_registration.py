@@ -80,7 +80,8 @@ class ActionModule(ToolkitAction):
             said = [(moment, decode(text)) for moment, text in read["complaints"]]
             asleep = runner_health.asleep(said, runners, float(read["now"]))
             answer = self._ask(MODULE, {"verb": "verify", "names": names})
-            return {**result, **self._judge(runners, {**answer, "asleep": asleep}, read)}
+            judged = self._judge(runners, {**answer, "asleep": asleep}, read)
+            return {**result, "unit": self._where["unit"], **judged}
         return {**result, **self._do(verb, names)}
 
     def _ask(self, module: str, arguments: dict[str, Any]) -> dict[str, Any]:
@@ -118,7 +119,7 @@ class ActionModule(ToolkitAction):
         self, runners: list[runner_toml.Data], answer: dict[str, Any], read: dict[str, Any]
     ) -> dict[str, Any]:
         lines: list[str] = []
-        failed: list[str] = []
+        problems: list[dict[str, str]] = []
         warnings: list[str] = []
         limit = float(self._task.args.get("token_warning_days", 3))
         made = str(answer["system_id"])
@@ -152,14 +153,16 @@ class ActionModule(ToolkitAction):
             line = f"{name}: {', '.join(parts)}"
             lines.append(line)
             if said != "valid":
-                failed.append(f"{name}: {parts[0]}")
+                problems.append({"runner": name, "said": parts[0]})
         if read["exists"] and not runners:
             warnings.append("config.toml has no runner")
+        failed = [f"{one['runner']}: {one['said']}" for one in problems]
         if not read["exists"] and self._where["unit"] != place().unit:
             failed.append(f"{self._where['unit']} has no config.toml: provision brings it")
         result: dict[str, Any] = {
             "changed": False,
             "runners": lines,
+            "problems": problems,
             "version": answer["version"],
             "warnings": warnings,
             "msg": lines,

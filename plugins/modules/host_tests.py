@@ -37,4 +37,9 @@ summary:
   description: The last line of pytest's output.
   type: str
   returned: always
+failures:
+  description: The failing tests, each with C(what), C(expected), C(found) and C(where).
+  type: list
+  elements: dict
+  returned: if pytest came to its end
 """

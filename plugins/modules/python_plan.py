@@ -63,6 +63,15 @@ options:
     type: list
     elements: str
     default: []
+  venv_places:
+    description: Where virtual environments are looked for later, checked only.
+    type: list
+    elements: str
+    required: true
+  end_of_life_warning_days:
+    description: How many days before a version's end of life to warn; -1 for never.
+    type: int
+    required: true
 author:
   - The Runnerhost developers
 """
@@ -80,6 +89,8 @@ EXAMPLES = r"""
     fingerprint: F23C5A6CF475977595C89F51BA6932366A755776
     sources_path: /etc/apt/sources.list.d/example.sources
     preferences_path: /etc/apt/preferences.d/example
+    venv_places: [/home/gitlab-runner]
+    end_of_life_warning_days: 180
 """
 
 RETURN = r"""

@@ -1,7 +1,8 @@
-"""site.yml: what its tags run. image.yml: the same roles, and nobody at the end."""
+"""site.yml: what its tags run. image.yml: the same roles, and nobody at the end. reboot.yml."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -95,3 +96,40 @@ def test_what_an_image_loses_is_told() -> None:
     text = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
     for item in image_tasks()[-1]["runnerhost.toolkit.file_set"]["files"]:
         assert item["path"].replace("gitlab-runner*", "gitlab-runner").rpartition("/")[2] in text
+
+
+def flat(tasks: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Tasks in the order in which they run."""
+    for task in tasks:
+        parts = [part for key in ("block", "always") for part in task.get(key, [])]
+        yield from flat(parts) if parts else [task]
+
+
+def test_hosts_are_restarted_one_at_a_time_and_a_failure_ends_it() -> None:
+    (play,) = yaml.safe_load((ROOT / "playbooks" / "reboot.yml").read_text(encoding="utf-8"))
+    assert play["serial"] == "{{ reboot_serial | default(1) }}"
+    assert play["max_fail_percentage"] == 0
+
+
+def test_a_restart_is_drained_before_and_proven_after() -> None:
+    path = ROOT / "roles" / "gitlab_runner" / "tasks" / "reboot.yml"
+    tasks = list(flat(yaml.safe_load(path.read_text(encoding="utf-8"))))
+    kinds = [key for task in tasks for key in task if "." in key]
+    assert kinds[2:] == [
+        "ansible.builtin.include_tasks",
+        "runnerhost.toolkit.runner_drain",
+        "ansible.builtin.reboot",
+        "runnerhost.toolkit.runner_drain",
+        "runnerhost.toolkit.runner_package",
+        "ansible.builtin.include_tasks",
+    ]
+    # Whatever the inventory says of upgrades: a restart would end what it does not wait for.
+    assert tasks[3]["runnerhost.toolkit.runner_drain"]["at_deadline"] == "give_up"
+
+
+def test_an_image_does_not_say_on_which_machine_it_was_baked() -> None:
+    path = ROOT / "roles" / "gitlab_runner" / "tasks" / "files.yml"
+    text = path.read_text(encoding="utf-8")
+    for name in ("__gitlab_runner_planned.plan.machine_path }}", "/env-file"):
+        part = text[text.index(name) :].partition("- path:")[0]
+        assert "'absent' if __gitlab_runner_image" in part, name

@@ -221,6 +221,8 @@ class Machine:
                 "fingerprint": self.repository.key.fingerprint,
                 "sources_path": str(self.host.root / "sources.list.d/ours.sources"),
                 "preferences_path": str(self.host.root / "preferences.d/pin"),
+                "venv_places": ["/home/gitlab-runner"],
+                "end_of_life_warning_days": -1,
                 **changes,
             },
             async_val=0,
@@ -467,6 +469,13 @@ def test_what_the_new_suite_has_not_is_named(machine: Machine) -> None:
     assert not [name for name in plan["packages"] + plan["companions"] if "odd" in name]
     (text,) = machine.warnings
     assert text.startswith("the host has python3.9-odd, which no source offers for this release")
+
+
+@pytest.mark.parametrize("machine", [("noble", "ppa")], indirect=True, ids=["noble"])
+def test_an_end_of_life_is_warned_of(machine: Machine) -> None:
+    machine.plan("3.9", "3.12", end_of_life_warning_days=0)
+    (text,) = machine.warnings
+    assert "Python 3.9 reached its end of life on 2025-10-31" in text
 
 
 @pytest.mark.parametrize("machine", [("noble", "ppa")], indirect=True, ids=["noble"])

@@ -15,6 +15,8 @@ GOOD: dict[str, Any] = {
     "suite": "jammy",
     "components": ["main"],
     "origin": "LP-PPA-deadsnakes",
+    "venv_places": ["/home/gitlab-runner", "/home/gitlab-runner-*"],
+    "end_of_life_warning_days": 180,
 }
 
 
@@ -31,6 +33,11 @@ def test_good() -> None:
         ({"origin": "a,b"}, "python_versions_repository_origin"),
         ({"patterns": ["python3.9"]}, "python_versions_packages"),
         ({"patterns": "python{version}"}, "python_versions_packages is a str, it takes a list"),
+        ({"venv_places": ["builds"]}, "python_versions_venv_places got 'builds'"),
+        ({"venv_places": ["/"]}, "python_versions_venv_places got '/'"),
+        ({"venv_places": ["/home/../etc"]}, "python_versions_venv_places got '/home/../etc'"),
+        ({"venv_places": "/home"}, "python_versions_venv_places is a str, it takes a list"),
+        ({"end_of_life_warning_days": -2}, "python_versions_end_of_life_warning_days got -2"),
         ({"components": "main"}, "python_versions_repository_components is a str"),
     ],
 )

@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a verification has found on a host, in words and as data; and its report for all hosts."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from ansible.errors import AnsibleActionFail
+
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
+    differences,
+    python_releases,
+    pythons,
+    venvs,
+)
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils.controller import ToolkitAction
+
+
+class ActionModule(ToolkitAction):
+    """The task's controller side; no module runs on the host."""
+
+    def run(
+        self, tmp: str | None = None, task_vars: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """Returns ``differences``, ``notes`` and both in words; writes or removes a report."""
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        args = self._task.args
+        if args.get("report"):
+            self._report(Path(str(args["report"])).expanduser(), args.get("hosts"))
+            return {**result, "changed": False}
+        asked = _results(args.get("gitlab") or [])
+        if not any(one.get("failed") for one in asked):
+            asked += _results([args.get("gitlab_ended_by") or {}])
+        found = [
+            *differences.from_gitlab(asked),
+            *differences.from_tests(args.get("tests") or {}),
+        ]
+        looked = args.get("venvs") or {}
+        notes = [
+            *([str(looked["summary"])] if looked.get("venvs") else []),
+            *(one["text"] for one in looked.get("venvs", []) if one["state"] != venvs.ALIVE),
+            *looked.get("left_out", []),
+            *python_releases.warnings(
+                [str(v) for v in args.get("wanted") or [] if pythons.parse(str(v))],
+                datetime.date.today(),
+                int(args.get("end_of_life_warning_days", python_releases.NEVER)),
+                str(looked.get("system_python", "")),
+            ),
+        ]
+        words = [str(one) for one in found]
+        result.update(
+            changed=False,
+            differences=[asdict(one) for one in found],
+            notes=notes,
+            words=[*(words or ["nothing differs from the inventory"]), *notes],
+        )
+        return result
+
+    @staticmethod
+    def _report(path: Path, hosts: dict[str, Any] | None) -> None:
+        """Writes the report in one step, or removes an earlier run's."""
+        try:
+            if hosts is None:
+                path.unlink(missing_ok=True)
+                return
+            found = {name: one if one else None for name, one in hosts.items()}
+            now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
+            text = json.dumps(differences.report(found, now), indent=1, ensure_ascii=False) + "\n"
+            handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+            try:
+                with os.fdopen(handle, "w", encoding="utf-8") as stream:
+                    stream.write(text)
+                os.replace(name, path)
+            except BaseException:
+                Path(name).unlink(missing_ok=True)
+                raise
+        except OSError as problem:
+            raise AnsibleActionFail(
+                f"verify_report: {path} cannot be written ({problem.strerror})"
+            ) from None
+
+
+def _results(given: list[Any]) -> list[dict[str, Any]]:
+    """Results of tasks, those of their loops too."""
+    found: list[dict[str, Any]] = []
+    for one in given:
+        found += one["results"] if one.get("results") else [one]
+    return [one for one in found if one]
