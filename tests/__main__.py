@@ -54,6 +54,7 @@ LAB_SLOW = (
     "isolated",
     "secrets",
     "host_hygiene",
+    "aging",
     "upgrade",
     "site",
 )

@@ -26,7 +26,7 @@ from tests.lab.test_drain import begun, is_whole, succeeds
 from tests.lab.test_mirror import Server
 from tests.lab.test_os_upgrade import make_venvs, version_of
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.slow]
 
 HOME = "/home/gitlab-runner"
 PROJECT = f"{HOME}/builds/x/0/group/project"
@@ -201,7 +201,6 @@ def release(root: Path) -> None:
     publish(root, kind.name, "main", PYTHON_ORIGIN, PYTHON_ORIGIN, key)
 
 
-@pytest.mark.slow
 def test_venvs_live_on_after_a_point_release(ready: Site, upstream: tuple[Path, str]) -> None:
     root, url = upstream
     extra = {"python_versions_repository_url": url}
