@@ -96,12 +96,19 @@ lint: venv ## ansible-lint (production), ruff, mypy (strict), changelog fragment
 	$(VENV)/bin/antsibull-changelog lint
 
 .PHONY: unit
-unit: venv ## Unit tests
-	$(PY) -m pytest -q tests/unit
+unit: unit-lab unit-rest ## Unit tests
+
+.PHONY: unit-lab
+unit-lab: venv
+	$(PY) -m pytest -q tests/unit/lab
+
+.PHONY: unit-rest
+unit-rest: venv
+	$(PY) -m pytest -q tests/unit --ignore tests/unit/lab
 
 .PHONY: test-fast
 test-fast: venv ## Lint and unit tests, side by side: under two minutes
-	@$(MAKE) -j2 -Otarget lint unit
+	@$(MAKE) -j3 -Otarget lint unit-lab unit-rest
 
 .PHONY: test
 test: lab-packages venv ## All but the slowest suites: about 30 minutes on two cores; needs containers
