@@ -1,0 +1,288 @@
+"""Virtual environments: found, judged without running them, and removed only when dead."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import venvs
+from ansible_collections.runnerhost.toolkit.plugins.module_utils.venvs import Interpreters
+
+HERE = ".".join(str(part) for part in sys.version_info[:2])
+NOTHING = Interpreters()
+LATER = time.time() + 2 * venvs.MIN_AGE
+
+
+@pytest.fixture
+def pythons(tmp_path: Path) -> Path:
+    """A folder with an interpreter of two versions, and the system's name for the first."""
+    folder = tmp_path / "usr" / "bin"
+    folder.mkdir(parents=True)
+    for version in ("3.9", "3.11"):
+        (folder / f"python{version}").touch()
+    (folder / "python3").symlink_to("python3.11")
+    return folder
+
+
+def make(place: Path, name: str, interpreter: Path, version: str, library: str = "") -> Path:
+    """A venv as the standard library lays it out."""
+    venv = place / name
+    (venv / "bin").mkdir(parents=True)
+    minor = ".".join(version.split(".")[:2])
+    (venv / "lib" / f"python{library or minor}" / "site-packages").mkdir(parents=True)
+    (venv / "bin" / "python3").symlink_to(interpreter)
+    (venv / "bin" / "python").symlink_to("python3")
+    (venv / "pyvenv.cfg").write_text(f"home = {interpreter.parent}\nversion = {version}\n")
+    return venv
+
+
+def look(place: Path, interpreters: Interpreters = NOTHING, **limits: int) -> venvs.Found:
+    return venvs.find([str(place)], interpreters, **limits)
+
+
+def one(place: Path, interpreters: Interpreters = NOTHING) -> venvs.Venv:
+    (venv,) = look(place, interpreters).venvs
+    return venv
+
+
+def test_a_real_venv_is_alive(tmp_path: Path) -> None:
+    for name, options in (("linked", []), ("copied", ["--copies"])):
+        subprocess.run(
+            [sys.executable, "-m", "venv", "--without-pip", *options, str(tmp_path / name)],
+            check=True,
+        )
+    found = look(tmp_path)
+    assert [(Path(venv.path).name, venv.state) for venv in found.venvs] == [
+        ("copied", "alive"),
+        ("linked", "alive"),
+    ]
+    assert {venv.made_with.rpartition(".")[0] for venv in found.venvs} == {HERE}
+    assert venvs.summary(found) == "2 virtual environments: 2 alive"
+
+
+def test_a_point_release_changes_nothing(tmp_path: Path, pythons: Path) -> None:
+    """What it notes is 3.11.2, whatever the interpreter's last number is now."""
+    make(tmp_path / "home", "v", pythons / "python3.11", "3.11.2")
+    assert one(tmp_path / "home").state == "alive"
+
+
+def test_a_gone_interpreter_is_named_and_back_again_it_lives(tmp_path: Path, pythons: Path) -> None:
+    make(tmp_path / "home", "builds/x/0/group/project/.tox/py39", pythons / "python3.9", "3.9.2")
+    (pythons / "python3.9").unlink()
+    venv = one(tmp_path / "home")
+    assert (venv.state, venv.why) == ("dead", f"{pythons}/python3.9 is gone")
+    assert venv.interpreter == f"{pythons}/python3.9"
+    assert str(venv).endswith("(made with Python 3.9.2)")
+    (pythons / "python3.9").touch()
+    assert one(tmp_path / "home").state == "alive"
+
+
+def test_the_systems_name_leads_to_another_version(tmp_path: Path, pythons: Path) -> None:
+    make(tmp_path / "home", "v", pythons / "python3", "3.9.2")
+    venv = one(tmp_path / "home")
+    assert (venv.state, venv.why) == ("changed", f"{pythons}/python3.11 is 3.11")
+
+
+@pytest.mark.parametrize(
+    ("library", "extension", "says"),
+    [
+        ("3.9", "", "it has no lib/python3.11"),
+        ("3.11t", "", "it has no lib/python3.11"),
+        ("3.11", "here.cpython-39-{machine}-linux-gnu.so", "extensions for another Python"),
+        ("3.11", "here.cpython-311t-{machine}-linux-gnu.so", "extensions for another Python"),
+        ("3.11", "here.cpython-311-sparc64-linux-gnu.so", "extensions for another Python"),
+        ("3.11", "here.cpython-311-{machine}-linux-gnu.so", ""),
+        ("3.11", "here.abi3.so", ""),
+    ],
+)
+def test_what_is_for_another_build(
+    tmp_path: Path, pythons: Path, library: str, extension: str, says: str
+) -> None:
+    venv = make(tmp_path / "home", "v", pythons / "python3.11", "3.11.2", library)
+    if extension:
+        package = venv / "lib" / f"python{library}" / "site-packages" / "package"
+        package.mkdir()
+        (package / extension.format(machine=os.uname().machine)).touch()
+    found = one(tmp_path / "home")
+    assert found.state == ("changed" if says else "alive")
+    assert says in found.why
+
+
+def test_a_free_threaded_build(tmp_path: Path, pythons: Path) -> None:
+    (pythons / "python3.14-nogil").touch()
+    make(tmp_path / "home", "v", pythons / "python3.14-nogil", "3.14.0", "3.14t")
+    assert one(tmp_path / "home").state == "alive"
+
+
+@pytest.mark.parametrize("key", ["version_info = 3.9.2.final.0", "version = 3.9.2"])
+def test_virtualenv_and_uv(tmp_path: Path, pythons: Path, key: str) -> None:
+    venv = make(tmp_path / "home", "v", pythons / "python3.11", "3.9.2")
+    (venv / "pyvenv.cfg").write_text(f"home = {pythons}\nimplementation = CPython\n{key}\n")
+    assert one(tmp_path / "home").state == "changed"
+
+
+def test_a_copied_interpreter_needs_its_base(tmp_path: Path, pythons: Path) -> None:
+    venv = make(tmp_path / "home", "v", pythons / "python3.9", "3.9.2")
+    for name in ("python", "python3"):
+        (venv / "bin" / name).unlink()
+        (venv / "bin" / name).touch()
+    assert one(tmp_path / "home").state == "alive"
+    (pythons / "python3.9").unlink()
+    assert one(tmp_path / "home").state == "dead"
+
+
+def test_what_the_run_brings_and_takes(tmp_path: Path, pythons: Path) -> None:
+    make(tmp_path / "home", "old", pythons / "python3.9", "3.9.2")
+    make(tmp_path / "home", "new", pythons / "python3.10", "3.10.2")
+    run = Interpreters(
+        coming=frozenset({f"{pythons}/python3.10"}), going=frozenset({f"{pythons}/python3.9"})
+    )
+    assert [venv.state for venv in look(tmp_path / "home").venvs] == ["dead", "alive"]
+    assert [venv.state for venv in look(tmp_path / "home", run).venvs] == ["alive", "dead"]
+
+
+def test_a_folder_that_is_reached_by_a_link_is_one(tmp_path: Path, pythons: Path) -> None:
+    """As /bin is on Ubuntu; its venvs name it so."""
+    (tmp_path / "bin").symlink_to("usr/bin")
+    make(tmp_path / "home", "v", tmp_path / "bin" / "python3.9", "3.9.2")
+    run = Interpreters(going=frozenset({f"{pythons}/python3.9"}))
+    assert one(tmp_path / "home", run).state == "dead"
+
+
+def test_what_is_no_venv(tmp_path: Path) -> None:
+    for name, text in (("data/bin", "home = /usr/bin\n"), ("empty/bin", ""), ("no-home", "a=b")):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "pyvenv.cfg").write_text(text)
+    (tmp_path / "pipe" / "bin").mkdir(parents=True)
+    os.mkfifo(tmp_path / "pipe" / "pyvenv.cfg")
+    (tmp_path / "secret" / "bin").mkdir(parents=True)
+    (tmp_path / "secret" / "pyvenv.cfg").symlink_to("/etc/hostname")
+    assert look(tmp_path).venvs == []
+
+
+def test_a_name_that_a_job_has_chosen_is_fit_for_a_terminal(tmp_path: Path, pythons: Path) -> None:
+    make(tmp_path / "home", "a\x1b[31m\nb", pythons / "python3.11", "3.11.2")
+    assert one(tmp_path / "home").path == f"{tmp_path}/home/a?[31m?b"
+
+
+def test_no_link_is_followed_and_some_folders_are_left_out(tmp_path: Path, pythons: Path) -> None:
+    make(tmp_path / "elsewhere", "v", pythons / "python3.11", "3.11.2")
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "link").symlink_to(tmp_path / "elsewhere")
+    for name in (".git/v", "node_modules/v", ".cache/pip/v", "v/lib/python3.11/site-packages/v"):
+        make(home, name, pythons / "python3.11", "3.11.2")
+    assert look(home).venvs == []
+    # But a project that is a venv itself has its own beside what a venv consists of.
+    make(home, "project", pythons / "python3.11", "3.11.2")
+    make(home, "project/.tox/py311", pythons / "python3.11", "3.11.2")
+    assert [Path(v.path).name for v in look(home).venvs] == ["project", "py311"]
+
+
+def test_a_place_behind_somebodys_link_is_not_looked_at(tmp_path: Path, pythons: Path) -> None:
+    make(tmp_path / "elsewhere", "v", pythons / "python3.11", "3.11.2")
+    (tmp_path / "place").symlink_to("elsewhere")
+    assert len(look(tmp_path / "place").venvs) == 1
+    os.lchown(tmp_path / "place", 65534, 65534)
+    found = look(tmp_path / "place")
+    assert found.venvs == []
+    assert found.skipped == [f"{tmp_path}/place is reached by a link that is not root's: place"]
+
+
+def test_limits_are_told(tmp_path: Path, pythons: Path) -> None:
+    make(tmp_path / "home", "a/b/c/v", pythons / "python3.11", "3.11.2")
+    assert look(tmp_path / "home", depth=4).venvs
+    assert not look(tmp_path / "home", depth=3).venvs
+    found = look(tmp_path / "home", folders=3)
+    assert not found.complete
+    assert "more than one look takes" in venvs.summary(found)
+    assert look(tmp_path / "home").complete
+
+
+def test_another_file_system_is_left_alone(
+    tmp_path: Path, pythons: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(tmp_path / "home", "mounted/v", pythons / "python3.11", "3.11.2")
+    real = venvs._device
+    mounted = (tmp_path / "home" / "mounted").stat().st_ino
+    monkeypatch.setattr(
+        venvs, "_device", lambda handle: 0 if os.fstat(handle).st_ino == mounted else real(handle)
+    )
+    assert look(tmp_path / "home").venvs == []
+
+
+def test_patterns_and_places_within_each_other(tmp_path: Path, pythons: Path) -> None:
+    make(tmp_path / "home", "user-a/v", pythons / "python3.11", "3.11.2")
+    patterns = [f"{tmp_path}/home/user*", f"{tmp_path}/home", f"{tmp_path}/nowhere"]
+    assert len(venvs.find(patterns, NOTHING).venvs) == 1
+
+
+# --- removal ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def dead(tmp_path: Path, pythons: Path) -> Path:
+    venv = make(tmp_path / "home", "project/.venv", pythons / "python3.8", "3.8.2")
+    (venv / "bin" / "pip").touch()
+    return venv
+
+
+def remove(venv: Path, home: Path, now: float = LATER, **more: object) -> venvs.Removed:
+    return venvs.remove([str(venv)], [str(home)], NOTHING, now, **more)  # type: ignore[arg-type]
+
+
+def test_a_dead_one_goes_and_nothing_else(tmp_path: Path, dead: Path) -> None:
+    kept = tmp_path / "outside"
+    kept.mkdir()
+    (kept / "file").touch()
+    (dead / "link").symlink_to(kept)
+    pretended = remove(dead, tmp_path / "home", pretend=True)
+    assert (pretended.paths, dead.exists()) == ([str(dead)], True)
+    assert remove(dead, tmp_path / "home").paths == [str(dead)]
+    assert list((tmp_path / "home").rglob("*")) == [tmp_path / "home" / "project"]
+    assert (kept / "file").exists()
+
+
+def test_what_stays(tmp_path: Path, dead: Path, pythons: Path) -> None:
+    home = tmp_path / "home"
+    for says, done in (
+        ("0 minutes ago: a job may be making it", remove(dead, home, time.time())),
+        ("a process works in it", remove(dead, home, in_use=[f"{dead}/lib"])),
+        ("under none of the places", remove(dead, tmp_path / "usr")),
+        ("under none of the places", remove(home / "x" / ".." / "project" / ".venv", home)),
+    ):
+        assert done.paths == []
+        (why,) = done.kept.values()
+        assert says in why
+    (pythons / "python3.8").touch()
+    assert remove(dead, home).kept == {str(dead): "it is not dead any more"}
+    assert dead.exists()
+
+
+def test_a_link_in_its_place_is_not_followed(tmp_path: Path, dead: Path) -> None:
+    home = tmp_path / "home"
+    (home / "project").rename(tmp_path / "moved")
+    (home / "project").symlink_to(tmp_path / "moved")
+    assert remove(dead, home).paths == []
+    assert (tmp_path / "moved" / ".venv" / "pyvenv.cfg").exists()
+
+
+def test_a_removal_that_was_cut_off_is_gone_on_with(
+    tmp_path: Path, dead: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.rmdir
+
+    def full(*arguments: object, **more: object) -> None:
+        raise OSError("cut off")
+
+    monkeypatch.setattr(os, "rmdir", full)
+    assert remove(dead, tmp_path / "home").kept == {str(dead): "cut off"}
+    monkeypatch.setattr(os, "rmdir", real)
+    venv = one(tmp_path / "home")
+    assert venv.state == "dead"
+    assert remove(Path(venv.path), tmp_path / "home").paths == [venv.path]
