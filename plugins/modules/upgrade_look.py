@@ -203,7 +203,7 @@ def sources() -> list[dict[str, Any]]:
 
 
 def mounts(folders: list[str]) -> list[dict[str, Any]]:
-    """Each folder's file system, and the megabytes that are free there for root."""
+    """Each folder's file system, and the megabytes that are free there."""
     found = []
     for folder in folders:
         if os.path.isdir(folder):
