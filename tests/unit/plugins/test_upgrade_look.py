@@ -9,6 +9,7 @@ import pytest
 from ansible.errors import AnsibleActionFail
 
 from ansible_collections.runnerhost.toolkit.plugins.action import upgrade_look
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import host
 from ansible_collections.runnerhost.toolkit.plugins.module_utils.upgrades import Goal
 from ansible_collections.runnerhost.toolkit.plugins.modules import upgrade_look as module
 
@@ -208,7 +209,7 @@ def test_sources_that_are_not_the_distributions(monkeypatch: pytest.MonkeyPatch)
     policy = "   500 http://d.example.com/ubuntu jammy/main amd64 Packages"
     answers = {"indextargets": targets, "policy": policy}
     monkeypatch.setattr(
-        module.host, "run", lambda argv: SimpleNamespace(stdout=answers[argv[1]], returncode=0)
+        host, "run", lambda argv: SimpleNamespace(stdout=answers[argv[1]], returncode=0)
     )
     ours, theirs = module.sources()
     assert (ours["ours"], theirs["ours"]) == (True, False)
