@@ -140,7 +140,7 @@ STARTING_POINTS = {
     "dpkg cut off": (
         "cd /tmp; apt-get -q download python3.9-venv less; dpkg --unpack *.deb; rm *.deb\n"
         "dpkg -s less > /var/lib/dpkg/updates/0001\n"
-        "apt-get -q -y install less 2>&1 | grep 'dpkg was interrupted'"
+        "said=$(apt-get -q -y install less 2>&1 || true); grep 'dpkg was interrupted' <<< \"$said\""
     ),
     "apt's lists and a Python gone, its venvs still there": (
         "apt-get -q -y purge '^(lib)?python3\\.9'; rm -r /var/lib/apt/lists/*\n"
@@ -157,7 +157,8 @@ STARTING_POINTS = {
         "dpkg --audit; apt-get -q check\n"
         "if dpkg-query -W -f '${db:Status-Abbrev}' python3-venv python3-dev | grep ii\n"
         "then exit 9; fi\n"
-        "apt-get -q -y install python3-venv 2>&1 | grep 'python3.13-venv : Depends: python3.13 (= '"
+        "said=$(apt-get -q -y install python3-venv 2>&1 || true)\n"
+        "grep 'python3.13-venv : Depends: python3.13 (= ' <<< \"$said\""
     ),
     "preferences and drop-ins gone": (
         "rm /etc/apt/preferences.d/* /etc/systemd/system/*.d/zz-runnerhost.conf "
