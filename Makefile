@@ -23,7 +23,7 @@ LINK = .ansible/collections/ansible_collections/runnerhost/toolkit
 
 .PHONY: help
 help: ## Show this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 17
 
 .PHONY: venv
 venv: $(STAMP) $(LINK) ## Make the controller's Python environment in .venv
@@ -71,6 +71,10 @@ adopt: venv ## Print the inventory's variables for what hosts have already: INVE
 .PHONY: retire
 retire: venv ## Take hosts out of service: INVENTORY=… ARGS='--limit NAME'
 	$(VENV)/bin/ansible-playbook -i $(INVENTORY) playbooks/retire.yml $(ARGS)
+
+.PHONY: prepare-upgrade
+prepare-upgrade: venv ## Say what stands in the way of the system's upgrade: INVENTORY=… ARGS='-e prepare_upgrade_apply=true'
+	$(VENV)/bin/ansible-playbook -i $(INVENTORY) playbooks/prepare_upgrade.yml $(ARGS)
 
 .PHONY: image
 image: venv ## Bake an image of a runner host, without a token: INVENTORY=… ARGS='--limit NAME'

@@ -67,6 +67,7 @@ def build_parser() -> argparse.ArgumentParser:
     one = verb("os-upgrade", _os_upgrade, "upgrade a host to the next release, and restart it")
     one.add_argument("host", nargs="?", default="jammy")
     one.add_argument("--keep-obsolete", action="store_true", help="remove no package at the end")
+    one.add_argument("--offer", action="store_true", help="only have the mirror offer that release")
     one = verb("shell", _shell, "log in to a host over SSH")
     one.add_argument("host", nargs="?", default="jammy")
     one.add_argument("command", nargs="*", help="run this instead of a login shell")
@@ -137,10 +138,13 @@ def _reset(lab: Lab, options: argparse.Namespace) -> int:
 
 
 def _os_upgrade(lab: Lab, options: argparse.Namespace) -> int:
-    from lab.os_upgrade import upgrade
+    from lab.os_upgrade import offer, upgrade
 
     start = time.monotonic()
     (kind,) = chosen_kinds(options.host)
+    if options.offer:
+        print(f"the mirror offers {offer(lab, kind).name}")
+        return 0
     release = upgrade(lab, kind, remove_obsolete=not options.keep_obsolete)
     print(f"host {kind.name} is {release.name} now; {time.monotonic() - start:.1f} s")
     return 0

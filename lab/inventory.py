@@ -14,7 +14,7 @@ import yaml
 
 from lab.engine import Network
 from lab.hosts import admin_key, ssh_options
-from lab.kinds import Kind
+from lab.kinds import Kind, kind_after
 from lab.mirror import COMPANY_ORIGIN, Repository
 from lab.packages import Runner
 from lab.places import (
@@ -86,6 +86,13 @@ def inventory(
                 **stand_ins,
                 "lab_pythons": {
                     kind.name: list(releases.get(kind.name, kind).pythons) for kind in kinds
+                },
+                # Its own Python is another than Ubuntu's.
+                "lab_target_pythons": {
+                    kind.name: later.system_python
+                    if (later := kind_after(releases.get(kind.name, kind)))
+                    else ""
+                    for kind in kinds
                 },
                 "lab_runner_version": version,
                 "lab_runner_kind": runner.kind,

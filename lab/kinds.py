@@ -142,6 +142,13 @@ def all_kinds() -> Mapping[str, Kind]:
     return KINDS
 
 
+def kind_after(kind: Kind) -> Kind | None:
+    """The lab's release after a kind's; None where there is none."""
+    kinds = list(all_kinds().values())
+    later = kinds[[one.name for one in kinds].index(kind.name) + 1 :]
+    return later[0] if later else None
+
+
 def chosen_kinds(names: str | None = None) -> list[Kind]:
     """The kinds that `names` (else the variable HOSTS) asks for, in that order."""
     asked = (names or os.environ.get("HOSTS") or DEFAULT_HOSTS).replace(",", " ").split()

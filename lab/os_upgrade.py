@@ -16,11 +16,11 @@ from dataclasses import dataclass
 from lab import hosts
 from lab.engine import Container, Engine, Network, PutFile
 from lab.images import debian_mirror, real_image
-from lab.kinds import Kind, all_kinds
+from lab.kinds import Kind, kind_after
 from lab.places import Lab
 from lab.progress import step
 from lab.run import LabError, run
-from lab.world import known_kinds, note_release, release_of, up
+from lab.world import known_kinds, note_offer, note_release, release_of, up
 
 TIMEOUT = 900.0
 """Seconds for one step of apt over a slow mirror."""
@@ -157,11 +157,10 @@ def renamed(text: str, old: Kind, new: Kind) -> str:
 
 def next_kind(kind: Kind) -> Kind:
     """The release that a host of this kind is upgraded to. Raises LabError where there is none."""
-    kinds = list(all_kinds().values())
-    later = kinds[[one.name for one in kinds].index(kind.name) + 1 :]
-    if not later:
+    later = kind_after(kind)
+    if later is None:
         raise LabError(f"the lab has no release after {kind.name}")
-    return later[0]
+    return later
 
 
 @dataclass
@@ -239,6 +238,14 @@ class Upgrade:
     def _takes(self, package: str, others: set[str]) -> bool:
         said = self.sh(f"{' '.join(APT)} --simulate remove {package}")
         return bool(others & set(re.findall(r"(?m)^Remv (\S+)", said)))
+
+
+def offer(lab: Lab, host: Kind) -> Kind:
+    """Have the mirror offer the release after a host's, as upstream does; returns that release."""
+    new = next_kind(release_of(lab, host))
+    note_offer(lab, new)
+    up(lab, known_kinds(Engine(), lab, [host]))
+    return new
 
 
 def upgrade(lab: Lab, host: Kind, *, remove_obsolete: bool = True) -> Kind:

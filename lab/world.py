@@ -79,6 +79,19 @@ def _releases(lab: Lab) -> dict[str, str]:
     return found
 
 
+def note_offer(lab: Lab, release: Kind) -> None:
+    """Have the mirror offer a release that no host has yet, from the next `up` on."""
+    offered = sorted({*_offered(lab), release.name})
+    if offered != _offered(lab):
+        write(lab.state / "offered.json", json.dumps(offered))
+
+
+def _offered(lab: Lab) -> list[str]:
+    path = lab.state / "offered.json"
+    found: list[str] = json.loads(path.read_text()) if path.exists() else []
+    return found
+
+
 def up(lab: Lab, kinds: Sequence[Kind], *, fresh: Sequence[str] = ()) -> World:
     """Bring the lab to where all of it runs; hosts named in `fresh` are made anew."""
     engine = Engine()
@@ -92,6 +105,7 @@ def up(lab: Lab, kinds: Sequence[Kind], *, fresh: Sequence[str] = ()) -> World:
         if not upstream_world():
             there = known_kinds(engine, lab, kinds)
             suites = {kind.name for kind in there} | {release_of(lab, one).name for one in there}
+            suites |= set(_offered(lab))
             repositories = _stand_in_repositories(
                 engine, runner, [kind for kind in all_kinds().values() if kind.name in suites]
             )

@@ -247,13 +247,8 @@ def _problems(args: dict[str, Any]) -> list[str]:
 
 
 def _family(version: pythons.Version, records: dict[str, Any]) -> list[str]:
-    """Everything of a version that is installed, whatever brought it."""
-    base = re.escape(version.base)
-    return [
-        name
-        for name, record in sorted(records.items())
-        if is_installed(record) and re.match(rf"(?:lib|idle-)?python{base}(?:t64)?(?:$|-)", name)
-    ]
+    """Everything of a version that is installed."""
+    return pythons.family(version.base, (n for n, r in records.items() if is_installed(r)))
 
 
 def _is_foreign(

@@ -15,6 +15,8 @@ from typing import Any
 from ansible_collections.runnerhost.toolkit.plugins.module_utils.secrets import kind_of
 
 _VERSION = re.compile(r"(?P<base>3\.(?:[6-9]|[1-9][0-9]))(?:-(?P<flavour>[a-z][a-z0-9]*))?\Z")
+# The version that each LTS has as its own, by code name: it is not deadsnakes' there.
+SYSTEMS = {"focal": "3.8", "jammy": "3.10", "noble": "3.12", "resolute": "3.14"}
 TAKES = "a minor version such as 3.12, or a build of it such as 3.14-nogil, quoted"
 
 
@@ -128,6 +130,12 @@ def pinned(versions: Iterable[Version]) -> list[str]:
             f"idle-python{base}",
         )
     ]
+
+
+def family(base: str, names: Iterable[str]) -> list[str]:
+    """Those of the package names that belong to a minor version, whatever brought them."""
+    pattern = re.compile(rf"(?:lib|idle-)?python{re.escape(base)}(?:t64)?(?:$|-)")
+    return sorted(name for name in names if pattern.match(name))
 
 
 def refusals(

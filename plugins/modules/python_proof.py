@@ -33,7 +33,7 @@ options:
     type: str
     default: ""
   due:
-    description: In check mode, names whose packages the real run would have replaced by now.
+    description: Names to prove whatever is noted, since this run has put their packages there anew.
     type: list
     elements: str
     default: []
@@ -119,7 +119,7 @@ def main() -> None:
     records = host.packages(list(interpreters))
     noted = pythons.noted(host.read_text(stamp) if os.path.isfile(stamp) else "")
     versions = {name: records.get(name, {}).get("version", "") for name in interpreters}
-    due = set(module.params["due"]) if module.check_mode else set()
+    due = set(module.params["due"])
     open_names = [
         name
         for name in interpreters

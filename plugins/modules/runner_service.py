@@ -48,8 +48,8 @@ options:
     description: What logind should have in force, C(kill) and C(only).
     type: dict
     required: true
-  units_changed:
-    description: Whether unit files were, or in check mode would be, changed in this run.
+  reloaded:
+    description: Whether systemd has, or in check mode would have, read its units anew in this run.
     type: bool
     default: false
   guard:
@@ -106,6 +106,10 @@ class Service:
     def look(self) -> dict[str, str]:
         """Its properties."""
         return host.units([self.unit]).get(self.unit, {})
+
+    def runs(self, generation: str) -> bool:
+        """True if its process was started with these settings."""
+        return host.generation(int(self.look().get("MainPID") or 0)) == generation
 
     def require_graceful(self, unit: dict[str, str]) -> None:
         """Fails if another drop-in makes a stop of the service kill its jobs."""
@@ -179,14 +183,14 @@ def restart_when_idle(service: Service, generation: str) -> str:
         if read_mark(service.unit) != due:
             host.write_atomic(mark, due + "\n", 0o644)
 
-    def back() -> bool:
-        state = service.look()
-        return host.generation(int(state.get("MainPID") or 0)) == generation
-
     def back_or_busy() -> bool:
-        return back() or host.has_children(pid)
+        return service.runs(generation) or host.has_children(pid)
 
-    if not service.module.check_mode and wait_until(back_or_busy, BACK_SECONDS) and back():
+    if (
+        not service.module.check_mode
+        and wait_until(back_or_busy, BACK_SECONDS)
+        and service.runs(generation)
+    ):
         return ""
     return "restart of the runner, by itself once its running jobs have ended"
 
@@ -201,7 +205,7 @@ def main() -> None:
             "user": {"type": "str", "required": True},
             "user_manager": {"type": "bool", "required": True},
             "logind": {"type": "dict", "required": True},
-            "units_changed": {"type": "bool", "default": False},
+            "reloaded": {"type": "bool", "default": False},
             "package_missing": {"type": "bool", "default": False},
             "unit_missing": {"type": "bool", "default": False},
             "guard": {"type": "bool", "default": False},
@@ -244,7 +248,7 @@ def main() -> None:
         )
         or (bool(account) and ours == asked["user_manager"])
     )
-    if not coming and (stale or (module.check_mode and asked["units_changed"])):
+    if not coming and stale and not (module.check_mode and asked["reloaded"]):
         service.do("daemon-reload", ["systemctl", "daemon-reload"])
     if in_force and in_force != wanted:
         service.do("restart systemd-logind", ["systemctl", "restart", "systemd-logind.service"])
@@ -264,6 +268,9 @@ def main() -> None:
             service.do("enable", ["systemctl", "enable", service.unit])
         if unit.get("ActiveState") not in ("active", "activating", "reloading", "deactivating"):
             service.do("start", ["systemctl", "start", service.unit])
+            if not module.check_mode:
+                # systemd answers before the new process has its environment.
+                wait_until(lambda: service.runs(asked["generation"]), BACK_SECONDS)
     pending = "" if coming else restart_when_idle(service, asked["generation"])
     if not module.check_mode and not coming and not pending:
         if not wait_until(lambda: service.look().get("ActiveState") == "active", BACK_SECONDS):

@@ -1,0 +1,216 @@
+"""What stands in the way of a release upgrade, judged from what was found on a host."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import upgrades
+from ansible_collections.runnerhost.toolkit.plugins.module_utils.upgrades import Goal
+
+THERE = "install ok installed"
+GOAL = Goal("jammy", "noble", "3.10", "3.12", ("3.10", "3.11"), {"/usr": 3000, "/var": 2000})
+NOTHING: dict[str, Any] = {
+    "packages": {"python3.11": {"version": "3.11.16-1+jammy1", "status": THERE}},
+    "held": [],
+    "unfinished": [],
+    "lists": True,
+    "foreign": {"python3.11": "LP-PPA-deadsnakes", "gitlab-runner": "packages.gitlab.com"},
+    "sources": [],
+    "along": [],
+    "updates": [],
+    "restart": None,
+    "mounts": [{"path": "/usr", "device": 1, "free_mb": 9000}],
+    "pending": [],
+    "venvs": [],
+    "venvs_complete": True,
+}
+PPAS = {
+    "python3.12": {"version": "3.12.13-1+jammy1", "status": THERE},
+    "libpython3.12-stdlib": {"version": "3.12.13-1+jammy1", "status": THERE},
+    # Its configuration alone is left.
+    "python3.12-venv": {"version": "3.12.13-1+jammy1", "status": "deinstall ok config-files"},
+    "python3.1": {"version": "1", "status": THERE},
+}
+
+
+def kinds(**more: Any) -> list[tuple[str, bool]]:
+    return [(one.kind, one.cured) for one in upgrades.obstacles({**NOTHING, **more}, GOAL)]
+
+
+def test_a_host_that_is_ready() -> None:
+    assert kinds() == []
+
+
+def test_the_next_releases_own_python_from_a_third_party_is_named_and_cured() -> None:
+    look = {**NOTHING, "packages": PPAS, "along": ["python3.12", "libpython3.12-stdlib"]}
+    assert upgrades.conflicts(look, GOAL) == ["libpython3.12-stdlib", "python3.12"]
+    (one,) = upgrades.obstacles(look, GOAL)
+    assert one.kind == "conflict"
+    assert one.cured
+    line = one.line()
+    assert "Python 3.12 (3.12.13-1+jammy1): libpython3.12-stdlib, python3.12." in line
+    assert "python3-venv and python3-dev" in line
+    # A half-installed one is in the way too.
+    half = {"python3.12": {"version": "1", "status": "install ok unpacked"}}
+    assert upgrades.conflicts({**look, "packages": half}, GOAL) == ["python3.12"]
+
+
+def test_what_would_take_others_along_is_not_taken_away() -> None:
+    (one,) = upgrades.obstacles(
+        {**NOTHING, "packages": PPAS, "along": ["python3.12", "their-tool"]}, GOAL
+    )
+    assert not one.cured
+    assert "their-tool would go with it" in one.what
+    assert "remove their-tool yourself" in one.cure
+
+
+def test_the_hosts_own_python_is_no_conflict() -> None:
+    goal = Goal("jammy", "noble", "3.12", "3.12", (), {})
+    assert upgrades.conflicts({**NOTHING, "packages": PPAS}, goal) == []
+
+
+@pytest.mark.parametrize(
+    ("more", "kind", "cured"),
+    [
+        ({"unfinished": ["less"]}, "dpkg", False),
+        ({"lists": False}, "lists", False),
+        # Ours must be replaced by the new release's build; others stop the upgrade itself.
+        ({"held": ["python3.11", "python3.11-venv"]}, "held", True),
+        ({"held": ["libc6"]}, "held", False),
+        ({"updates": ["openssl"]}, "updates", False),
+        ({"restart": []}, "restart", False),
+        ({"restart": ["linux-image"]}, "restart", False),
+    ],
+)
+def test_named(more: dict[str, Any], kind: str, cured: bool) -> None:
+    assert kinds(**more) == [(kind, cured)]
+
+
+def test_a_hold_on_a_third_partys_package_is_no_obstacle() -> None:
+    assert kinds(held=["gitlab-runner"]) == []
+    assert kinds(held=["their-tool"], foreign={"their-tool": ""}) == []
+
+
+def test_folders_of_one_file_system_share_its_room() -> None:
+    apart = [
+        {"path": "/usr", "device": 1, "free_mb": 3500},
+        {"path": "/var", "device": 2, "free_mb": 2500},
+    ]
+    assert kinds(mounts=apart) == []
+    together = [{**mount, "device": 1, "free_mb": 3500} for mount in apart]
+    assert kinds(mounts=together) == [("space", False)]
+    (one,) = upgrades.obstacles({**NOTHING, "mounts": together}, GOAL)
+    assert "3500 MB are free for /usr, /var" in one.what
+    assert "5000 MB" in one.why
+
+
+def test_notes_say_what_the_upgrade_will_do() -> None:
+    ours = {
+        "file": "/etc/apt/sources.list.d/runnerhost-deadsnakes.sources",
+        "url": "https://mirror.example.com/deadsnakes",
+        "suite": "jammy",
+        "ours": True,
+    }
+    theirs = {**ours, "file": "/etc/apt/sources.list.d/their.list", "ours": False}
+    look = {
+        **NOTHING,
+        "sources": [ours, ours, theirs],
+        "foreign": {**NOTHING["foreign"], "their-tool": "Them", "old-tool": ""},
+        "pending": ["gitlab-runner"],
+    }
+    said = "\n".join(upgrades.notes(look, GOAL))
+    assert "disables /etc/apt/sources.list.d/runnerhost-deadsnakes.sources; provision" in said
+    assert "their.list (https://mirror.example.com/deadsnakes jammy), which is not" in said
+    assert "their-tool from Them" in said
+    assert "old-tool from no source" in said
+    assert "3.10, jammy's own Python; provision brings it back" in said
+    assert "waits for a restart: gitlab-runner" in said
+    # What provision replaces needs no word.
+    assert "python3.11" not in said
+    other = Goal("jammy", "noble", "3.10", "3.12", ("3.11",), {})
+    assert "add it to python_versions_wanted" in "\n".join(upgrades.notes(look, other))
+
+
+def test_notes_say_what_becomes_of_venvs() -> None:
+    venvs = [
+        {"path": "/home/gitlab-runner/v", "interpreter": "/usr/bin/python3.10"},
+        {"path": "/home/gitlab-runner/w", "interpreter": "/usr/bin/python3.7"},
+    ]
+    look = {**NOTHING, "venvs": venvs, "venvs_complete": False}
+    said = "\n".join(upgrades.notes(look, GOAL))
+    assert "jammy's own Python: /home/gitlab-runner/v; those made by python3.10 live again" in said
+    assert "have 3.12 then" in said
+    assert "dead already: /home/gitlab-runner/w" in said
+    assert "more virtual environments than one look takes" in said
+    other = Goal("jammy", "noble", "3.10", "3.12", ("3.11",), {})
+    assert "those made by python3.10 stay dead" in "\n".join(upgrades.notes(look, other))
+
+
+GOOD: dict[str, Any] = {
+    "release": "jammy",
+    "target": "",
+    "python": "",
+    "free": {"/usr": 3000},
+    "accept": [],
+    "apply": False,
+}
+
+
+def test_good_variables() -> None:
+    assert upgrades.problems(**GOOD) == []
+    assert upgrades.problems(**{**GOOD, "target": "noble", "python": "3.12"}) == []
+    # A release that nobody knows yet.
+    assert upgrades.problems(**{**GOOD, "target": "zesty", "python": "3.16"}) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"target": 24.04}, "prepare_upgrade_target got 24.04, it takes a code name"),
+        ({"target": "jammy"}, "but the host has jammy already"),
+        ({"target": "focal"}, "but the host has jammy already"),
+        ({"target": "zesty"}, "whose own Python is not known"),
+        ({"release": "resolute"}, "no release after resolute is known"),
+        ({"python": 3.12}, "prepare_upgrade_target_python got 3.12"),
+        ({"python": "3.14-nogil"}, "prepare_upgrade_target_python got '3.14-nogil'"),
+        ({"free": [3000]}, "prepare_upgrade_free_mb takes a mapping"),
+        ({"free": {"/usr": "3 GB"}}, "prepare_upgrade_free_mb takes a mapping"),
+        ({"free": {"usr": 3000}}, "prepare_upgrade_free_mb takes a mapping"),
+        ({"accept": "held"}, "prepare_upgrade_accept got 'held', it takes a list of: dpkg"),
+        ({"accept": ["holds"]}, "prepare_upgrade_accept[0] got 'holds'"),
+        ({"apply": "perhaps"}, "prepare_upgrade_apply got 'perhaps', it takes true or false"),
+        ({"apply": 1}, "prepare_upgrade_apply got 1, it takes true or false"),
+    ],
+)
+def test_refused(change: dict[str, Any], says: str) -> None:
+    (text,) = upgrades.problems(**{**GOOD, **change})
+    assert says in text
+
+
+def test_long_lists_are_cut() -> None:
+    assert upgrades.some("abc") == "a, b, c"
+    assert upgrades.some("abcdefghijk") == "a, b, c, d, e, f, g, h and 3 more"
+
+
+@pytest.mark.parametrize(
+    ("unit", "there"),
+    [
+        ({"UnitFileState": "enabled", "ActiveState": "inactive"}, True),
+        ({"UnitFileState": "disabled", "ActiveState": "active"}, True),
+        ({"UnitFileState": "disabled", "ActiveState": "deactivating"}, True),
+        ({"UnitFileState": "disabled", "ActiveState": "inactive"}, False),
+        ({"UnitFileState": "disabled", "ActiveState": "failed"}, False),
+        ({}, False),
+    ],
+)
+def test_in_service(unit: dict[str, str], there: bool) -> None:
+    assert upgrades.is_in_service(unit) == there
+
+
+def test_the_lts_after_the_last_known_one_is_not_guessed() -> None:
+    assert upgrades.next_release("jammy") == "noble"
+    assert upgrades.next_release("noble") == "resolute"
+    assert upgrades.next_release("resolute") == ""
+    assert upgrades.next_release("zesty") == ""
