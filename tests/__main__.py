@@ -47,6 +47,7 @@ LAB = (
 LAB_SLOW = (
     "killed_controller",
     "os_upgrade",
+    "prepare_upgrade",
     "faults",
     "company_network",
     "mirror",

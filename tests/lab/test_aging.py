@@ -21,10 +21,11 @@ from lab.kinds import KINDS
 from lab.mirror import PYTHON_ORIGIN, PYTHON_PATH, publish
 from lab.packages import pack
 from lab.run import run as run_command
+from tests.lab.releases import make_venvs
 from tests.lab.site import Run, Site, queue
 from tests.lab.test_drain import begun, is_whole, succeeds
 from tests.lab.test_mirror import Server
-from tests.lab.test_os_upgrade import make_venvs, version_of
+from tests.lab.test_os_upgrade import version_of
 
 pytestmark = [pytest.mark.lab, pytest.mark.slow]
 
