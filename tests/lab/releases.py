@@ -82,6 +82,7 @@ FAMILY = "python3.13 python3.13-minimal libpython3.13-minimal libpython3.13-stdl
 _NEWER_PYTHON = f"""\
 set -euo pipefail; exec 2>&1
 export DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1
+if ! test -e /srv/ppa/Packages; then
 mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' \
   'Codename: {KINDS["jammy"].debian}' | sed -n 1p)
 mkdir -p /srv/ppa /tmp/newer/lists/partial; chmod -R 755 /tmp/newer; cd /tmp/newer
@@ -101,6 +102,7 @@ dpkg-scanpackages -m . > Packages
 sum=$(sha256sum Packages); size=$(stat -c %s Packages)
 printf '%s\n' 'Origin: LP-PPA-newer' 'Suite: jammy' 'Codename: jammy' SHA256: \
   " ${{sum%% *}} $size Packages" > Release
+fi
 echo 'deb [trusted=yes] file:/srv/ppa ./' > /etc/apt/sources.list.d/newer-python.list
 apt-get -q update
 apt-get -q -y install {FAMILY}

@@ -1,12 +1,18 @@
-"""site.yml: what its tags run. image.yml: the same roles, and nobody at the end. reboot.yml."""
+"""site.yml: what its tags run. image.yml: the same roles, and nobody at the end. reboot.yml.
+
+prepare_upgrade.yml: nothing is changed unless asked for, and nothing that does not come back.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import upgrades
 
 ROOT = Path(__file__).resolve().parents[2]
 ROLES = ("network_access", "build_tools", "python_versions", "gitlab_runner")
@@ -133,3 +139,50 @@ def test_an_image_does_not_say_on_which_machine_it_was_baked() -> None:
     for name in ("__gitlab_runner_planned.plan.machine_path }}", "/env-file"):
         part = text[text.index(name) :].partition("- path:")[0]
         assert "'absent' if __gitlab_runner_image" in part, name
+
+
+def prepare_tasks() -> list[dict[str, Any]]:
+    """The tasks of prepare_upgrade.yml."""
+    (play,) = yaml.safe_load((ROOT / "playbooks" / "prepare_upgrade.yml").read_text("utf-8"))
+    found: list[dict[str, Any]] = play["tasks"]
+    return found
+
+
+def test_preparing_an_upgrade_changes_nothing_unless_asked_to() -> None:
+    reads = ("runnerhost.toolkit.upgrade_look", "ansible.builtin.debug", "ansible.builtin.assert")
+    tasks = prepare_tasks()
+    changing = [task for task in tasks if not any(name in task for name in reads)]
+    assert [task["ansible.builtin.import_role"]["tasks_from"] for task in changing] == [
+        "rest",
+        "make_way",
+    ]
+    assert {task["when"] for task in changing} == {"__prepare_upgrade_apply"}
+    # What it cannot take away is refused before the first of them.
+    refused = next(i for i, task in enumerate(tasks) if "ansible.builtin.assert" in task)
+    assert refused < tasks.index(changing[0])
+
+
+def test_site_writes_anew_what_preparing_an_upgrade_removes() -> None:
+    folder = ROOT / "roles" / "python_versions" / "tasks"
+    files = {}
+    for name in ("make_way", "repository"):
+        (task,) = (
+            task
+            for task in yaml.safe_load((folder / f"{name}.yml").read_text("utf-8"))
+            if "runnerhost.toolkit.file_set" in task
+        )
+        files[name] = task["runnerhost.toolkit.file_set"]["files"]
+    assert {item["state"] for item in files["make_way"]} == {"absent"}
+    removed = {item["path"] for item in files["make_way"]}
+    assert removed == {item["path"] for item in files["repository"] if "content" in item}
+
+
+def test_the_variables_of_preparing_an_upgrade_are_told() -> None:
+    text = (ROOT / "docs" / "os-upgrade.md").read_text(encoding="utf-8")
+    play = (ROOT / "playbooks" / "prepare_upgrade.yml").read_text(encoding="utf-8")
+    named = set(re.findall(r"\{\{ (prepare_upgrade_\w+)", play))
+    assert named
+    told = set(re.findall(r"(?m)^\| `(prepare_upgrade_\w+)` \|", text))
+    assert told == named
+    kinds = set(re.findall(r"(?m)^\| `([a-z]+)` \|", text))
+    assert kinds == set(upgrades.KINDS)

@@ -174,3 +174,8 @@ def test_apts_errors_are_explained(error: str, says: str) -> None:
 )
 def test_apts_words_get_their_reason(said: str, reason: str) -> None:
     assert pythons.explain(said).startswith(reason)
+
+
+def test_a_versions_packages_are_told_from_those_of_a_longer_number() -> None:
+    ours = ["idle-python3.1", "libpython3.1-stdlib", "libpython3.1t64", "python3.1-venv"]
+    assert pythons.family("3.1", [*ours, "python3.12", "python3-venv", "xpython3.1"]) == ours

@@ -129,6 +129,7 @@ def test_notes_say_what_the_upgrade_will_do() -> None:
     assert "waits for a restart: gitlab-runner" in said
     # What provision replaces needs no word.
     assert "python3.11" not in said
+    assert "packages.gitlab.com" not in said
     other = Goal("jammy", "noble", "3.10", "3.12", ("3.11",), {})
     assert "add it to python_versions_wanted" in "\n".join(upgrades.notes(look, other))
 
