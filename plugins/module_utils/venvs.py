@@ -200,11 +200,15 @@ def _walk(
         budget.over = True
         return
     names = []
+    may_be_venv = False
     with os.scandir(handle) as entries:
         for entry in entries:
-            if entry.is_dir(follow_symlinks=False) and entry.name not in _SKIPPED:
-                names.append(entry.name)
-    venv = inspect(handle, path, interpreters)
+            if entry.is_dir(follow_symlinks=False):
+                if entry.name not in _SKIPPED:
+                    names.append(entry.name)
+            elif entry.name == CONFIG:
+                may_be_venv = True
+    venv = inspect(handle, path, interpreters) if may_be_venv else None
     if venv:
         budget.venvs -= 1
         yield venv
