@@ -75,6 +75,7 @@ def test_nothing_differs() -> None:
     ("given", "what", "found"),
     [
         ({"tests": {"failed": True, "summary": "no output"}}, "the tests of the host run", "no o"),
+        ({"venvs": {"failed": True, "msg": "no sudo"}}, "virtual environments can be", "no sudo"),
         ({"gitlab": [{"failed": True, "msg": "no TOML"}]}, "GitLab can be asked", "no TOML"),
         ({"gitlab": [{}], "gitlab_ended_by": {"failed": True, "msg": "x"}}, "GitLab can", "x"),
         ({"gitlab": [{"results": [REFUSED]}], "gitlab_ended_by": REFUSED}, "runner build", "REF"),
