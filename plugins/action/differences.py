@@ -42,6 +42,16 @@ class ActionModule(ToolkitAction):
             *differences.from_tests(args.get("tests") or {}),
         ]
         looked = args.get("venvs") or {}
+        if looked.get("failed"):
+            found.append(
+                differences.Difference(
+                    "virtual environments can be looked at",
+                    "",
+                    str(looked.get("msg") or "no answer"),
+                    "venv_look",
+                    differences.CONNECTION,
+                )
+            )
         notes = [
             *([str(looked["summary"])] if looked.get("venvs") else []),
             *(one["text"] for one in looked.get("venvs", []) if one["state"] != venvs.ALIVE),

@@ -200,11 +200,15 @@ def _walk(
         budget.over = True
         return
     names = []
+    may_be_venv = False
     with os.scandir(handle) as entries:
         for entry in entries:
-            if entry.is_dir(follow_symlinks=False) and entry.name not in _SKIPPED:
-                names.append(entry.name)
-    venv = inspect(handle, path, interpreters)
+            if entry.is_dir(follow_symlinks=False):
+                if entry.name not in _SKIPPED:
+                    names.append(entry.name)
+            elif entry.name == CONFIG:
+                may_be_venv = True
+    venv = inspect(handle, path, interpreters) if may_be_venv else None
     if venv:
         budget.venvs -= 1
         yield venv
@@ -436,7 +440,12 @@ def remove(
         if place is None or path != os.path.normpath(path):
             done.kept[path] = "it is under none of the places"
             continue
-        busy = any(one == path or one.startswith(f"{path}/") for one in in_use)
+        busy = any(
+            # In the venv, or in a folder around it that is a job's own: its checkout.
+            f"{one}/".startswith(f"{path}/")
+            or (path.startswith(f"{one}/") and one.startswith(f"{place}/"))
+            for one in in_use
+        )
         try:
             with _opened_place(place) as handle:
                 between = path[len(place) + 1 :].split("/")
@@ -473,7 +482,7 @@ def _remove_below(
         if venv is None or venv.state != DEAD:
             return "it is not dead any more"
         if busy:
-            return "a process works in it"
+            return "a process works in it, or in the folder that it lies in"
         if now - venv.touched < min_age:
             minutes = max(0, now - venv.touched) / 60
             return f"it was changed {minutes:.0f} minutes ago: a job may be making it"

@@ -14,8 +14,9 @@ DOCUMENTATION = r"""
 module: venv_remove
 short_description: Removes virtual environments whose interpreter is gone
 description:
-  - Each is looked at once more, and stays if its interpreter is there, if a process works in it, or
-    if it was changed within the last hour, since a job may be making it.
+  - Each is looked at once more, and stays if its interpreter is there, if a process works in it or
+    in the checkout that it lies in, or if it was changed within the last hour, since a job may be
+    making it.
   - Nothing else, and nothing outside of the places, is removed; no link is followed.
 version_added: 0.1.0
 options:

@@ -94,12 +94,18 @@ def pytest_runtest_makereport(
         op, left, right = item.config.stash.get(_COMPARED, ("", "", ""))
         crash = getattr(report.longrepr, "reprcrash", None)
         said = crash.message if crash else str(report.longrepr)
-        # What another assertion before it has compared is not this one's.
-        is_compared = call.excinfo is not None and call.excinfo.errisinstance(AssertionError) and op
+        # What a helper has compared says little without its own words.
+        is_compared = (
+            bool(op)
+            and call.excinfo is not None
+            and call.excinfo.errisinstance(AssertionError)
+            and call.excinfo.traceback[-1].path == item.path
+        )
         name = item.originalname.removeprefix("test_").replace("_", " ")
         case = f" [{item.callspec.id}]" if hasattr(item, "callspec") else ""
         if not is_compared:
-            expected, found = "", _short(said.splitlines()[0] if said else "no answer")
+            # pytest's own words, which name what was asked, on one line.
+            expected, found = "", _short(" ".join(said.split()) or "no answer")
         elif op == "==":
             expected, found = right, left
         else:

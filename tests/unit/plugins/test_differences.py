@@ -75,6 +75,7 @@ def test_nothing_differs() -> None:
     ("given", "what", "found"),
     [
         ({"tests": {"failed": True, "summary": "no output"}}, "the tests of the host run", "no o"),
+        ({"venvs": {"failed": True, "msg": "no sudo"}}, "virtual environments can be", "no sudo"),
         ({"gitlab": [{"failed": True, "msg": "no TOML"}]}, "GitLab can be asked", "no TOML"),
         ({"gitlab": [{}], "gitlab_ended_by": {"failed": True, "msg": "x"}}, "GitLab can", "x"),
         ({"gitlab": [{"results": [REFUSED]}], "gitlab_ended_by": REFUSED}, "runner build", "REF"),
@@ -125,7 +126,7 @@ def test_failing_tests_are_told_in_words(tmp_path: Path) -> None:
     given = {
         "host": "here",
         "variables": {
-            "python_versions_wanted": [],
+            "python_versions_wanted": ["3.99"],
             "gitlab_runner_runners": [],
             "build_tools_packages": ["bash", "no-such-package"],
             "build_tools_extra_packages": [],
@@ -135,8 +136,9 @@ def test_failing_tests_are_told_in_words(tmp_path: Path) -> None:
     (tmp_path / "host.json").write_text(json.dumps(given))
     subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-c", os.devnull, f"--rootdir={ROOT}",
-         "-p", "no:cacheprovider", "-k", "package_is_installed",
-         str(ROOT / "tests/host/test_build_tools.py")],
+         "-p", "no:cacheprovider", "-k", "package_is_installed or interpreter_answers",
+         str(ROOT / "tests/host/test_build_tools.py"),
+         str(ROOT / "tests/host/test_python_versions.py")],
         env={
             **os.environ,
             "RUNNERHOST_VERIFY": str(tmp_path / "host.json"),
@@ -144,11 +146,15 @@ def test_failing_tests_are_told_in_words(tmp_path: Path) -> None:
         },
         capture_output=True, check=False, timeout=60,
     )  # fmt: skip
-    (one,) = json.loads((tmp_path / "failures.json").read_text())
+    one, other = json.loads((tmp_path / "failures.json").read_text())
     assert one["what"] == "package is installed [no-such-package]"
     assert one["expected"].startswith("no-such-package in {")
     assert one["found"] == "that is not so"
     assert one["where"] == (
         "tests/host/test_build_tools.py::test_package_is_installed[no-such-package]"
     )
+    # What the test did not compare itself is told in pytest's words.
+    assert (other["what"], other["expected"]) == ("interpreter answers [3.99]", "")
+    assert "127" in other["found"]
+    assert "python3.99" in other["found"]
     assert differences.from_tests({"failed": True, "failures": [one]})

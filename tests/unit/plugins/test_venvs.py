@@ -245,7 +245,9 @@ def test_a_dead_one_goes_and_nothing_else(tmp_path: Path, dead: Path) -> None:
     (dead / "link").symlink_to(kept)
     pretended = remove(dead, tmp_path / "home", pretend=True)
     assert (pretended.paths, dead.exists()) == ([str(dead)], True)
-    assert remove(dead, tmp_path / "home").paths == [str(dead)]
+    # The runner itself works in its home, and another job elsewhere.
+    elsewhere = [str(tmp_path / "home"), str(tmp_path / "home" / "project2")]
+    assert remove(dead, tmp_path / "home", in_use=elsewhere).paths == [str(dead)]
     assert list((tmp_path / "home").rglob("*")) == [tmp_path / "home" / "project"]
     assert (kept / "file").exists()
 
@@ -255,6 +257,9 @@ def test_what_stays(tmp_path: Path, dead: Path, pythons: Path) -> None:
     for says, done in (
         ("0 minutes ago: a job may be making it", remove(dead, home, time.time())),
         ("a process works in it", remove(dead, home, in_use=[f"{dead}/lib"])),
+        ("a process works in it", remove(dead, home, in_use=[str(dead)])),
+        # A job in its checkout.
+        ("in the folder that it lies in", remove(dead, home, in_use=[f"{home}/project"])),
         ("under none of the places", remove(dead, tmp_path / "usr")),
         ("under none of the places", remove(home / "x" / ".." / "project" / ".venv", home)),
     ):
