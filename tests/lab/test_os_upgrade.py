@@ -151,7 +151,7 @@ STARTING_POINTS = {
         "mkdir /tmp/ppa; cd /tmp/ppa; apt-get -q download python3.13 python3.13-minimal "
         "libpython3.13 libpython3.13-minimal libpython3.13-stdlib\n"
         "for deb in *.deb; do dpkg-deb -R $deb tree; version=$(dpkg-deb -f $deb Version)\n"
-        'sed -i "s/$version/3.13.99-1+jammy1/" tree/DEBIAN/control\n'
+        'sed -i "s/$version/3.13.99-1+jammy1/g" tree/DEBIAN/control\n'
         "dpkg-deb -Zgzip -z1 -b tree new-$deb; rm -r tree; done\n"
         "NEEDRESTART_SUSPEND=1 apt-get -q -y install ./new-*.deb; rm -r /tmp/ppa\n"
         "dpkg --audit; apt-get -q check\n"
