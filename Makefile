@@ -115,7 +115,7 @@ test-fast: venv ## Lint and unit tests, side by side: under two minutes
 	@$(MAKE) -j3 -Otarget lint unit-lab unit-rest
 
 .PHONY: test
-test: lab-packages venv ## All but the slowest suites: about 30 minutes on two cores; needs containers
+test: lab-packages venv ## All but the slowest suites: about 35 minutes on two cores; needs containers
 	@$(PY) -m tests
 
 .PHONY: test-full
