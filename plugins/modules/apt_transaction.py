@@ -124,7 +124,10 @@ def apt_get(
 def fix(lock_timeout: int) -> str:
     """Why apt cannot bring what unpacked packages lack, or an empty text."""
     done = apt_get(["--fix-broken", "install"], lock_timeout, _REPAIR)
-    return "" if done.returncode == 0 else done.stderr.strip()[-800:] or "no answer"
+    if done.returncode == 0:
+        return ""
+    # It fetches, and an address may hold a password.
+    return secrets.redact_text(done.stderr.strip()[-800:]) or "no answer"
 
 
 def lists_age() -> float:
@@ -170,7 +173,8 @@ def transact(module: AnsibleModule) -> None:
         # Young lists may be those of other sources, or gone.
         ages = [float(asked["lists_age"]), 0.0]
     for age in ages:
-        old = asked["state"] == "present" and lists_age() >= age
+        # At 0 in any case: a clock that was set back makes lists of the future.
+        old = asked["state"] == "present" and (age <= 0 or lists_age() >= age)
         said = update(patience) if old else ""
         if said:
             module.fail_json(msg=f"apt cannot read its lists: {said}")

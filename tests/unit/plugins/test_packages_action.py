@@ -191,6 +191,9 @@ def test_finishing_says_what_dpkg_said(dpkg: Path) -> None:
     assert apt_transaction.configure(60) == "cron: subprocess returned 1"
     (dpkg / "apt-get.does").write_text("echo 'E: Unmet dependencies' >&2; exit 100")
     assert apt_transaction.fix(5) == "E: Unmet dependencies"
+    said = "E: Failed to fetch https://me:sesame@mirror.example.com/x  404"
+    (dpkg / "apt-get.does").write_text(f"echo '{said}' >&2; exit 100")
+    assert "sesame" not in apt_transaction.fix(5)
     assert "--fix-broken install" in (dpkg / "calls").read_text()
 
 
@@ -278,6 +281,11 @@ def test_lists_are_read_anew_where_they_are_old_and_after_a_failure(
     install = "apt-get --no-install-recommends install a"
     transaction(monkeypatch, names=["a"], lists_age=0)
     assert calls(dpkg) == ["apt-get update", install]
+    # The clock was set back since.
+    age = -60.0
+    transaction(monkeypatch, names=["a"], lists_age=0)
+    assert calls(dpkg) == ["apt-get update", install]
+    age = 10.0
     # Young ones may be of other sources.
     (dpkg / "apt-get.does").write_text(
         "case $* in *update) exit 0;; esac; echo 'Reading lists'; "
