@@ -43,7 +43,7 @@ class Figure:
 
     mark: Mark
     value: float
-    """What is measured, in seconds or a number; the median where it was run several times."""
+    """What is measured, in seconds or a number; of several runs the median or mean."""
     base: float = 1.0
     """What it is measured against."""
 

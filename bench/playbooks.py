@@ -86,11 +86,10 @@ class Host:
                 # Not the output of a verbose run, which is thousands of lines.
                 tail = "\n".join((done.stdout + done.stderr).splitlines()[-40:])
                 raise LabError(f"{playbook}: exit {done.returncode}\n{tail}")
-            return Run(
-                seconds,
-                *read_times(times),
-                modules_of(done.stdout),
-            )
+            changed, tasks = read_times(times)
+            if not tasks:
+                raise LabError(f"{playbook}: no task ran; is {self.kind} in the lab's inventory?")
+            return Run(seconds, changed, tasks, modules_of(done.stdout))
 
 
 def modules_of(output: str) -> tuple[str, ...]:

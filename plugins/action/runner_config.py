@@ -114,6 +114,8 @@ class ActionModule(ToolkitAction):
         self._woken: list[str] = []
         self._doubted: set[str] = set()
         self._dead: set[int] = set()
+        # What the host's file was at the end of the last question.
+        self._newer: dict[str, Any] | None = None
         for _ in range(TRIES):
             read, host = self._read()
             note = self._note(read)
@@ -138,7 +140,8 @@ class ActionModule(ToolkitAction):
             if new and not self._task.check_mode:
                 answers.update(self._register(entries, new, known, read.get("system_id", "")))
                 asked.update(new)
-                # GitLab was asked over the network: the file may be another one by now.
+                # GitLab was asked over the network: the file may be another one by now, and came
+                # with the answers.
                 continue
             merged = runner_merge.merge(wanted, entries, host, planned, answers, known)
             keys = runner_merge.changed_keys(host, merged.config)
@@ -224,15 +227,6 @@ class ActionModule(ToolkitAction):
             result["verified"] = answer.get("verified", {})
             self._judge(result["verified"])
             written = {k: result[k] for k in ("changed", "changed_keys", "verified", "diff")}
-            if unverified:
-                # Only now is it noted that GitLab takes them: a run that fails before asks again.
-                self._ask_quietly(
-                    {
-                        "op": "swap",
-                        "expected": answer["read"]["sha256"],
-                        "state_text": _encode(json.dumps(state, indent=1) + "\n"),
-                    }
-                )
             after = self._parse(answer["read"])
             if after is not None and not _identities(merged.config) - _identities(after):
                 return result
@@ -259,6 +253,10 @@ class ActionModule(ToolkitAction):
                 "state_text": _encode(json.dumps(_state(notes), indent=1) + "\n"),
                 "paused_text": _encode(without_runners(merged.config)),
                 "verify": unverified,
+                # Only then is it noted that GitLab takes them: a run that fails before asks again.
+                "proven_text": _encode(json.dumps(_state(merged.known), indent=1) + "\n")
+                if unverified
+                else "",
             }
         )
 
@@ -413,7 +411,8 @@ class ActionModule(ToolkitAction):
         """The host's file; a torn one is read again."""
         end = time.monotonic() + TORN_SECONDS
         while True:
-            read = self._ask_quietly({"op": "read"})["read"]
+            read = self._newer or self._ask_quietly({"op": "read"})["read"]
+            self._newer = None
             data = self._parse(read)
             if data is not None:
                 return read, data
@@ -467,13 +466,14 @@ class ActionModule(ToolkitAction):
             }
             for index in sorted(questions)
         ]
-        said = self._ask_quietly(
+        answered = self._ask_quietly(
             {
                 "op": "register",
                 "requests": requests,
                 "tokens": [given[index] for index in sorted(questions)],
             }
-        )["answers"]
+        )
+        said, self._newer = answered["answers"], answered["read"]
         answers: dict[int, runner_toml.Data] = {}
         problems = []
         for index, question in sorted(questions.items()):

@@ -193,6 +193,7 @@ class ActionModule(ToolkitAction):
             "fresh": fresh,
             "packages": wanted,
             "units_stale": _units_stale(look, paths),
+            "service_there": _service_there(look),
             "missing": missing,
             # What a rollback brings back.
             "installed": began or installed,
@@ -639,6 +640,15 @@ def _units_stale(look: dict[str, Any], paths: dict[str, Any]) -> bool:
     return service.get("LoadState") == "loaded" and (
         "yes" in (service.get("NeedDaemonReload"), manager.get("NeedDaemonReload"))
         or str(paths["drop_in"]) not in service.get("DropInPaths", "").split()
+    )
+
+
+def _service_there(look: dict[str, Any]) -> bool:
+    """True unless the host has no such service; one whose file is gone may still run."""
+    service = look.get("units", {}).get(SERVICE, {})
+    return (service.get("LoadState", "not-found"), service.get("ActiveState", "inactive")) != (
+        "not-found",
+        "inactive",
     )
 
 

@@ -74,6 +74,12 @@ options:
     description: The new note, in base64; empty leaves it as it is.
     type: str
     default: ""
+  proven_text:
+    description: >-
+      The note, in base64, once GitLab has called all of O(verify) valid; empty leaves it as it is.
+      So a run that fails before asks again.
+    type: str
+    default: ""
   paused_text:
     description: The configuration without runners, in base64, for a pause by the host itself.
     type: str
@@ -97,9 +103,11 @@ EXAMPLES = r"""
 
 RETURN = r"""
 read:
-  description: The texts, the file's sha256, the host's time and whether the service is active.
+  description: >-
+    The texts, the file's sha256, the host's time and whether the service is active; as they are
+    after what was asked for.
   type: dict
-  returned: for all but C(register)
+  returned: always
 """
 
 
@@ -238,6 +246,14 @@ def swap(path: str, params: dict[str, Any]) -> bool:
         return True
 
 
+def prove(folder: str, params: dict[str, Any]) -> None:
+    """Writes the note that GitLab takes all tokens, unless another controller has written one."""
+    path = f"{folder}/{params['state_file']}"
+    with drain.locked(folder):
+        if drain.raw(path) == decode(params["state_text"]).encode("utf-8", "surrogateescape"):
+            host.write_atomic(path, decode(params["proven_text"]), 0o600)
+
+
 def true_path(folder: str, check: bool) -> str:
     """Where the whole configuration lies: beside config.toml while a drain is under way."""
     if check and drain.is_paused(folder):
@@ -265,6 +281,7 @@ def main() -> None:
             "expected": {"type": "str", "default": ""},
             "text": {"type": "str", "default": "", "no_log": True},
             "state_text": {"type": "str", "default": "", "no_log": True},
+            "proven_text": {"type": "str", "default": "", "no_log": True},
             # Without the runners, but a Sentry address with its key may be in it.
             "paused_text": {"type": "str", "default": "", "no_log": True},
             "verify": {"type": "list", "elements": "str", "default": []},
@@ -273,18 +290,16 @@ def main() -> None:
     )
     params = module.params
     folder = params["folder"]
-    if params["op"] == "register":
+    result: dict[str, Any] = {}
+    if params["op"] in ("register", "swap"):
         os.makedirs(folder, mode=0o700, exist_ok=True)
+    if params["op"] == "register":
         sweep(folder)
         asked = zip(params["requests"], params["tokens"], strict=True)
-        answers = {
+        result["answers"] = {
             str(r["index"]): register(folder, {**r, "token": t}, params["environment"])
             for r, t in asked
         }
-        module.exit_json(changed=False, answers=answers)
-    result: dict[str, Any] = {}
-    if params["op"] == "swap":
-        os.makedirs(folder, mode=0o700, exist_ok=True)
     path = true_path(folder, module.check_mode)
     if params["op"] == "swap":
         sweep(folder)
@@ -297,6 +312,9 @@ def main() -> None:
             if host.units([unit]).get(unit, {}).get("ActiveState") == "active":
                 drain.reload(unit)
             result["verified"] = runner_cli.verify(path, params["verify"], params["environment"])
+        told = result.get("verified", {})
+        if params["proven_text"] and told and set(told.values()) == {"valid"}:
+            prove(folder, params)
     if params["op"] == "wake":
         reasons: dict[str, str] = {}
         result["verified"] = runner_cli.verify(
@@ -307,7 +325,7 @@ def main() -> None:
         if result["woken"] and not module.check_mode:
             runner_health.wake(params["unit"], path)
     result["read"] = read(path, params["state_file"], params["unit"])
-    if params["op"] == "read":
+    if params["op"] in ("read", "register"):
         result["read"]["complaints"] = complaints(path, result["read"]["pid"])
     module.exit_json(changed=bool(result.get("swapped") or result.get("woken")), **result)
 

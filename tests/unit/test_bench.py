@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import threading
 from pathlib import Path
 
 import pytest
 
 import bench.__main__
-from bench.__main__ import demo_times, in_turn, positive, pythons, report, runners
+from bench.__main__ import at_once, demo_times, in_turn, positive, pythons, report, runners
 from bench.cold import added, check_fetched, compare
 from bench.marks import CALLS, COLD, MARKS, NOOP, RUNNERS, VERIFY, Figure, table, verdict
 from bench.playbooks import Host, Run, modules_of, read_times, slowest
@@ -89,8 +90,45 @@ def test_plays_take_turns_and_each_comes_first(monkeypatch: pytest.MonkeyPatch) 
     a, b = Host(Lab("x"), "a"), Host(Lab("x"), "b")
     first, second = in_turn((a, "site"), (b, "site"))
     assert played[:6] == ["a site", "b site", "a site", "b site", "b site", "a site"]
-    assert [run.seconds for run in first] == [3, 6, 7, 10, 11]
-    assert [run.seconds for run in second] == [4, 5, 8, 9, 12]
+    assert [run.seconds for run in first] == [3, 6, 7, 10, 11, 14, 15]
+    assert [run.seconds for run in second] == [4, 5, 8, 9, 12, 13, 16]
+
+
+def test_plays_at_once_never_have_the_machine_to_themselves(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    slow_may_end = threading.Event()
+    played = {"slow": 0, "fast": 0}
+
+    def play(host: Host, playbook: str) -> Run:
+        played[host.kind] += 1
+        if host.kind == "slow" and played["slow"] > 1:
+            assert slow_may_end.wait(30)
+        if host.kind == "fast" and played["fast"] == 6:
+            slow_may_end.set()
+        return Run(float(played[host.kind]))
+
+    monkeypatch.setattr(bench.__main__, "quiet_run", play)
+    slow, fast = Host(Lab("x"), "slow"), Host(Lab("x"), "fast")
+    ours, theirs = at_once((slow, "site"), (fast, "site"), runs=2)
+    assert [run.seconds for run in ours] == [2, 3]
+    # The others went on, and count no more.
+    assert [run.seconds for run in theirs] == [2, 3]
+    assert played["fast"] >= 6
+
+
+def test_a_play_that_fails_ends_those_beside_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    played = {"bad": 0, "good": 0}
+
+    def play(host: Host, playbook: str) -> Run:
+        played[host.kind] += 1
+        if host.kind == "bad" and played["bad"] > 1:
+            raise LabError("it broke")
+        return Run(1.0)
+
+    monkeypatch.setattr(bench.__main__, "quiet_run", play)
+    with pytest.raises(LabError, match="it broke"):
+        at_once((Host(Lab("x"), "good"), "site"), (Host(Lab("x"), "bad"), "site"))
 
 
 def test_what_apt_alone_installs_is_what_was_added() -> None:

@@ -32,19 +32,24 @@ class Host:
         self.before_swap: list[Callable[[Host], None]] = []
         self.after_swap: list[Callable[[Host], None]] = []
         self.on_read: list[Callable[[Host], None]] = []
+        self.while_registering: list[Callable[[Host], None]] = []
         self.swaps = 0
         self.registered: list[str] = []
+        self.asked: list[str] = []
         self.verified = "valid"
         self.complaints: list[tuple[float, str]] = []
         self.wakes: list[list[str]] = []
 
     def answer(self, asked: dict[str, Any]) -> dict[str, Any]:
+        self.asked.append(asked["op"])
         if asked["op"] == "register":
             answers = {}
             for request, token in zip(asked["requests"], asked["tokens"], strict=True):
                 self.registered.append(token)
                 answers[str(request["index"])] = self._register(token)
-            return {"answers": answers}
+            if self.while_registering:
+                self.while_registering.pop(0)(self)
+            return {"answers": answers, "read": self._read()}
         if asked["op"] == "swap":
             if self.before_swap:
                 self.before_swap.pop(0)(self)
@@ -60,6 +65,8 @@ class Host:
                 if self.after_swap:
                     self.after_swap.pop(0)(self)
             verified = dict.fromkeys(asked.get("verify", []), self.verified)
+            if swapped and verified and self.verified == "valid":
+                self.note = base64.b64decode(asked["proven_text"]).decode()
             return {"swapped": swapped, "verified": verified, "read": self._read()}
         if asked["op"] == "wake":
             self.wakes.append(asked["verify"])
@@ -167,8 +174,7 @@ def test_second_run_changes_nothing_and_asks_nobody() -> None:
     host.registered.clear()
     result = converge(host)
     assert not result["changed"]
-    # The file, and then the note that GitLab takes the token.
-    assert host.swaps == 2
+    assert host.swaps == 1
     assert host.registered == []
 
 
@@ -178,6 +184,43 @@ def test_no_token_in_the_result() -> None:
     result = converge(host)
     assert GIVEN not in json.dumps(result)
     assert "(hidden)" in result["diff"]["after"]
+
+
+def test_first_run_asks_the_host_three_times() -> None:
+    """The file comes with the answers about tokens, and the swap notes that they are valid."""
+    host = Host()
+    host.gitlab[GIVEN] = 7
+    converge(host)
+    assert host.asked == ["read", "register", "swap"]
+    assert json.loads(host.note)["entries"][0]["verified"]
+
+
+def test_file_that_changes_while_gitlab_is_asked_is_merged_as_it_is_then() -> None:
+    host = provisioned()
+    other, rotated = "glrt-other-" + "c" * 20, "glrt-rotated-" + "b" * 20
+    host.gitlab[other] = 8
+
+    def rotate(h: Host) -> None:
+        h.text = (h.text or "").replace(GIVEN, rotated)
+
+    host.while_registering.append(rotate)
+    runners = [{"name": "build", "token": GIVEN}, {"name": "more", "token": other}]
+    converge(host, runners=runners)
+    assert [r["token"] for r in host.data()["runners"]] == [rotated, other]
+    assert host.swaps == 2
+
+
+def test_torn_file_that_comes_with_the_answers_is_read_again() -> None:
+    host = Host()
+    host.gitlab[GIVEN] = 7
+
+    def tear(h: Host) -> None:
+        h.text = "[[runners"
+        h.on_read.append(lambda again: setattr(again, "text", ""))
+
+    host.while_registering.append(tear)
+    converge(host)
+    assert host.data()["runners"][0]["id"] == 7
 
 
 def test_token_rotated_between_our_read_and_our_write_survives() -> None:

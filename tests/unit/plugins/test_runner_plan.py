@@ -369,3 +369,21 @@ def test_a_copy_of_a_machine_is_named_with_what_to_do() -> None:
 @pytest.mark.parametrize("note", ["", "{", "[]", "{}", '{"host": "one"}', "null"])
 def test_a_note_that_says_nothing_warns_of_nothing(note: str) -> None:
     assert runner_plan._copied(note, "two", "abc") == []
+
+
+@pytest.mark.parametrize(
+    ("service", "there"),
+    [
+        ({}, False),
+        ({"LoadState": "not-found", "ActiveState": "inactive"}, False),
+        ({"LoadState": "loaded", "ActiveState": "active"}, True),
+        ({"LoadState": "loaded", "ActiveState": "inactive"}, True),
+        ({"LoadState": "masked", "ActiveState": "active"}, True),
+        # Its file was deleted, its process runs on.
+        ({"LoadState": "not-found", "ActiveState": "active"}, True),
+    ],
+)
+def test_a_service_that_may_have_jobs_is_looked_at_before_its_package_is_replaced(
+    service: dict[str, str], there: bool
+) -> None:
+    assert runner_plan._service_there({"units": {runner_plan.SERVICE: service}}) is there
