@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import Any
 
 from lab.kinds import KINDS
@@ -59,6 +60,20 @@ def files(site: Site) -> str:
         "-o -path '/etc/gitlab-runner/*' -o -name gitlab-runner.service ')' | sort | "
         "xargs sha256sum"
     )
+
+
+@dataclass(frozen=True)
+class Host:
+    """A host to be upgraded, or upgraded, and what was so before."""
+
+    site: Site
+    identity: dict[str, Any]
+    files: str
+
+    @classmethod
+    def of(cls, site: Site) -> Host:
+        """As it is now."""
+        return cls(site, identity(site), files(site))
 
 
 def heals(site: Site) -> None:

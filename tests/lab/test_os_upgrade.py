@@ -7,9 +7,7 @@ with what Ubuntu's upgrader does to source files and obsolete packages.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -20,6 +18,7 @@ from tests.lab.releases import (
     HOME,
     NEWER,
     PYTHONS,
+    Host,
     files,
     has,
     heals,
@@ -32,30 +31,21 @@ from tests.lab.site import ROOT, Site, until
 pytestmark = pytest.mark.lab
 
 
-@dataclass(frozen=True)
-class Upgraded:
-    """A host right after its upgrade, and what was so before it."""
-
-    site: Site
-    identity: dict[str, Any]
-    files: str
-
-
 @pytest.fixture(scope="module")
-def upgraded(site: Site) -> Upgraded:
+def upgraded(site: Site) -> Host:
     """A provisioned host with venvs, then another release of its system."""
     first = site.playbook("site.yml")
     assert first.code == 0, first.output
     make_venvs(site)
     # Nobody has looked at what stands in the way (test_prepare_upgrade.py does).
     newer_python(site)
-    before = Upgraded(site, identity(site), files(site))
+    before = Host.of(site)
     site.verb("os-upgrade", "jammy")
     return before
 
 
 @pytest.fixture(scope="module")
-def whole(upgraded: Upgraded) -> Site:
+def whole(upgraded: Host) -> Site:
     """The same, provisioned again."""
     run = upgraded.site.playbook("site.yml")
     assert run.code == 0, run.output
@@ -68,7 +58,7 @@ def version_of(site: Site, venv: str, module: str) -> str:
     return site.sh(f"{HOME}/{venv}/bin/python -c '{code}'").strip()
 
 
-def test_one_run_makes_an_upgraded_host_whole(upgraded: Upgraded) -> None:
+def test_one_run_makes_an_upgraded_host_whole(upgraded: Host) -> None:
     site = upgraded.site
     # What the upgrade has done to the host.
     assert "VERSION_CODENAME=noble" in site.sh("cat /etc/os-release")
@@ -104,7 +94,7 @@ def test_one_run_makes_an_upgraded_host_whole(upgraded: Upgraded) -> None:
     assert has(site, "python3-dev")
 
 
-def test_a_job_builds_a_wheel_for_every_python(upgraded: Upgraded) -> None:
+def test_a_job_builds_a_wheel_for_every_python(upgraded: Host) -> None:
     site = upgraded.site
     with site.gitlab() as gitlab:
         project, sha = push_folder(gitlab, Path(ROOT) / "lab" / "projects" / "demo")

@@ -6,12 +6,20 @@ What becomes of a host whose obstacles nobody has looked for: test_os_upgrade.py
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import Any
 
 import pytest
 
-from tests.lab.releases import FAMILY, NEWER, files, has, heals, identity, make_venvs, newer_python
+from tests.lab.releases import (
+    FAMILY,
+    NEWER,
+    Host,
+    files,
+    has,
+    heals,
+    identity,
+    make_venvs,
+    newer_python,
+)
 from tests.lab.site import Run, Site, queue, until
 
 pytestmark = [pytest.mark.lab, pytest.mark.slow]
@@ -19,28 +27,19 @@ pytestmark = [pytest.mark.lab, pytest.mark.slow]
 APPLY = {"prepare_upgrade_apply": True}
 
 
-@dataclass(frozen=True)
-class Before:
-    """A host that is to be upgraded, and what it is."""
-
-    site: Site
-    identity: dict[str, Any]
-    files: str
-
-
 @pytest.fixture(scope="module")
-def before(site: Site) -> Before:
+def before(site: Site) -> Host:
     """A provisioned host with every obstacle that can be made on it."""
     first = site.playbook("site.yml")
     assert first.code == 0, first.output
     site.sh("DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1 apt-get -q -y dist-upgrade")
     make_venvs(site)
     newer_python(site)
-    return Before(site, identity(site), files(site))
+    return Host.of(site)
 
 
 @pytest.fixture(scope="module")
-def offered(before: Before) -> Site:
+def offered(before: Host) -> Site:
     """The same host, once the mirror has the next release too."""
     before.site.verb("os-upgrade", "jammy", "--offer")
     return before.site
@@ -60,7 +59,7 @@ def state(site: Site) -> str:
     )
 
 
-def test_every_obstacle_is_named_and_nothing_is_changed(before: Before) -> None:
+def test_every_obstacle_is_named_and_nothing_is_changed(before: Host) -> None:
     site = before.site
     site.sh(
         "apt-mark hold less python3.9; touch /run/reboot-required\n"
@@ -115,7 +114,7 @@ def test_a_version_that_the_target_does_not_have_is_named(offered: Site) -> None
     assert "jammy can be upgraded to noble. The runner still takes jobs" in words(run)
 
 
-def test_obstacles_are_taken_away_once_no_job_runs(before: Before, offered: Site) -> None:
+def test_obstacles_are_taken_away_once_no_job_runs(before: Host, offered: Site) -> None:
     site = offered
     was = state(site)
     predicted = site.changes("prepare_upgrade.yml", "--check", "-e", "prepare_upgrade_apply=true")
@@ -144,7 +143,7 @@ def test_obstacles_are_taken_away_once_no_job_runs(before: Before, offered: Site
     assert again.counts()["changed"] == 0, again.output
 
 
-def test_an_upgrade_that_is_called_off_is_undone_by_site(before: Before, offered: Site) -> None:
+def test_an_upgrade_that_is_called_off_is_undone_by_site(before: Host, offered: Site) -> None:
     assert offered.playbook("prepare_upgrade.yml", extra=APPLY).code == 0
     heals(offered)
     assert offered.sh("systemctl is-enabled gitlab-runner").strip() == "enabled"
@@ -153,7 +152,7 @@ def test_an_upgrade_that_is_called_off_is_undone_by_site(before: Before, offered
 
 
 def test_the_upgrade_takes_nothing_away_and_site_undoes_the_rest(
-    before: Before, offered: Site
+    before: Host, offered: Site
 ) -> None:
     site = offered
     newer_python(site)
