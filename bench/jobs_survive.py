@@ -130,7 +130,8 @@ def run_verb(stream: Stream, verb: str, act: Callable[[], str]) -> Row:
     end = time.monotonic() + 120
     while len(stream.running()) < 2:
         if time.monotonic() > end:
-            raise LabError(f"before {verb}: no two jobs are running")
+            waiting = [(info.id, info.state) for info in stream.in_flight()]
+            raise LabError(f"before {verb}: no two jobs are running; there are {waiting}")
         time.sleep(0.2)
     seen = stream.running()
     watching = threading.Event()
@@ -147,6 +148,9 @@ def run_verb(stream: Stream, verb: str, act: Callable[[], str]) -> Row:
             problem = act()
         except LabError as error:
             problem = str(error).strip().splitlines()[-1]
+    if problem:
+        # Now: a later verb may end the bench before its table.
+        print(f"    {verb}: {problem}", flush=True)
     seconds = time.monotonic() - start
     watching.set()
     thread.join(30)
@@ -296,4 +300,7 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except LabError as error:
+        sys.exit(f"bench-jobs: {error}")
