@@ -62,13 +62,17 @@ def test_another_seed_gives_others() -> None:
 def test_forks_with_a_session_of_their_own_die_too() -> None:
     mark = f"{RUN_MARK}={uuid.uuid4()}"
     key, _, value = mark.partition("=")
+    # The fork itself says that it is there: in the middle of its exec it has no environment.
     with subprocess.Popen(
-        ["sh", "-c", "setsid sleep 600 & echo begun; wait"],
+        ["sh", "-c", "setsid sh -c 'echo begun; kill -STOP $$' & wait"],
         stdout=subprocess.PIPE,
         env={**os.environ, key: value},
     ) as process:
-        assert process.stdout
-        assert process.stdout.readline() == b"begun\n"
-        assert len(marked(mark)) == 2
-        kill_marked(mark)
+        try:
+            assert process.stdout
+            assert process.stdout.readline() == b"begun\n"
+            assert len(marked(mark)) == 2
+        finally:
+            kill_marked(mark)
+            process.kill()
     assert marked(mark) == []
