@@ -19,6 +19,8 @@ import tempfile
 from typing import Any
 
 SYSTEM_PYTHON = "/usr/bin/python3"
+# Of python3-minimal, which has the link too: what py3versions(1) answers from.
+_PYTHON_DEFAULTS = "/usr/share/python3/debian_defaults"
 _DPKG_STATUS = "/var/lib/dpkg/status"
 # What dpkg has done since it last wrote that file whole: left by a transaction that was cut off.
 _DPKG_JOURNAL = "/var/lib/dpkg/updates/[0-9]*"
@@ -28,23 +30,37 @@ _APT_STATES = "/var/lib/apt/extended_states"
 def system_python_problem() -> str | None:
     """Why the running interpreter is not the system's own, or None.
 
-    A deadsnakes Python on the host has no python3-apt, and Ansible's discovery prefers it.
+    A deadsnakes Python on the host has no python3-apt, and Ansible's discovery prefers it. And a
+    link that was turned to another Python (update-alternatives) breaks the system's tools, and
+    would have that one taken for the distribution's and the distribution's for superfluous.
     """
-    if os.path.realpath(sys.executable) == os.path.realpath(SYSTEM_PYTHON):
+    if os.path.realpath(sys.executable) != os.path.realpath(SYSTEM_PYTHON):
+        return (
+            f"ansible_python_interpreter: the host runs Ansible on {sys.executable}; "
+            f"it takes {SYSTEM_PYTHON} (set it in the inventory or in ansible.cfg)"
+        )
+    own, leads = system_version(), os.path.realpath(SYSTEM_PYTHON)
+    if os.path.basename(leads) == f"python{own}":
         return None
     return (
-        f"ansible_python_interpreter: the host runs Ansible on {sys.executable}; "
-        f"it takes {SYSTEM_PYTHON} (set it in the inventory or in ansible.cfg)"
+        f"{SYSTEM_PYTHON} leads to {leads}, but the system's own is python{own}: turn it back with "
+        f"`update-alternatives --remove-all python3; ln -sfn python{own} {SYSTEM_PYTHON}`"
     )
 
 
 def system_version() -> str:
     """The version that belongs to the distribution, as ``3.10``.
 
-    From where /usr/bin/python3 leads, not from the interpreter that happens to run.
+    As its package says; where that is silent, from where /usr/bin/python3 leads. Not from the
+    interpreter that happens to run.
     """
-    name = os.path.basename(os.path.realpath(SYSTEM_PYTHON))
-    return name.removeprefix("python")
+    try:
+        said = re.search(
+            r"(?m)^default-version *= *python(\d+\.\d+) *$", read_text(_PYTHON_DEFAULTS)
+        )
+    except OSError:
+        said = None
+    return said[1] if said else os.path.basename(os.path.realpath(SYSTEM_PYTHON))[len("python") :]
 
 
 def run(argv: list[str], timeout: float = 60, **kwargs: Any) -> subprocess.CompletedProcess[str]:

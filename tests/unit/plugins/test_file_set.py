@@ -320,6 +320,37 @@ def test_only_the_systems_own_python_is_taken(
 
 
 @pytest.mark.parametrize(
+    ("said", "own", "refused"),
+    [
+        ("default-version = python3.11", "3.11", False),
+        ("# default-version = python3.9\ndefault-version=python3.10\n", "3.10", True),
+        # Without the file, or with another one, only the link is left to ask.
+        ("nothing", "3.11", False),
+        (None, "3.11", False),
+    ],
+)
+def test_a_system_python_that_was_turned_to_another_is_refused(
+    said: str | None, own: str, refused: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As by `update-alternatives --install /usr/bin/python3 python3 /usr/bin/python3.11 1`."""
+    (tmp_path / "python3.11").touch()
+    (tmp_path / "alternative").symlink_to("python3.11")
+    link = tmp_path / "python3"
+    link.symlink_to("alternative")
+    if said is not None:
+        (tmp_path / "defaults").write_text(said)
+    monkeypatch.setattr(sys, "executable", str(link))
+    monkeypatch.setattr(host, "SYSTEM_PYTHON", str(link))
+    monkeypatch.setattr(host, "_PYTHON_DEFAULTS", str(tmp_path / "defaults"))
+    assert host.system_version() == own
+    problem = host.system_python_problem()
+    assert bool(problem) is refused
+    if problem:
+        assert f"leads to {tmp_path}/python3.11, but the system's own is python3.10" in problem
+        assert "update-alternatives --remove-all python3" in problem
+
+
+@pytest.mark.parametrize(
     ("links", "others", "runs"),
     [
         (["a.pem"], False, False),
