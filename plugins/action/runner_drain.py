@@ -75,8 +75,8 @@ class ActionModule(ToolkitAction):
     def _drain(self, deadline: int, at_deadline: str) -> dict[str, Any]:
         start = time.monotonic()
         # All of them before any wait: none takes a job while another one ends its own.
-        paused = [self._pause(where) for where in self._places]
-        changed = any(paused)
+        began = [self._pause(where) for where in self._places]
+        changed = "paused" in began
         patience = QUIET_SECONDS
         while True:
             looks = [
@@ -85,9 +85,22 @@ class ActionModule(ToolkitAction):
             ]
             waited = int(time.monotonic() - start)
             jobs = [job["text"] for look in looks for job in look["jobs"]]
-            if all(look["idle"] for look in looks):
+            # Its host, a disk with room again or another controller may have taken a pause back:
+            # what such a runner is seen to do counts for nothing.
+            lost = [
+                where
+                for where, look, was in zip(self._places, looks, began, strict=True)
+                if was != "nothing" and not look["paused"]
+            ]
+            for where in lost:
+                self._pause(where)
+            if not lost and all(look["idle"] for look in looks):
                 return {"changed": changed, "jobs": [], "waited": waited}
-            named = "; ".join(jobs) or "a job that the log does not name"
+            named = "; ".join(jobs) or (
+                "a runner whose pause was taken back by something else: paused again"
+                if lost
+                else "a job that the log does not name"
+            )
             then = "gives up" if at_deadline == "give_up" else "goes on"
             name = self._variables.get("inventory_hostname", "host")
             left = max(0, deadline - waited)
@@ -121,18 +134,18 @@ class ActionModule(ToolkitAction):
             raise failed[0]
         return answers
 
-    def _pause(self, where: dict[str, str]) -> bool:
-        """True if this call has paused the runner; False if it was paused already."""
+    def _pause(self, where: dict[str, str]) -> str:
+        """``paused``; ``joined`` where it was so already; ``nothing`` without a config.toml."""
         for _ in range(TRIES):
             if self._call(where, "look", patience=0, lease=self._lease)["look"]["paused"]:
                 # Another controller's drain, or our own that was cut off: the look renewed it.
-                return False
+                return "joined"
             with self.quiet():
                 read = self.ask(IO, {"op": "read", "folder": where["folder"]}, self._variables)[
                     "read"
                 ]
                 if not read["exists"]:
-                    return False
+                    return "nothing"
                 try:
                     text = without_runners(runner_toml.parse(decode(read["text"])))
                 except runner_toml.TomlError as error:
@@ -151,7 +164,7 @@ class ActionModule(ToolkitAction):
                     self._variables,
                 )
             if answer["paused"]:
-                return True
+                return "paused"
         raise AnsibleActionFail(f"config.toml was changed by something else at {TRIES} tries")
 
     def _call(self, where: dict[str, str], op: str, **more: Any) -> dict[str, Any]:

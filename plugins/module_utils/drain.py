@@ -257,7 +257,18 @@ def jobs_of(pid: int) -> list[Job]:
     """The jobs that the daemon with this process number runs; empty where none does."""
     if not pid:
         return []
-    done = host.run(["journalctl", "--no-pager", "-o", "json", "-b", f"_PID={pid}"])
+    done = host.run(
+        [
+            "journalctl",
+            "--no-pager",
+            "--output=json",
+            # Each part of a job's trace is a line too: a hundred thousand in a day.
+            "--output-fields=MESSAGE",
+            f"--grep={_ADDED}|{_REMOVED}",
+            "-b",
+            f"_PID={pid}",
+        ]
+    )
     return running(done.stdout.splitlines(), time.time())
 
 

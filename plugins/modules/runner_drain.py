@@ -105,7 +105,10 @@ QUIET_SECONDS = 3.0
 
 
 def look_until_idle(asked: dict[str, Any]) -> dict[str, Any]:
-    """One look, repeated until the runner is idle for some time or the patience is over."""
+    """One look, repeated until the runner is idle for some time or the patience is over.
+
+    A quiet that has begun is seen to its end: on a busy disk one look may take seconds.
+    """
     end = time.monotonic() + asked["patience"]
     quiet_since: float | None = None
     while True:
@@ -119,7 +122,8 @@ def look_until_idle(asked: dict[str, Any]) -> dict[str, Any]:
         found["idle"] = quiet_since is not None and (
             now - quiet_since >= QUIET_SECONDS or not found["pid"]
         )
-        if found["idle"] or now >= end:
+        waits = asked["patience"] and quiet_since is not None
+        if found["idle"] or (now >= end and not waits):
             return found
         time.sleep(0.5)
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from ansible_collections.runnerhost.toolkit.plugins.action.runner_config import without_runners
-from ansible_collections.runnerhost.toolkit.plugins.module_utils import drain, runner_toml
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import drain, host, runner_toml
+from ansible_collections.runnerhost.toolkit.plugins.modules import runner_drain
 
 WHOLE = """concurrent = 2
 
@@ -173,3 +177,55 @@ def test_running_jobs_from_the_journal() -> None:
 
 def test_a_job_in_words() -> None:
     assert str(drain.Job("5", "a/b", 125)) == "job 5 (a/b), 2 min 5 s"
+
+
+@pytest.mark.parametrize(
+    ("patience", "seconds", "busy", "looks", "idle"),
+    [
+        (10, 0.0, [False] * 99, 7, True),
+        # One look takes longer than the whole patience: two that were quiet are enough.
+        (4, 5.0, [False, False], 2, True),
+        (4, 5.0, [False, True], 2, False),
+        (4, 5.0, [True], 1, False),
+        # Who only asks whether it is paused does not wait.
+        (0, 0.1, [False], 1, False),
+    ],
+)
+def test_a_quiet_that_has_begun_is_seen_to_its_end(
+    patience: int,
+    seconds: float,
+    busy: list[bool],
+    looks: int,
+    idle: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock, left = [0.0], list(busy)
+
+    def look(unit: str, folder: str) -> dict[str, Any]:
+        clock[0] += seconds
+        return {"busy": left.pop(0), "pid": 7}
+
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(time, "sleep", lambda more: clock.append(clock.pop() + more))
+    monkeypatch.setattr(drain, "renew", lambda *_: None)
+    monkeypatch.setattr(drain, "look", look)
+    asked = {"patience": patience, "folder": "f", "unit": "u", "lease": 120}
+    assert runner_drain.look_until_idle(asked)["idle"] is idle
+    assert len(busy) - len(left) == looks
+
+
+def test_only_the_lines_about_jobs_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A daemon's journal of some days has a line for each part of each trace."""
+    asked: list[list[str]] = []
+
+    def run(argv: list[str]) -> subprocess.CompletedProcess[str]:
+        asked.append(argv)
+        return subprocess.CompletedProcess(argv, 0, line(ADD.format(4, "https://g.test/a"), 1), "")
+
+    monkeypatch.setattr(host, "run", run)
+    assert [job.id for job in drain.jobs_of(7)] == ["4"]
+    (grep,) = (word for word in asked[0] if word.startswith("--grep="))
+    texts = grep.removeprefix("--grep=").split("|")
+    assert [any(text in one for one in (ADD, REMOVE)) for text in texts] == [True, True]
+    assert "--output-fields=MESSAGE" in asked[0]
+    assert drain.jobs_of(0) == []

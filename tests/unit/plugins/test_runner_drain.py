@@ -22,23 +22,39 @@ class Drain(module.ActionModule):
         self._variables = {"inventory_hostname": "web1"}
         self._lease = 120
         self._clock = 0.0
+        # Looks, counted from 1, before which somebody takes the pause of the first back.
+        self.taken_back: set[int] = set()
+        self._looks = 0
+        self._paused = [False] * len(busy)
+        self.found = ["paused"] * len(busy)
 
-    def _pause(self, where: dict[str, str]) -> bool:
-        self.calls.append(("pause", int(where["unit"])))
-        return True
+    def _pause(self, where: dict[str, str]) -> str:
+        number = int(where["unit"])
+        self.calls.append(("pause", number))
+        self._paused[number] = self.found[number] != "nothing"
+        return self.found[number]
 
     def _call(self, where: dict[str, str], op: str, **more: Any) -> dict[str, Any]:
         number = int(where["unit"])
         self.calls.append((op, number))
         if op == "resume":
             return {"changed": True, "resumed": "resumed"}
+        self._looks += 1
+        if self._looks in self.taken_back:
+            self._paused[0] = False
         self.busy[number] -= 1
         idle = self.busy[number] < 0
         # As the module sees it: idle is what stays so for some seconds of one call.
         seconds = QUIET_SECONDS if idle else more["patience"]
         self._clock += seconds
         seen = idle and more["patience"] >= QUIET_SECONDS
-        return {"look": {"idle": seen, "jobs": [] if idle else [{"text": f"job {number}"}]}}
+        return {
+            "look": {
+                "idle": seen,
+                "paused": self._paused[number],
+                "jobs": [] if idle else [{"text": f"job {number}"}],
+            }
+        }
 
 
 @pytest.fixture
@@ -64,6 +80,33 @@ def test_all_are_paused_before_any_wait(clock: list[Drain]) -> None:
     clock.append(drain)
     drain._drain(3600, "give_up")
     assert drain.calls[:3] == [("pause", 0), ("pause", 1), ("pause", 2)]
+
+
+def test_a_pause_that_was_taken_back_is_made_again_and_its_quiet_counts_for_nothing(
+    clock: list[Drain],
+) -> None:
+    drain = Drain([2])
+    drain.taken_back = {2, 3}
+    clock.append(drain)
+    done = drain._drain(3600, "give_up")
+    assert [op for op, _ in drain.calls] == ["pause", "look", *["look", "pause"] * 2, "look"]
+    assert done["jobs"] == []
+
+
+def test_a_pause_that_never_holds_is_given_up(clock: list[Drain]) -> None:
+    drain = Drain([0])
+    drain.taken_back = set(range(1, 99))
+    clock.append(drain)
+    with pytest.raises(AnsibleActionFail, match="a runner whose pause was taken back"):
+        drain._drain(30, "give_up")
+
+
+def test_a_service_without_a_file_has_no_pause_to_lose(clock: list[Drain]) -> None:
+    drain = Drain([0, 0])
+    drain.found[1] = "nothing"
+    clock.append(drain)
+    assert drain._drain(3600, "give_up")["jobs"] == []
+    assert [op for op, _ in drain.calls] == ["pause", "pause", "look", "look"]
 
 
 def test_all_are_resumed_when_it_gives_up(clock: list[Drain]) -> None:
