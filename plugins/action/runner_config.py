@@ -120,7 +120,7 @@ class ActionModule(ToolkitAction):
             read, host = self._read()
             note = self._note(read)
             known = [k for k in runner_merge.state_entries(note) if k.name not in leaving]
-            planned = runner_merge.plan(entries, host, known)
+            planned = runner_merge.plan(entries, host, known, side.ids())
             moved = sorted({*planned.foreign} & {str(n) for n in args.get("elsewhere") or []})
             self.refuse(
                 [

@@ -112,17 +112,22 @@ def state_entries(state: Mapping[str, Any] | None) -> list[Known]:
 
 
 def plan(
-    entries: Sequence[Mapping[str, Any]], host: Mapping[str, Any], known: Sequence[Known]
+    entries: Sequence[Mapping[str, Any]],
+    host: Mapping[str, Any],
+    known: Sequence[Known],
+    ids: Mapping[int, int] | None = None,
 ) -> Plan:
     """Which entry is which of the host's runners.
 
-    A digest that is unchanged finds its runner by id, whatever the entry is called now. A changed
+    An entry that states its runner's id is that runner, under whatever name the host has it. A
+    digest that is unchanged finds its runner by id, whatever the entry is called now. A changed
     one means a new token: GitLab is asked. Without a digest: by token, then by url and name.
 
     Args:
         entries: the wanted runners, each with name, url and token.
         host: config.toml's data.
         known: the state file's entries.
+        ids: entry -> its runner's id, where the inventory states it.
     """
     runners: list[Data] = list(host.get("runners", []))
     result = Plan()
@@ -139,8 +144,20 @@ def plan(
                 return position
         return None
 
+    for index, number in (ids or {}).items():
+        url = str(entries[index]["url"])
+        position = find(
+            lambda r, i=number, u=url: r.get("id") == i and same_url(r.get("url", ""), u)
+        )
+        if position is not None:
+            claim(index, position)
+            if not runners[position].get("token"):
+                result.questions[index] = Question(index, "config.toml has lost its token")
+
     open_entries: list[int] = []
     for index, entry in enumerate(entries):
+        if index in result.matches:
+            continue
         noted = by_digest.get(digest(str(entry["token"])))
         position = None
         if noted and same_url(noted.url, entry["url"]):

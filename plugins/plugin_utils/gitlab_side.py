@@ -62,6 +62,14 @@ class GitLabSide:
             entries.append(entry)
         return entries
 
+    def ids(self) -> dict[int, int]:
+        """Entry -> its runner's id, of those without a token that state it."""
+        return {
+            index: int(self.wanted[index]["id"])
+            for index in sorted(self.made_here)
+            if "id" in self.wanted[index]
+        }
+
     def allowed(self) -> set[str]:
         """The token's scopes, asked once."""
         if self.api is not None and not self._scopes:

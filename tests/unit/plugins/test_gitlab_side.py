@@ -262,6 +262,29 @@ def test_hand_made_runner_keeps_its_identity(gitlab: GitLab) -> None:
     assert not converge(host)["changed"]
 
 
+def test_entry_that_is_renamed_by_its_runners_id_keeps_its_token(gitlab: GitLab) -> None:
+    """As the README says to rename it: no second one beside it, and no token reset."""
+    host = Host(gitlab)
+    converge(host)
+    token = host.data()["runners"][0]["token"]
+    renamed = [{"name": "wheels", "gitlab": {**WANTED, "id": 1}}]
+    predicted = converge(host, check=True, runners=renamed)
+    result = converge(host, runners=renamed)
+    assert set(predicted["changed_keys"]) == set(result["changed_keys"])
+    assert "runners.wheels.name" in result["changed_keys"]
+    (runner,) = host.data()["runners"]
+    assert (runner["name"], runner["id"], runner["token"]) == ("wheels", 1, token)
+    assert result["foreign"] == []
+    assert gitlab.details(1)["maintenance_note"] == "Managed by Runnerhost: one / wheels"
+    assert not converge(host, runners=renamed)["changed"]
+    assert gitlab.runners() == [1]
+    # Without its token in the file the same runner comes back.
+    host.text = host.text.replace(token, "") if host.text else None
+    converge(host, runners=renamed)
+    (runner,) = host.data()["runners"]
+    assert (runner["id"], runner["token"] != token) == (1, True)
+
+
 def test_token_of_the_vault_is_taken_and_gitlab_compared(gitlab: GitLab) -> None:
     made = gitlab.api("POST", "/user/runners", json={"runner_type": "instance_type"}).json()
     host = Host(gitlab)
