@@ -131,6 +131,17 @@ class ActionModule(ToolkitAction):
                     if name not in leaving
                 ]
             )
+            held = {i: host["runners"][p].get("id") for i, p in planned.matches.items()}
+            self.refuse(
+                [
+                    f"{self._at(entries, index)}.gitlab.id got {number}, and config.toml has it as "
+                    f"runner {held[index]}: give that id, or let that one leave first, by "
+                    "state: absent"
+                    for index, number in side.ids().items()
+                    if held.get(index) and held[index] != number
+                ],
+                "config.toml was not changed",
+            )
             self._name_lost(entries, host, known)
             if self._wake(entries, planned, read, host):
                 continue

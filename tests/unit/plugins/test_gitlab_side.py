@@ -285,6 +285,17 @@ def test_entry_that_is_renamed_by_its_runners_id_keeps_its_token(gitlab: GitLab)
     assert (runner["id"], runner["token"] != token) == (1, True)
 
 
+def test_another_id_than_the_one_that_the_host_has_is_refused(gitlab: GitLab) -> None:
+    """Neither left without a word nor swapped: the first runner would stay behind in GitLab."""
+    host = Host(gitlab)
+    converge(host)
+    gitlab.api("POST", "/user/runners", json={"runner_type": "instance_type"})
+    before = host.text
+    with pytest.raises(AnsibleActionFail, match=r"gitlab\.id got 2, and config\.toml has it as"):
+        converge(host, runners=[{"name": "build", "gitlab": {**WANTED, "id": 2}}])
+    assert host.text == before
+
+
 def test_token_of_the_vault_is_taken_and_gitlab_compared(gitlab: GitLab) -> None:
     made = gitlab.api("POST", "/user/runners", json={"runner_type": "instance_type"}).json()
     host = Host(gitlab)
