@@ -31,6 +31,7 @@ from ansible_collections.runnerhost.toolkit.plugins.plugin_utils.controller impo
 MODULE = "runnerhost.toolkit.runner_registration"
 IO = "runnerhost.toolkit.runner_config_io"
 _DAY = 86400.0
+_GONE = "GitLab had it no more (403); its entry is dropped from config.toml"
 _SAID = {
     "valid": "valid",
     "refused": "REFUSED by GitLab (403): its token is not valid any more",
@@ -107,7 +108,8 @@ class ActionModule(ToolkitAction):
             said = answer["problems"].get(name, "")
             if not said and verb == "rotate" and answer["answers"].get(name) != "valid":
                 said = f"rotated, but {_SAID[answer['answers'].get(name, 'unanswered')]}"
-            lines.append(f"{name}: {said or done}")
+            well = _GONE if name in answer["gone"] else done
+            lines.append(f"{name}: {said or well}")
             if said:
                 failed.append(f"{name}: {said}")
         result: dict[str, Any] = {"changed": answer["changed"], "runners": lines}

@@ -29,7 +29,8 @@ options:
       - C(verify) asks GitLab about each runner, and says how long its token still lives. It fails
         if GitLab refuses one or gives no answer, and says which of the two.
       - C(rotate) gives each runner a new token now, through the runner's own C(reset-token).
-      - C(unregister) takes this host off each runner, through the runner's own C(unregister).
+      - C(unregister) takes this host off each runner, through the runner's own C(unregister). One
+        that was deleted in GitLab is only dropped from config.toml.
       - C(describe) prints the inventory's entry for what the host has.
     type: str
     choices: [verify, rotate, unregister, describe]
@@ -98,8 +99,14 @@ runners:
 """
 
 
-def by_name(path: str, verb: str, names: list[str], way: dict[str, str]) -> dict[str, str]:
-    """Runs one of the runner's verbs for each name; empty where it went well, else its words."""
+def by_name(
+    path: str, verb: str, names: list[str], way: dict[str, str]
+) -> tuple[dict[str, str], list[str]]:
+    """Runs one of the runner's verbs for each name.
+
+    Returns:
+        Empty where it went well, else its words; and who was gone from GitLab before `unregister`.
+    """
     problems = {}
     for name in names:
         done = host.run(
@@ -110,7 +117,29 @@ def by_name(path: str, verb: str, names: list[str], way: dict[str, str]) -> dict
             words = [line for line in done.stderr.splitlines() if re.search("ERROR|FATAL", line)]
             said = " ".join(words or done.stderr.splitlines()[-2:]) or f"exit {done.returncode}"
         problems[name] = secrets.redact_text(re.sub(r"\x1b\[[0-9;]*m", "", said)).strip()
-    return problems
+    return forget(path, problems, way) if verb == "unregister" else (problems, [])
+
+
+def forget(
+    path: str, problems: dict[str, str], way: dict[str, str]
+) -> tuple[dict[str, str], list[str]]:
+    """Drops the entries that could not be unregistered because GitLab has no such runner any more.
+
+    Only the 403 of `unregister` keeps the entry for ever; `verify --delete` drops that one alone.
+
+    Returns:
+        What is left of the problems, and the names that are gone.
+    """
+    left = dict(problems)
+    told = runner_cli.verify(path, [name for name, said in problems.items() if said], way)
+    refused = [name for name, answer in told.items() if answer == "refused"]
+    for name in refused:
+        argv = [runner_cli.BINARY, "verify", "--delete", "--config", path, "--name", name]
+        # It exits 0 too where GitLab gave no answer, and kept the entry then.
+        done = host.run(argv, timeout=120, env=way)
+        if done.returncode == 0 and re.search("is not valid|is removed", done.stderr + done.stdout):
+            left[name] = ""
+    return left, [name for name in refused if not left[name]]
 
 
 def version() -> str:
@@ -155,14 +184,17 @@ def main() -> None:
         module.exit_json(changed=bool(names), problems={})
     # The runner writes the file in place: nobody else of ours meanwhile.
     with drain.locked(folder):
-        problems = by_name(path, asked["verb"], names, way)
+        problems, gone = by_name(path, asked["verb"], names, way)
     if host.units([asked["unit"]]).get(asked["unit"], {}).get("ActiveState") == "active":
         drain.reload(asked["unit"])
     answers = {}
     if asked["verb"] == "reset-token":
         answers = runner_cli.verify(path, [n for n in names if not problems[n]], way)
     module.exit_json(
-        changed=any(not said for said in problems.values()), problems=problems, answers=answers
+        changed=any(not said for said in problems.values()),
+        problems=problems,
+        answers=answers,
+        gone=gone,
     )
 
 

@@ -286,6 +286,19 @@ def test_unregister(host: Host, gitlab: LabGitLab) -> None:
     assert tomllib.loads(host.config.read_text()).get("runners", []) == []
 
 
+def test_deleted_runner_is_dropped_by_verify_alone(host: Host, gitlab: LabGitLab) -> None:
+    first, second = gitlab.create_runner(), gitlab.create_runner()
+    host.write_config(first, second)
+    gitlab.delete_runner(first.id)
+    done = host.run("unregister", "--config", str(host.config), "--name", "r0")
+    assert (done.code, "from GitLab forbidden" in done.log) == (1, True)
+    assert len(tomllib.loads(host.config.read_text())["runners"]) == 2
+    code, log = verify(host, "--delete", "--name", "r0")
+    assert (code, "is not valid" in log) == (0, True)
+    names = [entry["name"] for entry in tomllib.loads(host.config.read_text())["runners"]]
+    assert names == ["r1"]
+
+
 def test_reset_token(host: Host, gitlab: LabGitLab) -> None:
     runner = gitlab.create_runner()
     host.write_config(runner, extra="# a comment\n  nonsense = 1\n")

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from subprocess import CompletedProcess
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
 import yaml
 
 from ansible_collections.runnerhost.toolkit.plugins.action import runner_registration
 from ansible_collections.runnerhost.toolkit.plugins.action.runner_plan import entries_problems
-from ansible_collections.runnerhost.toolkit.plugins.module_utils import runner_toml
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import host, runner_toml
+from ansible_collections.runnerhost.toolkit.plugins.modules import runner_registration as module
 
 TOKEN = "glrt-" + "a" * 20
 CONFIG = f"""
@@ -123,3 +126,78 @@ def test_end_of_a_token_is_said_and_warned_of() -> None:
     near = judge({"build": "valid"}, token_expires_at="2027-01-17T08:00:00Z")
     assert "ends in 2.0 days" in near["warnings"][0]
     assert "no end" in judge({"build": "valid"})["runners"][0]
+
+
+class Cli:
+    """A gitlab-runner that answers as the real one does; what GitLab says of each name is given."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, **says: str) -> None:
+        self.says = says
+        self.kept = list(says)
+        self.asked: list[list[str]] = []
+        monkeypatch.setattr(host, "run", self.run)
+
+    def run(self, argv: list[str], **_: Any) -> CompletedProcess[str]:
+        self.asked.append(argv)
+        assert argv[argv.index("--config") + 1] == "/etc/x/config.toml"
+        name = argv[argv.index("--name") + 1]
+        says = self.says[name]
+        words = {"valid": "is valid", "refused": "is not valid", "silent": "failed"}[says]
+        if "unregister" in argv:
+            if says != "valid":
+                return CompletedProcess(argv, 1, "", f"FATAL: failed to unregister {name}")
+            self.kept.remove(name)
+        elif says == "refused" and "--delete" in argv:
+            self.kept.remove(name)
+        elif says == "refused":
+            return CompletedProcess(argv, 1, "", f"Verifying runner... {words}")
+        return CompletedProcess(argv, 0, "", f"Verifying runner... {words}")
+
+
+def test_runner_that_gitlab_has_no_more_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`unregister` alone would keep its entry, and fail, at every run."""
+    cli = Cli(monkeypatch, here="valid", deleted="refused", away="silent")
+    left, gone = module.by_name("/etc/x/config.toml", "unregister", list(cli.says), {})
+    assert cli.kept == ["away"]
+    assert gone == ["deleted"]
+    assert left == {"here": "", "deleted": "", "away": "FATAL: failed to unregister away"}
+
+
+def test_entry_that_verify_kept_is_not_called_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """GitLab may fall silent between the question and the deletion, which exits 0 then too."""
+    cli = Cli(monkeypatch, deleted="refused")
+    answer = cli.run
+
+    def silent(argv: list[str], **more: Any) -> CompletedProcess[str]:
+        if "--delete" in argv:
+            return CompletedProcess(argv, 0, "", "Verifying runner... failed")
+        return answer(argv, **more)
+
+    monkeypatch.setattr(host, "run", silent)
+    left, gone = module.by_name("/etc/x/config.toml", "unregister", ["deleted"], {})
+    assert (left, gone) == ({"deleted": "FATAL: failed to unregister deleted"}, [])
+
+
+def test_unregistered_runners_cost_no_question(monkeypatch: pytest.MonkeyPatch) -> None:
+    cli = Cli(monkeypatch, here="valid")
+    done = module.by_name("/etc/x/config.toml", "unregister", ["here"], {})
+    assert done == ({"here": ""}, [])
+    assert len(cli.asked) == 1
+
+
+def does(verb: str, names: list[str], answer: dict[str, Any]) -> dict[str, Any]:
+    action = object.__new__(runner_registration.ActionModule)
+    action._task = SimpleNamespace(args={}, check_mode=False)
+    action._ask = lambda *_: answer  # type: ignore[method-assign]
+    return action._do(verb, names)
+
+
+def test_runner_that_gitlab_had_no_more_is_told_from_an_unregistered_one() -> None:
+    answer = {"changed": True, "problems": {}, "answers": {}, "gone": ["old"]}
+    assert does("unregister", ["build", "old"], answer) == {
+        "changed": True,
+        "runners": [
+            "build: is unregistered",
+            "old: GitLab had it no more (403); its entry is dropped from config.toml",
+        ],
+    }
