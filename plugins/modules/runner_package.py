@@ -106,6 +106,7 @@ PAIR = ("gitlab-runner", "gitlab-runner-helper-images")
 START_SECONDS = 30.0
 # A drained service restarts at once.
 RESTART_SECONDS = 120
+_NO_ENTRY = "no runner matches"
 
 
 def names(folder: str) -> list[str]:
@@ -125,11 +126,13 @@ def way(unit: str) -> dict[str, str]:
     return {name: value for name, value in found.items() if name.lower() in wanted}
 
 
-def valid(folder: str, unit: str) -> list[str]:
-    """The runners that GitLab takes, asked through the installed binary."""
+def answers(folder: str, unit: str) -> dict[str, str]:
+    """What GitLab says of the runners, asked through the installed binary."""
     path = f"{folder}/{drain.KEPT}" if drain.is_paused(folder) else f"{folder}/{drain.CONFIG}"
-    answers = runner_cli.verify(path, names(folder), way(unit))
-    return sorted(name for name, said in answers.items() if said == "valid")
+    reasons: dict[str, str] = {}
+    told = runner_cli.verify(path, names(folder), way(unit), reasons)
+    # An entry that somebody took from config.toml has no answer to come.
+    return {name: said for name, said in told.items() if _NO_ENTRY not in reasons.get(name, "")}
 
 
 def files(folder: str, version: str) -> list[str]:
@@ -174,14 +177,20 @@ def begun() -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def begin(version: str, now: list[str]) -> list[str]:
+def begin(version: str, now: list[str], silent: list[str]) -> list[str]:
     """Notes an upgrade; one that was cut off stays as it began. Returns who was valid then."""
     found = begun()
     installed = (host.packages([PAIR[0]]).get(PAIR[0]) or {}).get("version")
-    # One that gave up before it touched the packages has nothing to prove.
-    if not found or (found.get("from") == installed and not found.get("restored")):
+    # With the version from which it began on the host, what is valid now is what was before: a
+    # runner that was deleted in GitLab since is not the new version's fault.
+    if not found or found.get("from") == installed:
         os.makedirs(FOLDER, mode=0o755, exist_ok=True)
-        found = {"from": version, "valid": now}
+        if found.get("restored"):
+            # What was put back is still to be proven, to a GitLab that is silent now as well.
+            waiting = set(found.get("valid", [])) & set(silent)
+            found = {**found, "valid": sorted({*now, *waiting})}
+        else:
+            found = {"from": version, "valid": now}
         host.write_atomic(UNPROVEN, json.dumps(found) + "\n", 0o644)
     return [str(name) for name in found.get("valid", [])]
 
@@ -230,9 +239,14 @@ def stays_up(unit: str, seconds: float) -> str:
     return ""
 
 
-def all_valid(places: list[tuple[str, str]]) -> list[str]:
-    """The runners that GitLab takes, over all services of the host."""
-    return sorted(name for folder, unit in places for name in valid(folder, unit))
+def ask(places: list[tuple[str, str]]) -> dict[str, str]:
+    """What GitLab says of the runners, over all services of the host."""
+    return {name: said for where in places for name, said in answers(*where).items()}
+
+
+def that_are(said: str, told: dict[str, str]) -> list[str]:
+    """The runners of which GitLab says this."""
+    return sorted(name for name, answer in told.items() if answer == said)
 
 
 def prove(places: list[tuple[str, str]], seconds: float, expected: list[str]) -> str:
@@ -249,7 +263,7 @@ def prove(places: list[tuple[str, str]], seconds: float, expected: list[str]) ->
         if problem:
             journal = host.run(["journalctl", "-u", unit, "-n", "5", "--no-pager", "-o", "cat"])
             return f"{problem}; its last words: {secrets.redact_text(journal.stdout.strip())}"
-    lost = sorted(set(expected) - set(all_valid(places)))
+    lost = sorted(set(expected) - set(that_are("valid", ask(places))))
     return f"GitLab takes {', '.join(lost)} no more" if lost else ""
 
 
@@ -280,9 +294,10 @@ def main() -> None:
     ]
     if asked["op"] == "keep":
         kept, changed = keep(asked["version"])
-        now = all_valid(places)
+        told = ask(places)
+        now = that_are("valid", told)
         if kept or asked["without"]:
-            now = begin(asked["version"], now)
+            now = begin(asked["version"], now, that_are("unanswered", told))
         module.exit_json(changed=changed, kept=kept, valid=now)
     if asked["op"] == "restore":
         problem = restore(asked["version"])
@@ -295,7 +310,7 @@ def main() -> None:
         end()
         module.exit_json(changed=False)
     problem = prove(places, asked["seconds"], asked["expected"])
-    found = [] if problem else all_valid(places)
+    found = [] if problem else that_are("valid", ask(places))
     module.exit_json(changed=False, problem=problem, valid=found)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import pytest
 
@@ -54,8 +55,8 @@ def test_nothing_is_kept_where_nothing_can_be_had(
 
 
 def test_note_stays_as_it_began_until_the_upgrade_is_over(folder: Path) -> None:
-    assert module.begin(OLD, ["build"]) == ["build"]
-    assert module.begin("17.6.0-1", []) == ["build"]
+    assert module.begin(OLD, ["build"], []) == ["build"]
+    assert module.begin("17.6.0-1", [], []) == ["build"]
     assert module.begun()["from"] == OLD
     module.end()
     assert module.begun() == {}
@@ -68,17 +69,48 @@ def test_note_of_an_upgrade_that_gave_up_is_written_anew(
     monkeypatch.setattr(
         host, "packages", lambda _: {module.PAIR[0]: {"version": OLD, "status": INSTALLED}}
     )
-    assert module.begin(OLD, ["build", "gone"]) == ["build", "gone"]
-    assert module.begin(OLD, ["build"]) == ["build"]
+    assert module.begin(OLD, ["build", "gone"], []) == ["build", "gone"]
+    assert module.begin(OLD, ["build"], []) == ["build"]
 
 
-def test_note_of_a_rollback_stays_until_it_is_proven(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def rolled_back(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The old pair is back, but its own proof failed too."""
     monkeypatch.setattr(
         host, "packages", lambda _: {module.PAIR[0]: {"version": OLD, "status": INSTALLED}}
     )
-    module.begin(OLD, ["build"])
-    note = {"from": OLD, "valid": ["a"], "restored": True}
+    note = {"from": OLD, "valid": ["build", "wheels"], "restored": True}
     Path(module.UNPROVEN).write_text(json.dumps(note), encoding="utf-8")
-    assert module.begin(OLD, []) == ["a"]
+
+
+@pytest.mark.usefixtures("rolled_back")
+def test_note_of_a_rollback_stays_until_it_is_proven() -> None:
+    assert module.begin(OLD, ["build", "wheels"], []) == ["build", "wheels"]
+    assert module.begun()["restored"]
+
+
+@pytest.mark.usefixtures("rolled_back")
+def test_runner_that_was_deleted_since_a_rollback_is_not_waited_for() -> None:
+    """It would fail every run, before config.toml could get its new token."""
+    assert module.begin(OLD, ["build"], []) == ["build"]
+    assert module.begun() == {"from": OLD, "valid": ["build"], "restored": True}
+
+
+@pytest.mark.usefixtures("rolled_back")
+def test_silent_gitlab_takes_no_runner_from_the_note_of_a_rollback() -> None:
+    assert module.begin(OLD, [], ["build", "wheels"]) == ["build", "wheels"]
+
+
+def test_entry_that_is_not_in_config_toml_is_no_silence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def verify(argv: list[str], **_: object) -> CompletedProcess[str]:
+        why = {"gone": "no runner matches the filtering parameters", "away": "no route to host"}
+        line = json.dumps({"level": "fatal", "msg": why[argv[-1]]})
+        return CompletedProcess(argv, 1, "", line)
+
+    note = {"entries": [{"name": "gone"}, {"name": "away"}]}
+    (tmp_path / "runnerhost.json").write_text(json.dumps(note), encoding="utf-8")
+    monkeypatch.setattr(host, "run", verify)
+    monkeypatch.setattr(host, "units", lambda _: {})
+    assert module.ask([(str(tmp_path), "x.service")]) == {"away": "unanswered"}
