@@ -47,6 +47,10 @@ options:
     description: For C(prove), how long the service must stay up with one process.
     type: int
     default: 10
+  stop_timeout:
+    description: For C(prove), the seconds that the stop of a service waits for its jobs.
+    type: int
+    default: 7200
   without:
     description: For C(keep), whether the upgrade goes on if nothing could be kept.
     type: bool
@@ -104,7 +108,7 @@ OPS = ["keep", "restore", "prove", "settle"]
 PAIR = ("gitlab-runner", "gitlab-runner-helper-images")
 # How long a service that was just installed may take to be up.
 START_SECONDS = 30.0
-# A drained service restarts at once.
+# What a restart may take beside the wait for a job.
 RESTART_SECONDS = 120
 _NO_ENTRY = "no runner matches"
 
@@ -249,14 +253,18 @@ def that_are(said: str, told: dict[str, str]) -> list[str]:
     return sorted(name for name, answer in told.items() if answer == said)
 
 
-def prove(places: list[tuple[str, str]], seconds: float, expected: list[str]) -> str:
+def prove(
+    places: list[tuple[str, str]], seconds: float, expected: list[str], stop_timeout: float
+) -> str:
     """Why the installed version is no good; empty if it is.
 
     The package's scripts start its own service alone: the isolated ones are started anew here.
     """
     for number, (_, unit) in enumerate(places):
         if number:
-            done = host.run(["systemctl", "restart", unit], timeout=RESTART_SECONDS)
+            # A drain that goes on at its deadline leaves jobs, and their end is waited for.
+            limit = stop_timeout + RESTART_SECONDS
+            done = host.run(["systemctl", "restart", unit], timeout=limit)
             if done.returncode:
                 return f"{unit} did not restart: {(done.stderr or done.stdout).strip()}"
         problem = stays_up(unit, seconds)
@@ -274,6 +282,7 @@ def main() -> None:
             "op": {"type": "str", "choices": OPS, "required": True},
             "version": {"type": "str", "default": ""},
             "seconds": {"type": "int", "default": 10},
+            "stop_timeout": {"type": "int", "default": 7200},
             "without": {"type": "bool", "default": False},
             "expected": {"type": "list", "elements": "str", "default": []},
             "folder": {"type": "str", "default": "/etc/gitlab-runner"},
@@ -309,7 +318,7 @@ def main() -> None:
     if asked["op"] == "settle":
         end()
         module.exit_json(changed=False)
-    problem = prove(places, asked["seconds"], asked["expected"])
+    problem = prove(places, asked["seconds"], asked["expected"], asked["stop_timeout"])
     found = [] if problem else that_are("valid", ask(places))
     module.exit_json(changed=False, problem=problem, valid=found)
 

@@ -11,6 +11,7 @@ import pytest
 from ansible_collections.runnerhost.toolkit.plugins.module_utils import host
 from ansible_collections.runnerhost.toolkit.plugins.modules import runner_package as module
 
+ROOT = Path(__file__).parents[3]
 OLD = "17.4.0-1"
 INSTALLED, BROKEN = "install ok installed", "install ok half-configured"
 
@@ -114,3 +115,32 @@ def test_entry_that_is_not_in_config_toml_is_no_silence(
     monkeypatch.setattr(host, "run", verify)
     monkeypatch.setattr(host, "units", lambda _: {})
     assert module.ask([(str(tmp_path), "x.service")]) == {"away": "unanswered"}
+
+
+class Services:
+    """A host whose services are up at once; keeps what was run, and how long it might take."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.limits: dict[str, float] = {}
+        monkeypatch.setattr(host, "run", self.run)
+        monkeypatch.setattr(module, "stays_up", lambda *_: "")
+
+    def run(self, argv: list[str], timeout: float = 60, **_: object) -> CompletedProcess[str]:
+        self.limits[" ".join(argv)] = timeout
+        return CompletedProcess(argv, 0, "", "")
+
+
+def test_restart_of_an_isolated_runner_may_wait_for_its_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    services = Services(monkeypatch)
+    places = [(str(tmp_path), "a.service"), (str(tmp_path), "b.service")]
+    assert module.prove(places, 0, [], 3600) == ""
+    assert services.limits["systemctl restart b.service"] > 3600
+    assert "systemctl restart a.service" not in services.limits
+
+
+def test_role_says_how_long_a_stop_may_take() -> None:
+    text = (ROOT / "roles/gitlab_runner/tasks/upgrade.yml").read_text(encoding="utf-8")
+    proofs = text.count("op: prove")
+    assert text.count('stop_timeout: "{{ gitlab_runner_stop_timeout }}"') == proofs == 2
