@@ -7,6 +7,7 @@ from __future__ import annotations
 import glob
 import json
 import os
+import re
 import shutil
 import time
 from contextlib import suppress
@@ -106,6 +107,8 @@ UNPROVEN = f"{FOLDER}/unproven.json"
 """An upgrade whose proof is still to come, should its controller die: from where, and with whom."""
 OPS = ["keep", "restore", "prove", "settle"]
 PAIR = ("gitlab-runner", "gitlab-runner-helper-images")
+# The first version that depends on helper-images (GitLab's docs, "Install GitLab Runner").
+IMAGES_SINCE = (17, 7)
 # How long a service that was just installed may take to be up.
 START_SECONDS = 30.0
 # What a restart may take beside the wait for a job.
@@ -145,31 +148,50 @@ def files(folder: str, version: str) -> list[str]:
     return [path for name in PAIR for path in glob.glob(f"{folder}/{name}_{plain}_*.deb")]
 
 
+def wanted(version: str) -> list[str]:
+    """The packages whose files are a way back to this version."""
+    records = host.packages(list(PAIR))
+    found = re.match(r"(?:\d+:)?(\d+)\.(\d+)", version)
+    if found and tuple(map(int, found.groups())) < IMAGES_SINCE:
+        # The images on the host may be a newer version's that came in between, and stayed.
+        return [n for n in PAIR if n == PAIR[0] or records.get(n, {}).get("version") == version]
+    # In the middle of a dead controller's transaction, one of them or both are not.
+    return [name for name in PAIR if host.is_installed(records.get(name))] or list(PAIR)
+
+
 def keep(version: str) -> tuple[bool, bool]:
     """Whether the files of the version are in our folder now, and whether that is a change.
 
     From apt's own archives, where it keeps what it has installed; else from the repository.
     """
-    records = host.packages(list(PAIR))
-    # In the middle of a dead controller's transaction, one of them or both are not.
-    wanted = [name for name in PAIR if host.is_installed(records.get(name))] or list(PAIR)
-    if len(files(FOLDER, version)) >= len(wanted):
+    packages = wanted(version)
+    if len(files(FOLDER, version)) >= len(packages):
         return True, False
-    os.makedirs(FOLDER, mode=0o755, exist_ok=True)
-    for path in glob.glob(f"{FOLDER}/*.deb"):
-        os.unlink(path)
+    # Beside the kept ones, which are the way back until the new ones are all there.
+    new = f"{FOLDER}/new"
+    shutil.rmtree(new, ignore_errors=True)
+    os.makedirs(new, mode=0o755)
     for path in files(ARCHIVES, version):
-        shutil.copy(path, FOLDER)
-    if len(files(FOLDER, version)) < len(wanted):
+        shutil.copy(path, new)
+    if len(files(new, version)) < len(packages):
         host.run(
             [
                 *("apt-get", "-q", "-o", "APT::Sandbox::User=root", "download"),
-                *(f"{name}={version}" for name in wanted),
+                *(f"{name}={version}" for name in packages),
             ],
             timeout=300,
-            cwd=FOLDER,
+            cwd=new,
         )
-    return len(files(FOLDER, version)) == len(wanted), True
+    found = files(new, version)
+    kept = len(found) >= len(packages)
+    if kept:
+        older = set(glob.glob(f"{FOLDER}/*.deb"))
+        for path in found:
+            os.replace(path, f"{FOLDER}/{os.path.basename(path)}")
+        for path in older - set(files(FOLDER, version)):
+            os.unlink(path)
+    shutil.rmtree(new)
+    return kept, True
 
 
 def begun() -> dict[str, Any]:

@@ -55,6 +55,72 @@ def test_nothing_is_kept_where_nothing_can_be_had(
     assert module.keep(OLD) == (False, True)
 
 
+def has(monkeypatch: pytest.MonkeyPatch, **versions: str) -> None:
+    """The host has these packages, by the last word of their names."""
+    records = {
+        name: {"version": versions[name.rpartition("-")[2]], "status": INSTALLED}
+        for name in module.PAIR
+        if name.rpartition("-")[2] in versions
+    }
+    monkeypatch.setattr(host, "packages", lambda _: records)
+
+
+@pytest.fixture
+def repository(folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What the repository offers, as ``name=version``; nothing is kept yet."""
+    offer: list[str] = []
+
+    def download(argv: list[str], cwd: str = "", **_: object) -> None:
+        """Like apt-get: all of it or nothing."""
+        asked = argv[argv.index("download") + 1 :]
+        if set(asked) <= set(offer):
+            for one in asked:
+                (Path(cwd) / f"{one.replace('=', '_')}_amd64.deb").touch()
+
+    for path in folder.glob("*.deb"):
+        path.unlink()
+    monkeypatch.setattr(host, "run", download)
+    return offer
+
+
+def test_older_runner_without_an_images_package_stays_kept(
+    folder: Path, repository: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also when a newer one's images came, and stayed after the runner itself was put back."""
+    repository.append("gitlab-runner=17.5.5-1")
+    has(monkeypatch, runner="17.5.5-1")
+    assert module.keep("17.5.5-1") == (True, True)
+    has(monkeypatch, runner="17.5.5-1", images="18.5.0-1")
+    assert module.keep("17.5.5-1") == (True, False)
+    assert [path.name for path in folder.iterdir()] == ["gitlab-runner_17.5.5-1_amd64.deb"]
+
+
+def test_older_runner_that_has_an_images_package_is_kept_with_it(
+    folder: Path, repository: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repository += [f"{name}={OLD}" for name in module.PAIR]
+    has(monkeypatch, runner=OLD, images=OLD)
+    assert module.keep(OLD) == (True, True)
+    assert len(list(folder.glob("*.deb"))) == 2
+
+
+def test_kept_files_stay_until_the_new_ones_are_there(
+    folder: Path, repository: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repository += [f"{name}=18.5.0-1" for name in module.PAIR]
+    has(monkeypatch, runner="18.5.0-1", images="18.5.0-1")
+    assert module.keep("18.5.0-1") == (True, True)
+    kept = sorted(path.name for path in folder.iterdir())
+    assert len(kept) == 2
+    has(monkeypatch, runner="18.6.0-1", images="18.6.0-1")
+    repository.append("gitlab-runner=18.6.0-1")
+    assert module.keep("18.6.0-1") == (False, True)
+    assert sorted(path.name for path in folder.iterdir()) == kept
+    repository.append("gitlab-runner-helper-images=18.6.0-1")
+    assert module.keep("18.6.0-1") == (True, True)
+    assert all("_18.6.0-1_" in path.name for path in folder.iterdir())
+
+
 def test_note_stays_as_it_began_until_the_upgrade_is_over(folder: Path) -> None:
     assert module.begin(OLD, ["build"], []) == ["build"]
     assert module.begin("17.6.0-1", [], []) == ["build"]
