@@ -113,6 +113,8 @@ IMAGES_SINCE = (17, 7)
 START_SECONDS = 30.0
 # What a restart may take beside the wait for a job.
 RESTART_SECONDS = 120
+# As long as a drain's own lease.
+LEASE_SECONDS = 120
 _NO_ENTRY = "no runner matches"
 
 
@@ -133,11 +135,29 @@ def way(unit: str) -> dict[str, str]:
     return {name: value for name, value in found.items() if name.lower() in wanted}
 
 
-def answers(folder: str, unit: str) -> dict[str, str]:
-    """What GitLab says of the runners, asked through the installed binary."""
-    path = f"{folder}/{drain.KEPT}" if drain.is_paused(folder) else f"{folder}/{drain.CONFIG}"
+def hold(folder: str) -> None:
+    """Has the upgrade's pause last a while more; a longer lease stays."""
+    if drain.is_paused(folder) and drain.lease_left(folder) < LEASE_SECONDS:
+        drain.renew(folder, LEASE_SECONDS)
+
+
+def answers(folder: str, unit: str, ours: bool) -> dict[str, str]:
+    """What GitLab says of the runners, asked through the installed binary.
+
+    Args:
+        folder: where config.toml lies.
+        unit: the service.
+        ours: whether a pause is this upgrade's own, and lasts as long as the questions.
+    """
+    told: dict[str, str] = {}
     reasons: dict[str, str] = {}
-    told = runner_cli.verify(path, names(folder), way(unit), reasons)
+    to_gitlab = way(unit)
+    for name in names(folder):
+        # A pause that ends between two questions would take the file away that is asked about.
+        if ours:
+            hold(folder)
+        path = f"{folder}/{drain.KEPT}" if drain.is_paused(folder) else f"{folder}/{drain.CONFIG}"
+        told |= runner_cli.verify(path, [name], to_gitlab, reasons)
     # An entry that somebody took from config.toml has no answer to come.
     return {name: said for name, said in told.items() if _NO_ENTRY not in reasons.get(name, "")}
 
@@ -265,9 +285,9 @@ def stays_up(unit: str, seconds: float) -> str:
     return ""
 
 
-def ask(places: list[tuple[str, str]]) -> dict[str, str]:
+def ask(places: list[tuple[str, str]], ours: bool) -> dict[str, str]:
     """What GitLab says of the runners, over all services of the host."""
-    return {name: said for where in places for name, said in answers(*where).items()}
+    return {name: said for where in places for name, said in answers(*where, ours).items()}
 
 
 def that_are(said: str, told: dict[str, str]) -> list[str]:
@@ -283,6 +303,8 @@ def prove(
     The package's scripts start its own service alone: the isolated ones are started anew here.
     """
     for number, (_, unit) in enumerate(places):
+        for folder, _ in places:
+            hold(folder)
         if number:
             # A drain that goes on at its deadline leaves jobs, and their end is waited for.
             limit = stop_timeout + RESTART_SECONDS
@@ -293,7 +315,7 @@ def prove(
         if problem:
             journal = host.run(["journalctl", "-u", unit, "-n", "5", "--no-pager", "-o", "cat"])
             return f"{problem}; its last words: {secrets.redact_text(journal.stdout.strip())}"
-    lost = sorted(set(expected) - set(that_are("valid", ask(places))))
+    lost = sorted(set(expected) - set(that_are("valid", ask(places, ours=True))))
     return f"GitLab takes {', '.join(lost)} no more" if lost else ""
 
 
@@ -325,7 +347,8 @@ def main() -> None:
     ]
     if asked["op"] == "keep":
         kept, changed = keep(asked["version"])
-        told = ask(places)
+        # A pause that is found before the drain may be a dead controller's.
+        told = ask(places, ours=False)
         now = that_are("valid", told)
         if kept or asked["without"]:
             now = begin(asked["version"], now, that_are("unanswered", told))
@@ -341,7 +364,7 @@ def main() -> None:
         end()
         module.exit_json(changed=False)
     problem = prove(places, asked["seconds"], asked["expected"], asked["stop_timeout"])
-    found = [] if problem else that_are("valid", ask(places))
+    found = [] if problem else that_are("valid", ask(places, ours=True))
     module.exit_json(changed=False, problem=problem, valid=found)
 
 

@@ -8,7 +8,7 @@ from subprocess import CompletedProcess
 
 import pytest
 
-from ansible_collections.runnerhost.toolkit.plugins.module_utils import host
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import drain, host
 from ansible_collections.runnerhost.toolkit.plugins.modules import runner_package as module
 
 ROOT = Path(__file__).parents[3]
@@ -180,7 +180,7 @@ def test_entry_that_is_not_in_config_toml_is_no_silence(
     (tmp_path / "runnerhost.json").write_text(json.dumps(note), encoding="utf-8")
     monkeypatch.setattr(host, "run", verify)
     monkeypatch.setattr(host, "units", lambda _: {})
-    assert module.ask([(str(tmp_path), "x.service")]) == {"away": "unanswered"}
+    assert module.ask([(str(tmp_path), "x.service")], ours=False) == {"away": "unanswered"}
 
 
 class Services:
@@ -210,3 +210,65 @@ def test_role_says_how_long_a_stop_may_take() -> None:
     text = (ROOT / "roles/gitlab_runner/tasks/upgrade.yml").read_text(encoding="utf-8")
     proofs = text.count("op: prove")
     assert text.count('stop_timeout: "{{ gitlab_runner_stop_timeout }}"') == proofs == 2
+
+
+class Pause:
+    """A paused runner whose lease is nearly over: each question takes its last seconds."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.folder = folder
+        self.now = 0.0
+        self.until = 15.0
+        self.renewals = 0
+        note = {"entries": [{"name": "build"}, {"name": "wheels"}]}
+        (folder / "runnerhost.json").write_text(json.dumps(note), encoding="utf-8")
+        (folder / drain.KEPT).touch()
+        monkeypatch.setattr(drain, "renew", self.renew)
+        monkeypatch.setattr(drain, "lease_left", lambda _: max(0.0, self.until - self.now))
+        monkeypatch.setattr(host, "units", lambda _: {})
+        monkeypatch.setattr(host, "run", self.run)
+        monkeypatch.setattr(module, "stays_up", lambda *_: self.takes(20))
+
+    def takes(self, seconds: float) -> str:
+        self.now += seconds
+        if self.now > self.until and drain.is_paused(str(self.folder)):
+            (self.folder / drain.KEPT).rename(self.folder / drain.CONFIG)
+        return ""
+
+    def renew(self, folder: str, seconds: float) -> None:
+        assert folder == str(self.folder)
+        self.renewals += 1
+        self.until = self.now + seconds
+
+    def run(self, argv: list[str], **_: object) -> CompletedProcess[str]:
+        path = Path(argv[argv.index("--config") + 1])
+        done = CompletedProcess(argv, 0, "", "is valid" if path.exists() else "")
+        self.takes(100)
+        return done
+
+
+def test_pause_lasts_until_gitlab_was_asked_about_each_runner(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If it ended meanwhile, a good release would be taken back."""
+    pause = Pause(tmp_path, monkeypatch)
+    assert module.prove([(str(tmp_path), "a.service")], 0, ["build", "wheels"], 60) == ""
+    assert drain.is_paused(str(tmp_path))
+    assert pause.renewals == 3
+
+
+def test_pause_of_another_one_is_not_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It ends in the middle of the questions, which go on with the file that it leaves."""
+    pause = Pause(tmp_path, monkeypatch)
+    told = module.ask([(str(tmp_path), "a.service")], ours=False)
+    assert told == {"build": "valid", "wheels": "valid"}
+    assert pause.renewals == 0
+
+
+def test_no_lease_is_made_where_no_pause_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pause = Pause(tmp_path, monkeypatch)
+    (tmp_path / drain.KEPT).rename(tmp_path / drain.CONFIG)
+    assert module.prove([(str(tmp_path), "a.service")], 0, ["build", "wheels"], 60) == ""
+    assert pause.renewals == 0
