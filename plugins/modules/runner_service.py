@@ -93,6 +93,9 @@ pending:
 
 # How long an idle runner may take to be back; it takes about two seconds (RestartSec=1).
 BACK_SECONDS = 20.0
+# Between two tries to start a service that dies, and how long our own setting needs to be over.
+AUTO_RESTART = "auto-restart"
+SOON_SECONDS = 5.0
 
 
 class Service:
@@ -159,6 +162,23 @@ def wait_until(condition: Any, seconds: float) -> bool:
             return False
         time.sleep(0.1)
     return True
+
+
+def start(service: Service, unit: dict[str, str], generation: str) -> None:
+    """Starts a service that does not run, and one that systemd would start in minutes only."""
+    if unit.get("SubState") == AUTO_RESTART:
+        # The package's own unit waits 120 s, ours one: what is back by then may have a job.
+        if wait_until(lambda: service.look().get("SubState") != AUTO_RESTART, SOON_SECONDS):
+            return
+        # systemd leaves a start waiting for that time too.
+        service.do("start", ["systemctl", "restart", service.unit])
+    elif unit.get("ActiveState") not in ("active", "activating", "reloading", "deactivating"):
+        service.do("start", ["systemctl", "start", service.unit])
+    else:
+        return
+    if not service.module.check_mode:
+        # systemd answers before the new process has its environment.
+        wait_until(lambda: service.runs(generation), BACK_SECONDS)
 
 
 def restart_when_idle(service: Service, generation: str) -> str:
@@ -266,11 +286,7 @@ def main() -> None:
             module.fail_json(msg=f"{service.unit} is not on the host: its package brings it")
         if unit.get("UnitFileState") != "enabled":
             service.do("enable", ["systemctl", "enable", service.unit])
-        if unit.get("ActiveState") not in ("active", "activating", "reloading", "deactivating"):
-            service.do("start", ["systemctl", "start", service.unit])
-            if not module.check_mode:
-                # systemd answers before the new process has its environment.
-                wait_until(lambda: service.runs(asked["generation"]), BACK_SECONDS)
+        start(service, unit, asked["generation"])
     pending = "" if coming else restart_when_idle(service, asked["generation"])
     if not module.check_mode and not coming and not pending:
         if not wait_until(lambda: service.look().get("ActiveState") == "active", BACK_SECONDS):

@@ -1,0 +1,63 @@
+"""How the runner's service is brought up, whatever state it is found in."""
+
+from __future__ import annotations
+
+from subprocess import CompletedProcess
+from types import SimpleNamespace
+
+import pytest
+
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import host
+from ansible_collections.runnerhost.toolkit.plugins.modules import runner_service as module
+
+UNIT = "gitlab-runner.service"
+DEAD = {"ActiveState": "inactive", "SubState": "dead"}
+RUNS = {"ActiveState": "active", "SubState": "running"}
+STARTS = {"ActiveState": "activating", "SubState": "start-pre"}
+WAITS = {"ActiveState": "activating", "SubState": "auto-restart"}
+
+
+def start(
+    monkeypatch: pytest.MonkeyPatch,
+    found: dict[str, str],
+    later: dict[str, str],
+    check_mode: bool = False,
+) -> tuple[list[str], list[list[str]]]:
+    """What is done, in words and as commands, with a service that comes to ``later`` by itself."""
+    ran: list[list[str]] = []
+
+    def run(argv: list[str], **_: object) -> CompletedProcess[str]:
+        ran.append(argv)
+        return CompletedProcess(argv, 0, "", "")
+
+    monkeypatch.setattr(host, "run", run)
+    monkeypatch.setattr(host, "units", lambda _: {UNIT: later})
+    monkeypatch.setattr(host, "generation", lambda _: "new")
+    monkeypatch.setattr(module, "SOON_SECONDS", 0.0)
+    service = module.Service(SimpleNamespace(params={"unit": UNIT}, check_mode=check_mode))
+    module.start(service, found, "new")
+    return service.actions, ran
+
+
+def test_service_that_systemd_starts_in_minutes_is_started_now(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # By a restart: a start would wait for systemd's own.
+    assert start(monkeypatch, WAITS, WAITS) == (["start"], [["systemctl", "restart", UNIT]])
+    assert start(monkeypatch, WAITS, WAITS, check_mode=True) == (["start"], [])
+
+
+def test_service_that_comes_back_by_itself_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may have taken a job, for whose end a restart would wait."""
+    assert start(monkeypatch, WAITS, RUNS) == ([], [])
+
+
+@pytest.mark.parametrize("found", [RUNS, STARTS])
+def test_service_that_runs_or_starts_is_left_alone(
+    monkeypatch: pytest.MonkeyPatch, found: dict[str, str]
+) -> None:
+    assert start(monkeypatch, found, found) == ([], [])
+
+
+def test_dead_service_is_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert start(monkeypatch, DEAD, DEAD) == (["start"], [["systemctl", "start", UNIT]])
