@@ -98,6 +98,16 @@ class ActionModule(ToolkitAction):
     def _do(self, verb: str, names: list[str]) -> dict[str, Any]:
         if not names:
             return {"changed": False, "runners": []}
+        if verb == "rotate":
+            # The runner's own command takes the first of them, each time.
+            twice = sorted({name for name in names if names.count(name) > 1})
+            self.refuse(
+                [
+                    f"config.toml has more than one runner {name!r}: rename one of them there, "
+                    "or take it away"
+                    for name in twice
+                ]
+            )
         command = {"rotate": "reset-token", "unregister": "unregister"}[verb]
         answer = self._ask(MODULE, {"verb": command, "names": names})
         if self._task.check_mode:

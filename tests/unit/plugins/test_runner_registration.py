@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
+from ansible.errors import AnsibleActionFail
 
 from ansible_collections.runnerhost.toolkit.plugins.action import runner_registration
 from ansible_collections.runnerhost.toolkit.plugins.action.runner_plan import entries_problems
@@ -201,3 +202,13 @@ def test_runner_that_gitlab_had_no_more_is_told_from_an_unregistered_one() -> No
             "old: GitLab had it no more (403); its entry is dropped from config.toml",
         ],
     }
+
+
+def test_rotation_of_two_runners_with_one_name_is_refused() -> None:
+    """The first would get two new tokens, and the second none."""
+    answer = {"changed": True, "problems": {}, "answers": {"build": "valid"}, "gone": []}
+    with pytest.raises(AnsibleActionFail, match="more than one runner 'build'"):
+        does("rotate", ["build", "wheels", "build"], answer)
+    assert does("rotate", ["build"], answer)["runners"] == ["build: has a new token"]
+    # Each call of `unregister` takes one of them away.
+    assert does("unregister", ["build", "build"], answer)["changed"]
