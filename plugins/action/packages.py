@@ -43,6 +43,7 @@ class ActionModule(ToolkitAction):
                 "not_yet": {"type": "list", "elements": "str", "default": []},
                 "allow_downgrade": {"type": "bool", "default": False},
                 "lock_timeout": {"type": "int", "default": 600},
+                "variable": {"type": "str", "default": ""},
             }
         )
         names = [str(name) for name in args["names"]]
@@ -88,8 +89,9 @@ class ActionModule(ToolkitAction):
             does = [f"would {verb}: {', '.join(lines)}"] if lines else []
             does += [f"would finish what dpkg has left: {', '.join(unfinished)}"] * bool(unfinished)
             result["msg"] = "; ".join(does)
-            return result
         gone = args["state"] == "absent"
+        if self._task.check_mode and not (gone and todo):
+            return result
         answer = self._execute_module(
             module_name=APT,
             module_args={
@@ -107,8 +109,12 @@ class ActionModule(ToolkitAction):
             task_vars=task_vars,
         )
         answer.pop("invocation", None)
+        if answer.get("failed") and args["variable"]:
+            answer["msg"] = f"{args['variable']}: {answer.get('msg', 'no answer')}"
         if answer.get("finished"):
             result["finished"] = answer["finished"]
+        if self._task.check_mode and not answer.get("failed"):
+            return result
         # What was unfinished may be done by another process meanwhile.
         result.update(answer, packages=todo, changed=bool(todo or answer.get("finished")))
         return result

@@ -22,7 +22,7 @@ from ansible_collections.runnerhost.toolkit.plugins.plugin_utils.controller impo
 )
 
 # The packages of Pythons, whatever the version.
-FAMILY = ("python3.*", "libpython3.*")
+FAMILY = ("python3.*", "libpython3.*", "idle-python3.*")
 STAMP = "/var/lib/runnerhost/pythons.json"
 # Nothing of the repository replaces anything; what only it has may come in as a dependency.
 LOW_PRIORITY = 1
@@ -272,12 +272,9 @@ def _unlisted(records: dict[str, Any], wanted: list[str], system: str) -> dict[s
         if (match := _INTERPRETER.match(name)) and is_installed(record)
     )
     extra = [v for v in versions if v not in wanted and v != system]
-    packages = [
-        name
-        for name, record in sorted(records.items())
-        if is_installed(record)
-        and any(re.match(rf"(?:lib)?python{re.escape(v)}(?:$|-)", name) for v in extra)
-    ]
+    packages = sorted(
+        {name for v in extra for name in pythons.family(v, records) if is_installed(records[name])}
+    )
     return {
         "unlisted": extra,
         "unlisted_packages": packages,

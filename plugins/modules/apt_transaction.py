@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import time
 from collections.abc import Sequence
@@ -26,6 +27,7 @@ description:
     files.
   - Reads apt's lists anew if they are old, by C(apt-get update), and once more where the
     transaction fails.
+  - Removes nothing if others would go along which are not named, in check mode too, and fails then.
   - Installs or removes by C(apt-get), with the options of M(ansible.builtin.apt). That module does
     the same, but opens apt's cache several times, which takes it some eight seconds for the
     packages of a new host. What is missing must be known before.
@@ -79,6 +81,11 @@ finished:
   type: list
   elements: str
   returned: always
+company:
+  description: What a removal would have taken along.
+  type: list
+  elements: str
+  returned: failure
 ending:
   description: The end of what apt said.
   type: list
@@ -161,12 +168,37 @@ def mark(how: str, names: Sequence[str]) -> str:
     return "" if done.returncode == 0 else done.stderr.strip()[-800:] or "no answer"
 
 
+# What a host's apt.conf may have apt take away besides; a removal here takes what is named.
+_ONLY_NAMED = ("-o", "APT::Get::AutomaticRemove=false")
+
+
+def refuse_company(module: AnsibleModule, left: Sequence[str]) -> None:
+    """Fails where a removal would take along what is not named; apt-get -y asks nobody."""
+    names = module.params["names"]
+    # Without -y, which makes apt refuse held packages in its own words later.
+    done = host.run(["apt-get", "-q", "-s", *_ONLY_NAMED, "remove", *names], timeout=120)
+    if done.returncode:
+        if left and module.check_mode:
+            # apt judges nothing before dpkg has finished, which check mode does not do.
+            return
+        said = secrets.redact_text(done.stderr.strip()[-800:])
+        module.fail_json(msg=f"apt-get -s remove: {said or 'no answer'}")
+    going = re.findall(r"(?m)^(?:Remv|Purg) ([^\s:]+)", done.stdout)
+    company = sorted(set(going) - {name.partition(":")[0] for name in names})
+    if company:
+        module.fail_json(
+            msg=f"nothing was removed: {', '.join(names)} would take along {', '.join(company)}. "
+            "Remove what needs them yourself, or let them stay",
+            company=company,
+        )
+
+
 def transact(module: AnsibleModule) -> None:
     """Installs or removes; a second time with new lists where they were not just read."""
     asked = module.params
     names, patience = asked["names"], asked["lock_timeout"]
     if asked["state"] == "absent":
-        words, ages = ["remove", *names], [float("inf")]
+        words, ages = [*_ONLY_NAMED, "remove", *names], [float("inf")]
     else:
         downgrade = ["--allow-downgrades"] if asked["allow_downgrade"] else []
         words = ["--no-install-recommends", *downgrade, "install", *names]
@@ -184,7 +216,7 @@ def transact(module: AnsibleModule) -> None:
         if old:
             break
     module.fail_json(
-        msg=f"apt-get {words[0] if asked['state'] == 'absent' else 'install'}: "
+        msg=f"apt-get {'remove' if asked['state'] == 'absent' else 'install'}: "
         f"{secrets.redact_text(done.stderr.strip()[-800:]) or 'no answer'}",
         ending=secrets.redact_text(done.stdout).splitlines()[-_ENDING_LINES:],
     )
@@ -211,7 +243,10 @@ def main() -> None:
     asked = module.params
     left = host.unfinished()
     changed = bool(left or asked["names"] or asked["manual"])
+    removes = asked["state"] == "absent" and bool(asked["names"])
     if module.check_mode:
+        if removes:
+            refuse_company(module, left)
         module.exit_json(changed=changed, finished=left)
     patience = asked["lock_timeout"]
     if os.path.exists(CLOUD_INIT):
@@ -229,6 +264,8 @@ def main() -> None:
                 "--configure -a nor apt-get --fix-broken install could help: "
                 f"{said or 'they said nothing'}"
             )
+    if removes:
+        refuse_company(module, left)
     if asked["names"]:
         transact(module)
     for how, packages in (("manual", asked["manual"]), ("auto", asked["automatic"])):

@@ -15,6 +15,7 @@ description:
   - What a transaction that was cut off has left undone is finished first.
   - In check mode it predicts the same packages by name, also those of a repository that the
     host does not have yet.
+  - With O(state=absent) it fails, in check mode too, if packages that are not named would go along.
 version_added: 0.1.0
 options:
   names:
@@ -64,6 +65,10 @@ options:
     description: Seconds to wait for apt's lock (cloud-init and apt-daily hold it at first boot).
     type: int
     default: 600
+  variable:
+    description: The variable that asks for it; a failure names it.
+    type: str
+    default: ""
 author:
   - The Runnerhost developers
 """

@@ -123,6 +123,21 @@ def test_a_failure_is_told() -> None:
     assert result["ending"] == ["Reading"]
 
 
+def test_check_mode_asks_what_a_removal_would_take_along() -> None:
+    asks: dict[str, Any] = {"names": ["git"], "state": "absent", "variable": "some_variable"}
+    result, called = run({}, check=True, **asks)
+    assert [name for name, _ in called] == [packages.LOOK, packages.APT]
+    assert (result["changed"], result["msg"]) == (True, "would remove: git")
+    bad = {"failed": True, "msg": "nothing was removed: git would take along theirs"}
+    for check in (True, False):
+        result, _ = run({}, check=check, apt=bad, **asks)
+        assert result["failed"]
+        assert result["msg"] == f"some_variable: {bad['msg']}"
+    assert [name for name, _ in run({}, check=True, names=["no"], state="absent")[1]] == [
+        packages.LOOK
+    ]
+
+
 STATUS = """\
 Package: fine
 Status: install ok installed
@@ -221,11 +236,13 @@ class Exit(Exception):
     """A module's end, with its answer."""
 
 
-def transaction(monkeypatch: pytest.MonkeyPatch, **asked: Any) -> dict[str, Any]:
+def transaction(
+    monkeypatch: pytest.MonkeyPatch, check: bool = False, left: Any = (), **asked: Any
+) -> dict[str, Any]:
     """The module's answer; what it calls is in the programs' notes."""
 
     class Module:
-        check_mode = False
+        check_mode = check
 
         def __init__(self, argument_spec: dict[str, Any], **_: Any) -> None:
             defaults = {name: spec.get("default") for name, spec in argument_spec.items()}
@@ -240,7 +257,7 @@ def transaction(monkeypatch: pytest.MonkeyPatch, **asked: Any) -> dict[str, Any]
     monkeypatch.setattr(apt_transaction, "AnsibleModule", Module)
     monkeypatch.setattr(apt_transaction, "CLOUD_INIT", "/nowhere")
     monkeypatch.setattr(host, "system_python_problem", lambda: None)
-    monkeypatch.setattr(host, "unfinished", list)
+    monkeypatch.setattr(host, "unfinished", lambda: list(left))
     with pytest.raises(Exit) as ended:
         apt_transaction.main()
     answer: dict[str, Any] = ended.value.args[0]
@@ -268,7 +285,7 @@ def test_one_transaction_with_its_marks(dpkg: Path, monkeypatch: pytest.MonkeyPa
         "apt-mark auto b",
     ]
     transaction(monkeypatch, names=["a"], state="absent")
-    assert calls(dpkg) == ["apt-get remove a"]
+    assert calls(dpkg) == ["apt-get -s remove a", "apt-get remove a"]
     assert not transaction(monkeypatch)["changed"]
     assert calls(dpkg) == []
 
@@ -300,8 +317,45 @@ def test_lists_are_read_anew_where_they_are_old_and_after_a_failure(
     age = 7200.0
     transaction(monkeypatch, names=["a"])
     assert calls(dpkg) == ["apt-get update", install]
-    transaction(monkeypatch, names=["a"], state="absent")
-    assert calls(dpkg) == ["apt-get remove a"]
+    failed = transaction(monkeypatch, names=["a"], state="absent")
+    assert calls(dpkg) == ["apt-get -s remove a"]
+    assert failed["msg"].startswith("apt-get -s remove: E: Unable to locate")
+    assert "sesame" not in failed["msg"]
+
+
+GOING = """\
+Remv python3.11-venv [3.11.9-1+jammy1]
+Purg python3.11 [3.11.9-1+jammy1]
+"""
+
+
+@pytest.mark.parametrize("check", [False, True])
+def test_a_removal_that_would_take_others_along_removes_nothing(
+    check: bool, dpkg: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ["python3.11", "python3.11-venv"]
+    does = "case $* in *-s*) cat << EOF\n{}EOF\nesac\n"
+    asked = {"names": names, "state": "absent", "check": check}
+    more = f"{GOING}Remv somebodys-tool [1.0]\nPurg theirs:i386 [2]\n"
+    (dpkg / "apt-get.does").write_text(does.format(more))
+    failed = transaction(monkeypatch, **asked)
+    assert failed["failed"]
+    assert failed["company"] == ["somebodys-tool", "theirs"]
+    assert "python3.11, python3.11-venv would take along somebodys-tool, theirs." in failed["msg"]
+    look = "apt-get -s remove python3.11 python3.11-venv"
+    assert calls(dpkg) == [look]
+    (dpkg / "apt-get.does").write_text(does.format(GOING))
+    assert transaction(monkeypatch, **asked) == {"changed": True, "finished": []}
+    assert calls(dpkg) == [look, *([] if check else [look.replace(" -s", "")])]
+
+
+def test_what_apt_cannot_tell_before_dpkg_has_finished_fails_no_check(
+    dpkg: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (dpkg / "apt-get.does").write_text("echo 'E: Unmet dependencies' >&2; exit 100")
+    asked: dict[str, Any] = {"names": ["a"], "state": "absent", "check": True}
+    assert transaction(monkeypatch, **asked)["failed"]
+    assert transaction(monkeypatch, left=["cut"], **asked) == {"changed": True, "finished": ["cut"]}
 
 
 def test_a_mark_that_cannot_be_set_is_a_failure(

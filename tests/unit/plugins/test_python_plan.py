@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 from typing import Any
 
 import pytest
@@ -45,3 +46,15 @@ def test_refused(change: dict[str, Any], says: str) -> None:
     (text,) = python_plan._problems({**GOOD, **change})
     assert says in text
     assert "hunter2" not in text
+
+
+def test_an_unlisted_version_goes_with_all_its_parts() -> None:
+    there = {"version": "3.11.9-1+jammy1", "status": "install ok installed"}
+    parts = ["idle-python3.11", "libpython3.11-stdlib", "libpython3.11t64", "python3.11"]
+    records = dict.fromkeys([*parts, "python3.10", "python3.111-venv"], there)
+    records["python3.11-dev"] = {**there, "status": "deinstall ok config-files"}
+    found = python_plan._unlisted(records, [], "3.10")
+    assert found["unlisted"] == ["3.11"]
+    assert found["unlisted_packages"] == parts
+    looked_for = [n for n in parts if any(fnmatch.fnmatchcase(n, p) for p in python_plan.FAMILY)]
+    assert looked_for == parts
