@@ -12,6 +12,8 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import host
+
 _LIST_LINE = re.compile(
     r"^\s*deb(?:-src)?\s+(?:\[[^\]]*\]\s+)?(?P<uri>\S+)\s+(?P<suite>\S+)(?P<components>[^#\n]*)"
 )
@@ -29,6 +31,10 @@ _POCKETS = ("", "-updates", "-security", "-backports", "-proposed")
 _COMPONENTS = frozenset(
     ["main", "restricted", "universe", "multiverse", "contrib", "non-free", "non-free-firmware"]
 )
+# Launchpad's PPAs, private ones too: their suite and component are called as Ubuntu's.
+_PPA = re.compile(r"(?:private-)?ppa\.launchpad")
+# Where the lists of dpkg's repository are not there, these are still the distribution's.
+_DISTRIBUTIONS = frozenset({"Ubuntu", "Debian"})
 # What apt's StringToBool takes for a no, in any case (apt-pkg/contrib/strutl.cc).
 _NO = frozenset({"no", "false", "without", "off", "disable", "0"})
 # Only an empty line parts two stanzas: apt 2.6 reads on over one that has blanks in it.
@@ -54,12 +60,15 @@ class Twins:
             apart by them (sources.list(5)). Empty: all.
         releases: the distribution's own entries of these releases (``jammy``: ``jammy-updates``
             too).
+        theirs: repositories that are not the distribution's whatever they are called, as
+            `third_parties` knows them.
         note: the comment above what is disabled.
     """
 
     uris: tuple[str, ...] = ()
     suites: tuple[str, ...] = ()
     releases: tuple[str, ...] = ()
+    theirs: frozenset[tuple[str, str]] = frozenset()
     note: str = NOTE
 
     def match(self, entry: Entry) -> bool:
@@ -68,7 +77,51 @@ class Twins:
         if same and (not self.suites or set(entry.suites) & set(self.suites)):
             return True
         own = {release + pocket for release in self.releases for pocket in _POCKETS}
-        return bool(own & set(entry.suites) and _COMPONENTS.issuperset(entry.components))
+        if not own & set(entry.suites) or not _COMPONENTS.issuperset(entry.components):
+            return False
+        return not all(self._is_another(uri, entry.suites) for uri in entry.uris)
+
+    def _is_another(self, uri: str, suites: list[str]) -> bool:
+        bare = _bare(uri)
+        return bool(_PPA.match(bare)) or any((bare, suite) in self.theirs for suite in suites)
+
+
+@dataclass(frozen=True)
+class Index:
+    """A repository's suite, as apt has it.
+
+    Attributes:
+        entry: the file and the line or stanza that names it.
+        uri: its address.
+        suite: its suite.
+        origin: the Origin that its Release file states; empty too where that was not read yet.
+    """
+
+    entry: str
+    uri: str
+    suite: str
+    origin: str
+
+
+def indexes() -> list[Index]:
+    """All that the host's apt knows, one for each component and architecture."""
+    # Any of them but the first two may be empty.
+    words = "$(SOURCESENTRY)|$(REPO_URI)|$(RELEASE)|$(ORIGIN)"
+    done = host.run(["apt-get", "indextargets", "--format", words, "Created-By: Packages"])
+    return [Index(*line.split("|", 3)) for line in done.stdout.splitlines() if line.count("|") >= 3]
+
+
+def distribution_origins(known: list[Index]) -> set[str]:
+    """The Origin of the distribution: that of dpkg's repositories, a mirror may have another."""
+    dpkg = host.run(["apt-cache", "policy", "dpkg"]).stdout
+    return {one.origin for one in known if f"{one.uri.rstrip('/')} {one.suite}/" in dpkg}
+
+
+def third_parties() -> frozenset[tuple[str, str]]:
+    """Address and suite of each repository whose Origin is known and not the distribution's."""
+    known = indexes()
+    own = distribution_origins(known) | _DISTRIBUTIONS | {""}
+    return frozenset((_bare(one.uri), one.suite) for one in known if one.origin not in own)
 
 
 def twins_of(sources: str) -> Twins:

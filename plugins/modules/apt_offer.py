@@ -287,16 +287,11 @@ def _own_sources() -> list[str]:
 def other_origins(path: str, sources: str) -> list[str]:
     """What all else on the host states: not the file at that path, not the repository itself."""
     twins = apt_sources.twins_of(sources)
-    # Any of them but the first two may be empty.
-    words = "$(SOURCESENTRY)|$(REPO_URI)|$(RELEASE)|$(ORIGIN)"
-    done = host.run(["apt-get", "indextargets", "--format", words, "Created-By: Packages"])
     found = set()
-    for line in done.stdout.splitlines():
-        entry, uri, suite, origin = line.split("|", 3)
-        if not entry.startswith(f"{path}:") and not twins.match(
-            apt_sources.Entry([uri], [suite], [])
-        ):
-            found.add(origin)
+    for one in apt_sources.indexes():
+        entry = apt_sources.Entry([one.uri], [one.suite], [])
+        if not one.entry.startswith(f"{path}:") and not twins.match(entry):
+            found.add(one.origin)
     return sorted(found - {""})
 
 
@@ -347,12 +342,14 @@ def from_distribution(
     if not missing and (versions or not asked["distribution_names"]):
         return [], versions, ""
     twins = apt_sources.twins_of(distribution)
+    theirs: frozenset[tuple[str, str]] | None = None
     for path in _own_sources():
         entries = [path] if os.path.isfile(path) else []
         if os.path.isdir(path):
             entries = [os.path.join(path, name) for name in sorted(os.listdir(path))]
         for entry in entries:
-            if not entry.endswith((".list", ".sources")):
+            # A link that leads nowhere is none of apt's either.
+            if not entry.endswith((".list", ".sources")) or not os.path.isfile(entry):
                 continue
             if distribution and os.path.basename(entry) == _MIRROR:
                 # As it was: apt refuses one repository with two keys.
@@ -360,8 +357,12 @@ def from_distribution(
             text = host.read_text(entry)
             own = entry in apt_sources.DISTRIBUTION_FILES
             cut = apt_sources.cutter(entry)
-            releases = tuple(asked["distribution_suites"]) if own else ()
-            text, _ = cut(text, replace(twins, releases=releases))
+            here = replace(twins, releases=tuple(asked["distribution_suites"]) if own else ())
+            if here.releases and cut(text, here)[1]:
+                # As file_set does when it comes to it.
+                theirs = apt_sources.third_parties() if theirs is None else theirs
+                here = replace(here, theirs=theirs)
+            text, _ = cut(text, here)
             scratch.add(os.path.basename(entry), text)
     if distribution:
         scratch.add("offer-distribution.sources", distribution)

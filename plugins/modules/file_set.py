@@ -50,6 +50,7 @@ options:
           - C(twins_absent) takes other apt sources of the same repository away, but never a file
             C(runnerhost-*). With O(files[].releases), the repository is a mirror of the
             distribution and its own entries count as twins; then nothing is removed, only disabled.
+            Third parties' entries stay: PPAs, and those whose lists state another Origin.
           - C(distribution_restored) enables again what was disabled for such a mirror, for the
             release that the host has now.
         type: str
@@ -390,10 +391,26 @@ def source_files(folder: str = "/etc/apt") -> list[str]:
     ]
 
 
-def remove_twins(item: dict[str, Any], check: bool) -> tuple[list[str], list[str]]:
+def third_parties(items: list[dict[str, Any]]) -> frozenset[tuple[str, str]]:
+    """Whose entries a mirror of the distribution leaves alone; apt is asked only where it matters.
+
+    Asked before anything is written: apt says nothing once it reads one repository with two keys.
+    """
+    releases = {release for item in items for release in item["releases"]}
+    twins = apt_sources.Twins(releases=tuple(releases))
+    for path in apt_sources.DISTRIBUTION_FILES if releases else ():
+        if path in source_files() and apt_sources.cutter(path)(host.read_exact(path), twins)[1]:
+            return apt_sources.third_parties()
+    return frozenset()
+
+
+def remove_twins(
+    item: dict[str, Any], check: bool, theirs: frozenset[tuple[str, str]] = frozenset()
+) -> tuple[list[str], list[str]]:
     """Other source files that name the repository: their entries disabled, empty files removed.
 
-    For a mirror of the distribution no file is removed: all come back when it goes.
+    For a mirror of the distribution no file is removed: all come back when it goes. Entries of
+    ``theirs`` do not count as the distribution's.
 
     Returns both kinds of files, and those that are removed.
     """
@@ -403,7 +420,7 @@ def remove_twins(item: dict[str, Any], check: bool) -> tuple[list[str], list[str
     note = apt_sources.NOTE_DISTRIBUTION if releases else apt_sources.NOTE
     suites = apt_sources.of_any_release(item["suites"])
     wanted = apt_sources.Twins(tuple(item["uris"]), tuple(suites), note=note)
-    own = replace(wanted, releases=releases)
+    own = replace(wanted, releases=releases, theirs=theirs)
     for path in source_files():
         text = host.read_exact(path)
         distributions = path in apt_sources.DISTRIBUTION_FILES
@@ -518,11 +535,12 @@ def main() -> None:
     removed_twins: list[str] = []
     diffs: list[dict[str, Any]] = []
     taken: dict[str, set[int]] = {}
+    theirs = third_parties(module.params["files"])
     for item in module.params["files"]:
         item["content"] = module.params["secrets"].get(item["path"], item["content"])
         try:
             if item["state"] == "twins_absent":
-                touched, removed = remove_twins(item, module.check_mode)
+                touched, removed = remove_twins(item, module.check_mode, theirs)
                 twins += touched
                 removed_twins += removed
                 continue

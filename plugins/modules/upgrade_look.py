@@ -14,6 +14,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
+    apt_sources,
     host,
     pythons,
     upgrades,
@@ -183,20 +184,17 @@ def simulated(*words: str) -> str:
 
 def sources() -> list[dict[str, Any]]:
     """Sources that are not the distribution's, one for each address and suite."""
-    words = "$(SOURCESENTRY)|$(REPO_URI)|$(RELEASE)|$(ORIGIN)|$(FILENAME)"
-    done = host.run(["apt-get", "indextargets", "--format", words, "Created-By: Packages"])
-    rows = [line.split("|", 4) for line in done.stdout.splitlines() if line.count("|") >= 4]
-    dpkg = host.run(["apt-cache", "policy", "dpkg"]).stdout
-    own = {row[3] for row in rows if f"{row[1].rstrip('/')} {row[2]}/" in dpkg}
+    known = apt_sources.indexes()
+    own = apt_sources.distribution_origins(known)
     found: dict[tuple[str, str, str], dict[str, Any]] = {}
-    for entry, uri, suite, origin, _ in rows:
-        file = entry.rpartition(":")[0]
-        if origin not in own:
-            found[file, uri, suite] = {
+    for one in known:
+        file = one.entry.rpartition(":")[0]
+        if one.origin not in own:
+            found[file, one.uri, one.suite] = {
                 "file": file,
                 # An address may hold a password.
-                "url": re.sub(r"//[^/@]*@", "//", uri),
-                "suite": suite,
+                "url": re.sub(r"//[^/@]*@", "//", one.uri),
+                "suite": one.suite,
                 "ours": file.startswith(_OURS),
             }
     return list(found.values())

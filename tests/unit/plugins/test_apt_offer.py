@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import apt_sources
 from ansible_collections.runnerhost.toolkit.plugins.modules import apt_offer
 
 AUTH = "machine http://proxy.test:3128 login build password s3cret.1\n"
@@ -56,3 +57,35 @@ def test_a_killed_runs_password_is_swept_and_a_living_ones_scratch_is_not(place:
     another.close()
     living.close()
     assert os.listdir(place) == ["other"]
+
+
+def test_sources_are_read_as_the_mirror_will_leave_them(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of third parties stay; a link that leads nowhere is passed over, as apt does."""
+    parts = place / "sources.list.d"
+    parts.mkdir()
+    listed = place / "sources.list"
+    listed.write_text("deb http://d.test/ubuntu jammy main\ndeb https://t.test/x jammy main\n")
+    (parts / "gone.list").symlink_to(place / "nowhere")
+    monkeypatch.setattr(apt_sources, "DISTRIBUTION_FILES", (str(listed),))
+    monkeypatch.setattr(apt_offer, "_own_sources", lambda: [str(listed), str(parts)])
+    theirs = frozenset({("t.test/x", "jammy")})
+    monkeypatch.setattr(apt_sources, "third_parties", lambda: theirs)
+    scratch = apt_offer.Scratch({}, "")
+    monkeypatch.setattr(scratch, "update", lambda _: "")
+    asked = {
+        "distribution_packages": [], "distribution_names": [], "timeout": 1, "sources": "",
+        "distribution_sources": "Types: deb\nURIs: http://m.test\nSuites: jammy\n",
+        "distribution_suites": ["jammy"],
+    }  # fmt: skip
+    asked["distribution_packages"] = ["python3.10"]
+    apt_offer.from_distribution(asked, scratch)
+    texts = {
+        name: Path(scratch.root, "parts", name).read_text()
+        for name in os.listdir(f"{scratch.root}/parts")
+    }
+    scratch.close()
+    assert sorted(texts) == ["offer-distribution.sources", "sources.list"]
+    lines = [line for line in texts["sources.list"].splitlines() if not line.startswith("#")]
+    assert lines == ["deb https://t.test/x jammy main"]

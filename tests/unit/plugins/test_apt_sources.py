@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from ansible_collections.runnerhost.toolkit.plugins.module_utils import apt_sources
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import apt_sources, host
 
 URL = "https://packages.example.com/runner/ubuntu"
 LIST = f"""# vendor
@@ -227,3 +229,57 @@ def test_a_ppas_version(version: str) -> None:
 )
 def test_no_ppas_version(version: str) -> None:
     assert not apt_sources.is_ppas(version)
+
+
+THIRD = "deb [arch=amd64] https://u:sesame@apt.third.test/x/ jammy main\n"
+PPA = "deb https://ppa.launchpadcontent.net/somebody/tool/ubuntu jammy main\n"
+MIXED = """deb http://d.test/ubuntu jammy main universe
+deb http://d.test/ubuntu jammy-updates main
+"""
+
+
+def knows(monkeypatch: pytest.MonkeyPatch, *lines: str, policy: str = "") -> None:
+    """apt's answers: its indexes, and where it has dpkg from."""
+    answers = {"indextargets": "\n".join(lines), "policy": policy}
+    monkeypatch.setattr(host, "run", lambda argv: SimpleNamespace(stdout=answers[argv[1]]))
+
+
+OWN = "/etc/apt/sources.list:1|http://d.test/ubuntu/|jammy|Somebody's mirror"
+THEIRS = "/etc/apt/sources.list:3|https://apt.third.test/x/|jammy|Third"
+DPKG = "   500 http://d.test/ubuntu jammy/main amd64 Packages"
+
+
+@pytest.mark.parametrize(
+    ("lines", "policy", "stays"),
+    [
+        ([OWN, THEIRS], DPKG, True),
+        # Before the mirror's own lists are read for the first time.
+        ([OWN.rpartition("|")[0] + "|", THEIRS], "", True),
+        ([THEIRS.replace("Third", "Ubuntu")], "", False),
+        # Nobody knows whose it is: as if it were the distribution's.
+        ([OWN, THEIRS.replace("Third", "")], DPKG, False),
+        ([THEIRS.replace("|jammy|", "|stable|")], "", False),
+        ([], "", False),
+    ],
+)
+def test_a_third_partys_entry_is_not_the_distributions(
+    lines: list[str], policy: str, stays: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    knows(monkeypatch, *lines, policy=policy)
+    twins = replace(JAMMY, theirs=apt_sources.third_parties())
+    text, found = apt_sources.without_list(MIXED + THIRD + PPA, twins)
+    assert found == (2 if stays else 3)
+    assert (f"\n{THIRD}" in text) is stays
+    assert f"\n{PPA}" in text
+    assert apt_sources.without_list(text, twins) == (text, 0)
+
+
+def test_a_stanza_is_a_third_partys_if_all_its_addresses_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    knows(monkeypatch, OWN, THEIRS, policy=DPKG)
+    twins = replace(JAMMY, theirs=apt_sources.third_parties())
+    stanza = "Types: deb\nURIs: {}\nSuites: jammy jammy-updates\nComponents: main\n"
+    theirs, both = "https://apt.third.test/x", "https://apt.third.test/x http://d.test/ubuntu"
+    assert apt_sources.without_deb822(stanza.format(theirs), twins)[1] == 0
+    assert apt_sources.without_deb822(stanza.format(both), twins)[1] == 1

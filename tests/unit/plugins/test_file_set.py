@@ -232,6 +232,45 @@ def test_a_mirror_of_the_distribution_removes_no_file(apt: Path) -> None:
     assert file_set.restore_distribution(check=False) == []
 
 
+def test_a_mirror_of_the_distribution_leaves_third_parties_alone(
+    apt: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """apt is asked once, before the mirror's own file may make it say nothing."""
+    listed = apt.parent / "sources.list"
+    listed.write_text("deb http://d.test/ubuntu jammy main\ndeb https://t.test/x jammy main\n")
+    mirror = apt / "runnerhost-distribution.sources"
+    calls = []
+
+    def say(argv: list[str]) -> Any:
+        calls.append((argv[1], mirror.exists()))
+        rows = [
+            f"{listed}:1|http://d.test/ubuntu/|jammy|Mine",
+            f"{listed}:2|https://t.test/x/|jammy|T",
+        ]
+        out = {"indextargets": "\n".join(rows), "policy": "500 http://d.test/ubuntu jammy/main x"}
+        return SimpleNamespace(stdout=out[argv[1]], stderr="", returncode=0)
+
+    monkeypatch.setattr(host, "system_python_problem", lambda: None)
+    monkeypatch.setattr(host, "run", say)
+    files = [
+        {"path": str(mirror), "content": "x\n", "owner": ME["owner"]},
+        {"path": str(mirror), "state": "twins_absent", "uris": ["http://m.test"],
+         "suites": ["jammy"], "releases": ["jammy"]},
+    ]  # fmt: skip
+    predicted = run(files=files, _ansible_check_mode=True)
+    done = run(files=files)
+    assert predicted["changed_paths"] == done["changed_paths"] == [str(mirror), str(listed)]
+    assert calls == [("indextargets", False), ("policy", False)] * 2
+    enabled = [line for line in listed.read_text().splitlines() if not line.startswith("#")]
+    assert enabled == ["deb https://t.test/x jammy main"]
+    assert run(files=files)["changed_paths"] == []
+    # Without a mirror of the distribution, or an entry that may be its, nothing is asked.
+    calls.clear()
+    listed.write_text("deb http://d.test/ubuntu noble main\n")
+    assert run(files=files)["changed_paths"] == []
+    assert calls == []
+
+
 def test_a_vendors_entry_beside_the_distributions_takes_no_file_along(apt: Path) -> None:
     (apt / "corp.list").write_text(f"deb {URL} jammy main\ndeb {URL}/vendor jammy main\n")
     file_set.remove_twins(twins(suites=["jammy"], releases=["jammy"]), check=False)

@@ -335,7 +335,7 @@ def test_a_removal_that_would_take_others_along_removes_nothing(
 ) -> None:
     names = ["python3.11", "python3.11-venv"]
     does = "case $* in *-s*) cat << EOF\n{}EOF\nesac\n"
-    asked = {"names": names, "state": "absent", "check": check}
+    asked: dict[str, Any] = {"names": names, "state": "absent", "check": check}
     more = f"{GOING}Remv somebodys-tool [1.0]\nPurg theirs:i386 [2]\n"
     (dpkg / "apt-get.does").write_text(does.format(more))
     failed = transaction(monkeypatch, **asked)

@@ -200,10 +200,10 @@ def test_sources_that_are_not_the_distributions(monkeypatch: pytest.MonkeyPatch)
     parts = "/etc/apt/sources.list.d"
     targets = "\n".join(
         [
-            "/etc/apt/sources.list:1|http://d.example.com/ubuntu/|jammy|Ubuntu|/x_Packages",
-            "/etc/apt/sources.list:1|http://d.example.com/ubuntu/|jammy-updates|Ubuntu|/y_Packages",
-            f"{parts}/runnerhost-deadsnakes.sources:1|https://m.example.com/d/|jammy|LP|/z_Packages",
-            f"{parts}/their.list:1|https://u:secret@t.example.com/|./||/w_Packages",
+            "/etc/apt/sources.list:1|http://d.example.com/ubuntu/|jammy|Ubuntu",
+            "/etc/apt/sources.list:1|http://d.example.com/ubuntu/|jammy-updates|Ubuntu",
+            f"{parts}/runnerhost-deadsnakes.sources:1|https://m.example.com/d/|jammy|LP",
+            f"{parts}/their.list:1|https://u:secret@t.example.com/|./|",
         ]
     )
     policy = "   500 http://d.example.com/ubuntu jammy/main amd64 Packages"
