@@ -80,20 +80,31 @@ def last_used(checkout: str) -> float:
     return max(times)
 
 
-def remove_tree(path: str) -> bool:
-    """Removes a folder or file, out of the way first: a job that begins now makes its own anew."""
+def put_aside(path: str) -> str:
+    """Renames a folder or file out of the way, for a job that begins now; empty if it cannot."""
     folder, name = os.path.split(path)
     scratch = os.path.join(folder, f"{_SCRATCH}{os.getpid()}-{name}")
     try:
         os.rename(path, scratch)
     except OSError:
-        return False
+        return ""
+    return scratch
+
+
+def delete(scratch: str) -> bool:
+    """Deletes what was put aside."""
     if os.path.isdir(scratch) and not os.path.islink(scratch):
         shutil.rmtree(scratch, ignore_errors=True)
     else:
         with suppress(OSError):
             os.unlink(scratch)
     return not os.path.lexists(scratch)
+
+
+def remove_tree(path: str) -> bool:
+    """Removes a folder or file, out of the way first: a job that begins now makes its own anew."""
+    scratch = put_aside(path)
+    return bool(scratch) and delete(scratch)
 
 
 def clean_builds(builds: str, days: float, now: float) -> list[str]:
@@ -103,10 +114,12 @@ def clean_builds(builds: str, days: float, now: float) -> list[str]:
     for path in list(checkouts(builds)):
         if now - last_used(path) < days * DAY or in_use(path, busy):
             continue
-        if remove_tree(path):
+        # Both before either is deleted: that takes minutes, in which a job may make them anew.
+        beside, scratch = put_aside(f"{path}.tmp"), put_aside(path)
+        if beside:
+            delete(beside)
+        if scratch and delete(scratch):
             removed.append(path)
-            if os.path.lexists(f"{path}.tmp"):
-                remove_tree(f"{path}.tmp")
             parent = os.path.dirname(path)
             # Groups and slots that are empty now; never the builds folder itself.
             while parent != builds and parent.startswith(builds + "/"):

@@ -50,7 +50,7 @@ options:
           - C(twins_absent) takes other apt sources of the same repository away, but never a file
             C(runnerhost-*). With O(files[].releases), the repository is a mirror of the
             distribution and its own entries count as twins; then nothing is removed, only disabled.
-            Third parties' entries stay: PPAs, and those whose lists state another Origin.
+            Entries of PPAs stay, and those of repositories whose lists state another Origin.
           - C(distribution_restored) enables again what was disabled for such a mirror, for the
             release that the host has now.
         type: str

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from pathlib import Path
 
@@ -33,6 +34,28 @@ def test_old_checkout_goes_with_its_empty_parents(tmp_path: Path) -> None:
     path = checkout(tmp_path)
     assert hygiene.clean_builds(str(tmp_path), 30, NOW) == [str(path)]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_job_makes_anew_meanwhile_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To delete a large checkout takes minutes."""
+    path = checkout(tmp_path)
+    beside = path.with_name("project.tmp")
+    (beside / "old").touch()
+    age(tmp_path / "abc123")
+    really = shutil.rmtree
+
+    def slowly(victim: str, ignore_errors: bool) -> None:
+        for folder in (path, beside):
+            assert not (folder / "old").exists()
+            folder.mkdir(exist_ok=True)
+            (folder / "new").touch()
+        really(victim, ignore_errors=ignore_errors)
+
+    monkeypatch.setattr(shutil, "rmtree", slowly)
+    assert hygiene.clean_builds(str(tmp_path), 30, NOW) == [str(path)]
+    assert {one.name for one in path.parent.rglob("*")} == {"project", "project.tmp", "new"}
 
 
 def test_one_that_was_used_stays_though_its_files_are_old(tmp_path: Path) -> None:
