@@ -82,6 +82,22 @@ def test_an_image_has_of_each_role_what_a_host_has() -> None:
     ]
 
 
+def test_an_images_pythons_move_as_a_hosts_do() -> None:
+    """Down too, with all that belongs to them, and by lists that are read anew."""
+    (play,) = yaml.safe_load((ROOT / "playbooks" / "site.yml").read_text(encoding="utf-8"))
+    both = [
+        task["vars"]["__build_tools_together"]
+        for task in [*play["tasks"], *image_tasks()]
+        if "__build_tools_together" in task.get("vars", {})
+    ]
+    site, image = both
+    # The image's transaction looks by itself.
+    assert set(site) - set(image) == {"look", "automatic", "unfinished"}
+    for name in ("companions", "allow_downgrade"):
+        assert f"pythons.{name}" in image[name]
+    assert "pythons.allow_downgrade" in image["fresh"]
+
+
 def test_an_image_is_refused_first_and_made_nobody_last() -> None:
     tasks = image_tasks()
     assert "ansible.builtin.assert" in tasks[1]
