@@ -263,8 +263,24 @@ def apply_one(
 
 # What only jobs and the toolkit make there: a folder with none of them was never a runner's home.
 _OF_A_RUNNER = ("builds", ".cache/pip")
-# Accounts of people have numbers from here on (UID_MIN of login.defs(5)); nobody's is higher.
-_PEOPLE = range(1000, 60000)
+# Accounts of people have numbers from here on (UID_MIN of login.defs(5)); a directory's (LDAP, AD)
+# go up to the end.
+_FIRST_PERSON = 1000
+_NOBODY = 65534
+# systemd's dynamic users (systemd.io/UIDS-GIDS).
+_DYNAMIC = range(61184, 65520)
+
+
+def account(uid: int) -> pwd.struct_passwd | None:
+    """Who has the number; asked one by one, since a directory's accounts are not listed (sssd)."""
+    try:
+        return pwd.getpwuid(uid)
+    except KeyError:
+        return None
+
+
+def _is_persons(uid: int) -> bool:
+    return uid >= _FIRST_PERSON and uid != _NOBODY and uid not in _DYNAMIC
 
 
 def strangers(path: str, uid: int) -> set[int]:
@@ -276,22 +292,20 @@ def strangers(path: str, uid: int) -> set[int]:
     owner = os.lstat(path).st_uid
     found = {owner} - {uid}
     if found:
-        try:
-            account = pwd.getpwuid(owner)
-            name, home = account.pw_name, account.pw_dir.rstrip("/")
-        except KeyError:
-            name, home = f"the number {owner}", ""
+        whose = account(owner)
+        name = whose.pw_name if whose else f"the number {owner}"
+        home = whose.pw_dir.rstrip("/") if whose else ""
         if (
             (home and f"{path}/".startswith(f"{home}/"))
-            or (owner in _PEOPLE and not name.startswith("the number "))
+            or (whose and _is_persons(owner))
             or not any(os.path.isdir(f"{path}/{folder}") for folder in _OF_A_RUNNER)
             or path.count("/") < 2
         ):
             raise ValueError(f"{path} belongs to {name}: mend its owner, or name another folder")
     with os.scandir(path) as entries:
         infos = [entry.stat(follow_symlinks=False) for entry in entries]
-    known = {entry.pw_uid for entry in pwd.getpwall()}
-    return found | ({info.st_uid for info in infos if _single(info)} - known - {uid})
+    others = {info.st_uid for info in infos if _single(info)} - {uid}
+    return found | {number for number in others if account(number) is None}
 
 
 def _single(info: os.stat_result) -> bool:

@@ -546,6 +546,45 @@ def test_what_has_no_owner_in_a_home_is_taken_over_and_an_administrators_file_is
     assert not file_set.apply_one(wanted, check=False)[0]
 
 
+@pytest.mark.parametrize(
+    ("uid", "persons"),
+    [
+        (999, False),
+        (1000, True),
+        (60000, True),
+        (61184, False),
+        (65534, False),
+        (800_001_103, True),
+    ],
+)
+def test_whose_numbers_are_peoples(uid: int, persons: bool) -> None:
+    assert file_set._is_persons(uid) is persons
+
+
+@needs_root
+def test_a_directorys_accounts_are_people_though_nothing_lists_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """sssd does not enumerate: getpwall has none of an LDAP's or Active Directory's accounts."""
+    real = pwd.getpwuid
+    ann = SimpleNamespace(pw_dir="/home/ann", pw_name="ann")
+    monkeypatch.setattr(pwd, "getpwuid", lambda uid: ann if uid == ORPHAN else real(uid))
+    home = tmp_path / "home"
+    (home / "builds").mkdir(parents=True)
+    (home / "notes").write_text("x")
+    os.chown(home / "notes", ORPHAN, ORPHAN)
+    os.chown(home / "builds", ORPHAN + 1, ORPHAN + 1)
+    os.chown(home, NOBODY, NOBODY)
+    wanted = item(home, state="home", mode="0700", owner="nobody")
+    assert file_set.apply_one(wanted, check=False)[0]
+    assert (home / "builds").stat().st_uid == NOBODY
+    assert (home / "notes").stat().st_uid == ORPHAN
+    assert not file_set.apply_one(wanted, check=False)[0]
+    os.chown(home, ORPHAN, ORPHAN)
+    with pytest.raises(ValueError, match="belongs to ann: mend its owner"):
+        file_set.apply_one(wanted, check=False)
+
+
 @needs_root
 @pytest.mark.parametrize("why", ["another's home", "a person's", "never a runner's"])
 def test_a_folder_that_may_not_be_taken_over_is_refused(
@@ -556,7 +595,7 @@ def test_a_folder_that_may_not_be_taken_over_is_refused(
     if why == "another's home":
         account.pw_dir = str(tmp_path)
     elif why == "a person's":
-        monkeypatch.setattr(file_set, "_PEOPLE", range(1, 9))
+        monkeypatch.setattr(file_set, "_FIRST_PERSON", 1)
     else:
         (home / "builds").rename(home / "data")
     real = pwd.getpwuid
