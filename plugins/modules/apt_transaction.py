@@ -18,8 +18,8 @@ DOCUMENTATION = r"""
 module: apt_transaction
 short_description: One transaction of apt, in one call
 description:
-  - Waits until cloud-init, which may still be installing at first boot, has ended. Its own failure
-    is not ours.
+  - Waits until cloud-init, which may still be installing at first boot, has ended; not where the
+    system was not booted (a chroot). Its own failure is not ours.
   - Finishes what a transaction of dpkg that was cut off has left undone. A host that lost its
     power, or whose upgrade was killed, has packages that are unpacked and not configured. apt
     refuses every other transaction then. Runs C(dpkg --configure -a), and
@@ -98,8 +98,8 @@ _KEEP = ("--force-confdef", "--force-confold")
 _ENVIRONMENT = {"DEBIAN_FRONTEND": "noninteractive", "DEBIAN_PRIORITY": "critical"}
 # A host half way through is no time to restart services.
 _REPAIR = {**_ENVIRONMENT, "NEEDRESTART_SUSPEND": "1"}
-# dpkg's own words for a lock that another process holds (lib/dpkg/dbmodify.c).
-_LOCKED = "lock"
+# dpkg's own words for a lock that another process holds (lib/dpkg/file.c), and debconf's.
+_LOCKED = re.compile(r"\b(?:is|was) locked by another process")
 _SECONDS = 3600.0
 CLOUD_INIT = "/usr/bin/cloud-init"
 # How much of apt's output a failure shows: its screens are hundreds of lines.
@@ -114,9 +114,21 @@ def configure(lock_timeout: float) -> str:
         if done.returncode == 0:
             return ""
         said = done.stderr.strip()
-        if _LOCKED not in said or time.monotonic() > end:
+        if not _LOCKED.search(said) or time.monotonic() > end:
             return said[-800:] or "no answer"
         time.sleep(2)
+
+
+def booted(proc: str = "/proc") -> bool:
+    """True if systemd is really PID 1, and of this system: a chroot may see another's.
+
+    Not `host.has_systemd`: while an image is baked that says no, and a folder there says yes.
+    """
+    try:
+        same = os.path.samefile(f"{proc}/1/root", "/")
+        return same and host.read_text(f"{proc}/1/comm").strip() == "systemd"
+    except OSError:
+        return False
 
 
 def apt_get(
@@ -249,7 +261,8 @@ def main() -> None:
             refuse_company(module, left)
         module.exit_json(changed=changed, finished=left)
     patience = asked["lock_timeout"]
-    if os.path.exists(CLOUD_INIT):
+    # Where it was not started it says for ever that it has not run yet.
+    if os.path.exists(CLOUD_INIT) and booted():
         host.run([CLOUD_INIT, "status", "--wait"], timeout=patience)
         left = host.unfinished()
     if left:

@@ -194,11 +194,71 @@ def dpkg(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 
 def test_finishing_waits_for_another_process(dpkg: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (dpkg / "dpkg.does").write_text("echo 'dpkg: error: dpkg frontend lock is locked' >&2; exit 2")
+    (dpkg / "dpkg.does").write_text(
+        "echo 'dpkg: error: dpkg frontend lock was locked by another process' >&2; exit 2"
+    )
     monkeypatch.setattr(time, "sleep", lambda _: (dpkg / "dpkg.does").write_text("exit 0\n"))
     assert apt_transaction.configure(60) == ""
     calls = (dpkg / "calls").read_text().splitlines()
     assert calls == ["dpkg --force-confdef --force-confold --configure -a"] * 2
+
+
+def test_a_package_with_a_lock_in_its_name_is_not_waited_for(
+    dpkg: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = "dpkg: error processing package libblockdev2:amd64 (--configure)"
+    (dpkg / "dpkg.does").write_text(f"echo '{said}' >&2; exit 1")
+    really = time.sleep
+    waits: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        # subprocess sleeps for less, between its looks at a child.
+        if seconds < 1:
+            really(seconds)
+        else:
+            waits.append(seconds)
+
+    monkeypatch.setattr(time, "sleep", sleep)
+    assert apt_transaction.configure(0.5) == said
+    assert waits == []
+
+
+def test_cloud_init_is_waited_for_where_systemd_has_booted(
+    dpkg: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran: list[list[str]] = []
+    cloud_init = dpkg / "cloud-init"
+    cloud_init.touch()
+    real = host.run
+
+    def note(argv: list[str], **more: Any) -> Any:
+        return ran.append(argv) if argv[0] == str(cloud_init) else real(argv, **more)
+
+    monkeypatch.setattr(host, "run", note)
+    for is_booted in (False, True):
+        monkeypatch.setattr(apt_transaction, "booted", lambda is_booted=is_booted: is_booted)
+        transaction(monkeypatch, cloud_init=cloud_init, names=["a"])
+        assert bool(ran) is is_booted
+    assert ran == [[str(cloud_init), "status", "--wait"]]
+
+
+@pytest.mark.parametrize(
+    ("comm", "root", "is_booted"),
+    [
+        ("systemd\n", "/", True),
+        ("sh\n", "/", False),
+        # A chroot sees the PID 1 of the system around it.
+        ("systemd\n", "/usr", False),
+        (None, "/", False),
+    ],
+)
+def test_booted(comm: str | None, root: str, is_booted: bool, tmp_path: Path) -> None:
+    (tmp_path / "1").mkdir()
+    (tmp_path / "1" / "root").symlink_to(root)
+    if comm:
+        (tmp_path / "1" / "comm").write_text(comm)
+    assert apt_transaction.booted(str(tmp_path)) is is_booted
+    assert not apt_transaction.booted(str(tmp_path / "nowhere"))
 
 
 def test_finishing_says_what_dpkg_said(dpkg: Path) -> None:
@@ -237,7 +297,11 @@ class Exit(Exception):
 
 
 def transaction(
-    monkeypatch: pytest.MonkeyPatch, check: bool = False, left: Any = (), **asked: Any
+    monkeypatch: pytest.MonkeyPatch,
+    check: bool = False,
+    left: Any = (),
+    cloud_init: Path = Path("/nowhere"),
+    **asked: Any,
 ) -> dict[str, Any]:
     """The module's answer; what it calls is in the programs' notes."""
 
@@ -255,7 +319,7 @@ def transaction(
             raise Exit({"failed": True, **answer})
 
     monkeypatch.setattr(apt_transaction, "AnsibleModule", Module)
-    monkeypatch.setattr(apt_transaction, "CLOUD_INIT", "/nowhere")
+    monkeypatch.setattr(apt_transaction, "CLOUD_INIT", str(cloud_init))
     monkeypatch.setattr(host, "system_python_problem", lambda: None)
     monkeypatch.setattr(host, "unfinished", lambda: list(left))
     with pytest.raises(Exit) as ended:
