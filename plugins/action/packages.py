@@ -20,6 +20,9 @@ def satisfied(wanted: str, record: dict[str, str] | None) -> bool:
     _, _, version = wanted.partition("=")
     if record is None or not is_installed(record):
         return False
+    if record.get("provided_by"):
+        # A version is one of a package of that name.
+        return not version
     return not version or fnmatch.fnmatchcase(record["version"], version)
 
 
@@ -57,17 +60,24 @@ class ActionModule(ToolkitAction):
             )
             if looked.get("failed"):
                 return {**result, **looked}
-            present = looked["look"]["packages"]
+            present = {**looked["look"]["packages"], **looked["look"].get("provided", {})}
             automatic = set(looked["look"]["automatic"])
             unfinished = looked["look"]["unfinished"]
+
+        def own(name: str) -> str:
+            """The package that is there for a name: its own, or the one that provides it."""
+            bare = name.partition("=")[0]
+            return str((present.get(bare) or {}).get("provided_by", bare))
+
         if args["state"] == "absent":
-            todo = [name for name in names if is_installed(present.get(name))]
+            # Not the provider of a name: nobody has asked for that.
+            todo = [n for n in names if is_installed(present.get(n)) and own(n) == n]
             missing: list[str] = []
             marked: list[str] = []
             along: list[str] = []
         else:
             missing = [n for n in names if not satisfied(n, present.get(n.partition("=")[0]))]
-            marked = [n for n in names if n not in missing and n.partition("=")[0] in automatic]
+            marked = [n for n in names if n not in missing and own(n) in automatic]
             along = [n for n in companions if not satisfied(n, present.get(n.partition("=")[0]))]
             todo = [*missing, *marked, *along]
         result.update(changed=bool(todo or unfinished), packages=todo)
@@ -97,7 +107,7 @@ class ActionModule(ToolkitAction):
             module_args={
                 "names": todo if gone else [*missing, *along],
                 "state": args["state"],
-                "manual": [name.partition("=")[0] for name in marked],
+                "manual": [own(name) for name in marked],
                 # What was named only to go along, so that autoremove tidies up.
                 "automatic": [
                     name for one in along if (name := one.partition("=")[0]) in automatic

@@ -176,7 +176,7 @@ class ActionModule(ToolkitAction):
             "automatic": look["automatic"],
             "from_repository": [n for v in where.repository for n in names[v]],
             "look": look["packages"],
-            "look_all": seen,
+            "look_all": {**seen, **look.get("provided", {})},
             "unfinished": look["unfinished"],
             "missing": missing,
             "fresh": sources_path in stale,

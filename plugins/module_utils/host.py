@@ -88,32 +88,66 @@ def run(argv: list[str], timeout: float = 60, **kwargs: Any) -> subprocess.Compl
 def packages(patterns: list[str], status_file: str = _DPKG_STATUS) -> dict[str, dict[str, str]]:
     """dpkg's own record of each package that matches a pattern: version and status.
 
-    Reads the file that dpkg-query reads: one look for any number of names.
+    Reads the file that dpkg-query reads: one look for any number of names. A record is keyed by the
+    package's name; where ``name:architecture`` is asked for, that architecture's by that too.
     """
     exact = {p for p in patterns if not set(p) & set("*?[")}
     globs = [p for p in patterns if p not in exact]
+    apart = {p for p in exact if ":" in p}
     found: dict[str, dict[str, str]] = {}
-    name = version = status = ""
+    name = version = status = architecture = ""
 
     def keep() -> None:
         if name and (name in exact or any(fnmatch.fnmatchcase(name, p) for p in globs)):
             found[name] = {"version": version, "status": status}
+        for asked in apart:
+            bare, _, wanted = asked.partition(":")
+            # apt takes a package for all architectures as one of any.
+            if bare == name and architecture in (wanted, "all"):
+                found[asked] = {"version": version, "status": status}
 
     try:
         with open(status_file, encoding="utf-8", errors="replace") as stream:
             for line in stream:
                 if line == "\n":
                     keep()
-                    name = version = status = ""
+                    name = version = status = architecture = ""
                 elif line.startswith("Package: "):
                     name = line[9:].strip()
                 elif line.startswith("Version: "):
                     version = line[9:].strip()
                 elif line.startswith("Status: "):
                     status = line[8:].strip()
+                elif apart and line.startswith("Architecture: "):
+                    architecture = line[14:].strip()
     except FileNotFoundError:
         return {}
     keep()
+    return found
+
+
+def providers(names: set[str], status_file: str = _DPKG_STATUS) -> dict[str, list[str]]:
+    """Installed packages that provide each of the names (deb-control(5)); unprovided ones left out.
+
+    Apart from `packages`: what another package provides is no record of the name, and has not its
+    version.
+    """
+    found: dict[str, list[str]] = {}
+    name = status = ""
+    try:
+        with open(status_file, encoding="utf-8", errors="replace") as stream:
+            # dpkg writes the status before what is provided.
+            for line in stream:
+                if line.startswith("Package: "):
+                    name = line[9:].strip()
+                elif line.startswith("Status: "):
+                    status = line[8:].strip()
+                elif line.startswith("Provides: ") and status.endswith(" ok installed"):
+                    given = {one.split()[0].partition(":")[0] for one in line[10:].split(",")}
+                    for one in given & names:
+                        found.setdefault(one, []).append(name)
+    except FileNotFoundError:
+        return {}
     return found
 
 
@@ -140,16 +174,21 @@ def unfinished(status_file: str = _DPKG_STATUS, journal: str = _DPKG_JOURNAL) ->
 
 
 def automatic(states_file: str = _APT_STATES) -> set[str]:
-    """Packages that apt holds for installed by itself, which autoremove may take (apt-mark(8))."""
+    """Packages that apt holds for installed by itself, which autoremove may take (apt-mark(8)).
+
+    Each as ``name`` and as ``name:architecture``.
+    """
     found = set()
-    name = ""
+    name = architecture = ""
     try:
         with open(states_file, encoding="utf-8", errors="replace") as stream:
             for line in stream:
                 if line.startswith("Package: "):
                     name = line[9:].strip()
+                elif line.startswith("Architecture: "):
+                    architecture = line[14:].strip()
                 elif line.startswith("Auto-Installed: 1"):
-                    found.add(name)
+                    found |= {name, f"{name}:{architecture}"}
     except FileNotFoundError:
         return set()
     return found

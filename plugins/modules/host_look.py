@@ -71,9 +71,29 @@ look:
   description:
     - What was found. With O(packages), C(automatic) has those of them that apt's autoremove may
       take, and C(unfinished) what a transaction that was cut off has left, of whatever package.
+      C(provided) has the names that are not installed, but that an installed package provides, each
+      with its name as C(provided_by) and without a version.
   type: dict
   returned: always
 """
+
+
+def provided(asked: list[str], records: dict[str, dict[str, str]]) -> dict[str, dict[str, str]]:
+    """A record for each name that is not installed and that an installed package provides."""
+    # As a rule there are none, and dpkg's file is not read again.
+    lacking = {
+        n for n in asked if not set(n) & set("*?[") and not host.is_installed(records.get(n))
+    }
+    automatic = host.automatic() if lacking else set()
+    return {
+        name: {
+            "version": "",
+            "status": "install ok installed",
+            # One that somebody wanted, if there is one.
+            "provided_by": min(by, key=lambda one: (one in automatic, one)),
+        }
+        for name, by in (host.providers(lacking) if lacking else {}).items()
+    }
 
 
 def logind_foreign(ours: str) -> dict[str, Any]:
@@ -128,7 +148,9 @@ def main() -> None:
         "files": {path: host.file_look(path) for path in asked["files"]},
     }
     if asked["packages"]:
-        look["automatic"] = sorted(host.automatic().intersection(look["packages"]))
+        look["provided"] = provided(asked["packages"], look["packages"])
+        by = {record["provided_by"] for record in look["provided"].values()}
+        look["automatic"] = sorted(host.automatic().intersection({*look["packages"], *by}))
         look["unfinished"] = host.unfinished()
     look["globs"] = {pattern: sorted(glob.glob(pattern)) for pattern in asked["globs"]}
     for path in asked["texts"]:

@@ -19,7 +19,10 @@ description:
 version_added: 0.1.0
 options:
   names:
-    description: Package names, each alone or as C(name=version); a version may be a pattern.
+    description:
+      - Package names, each alone or as C(name=version); a version may be a pattern.
+      - C(name:architecture) is the package of another architecture. A name alone is there too if an
+        installed package provides it.
     type: list
     elements: str
     required: true

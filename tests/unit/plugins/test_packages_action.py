@@ -13,7 +13,7 @@ import pytest
 
 from ansible_collections.runnerhost.toolkit.plugins.action import packages
 from ansible_collections.runnerhost.toolkit.plugins.module_utils import host, pythons
-from ansible_collections.runnerhost.toolkit.plugins.modules import apt_transaction
+from ansible_collections.runnerhost.toolkit.plugins.modules import apt_transaction, host_look
 
 INSTALLED = {"version": "1-1", "status": "install ok installed"}
 LOOK: dict[str, Any] = {"packages": {"git": INSTALLED}, "automatic": [], "unfinished": []}
@@ -138,6 +138,94 @@ def test_check_mode_asks_what_a_removal_would_take_along() -> None:
     ]
 
 
+RECORDS = """\
+Package: libssl3t64
+Status: install ok installed
+Architecture: amd64
+Version: 3.0.13-0ubuntu3
+Provides: libssl3 (= 3.0.13-0ubuntu3), other
+
+Package: libc6-dev
+Status: install ok installed
+Architecture: i386
+Version: 2.39-1
+
+Package: gone
+Status: deinstall ok config-files
+Architecture: amd64
+Version: 1
+Provides: lost
+
+Package: every
+Status: install ok installed
+Architecture: all
+Version: 1
+Provides: other:amd64
+"""
+
+
+@pytest.fixture
+def records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A host's dpkg and apt: their two files."""
+    (tmp_path / "status").write_text(RECORDS)
+    states = tmp_path / "extended_states"
+    states.write_text("Package: every\nArchitecture: amd64\nAuto-Installed: 1\n")
+    for function in (host.packages, host.providers, host.automatic):
+        file = states if function is host.automatic else tmp_path / "status"
+        kept = (*(function.__defaults__ or ())[:-1], str(file))
+        monkeypatch.setattr(function, "__defaults__", kept)
+    return tmp_path
+
+
+def seen(*names: str) -> dict[str, Any]:
+    """What host_look says of packages."""
+    found = host.packages(list(names))
+    provided = host_look.provided(list(names), found)
+    return {"packages": found, "provided": provided, "automatic": sorted(host.automatic())}
+
+
+def test_a_virtual_name_and_one_with_an_architecture_are_there(records: Path) -> None:
+    names = ["libssl3", "libc6-dev:i386", "every:amd64", "other"]
+    look = seen(*names)
+    assert sorted(look["packages"]) == ["every:amd64", "libc6-dev:i386"]
+    assert look["provided"]["libssl3"]["provided_by"] == "libssl3t64"
+    # The one that autoremove takes not.
+    assert look["provided"]["other"]["provided_by"] == "libssl3t64"
+    result, called = run(look, names=["libssl3", "libc6-dev:i386", "other"])
+    assert not result["changed"]
+    assert [name for name, _ in called] == [packages.LOOK]
+    # An earlier task's look, which has both in one.
+    both = {**look["packages"], **look["provided"]}
+    result, called = run({}, names=["libssl3", "libc6-dev:i386"], look=both)
+    assert (result["changed"], called) == (False, [])
+
+
+def test_a_host_that_lacks_nothing_is_read_once(
+    records: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = host.packages(["libssl3t64", "python3.*"])
+    monkeypatch.setattr(host, "providers", lambda _: pytest.fail("reads again"))
+    assert host_look.provided(["libssl3t64", "python3.*"], found) == {}
+
+
+def test_what_is_not_there_is_installed(records: Path) -> None:
+    names = ["lost", "gone", "libc6-dev:amd64", "libssl3t64:i386", "libssl3=*"]
+    look = seen(*(name.partition("=")[0] for name in names))
+    result, _ = run(look, names=names)
+    assert result["packages"] == names
+    # To be rid of a name is not to be rid of what provides it.
+    result, called = run(seen("libssl3"), names=["libssl3"], state="absent")
+    assert (result["changed"], len(called)) == (False, 1)
+
+
+def test_the_provider_of_a_wanted_name_is_what_autoremove_may_not_take(records: Path) -> None:
+    states = records / "extended_states"
+    states.write_text("Package: libssl3t64\nArchitecture: amd64\nAuto-Installed: 1\n")
+    result, called = run(seen("libssl3"), names=["libssl3"])
+    assert result["packages"] == ["libssl3"]
+    assert (asked(called)["names"], asked(called)["manual"]) == ([], ["libssl3t64"])
+
+
 STATUS = """\
 Package: fine
 Status: install ok installed
@@ -176,7 +264,7 @@ def test_automatic(tmp_path: Path) -> None:
         "Package: a\nArchitecture: amd64\nAuto-Installed: 1\n\n"
         "Package: b\nArchitecture: amd64\nAuto-Installed: 0\n"
     )
-    assert host.automatic(str(path)) == {"a"}
+    assert host.automatic(str(path)) == {"a", "a:amd64"}
 
 
 @pytest.fixture

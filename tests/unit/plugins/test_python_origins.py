@@ -130,6 +130,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         yield World(Repository(f"{url}/ubuntu", key), others)
 
 
+PROVIDED = {"version": "", "status": "install ok installed", "provided_by": "libssl3t64"}
+
+
 class Action(python_plan.ActionModule):
     """The action, with the modules run here in place of on a host."""
 
@@ -157,6 +160,7 @@ class Action(python_plan.ActionModule):
         return {
             "look": {
                 "packages": host.packages(arguments["packages"], str(self.host.status)),
+                "provided": {n: PROVIDED for n in arguments["packages"] if n == "libssl3"},
                 "automatic": [],
                 "unfinished": ["cut"],
                 "files": {
@@ -424,12 +428,13 @@ def test_a_repository_that_is_there_is_not_asked_again(machine: Machine) -> None
 def test_one_look_serves_a_later_task_too(machine: Machine) -> None:
     git = Package("git", "1:2.43-1")
     machine.host.reset(git)
-    plan = machine.plan("3.12", look_also=["git=1:2.43-1", "cmake"])
+    plan = machine.plan("3.12", look_also=["git=1:2.43-1", "cmake", "libssl3"])
     assert plan["look_all"]["git"]["version"] == "1:2.43-1"
     assert "cmake" not in plan["look_all"]
     assert plan["unfinished"] == ["cut"]
     # The plan itself goes by Pythons alone.
-    assert "git" not in plan["look"]
+    assert plan["look_all"]["libssl3"] == PROVIDED
+    assert not {"git", "libssl3"} & set(plan["look"])
     assert set(plan["look"]) == {name for name in plan["look_all"] if "python3." in name}
 
 
