@@ -168,11 +168,16 @@ def files(folder: str, version: str) -> list[str]:
     return [path for name in PAIR for path in glob.glob(f"{folder}/{name}_{plain}_*.deb")]
 
 
+def has_the_images_itself(version: str) -> bool:
+    """True for a gitlab-runner from before its helper images were a package of their own."""
+    found = re.match(r"(?:\d+:)?(\d+)\.(\d+)", version)
+    return bool(found and tuple(map(int, found.groups())) < IMAGES_SINCE)
+
+
 def wanted(version: str) -> list[str]:
     """The packages whose files are a way back to this version."""
     records = host.packages(list(PAIR))
-    found = re.match(r"(?:\d+:)?(\d+)\.(\d+)", version)
-    if found and tuple(map(int, found.groups())) < IMAGES_SINCE:
+    if has_the_images_itself(version):
         # The images on the host may be a newer version's that came in between, and stayed.
         return [n for n in PAIR if n == PAIR[0] or records.get(n, {}).get("version") == version]
     # In the middle of a dead controller's transaction, one of them or both are not.
@@ -252,11 +257,14 @@ def restore(version: str) -> str:
     paths = files(FOLDER, version)
     if not paths:
         return f"no package files of {version} in {FOLDER}"
+    # What is in the newer version's package of images now, the older runner brings itself; dpkg
+    # takes no file that is another package's otherwise.
+    over = ["-o", "Dpkg::Options::=--force-overwrite"] if has_the_images_itself(version) else []
     done = host.run(
         [
             *("apt-get", "-q", "-y", "--allow-downgrades", "--no-install-recommends"),
             *("-o", "Dpkg::Options::=--force-confold", "-o", "DPkg::Lock::Timeout=600"),
-            *("install", *paths),
+            *(*over, "install", *paths),
         ],
         timeout=7200,
         env={"DEBIAN_FRONTEND": "noninteractive"},

@@ -98,6 +98,9 @@ runners:
   returned: success
 """
 
+# More than any config.toml takes.
+ROOM_BYTES = 1_000_000
+
 
 def by_name(
     path: str, verb: str, names: list[str], way: dict[str, str]
@@ -142,6 +145,21 @@ def forget(
     return left, [name for name in refused if not left[name]]
 
 
+def no_room(folder: str) -> str:
+    """Why the runner must not write its file now; empty if it may.
+
+    It truncates the file and writes it anew (gitlab-runner 19.3, common/config.go): on a full disk
+    nothing of it would be left, and GitLab tells no token twice.
+    """
+    free = os.statvfs(folder)
+    if free.f_bfree * free.f_frsize >= ROOM_BYTES:
+        return ""
+    return (
+        f"{folder} has no room: gitlab-runner writes config.toml in place, and all its runners "
+        "could be lost. Nothing was changed; make room first"
+    )
+
+
 def version() -> str:
     """The installed runner's version; empty without one."""
     if not os.path.exists(runner_cli.BINARY):
@@ -180,6 +198,9 @@ def main() -> None:
             # Asking makes it anew where it was lost.
             system_id=(drain.raw(f"{folder}/.runner_system_id") or b"").decode().strip(),
         )
+    full = no_room(folder) if names else ""
+    if full:
+        module.fail_json(msg=full)
     if module.check_mode:
         module.exit_json(changed=bool(names), problems={})
     # The runner writes the file in place: nobody else of ours meanwhile.

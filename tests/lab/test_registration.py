@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+import tomllib
 
 from tests.lab.site import Site, queue, until
 from tests.lab.test_drain import begun, config, succeeds
@@ -107,6 +108,24 @@ def test_absent_runner_leaves_when_its_job_is_done(ready: Site) -> None:
     succeeds(ready, queue(ready, "echo with the one that stayed"))
     again = ready.playbook("site.yml", extra=gone)
     assert again.counts()["changed"] == 0, again.output
+
+
+def test_absent_runner_that_gitlab_has_no_more_leaves_too(ready: Site) -> None:
+    """`unregister` alone keeps its entry, at every run."""
+    tokens = ready.variables["lab_runner_tokens"]["jammy"]
+    first = {"name": "jammy-build", "token": tokens[0]}
+    both = {"gitlab_runner_runners": [first, {"name": "third", "token": tokens[2]}]}
+    assert ready.playbook("site.yml", extra=both).code == 0
+    held = {one["name"]: one["id"] for one in tomllib.loads(config(ready))["runners"]}
+    with ready.gitlab() as gitlab:
+        gitlab.delete_runner(held["third"])
+    gone = {"gitlab_runner_runners": [first, {"name": "third", "state": "absent"}]}
+    run = ready.playbook("site.yml", extra=gone)
+    assert run.code == 0, run.output
+    assert [one["name"] for one in tomllib.loads(config(ready))["runners"]] == ["jammy-build"]
+    again = ready.playbook("site.yml", extra=gone)
+    assert again.counts()["changed"] == 0, again.output
+    succeeds(ready, queue(ready, "echo with the one that stayed"))
 
 
 def test_retired_host_is_forgotten_and_has_no_token(ready: Site) -> None:

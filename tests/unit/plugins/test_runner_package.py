@@ -272,3 +272,20 @@ def test_no_lease_is_made_where_no_pause_is(
     (tmp_path / drain.KEPT).rename(tmp_path / drain.CONFIG)
     assert module.prove([(str(tmp_path), "a.service")], 0, ["build", "wheels"], 60) == ""
     assert pause.renewals == 0
+
+
+@pytest.mark.parametrize(("version", "over"), [("17.5.5-1", True), ("17.7.0-1", False)])
+def test_older_runner_may_take_the_images_back(
+    version: str, over: bool, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its own package has the files that a newer version's package of images holds now."""
+    asked: list[list[str]] = []
+
+    def run(argv: list[str], **_: object) -> CompletedProcess[str]:
+        asked.append(argv)
+        return CompletedProcess(argv, 0, "", "")
+
+    (folder / f"gitlab-runner_{version}_amd64.deb").touch()
+    monkeypatch.setattr(host, "run", run)
+    assert module.restore(version) == ""
+    assert ("Dpkg::Options::=--force-overwrite" in asked[0]) is over

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from subprocess import CompletedProcess
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import yaml
@@ -212,3 +214,40 @@ def test_rotation_of_two_runners_with_one_name_is_refused() -> None:
     assert does("rotate", ["build"], answer)["runners"] == ["build: has a new token"]
     # Each call of `unregister` takes one of them away.
     assert does("unregister", ["build", "build"], answer)["changed"]
+
+
+@pytest.mark.parametrize("verb", ["reset-token", "unregister"])
+@pytest.mark.parametrize("check", [False, True])
+def test_a_full_disk_loses_no_token(
+    verb: str, check: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The runner truncates config.toml and writes it anew."""
+    (tmp_path / "config.toml").write_text(CONFIG, encoding="utf-8")
+    asked: list[list[str]] = []
+    monkeypatch.setattr(os, "statvfs", lambda _: SimpleNamespace(f_bfree=10, f_frsize=4096))
+    monkeypatch.setattr(host, "run", asked.append)
+
+    class Module:
+        check_mode = check
+        params: ClassVar = {
+            "verb": verb,
+            "names": ["build"],
+            "environment": {},
+            "folder": str(tmp_path),
+            "unit": "x",
+        }
+
+        def __init__(self, **_: Any) -> None:
+            pass
+
+        def fail_json(self, msg: str) -> None:
+            raise SystemExit(msg)
+
+    monkeypatch.setattr(module, "AnsibleModule", Module)
+    with pytest.raises(SystemExit, match=r"has no room: .* Nothing was changed"):
+        module.main()
+    assert asked == []
+
+
+def test_little_room_is_enough(tmp_path: Path) -> None:
+    assert module.no_room(str(tmp_path)) == ""
