@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import glob
 import grp
+import hashlib
 import os
 import pwd
 import re
@@ -27,6 +28,8 @@ description:
   - In a path, C({uid:NAME}) stands for the number of the user NAME; while that user does not
     exist (check mode on a fresh host), the file counts as missing.
   - Used through the action plugin of the same name, which renders templates and hides secrets.
+  - A diff shows texts in full, but the toolkit's own code, keys and certificates as one line each,
+    with size and digest.
 version_added: 0.1.0
 options:
   files:
@@ -170,6 +173,12 @@ removed_twins:
 
 
 _UID = re.compile(r"\{uid:([^}]+)\}")
+# Where the toolkit's own code lies on the host.
+_CODE = "/usr/local/lib/runnerhost/"
+# A key or certificate, alone or inside an apt source, where each line of it is indented.
+_ARMOUR = re.compile(
+    r"^[ \t]*-----BEGIN (?P<what>[A-Z0-9 ]+)-----$.*?^[ \t]*-----END (?P=what)-----$", re.M | re.S
+)
 
 
 class Unresolved(Exception):
@@ -259,6 +268,18 @@ def apply_one(
         else:
             host.write_atomic(path, wanted, mode, uid, gid)
     return True, look.get("text", ""), wanted
+
+
+def brief(path: str, text: str) -> str:
+    """A file's text for a diff: code, keys and certificates as one line each."""
+
+    def line(what: str, block: str) -> str:
+        data = block.encode(errors="surrogateescape")
+        return f"({what}: {len(data)} bytes, sha256 {hashlib.sha256(data).hexdigest()})"
+
+    if text and path.startswith(_CODE):
+        return line("code", text) + "\n"
+    return _ARMOUR.sub(lambda match: line(match["what"].lower(), match[0]), text)
 
 
 # What only jobs and the toolkit make there: a folder with none of them was never a runner's home.
@@ -573,7 +594,10 @@ def main() -> None:
         if changed:
             changed_paths.append(item["path"])
             # What a text was before may hold a secret too, where the new one holds none.
-            shown = secrets.redact_text(before), secrets.redact_text(after)
+            shown = (
+                secrets.redact_text(brief(item["path"], before)),
+                secrets.redact_text(brief(item["path"], after)),
+            )
             if item["secret"] or (shown[0] == shown[1] and before != after):
                 shown = "(hidden)\n", "(hidden, changed)\n"
             diffs.append(

@@ -7,9 +7,11 @@ import io
 import json
 import os
 import pwd
+import re
 import shutil
 import stat
 import sys
+import textwrap
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -620,3 +622,41 @@ def test_check_mode_does_not_stumble_over_what_the_home_will_have_mended(
     assert predicted["changed_paths"] == [str(home)]
     assert run(files=files)["changed_paths"] == predicted["changed_paths"]
     assert run(files=files)["changed_paths"] == []
+
+
+ARMOUR = "-----BEGIN {0}-----\n\nAAAA{1}\nBBBB\n-----END {0}-----\n"
+
+
+@pytest.mark.parametrize("kind", ["PGP PUBLIC KEY BLOCK", "CERTIFICATE"])
+def test_a_diff_shows_a_key_as_one_line(kind: str) -> None:
+    first, second = (file_set.brief("/etc/x", ARMOUR.format(kind, n)) for n in (1, 2))
+    assert first.count("\n") == 1
+    assert re.fullmatch(rf"\({kind.lower()}: [0-9]+ bytes, sha256 [0-9a-f]{{64}}\)\n", first)
+    assert first != second
+
+
+def test_a_diff_shows_an_apt_source_without_its_key() -> None:
+    key = textwrap.indent(ARMOUR.format("PGP PUBLIC KEY BLOCK", ""), " ")
+    lines = file_set.brief("/etc/x.sources", f"Types: deb\nSigned-By:\n{key}").splitlines()
+    assert lines[:2] == ["Types: deb", "Signed-By:"]
+    assert len(lines) == 3
+
+
+def test_a_diff_shows_the_toolkits_code_as_one_line() -> None:
+    path = "/usr/local/lib/runnerhost/ansible_collections/x.py"
+    one, two = file_set.brief(path, "a = 1\n" * 300), file_set.brief(path, "a = 2\n" * 300)
+    assert re.fullmatch(r"\(code: 1800 bytes, sha256 [0-9a-f]{64}\)\n", one)
+    assert one != two
+    # A file that is new has nothing before.
+    assert file_set.brief(path, "") == ""
+    assert file_set.brief("/etc/x.conf", "a = 1\n" * 300) == "a = 1\n" * 300
+
+
+def test_the_module_shows_new_files_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "ca.crt"
+    monkeypatch.setattr(host, "system_python_problem", lambda: None)
+    content = ARMOUR.format("CERTIFICATE", "")
+    files = [{"path": str(path), "content": content, "owner": ME["owner"]}]
+    (diff,) = run(files=files, _ansible_diff=True)["diff"]
+    assert (diff["before"], diff["after"].count("\n")) == ("", 1)
+    assert path.read_text() == ARMOUR.format("CERTIFICATE", "")
