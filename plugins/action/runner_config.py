@@ -26,6 +26,7 @@ from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
     runner_merge,
     runner_toml,
     secrets,
+    tokens,
 )
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils.controller import ToolkitAction
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils.gitlab_api import ApiProblem
@@ -118,7 +119,7 @@ class ActionModule(ToolkitAction):
         self._newer: dict[str, Any] | None = None
         for _ in range(TRIES):
             read, host = self._read()
-            note = self._note(read)
+            note = note_of(read)
             known = [k for k in runner_merge.state_entries(note) if k.name not in leaving]
             planned = runner_merge.plan(entries, host, known, side.ids())
             moved = sorted({*planned.foreign} & {str(n) for n in args.get("elsewhere") or []})
@@ -130,6 +131,13 @@ class ActionModule(ToolkitAction):
                     for name in moved
                     if name not in leaving
                 ]
+            )
+            self.refuse(
+                [
+                    legacy_refusal(self._at(entries, index))
+                    for index in runner_merge.unknown_legacy(entries, planned)
+                ],
+                "config.toml was not changed",
             )
             held = {i: host["runners"][p].get("id") for i, p in planned.matches.items()}
             self.refuse(
@@ -301,6 +309,13 @@ class ActionModule(ToolkitAction):
             "the one that config.toml holds stays in use"
             for index in sorted(asked - set(answers))
         ]
+        found += [
+            f"{self._at(entries, index)}: its runner was made by the legacy registration, which "
+            "GitLab 20.0 removes: it works as it is, but cannot be registered again. Create a new "
+            "one in GitLab in time and give its token"
+            for index, entry in enumerate(entries)
+            if tokens.is_legacy(entry["token"])
+        ]
         if foreign:
             found.append(
                 f"config.toml holds runners that {self._variable} does not name; "
@@ -444,14 +459,6 @@ class ActionModule(ToolkitAction):
         except runner_toml.TomlError:
             return None
 
-    @staticmethod
-    def _note(read: dict[str, Any]) -> dict[str, Any]:
-        try:
-            note = json.loads(decode(read["state_text"]) or "{}")
-        except ValueError:
-            note = {}
-        return note if isinstance(note, dict) else {}
-
     def _register(
         self,
         entries: list[runner_toml.Data],
@@ -534,6 +541,23 @@ class ActionModule(ToolkitAction):
             "before": runner_toml.dump(secrets.redact(_veiled(before, shown))) if exists else "",
             "after": runner_toml.dump(secrets.redact(after)),
         }
+
+
+def note_of(read: Mapping[str, Any]) -> dict[str, Any]:
+    """The state file's content; an unreadable one counts as none."""
+    try:
+        note = json.loads(decode(read["state_text"]) or "{}")
+    except ValueError:
+        note = {}
+    return note if isinstance(note, dict) else {}
+
+
+def legacy_refusal(at: str) -> str:
+    """That a token cannot make a new runner."""
+    return (
+        f"{at}.token: its token has no glrt-, and the host has no runner with it: create a runner "
+        "in GitLab (Settings > CI/CD > Runners > New runner) and give its token"
+    )
 
 
 def unanswered(reason: str) -> str:

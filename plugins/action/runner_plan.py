@@ -7,6 +7,7 @@ import fnmatch
 import hashlib
 import json
 import re
+from collections.abc import Collection
 from dataclasses import asdict
 from typing import Any
 from urllib.parse import urlsplit
@@ -82,6 +83,7 @@ class ActionModule(ToolkitAction):
         host = str(variables.get("inventory_hostname", ""))
         warnings = self._gitlab(args, host)
         ways = self.ways(variables)
+        self.refuse(self._unknown_legacy(args, variables))
         look = self.ask(
             LOOK,
             {
@@ -277,6 +279,44 @@ class ActionModule(ToolkitAction):
             "places": isolated.places(one["home"], own["pip_cache_dir"], runners),
         }
 
+    def _unknown_legacy(self, args: dict[str, Any], variables: dict[str, Any]) -> list[str]:
+        """Refuses legacy tokens of runners that the host does not have; asks only if there are."""
+        # Only here: they need tomlkit, whose lack this plugin is to tell.
+        from ansible_collections.runnerhost.toolkit.plugins.action import runner_config
+        from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
+            runner_merge,
+            runner_toml,
+        )
+
+        found = []
+        lists = [("gitlab_runner_runners", args["runners"], place())]
+        lists += [
+            (f"{isolated.VARIABLE} ({e['name']}).runners", e["runners"], place(e["name"]))
+            for e in args["isolated"]
+        ]
+        for variable, runners, of in lists:
+            if not any(tokens.is_legacy(runner.get("token")) for runner in _present(runners)):
+                continue
+            with self.quiet():
+                asked = {"op": "read", "folder": of.folder, "unit": of.unit}
+                read = self.ask(runner_config.IO, asked, variables)["read"]
+            try:
+                host = runner_toml.parse(runner_config.decode(read["text"]))
+            except runner_toml.TomlError:
+                # The file's own refusal comes before it is written.
+                continue
+            places = [i for i, runner in enumerate(runners) if runner in _present(runners)]
+            entries = runner_config.effective_entries(
+                str(args["gitlab_url"]), [{"token": "", **runners[i]} for i in places]
+            )
+            known = runner_merge.state_entries(runner_config.note_of(read))
+            planned = runner_merge.plan(entries, host, known)
+            found += [
+                runner_config.legacy_refusal(f"{variable}[{places[i]}] ({entries[i]['name']})")
+                for i in runner_merge.unknown_legacy(entries, planned)
+            ]
+        return found
+
     def _gitlab(self, args: dict[str, Any], host: str) -> list[str]:
         """Refuses an access token that cannot do what the runners need; returns warnings."""
         given = [
@@ -362,7 +402,9 @@ def problems(args: dict[str, Any]) -> list[str]:
             f"gitlab_runner_repository_suite got {args['suite']!r}, it takes a suite such as jammy"
         )
     found += fitness_problems(args.get("fitness", {}))
-    found += env_file.problems("gitlab_runner_environment", args["environment"])
+    found += env_file.problems(
+        "gitlab_runner_environment", args["environment"], args.get("environment_allowed") or []
+    )
     found += runner_keys.settings_problems("gitlab_runner_settings", args["settings"])
     found += isolated.problems(args)
     found += _url_problems("gitlab_runner_url", args["gitlab_url"])
@@ -377,6 +419,7 @@ def problems(args: dict[str, Any]) -> list[str]:
             },
         },
         args.get("api_token"),
+        args.get("environment_allowed") or [],
     )
     if args.get("api_token"):
         found += tokens.access_problems("gitlab_runner_api_token", args["api_token"])
@@ -448,7 +491,9 @@ def _list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else []
 
 
-def entries_problems(url: Any, lists: dict[str, Any], api_token: Any = "") -> list[str]:
+def entries_problems(
+    url: Any, lists: dict[str, Any], api_token: Any = "", allowed: Collection[str] = ()
+) -> list[str]:
     """What is wrong with the runners of each list; never a token's value.
 
     A name and a token are a host's, in whichever list they stand.
@@ -458,6 +503,10 @@ def entries_problems(url: Any, lists: dict[str, Any], api_token: Any = "") -> li
     found = []
     for where, entries in lists.items():
         found += _list_problems(where, url, entries, api_token, names, given)
+        for index, entry in enumerate(_list(entries)):
+            if isinstance(entry, dict) and entry.get("state", "present") != "absent":
+                at = f"{where}[{index}] ({entry.get('name')})"
+                found += _environment_list_problems(at, entry.get("environment"), allowed)
     where = " and ".join(lists)
     found += [
         f"{where} names {n!r} twice" for n in sorted({n for n in names if names.count(n) > 1})
@@ -510,7 +559,6 @@ def _list_problems(
         for path in ("builds_dir", "cache_dir", "tls-ca-file"):
             if isinstance(entry.get(path), str) and not entry[path].startswith("/"):
                 found.append(f"{at}.{path} got {entry[path]!r}, it takes an absolute path")
-        found += _environment_list_problems(at, entry.get("environment"))
     found += [
         f"{where} names {n!r} twice"
         for n in sorted({n for n in own if own.count(n) > 1})
@@ -549,7 +597,7 @@ def _url_problems(variable: str, url: Any) -> list[str]:
     ]
 
 
-def _environment_list_problems(at: str, value: Any) -> list[str]:
+def _environment_list_problems(at: str, value: Any, allowed: Collection[str]) -> list[str]:
     if not isinstance(value, list):
         return []
     found = []
@@ -563,7 +611,7 @@ def _environment_list_problems(at: str, value: Any) -> list[str]:
                 "list the directories in gitlab_runner_path"
             )
         else:
-            found += env_file.entry_problems(f"{at}.environment", name, text)
+            found += env_file.entry_problems(f"{at}.environment", name, text, allowed)
     return found
 
 

@@ -8,7 +8,7 @@ backslash in double quotes escapes ``"``, ``\\``, `````` and ``$``; no ``export`
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from ansible_collections.runnerhost.toolkit.plugins.module_utils import secrets
@@ -29,25 +29,33 @@ _MISPLACED = {
     "CONFIG_FILE": "the unit names the configuration file itself: leave it out",
     "RUNNERHOST_GENERATION": "the toolkit sets it itself: leave it out",
 }
+ALLOWED = "gitlab_runner_environment_allowed"
 _SECRET_HINT = (
-    "every job on the host could read it: "
-    "keep it in GitLab as a masked and protected CI/CD variable"
+    "every job on the host could read it. Keep it in GitLab as a masked and protected CI/CD "
+    f"variable, or list the name in {ALLOWED} if jobs may read it"
 )
 
 
-def problems(variable: str, wanted: Any) -> list[str]:
+def problems(variable: str, wanted: Any, allowed: Collection[str] = ()) -> list[str]:
     """What is wrong with a mapping of names to values, one message each; never a secret's value.
 
-    ``variable`` is the name of the Ansible variable that the messages speak of.
+    Args:
+        variable: the name of the Ansible variable that the messages speak of.
+        wanted: its value.
+        allowed: names that may look like secrets.
     """
     if not isinstance(wanted, Mapping):
         return [f"{variable} is a {secrets.kind_of(wanted)}, it takes a mapping of names to values"]
     return [
-        text for name, value in wanted.items() for text in entry_problems(variable, name, value)
+        text
+        for name, value in wanted.items()
+        for text in entry_problems(variable, name, value, allowed)
     ]
 
 
-def entry_problems(variable: str, name: Any, value: Any) -> list[str]:
+def entry_problems(
+    variable: str, name: Any, value: Any, allowed: Collection[str] = ()
+) -> list[str]:
     """The same for one name and its value."""
     if not isinstance(name, str) or not _NAME.match(name):
         hint = (
@@ -59,7 +67,7 @@ def entry_problems(variable: str, name: Any, value: Any) -> list[str]:
         ]
     if name in _MISPLACED:
         return [f"{variable}: {name} does not belong here; {_MISPLACED[name]}"]
-    if secrets.looks_secret_name(name):
+    if name not in allowed and secrets.holds_secret(name, value):
         return [f"{variable}: {name} {secrets.HIDDEN} is by its name a secret; {_SECRET_HINT}"]
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return [
@@ -67,7 +75,7 @@ def entry_problems(variable: str, name: Any, value: Any) -> list[str]:
             "(quote true, false and empty values)"
         ]
     text = str(value)
-    if secrets.looks_secret_value(text):
+    if name not in allowed and secrets.looks_secret_value(text):
         return [f"{variable}: {name} holds a secret {secrets.HIDDEN}; {_SECRET_HINT}"]
     bad = sorted({f"U+{ord(c):04X}" for c in text if (ord(c) < 32 and c != "\t") or ord(c) == 127})
     if bad:

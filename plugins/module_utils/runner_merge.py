@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import tokens
 from ansible_collections.runnerhost.toolkit.plugins.module_utils.runner_keys import (
     IDENTITY_KEYS,
     bare_url,
@@ -178,7 +179,10 @@ def plan(
         position = find(
             lambda r, e=entry: r.get("token") == e["token"] and same_url(r.get("url", ""), e["url"])
         )
-        if position is not None and runners[position].get("id"):
+        if position is not None and (
+            runners[position].get("id") or not str(entry["token"]).startswith("glrt-")
+        ):
+            # The id of any other token the runner's own `register` does not tell.
             claim(index, position)
         elif position is not None:
             # Registered by hand without an id: GitLab tells it, and the token's times.
@@ -227,6 +231,11 @@ def plan(
         if position not in taken
     ]
     return result
+
+
+def unknown_legacy(entries: Sequence[Mapping[str, Any]], planned: Plan) -> list[int]:
+    """Entries with a legacy token whose runner the host does not have: GitLab cannot be asked."""
+    return [index for index in planned.questions if tokens.is_legacy(entries[index].get("token"))]
 
 
 @dataclass(frozen=True)

@@ -50,6 +50,11 @@ options:
     description: The service's environment.
     type: raw
     required: true
+  environment_allowed:
+    description: Names in an environment that may look like secrets.
+    type: list
+    elements: str
+    default: []
   path:
     description: Directories for the job user's PATH.
     type: list

@@ -121,7 +121,9 @@ def problems(args: Mapping[str, Any]) -> list[str]:
             )
         if not FOLDER.match(one["home"]) or ".." in one["home"].split("/"):
             found.append(f"{at}.home got {one['home']!r}, it takes an absolute path")
-        found += env_file.problems(f"{at}.environment", one["environment"])
+        found += env_file.problems(
+            f"{at}.environment", one["environment"], args.get("environment_allowed") or []
+        )
         found += runner_keys.settings_problems(f"{at}.settings", one["settings"])
     found += _shared(args, good)
     if good and not args["hide_processes"]:

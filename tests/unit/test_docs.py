@@ -179,6 +179,7 @@ def test_defaults_in_the_examples_comments_are_true() -> None:
         "network_access_package_index_url",
         "network_access_distribution_key",
         "gitlab_runner_path",
+        "gitlab_runner_environment_allowed",
         "gitlab_runner_api_token",
         "gitlab_runner_settings",
         "python_versions_repository_key",

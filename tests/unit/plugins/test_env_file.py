@@ -61,6 +61,31 @@ def test_taken(wanted: dict[str, Any]) -> None:
     assert env_file.problems(VARIABLE, wanted) == []
 
 
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        {"GOOGLE_APPLICATION_CREDENTIALS": "/etc/ci/key.json"},
+        {"GOOGLE_APPLICATION_CREDENTIALS": "key.json"},
+        {"FF_USE_GIT_PROACTIVE_AUTH": "true"},
+        {"FF_USE_GIT_PROACTIVE_AUTH": 1},
+        {"TOKEN_TTL": 3600, "PASSWORD_FILE": "/run/x", "MAX_TOKENS": "4096"},
+        {"SSH_AUTH_SOCK": "/run/agent.sock", "AUTH_URL": "https://sso.example.com/auth"},
+        {"CI_TOKEN": "$CI_JOB_TOKEN"},
+    ],
+)
+def test_a_name_alone_makes_no_secret(wanted: dict[str, Any]) -> None:
+    assert env_file.problems(VARIABLE, wanted) == []
+
+
+@pytest.mark.parametrize(
+    "wanted", [{"DEMO_PASSWORD": "hunter2"}, {"PIP_INDEX_URL": "https://me:hunter2@h/simple"}]
+)
+def test_what_is_refused_as_a_secret_can_be_allowed(wanted: dict[str, Any]) -> None:
+    (said,) = env_file.problems(VARIABLE, wanted)
+    assert "gitlab_runner_environment_allowed" in said
+    assert env_file.problems(VARIABLE, wanted, list(wanted)) == []
+
+
 def test_no_mapping() -> None:
     assert "takes a mapping" in env_file.problems(VARIABLE, ["A=b"])[0]
 

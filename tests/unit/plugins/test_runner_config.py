@@ -406,6 +406,33 @@ def test_rotation_due(obtained: str, expires: str, due: bool) -> None:
     assert runner_config.rotation_due(config, NOW) is due
 
 
+LEGACY = "aBcDeFgHiJkLmNoPqRsT"
+
+
+@pytest.mark.parametrize("identity", ["id = 3\n", ""])
+def test_legacy_runner_of_the_host_is_adopted_as_it_is(identity: str) -> None:
+    host = Host(
+        f'[[runners]]\nname = "build"\nurl = "{URL}"\n{identity}token = "{LEGACY}"\n'
+        'executor = "shell"\n'
+    )
+    runners = [{"name": "build", "token": LEGACY, "limit": 2}]
+    result = converge(host, runners=runners)
+    assert result["changed_keys"][0] == "concurrent"
+    assert host.registered == []
+    assert host.data()["runners"][0]["token"] == LEGACY
+    assert "GitLab 20.0 removes" in result["warnings"][0]
+    again = converge(host, runners=runners)
+    assert not again["changed"]
+    assert "GitLab 20.0 removes" in again["warnings"][0]
+
+
+def test_legacy_token_of_no_runner_of_the_host_is_refused() -> None:
+    host = Host()
+    with pytest.raises(AnsibleActionFail, match=r"\[0\] \(build\)\.token: its token has no glrt-"):
+        converge(host, runners=[{"name": "build", "token": LEGACY}])
+    assert host.asked == ["read"]
+
+
 def test_runner_that_is_to_be_absent_is_named_and_left_to_the_drain() -> None:
     host = provisioned()
     before = host.text

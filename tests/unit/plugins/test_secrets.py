@@ -108,7 +108,11 @@ def test_digest_is_sha256() -> None:
         (12345, "is a int"),
         (["glrt-" + "b" * 20], "is a list"),
         ("GR1348941" + "b" * 20, "410 Gone"),
-        ("glrtr-" + "b" * 20, "legacy registration"),
+        ("acme-GR1348941" + "b" * 20, "410 Gone"),
+        ("acme-glpat-" + "b" * 20, "personal access token"),
+        ("acme-glrt-short", "cut short"),
+        ("gldt-" + "b" * 20, "25 characters"),
+        ("b" * 17, "17 characters"),
         ("glpat-" + "b" * 20, "personal access token"),
         ("glrt-short", "cut short"),
         ("glrt-" + "b" * 20 + "\n", "line break"),
@@ -125,6 +129,26 @@ def test_refused_token(value: object, says: str) -> None:
     assert "12345" not in found
 
 
-@pytest.mark.parametrize("value", [TOKEN, "glrt-t1_aBcDeFgHiJkLmNoPqRsT.01.1a2b3c4d5"])
+@pytest.mark.parametrize(
+    "value",
+    [
+        TOKEN,
+        "glrt-t1_aBcDeFgHiJkLmNoPqRsT.01.1a2b3c4d5",
+        # With an instance's own prefix.
+        "acme-glrt-t1_aBcDeFgHiJkLmNoPqRsT",
+        "acmeglrt-aBcDeFgHiJkLmNoPqRsT",
+        "My.Company_1-glrt-aBcDeFgHiJkLmNoPqRsT",
+    ],
+)
 def test_taken_token(value: str) -> None:
     assert tokens.problem("x", value) is None
+    assert not tokens.is_legacy(value)
+    assert secrets.looks_secret_value(value)
+    assert "aBcDeF" not in secrets.redact_text(f"the token {value} is refused")
+    assert tokens.access_problems("x", value)
+
+
+@pytest.mark.parametrize("value", ["aBcDeFgHiJkLmNoPqRsT", "glrtr-aBcDeFgHiJkLmNoPqRsT"])
+def test_token_of_a_legacy_runner_is_left_to_what_the_host_has(value: str) -> None:
+    assert tokens.problem("x", value) is None
+    assert tokens.is_legacy(value)
