@@ -356,7 +356,8 @@ class Config:
         data = {key: value for key, value in self.data.items() if key in GLOBAL_KEYS}
         old = version_tuple() < (18,)
         lines: list[str] = []
-        if old:
+        # `register` of 17 writes it, `install` does not (seen: 98 bytes, 17.4 to 19.3).
+        if old and self.runners:
             data.setdefault("connection_max_age", "15m0s")
         for key in ("check_interval", "shutdown_timeout"):
             data.setdefault(key, 0)
@@ -3206,9 +3207,8 @@ def do_sysv_service(command: str, options: Options) -> None:
         if os.path.lexists(path):
             log.fatal(f"Failed to install {service}: Init already exists: {path}")
         words = [os.path.realpath(sys.argv[0]), *run_arguments(options)]
-        with open(path, "w", encoding="utf-8") as file:
-            file.write(SYSV_SCRIPT.format(command=" ".join(words), service=service))
-        os.chmod(path, 0o755)
+        text = SYSV_SCRIPT.format(command=" ".join(words), service=service)
+        write_service_file(service, path, text, 0o755)
         links = [f"/etc/rc{level}.d/S50{service}" for level in "2345"]
         links += [f"/etc/rc{level}.d/K02{service}" for level in "016"]
         for link in links:
@@ -3229,8 +3229,31 @@ def do_sysv_service(command: str, options: Options) -> None:
             sys.exit(1)
 
 
+def save_first_config(options: Options) -> None:
+    """Save a configuration without runners where there is none, as ``install`` does."""
+    try:
+        config = Config.load(options.config)
+        if not os.path.exists(options.config):
+            config.save(options.config)
+    except (ConfigError, OSError) as error:
+        log.fatal(f"Failed to install {options.get('service', NAME)}: {error}")
+
+
+def write_service_file(service: str, path: str, text: str, mode: int) -> None:
+    """Write a unit or an init script."""
+    try:
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(text)
+        os.chmod(path, mode)
+    except OSError as error:
+        words = (error.strerror or str(error)).lower()
+        log.fatal(f"Failed to install {service}: open {path}: {words}")
+
+
 def do_service(command: str, options: Options) -> None:
     """Manage the service."""
+    if command == "install":
+        save_first_config(options)
     if shutil.which("systemctl") and not is_systemd():
         do_sysv_service(command, options)
         return
@@ -3243,9 +3266,7 @@ def do_service(command: str, options: Options) -> None:
         systemctl("--version")
         if os.path.lexists(path):
             log.fatal(f"Failed to install {service}: Init already exists: {path}")
-        with open(path, "w", encoding="utf-8") as file:
-            file.write(unit_text(options))
-        os.chmod(path, 0o644)
+        write_service_file(service, path, unit_text(options), 0o644)
         checked_systemctl(command, service, "enable", unit)
         checked_systemctl(command, service, "daemon-reload")
     elif command == "uninstall":

@@ -10,7 +10,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.runnerhost.toolkit.plugins.module_utils import host
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import host, runner_entries
 
 DOCUMENTATION = r"""
 module: host_look
@@ -56,6 +56,12 @@ options:
     type: list
     elements: str
     default: []
+  configs:
+    description: >-
+      A pattern of config.toml files; of each that matches, C(configs) says whether it names a
+      runner. A file that cannot be read as TOML counts as one that does.
+    type: str
+    default: ""
 author:
   - The Runnerhost developers
 """
@@ -121,6 +127,18 @@ def logind_foreign(ours: str) -> dict[str, Any]:
     return {"kill": kill, "only": only}
 
 
+def configs(pattern: str) -> dict[str, bool]:
+    """The config.toml files, each with whether it names a runner; their text stays on the host."""
+    found = {}
+    for path in sorted(glob.glob(pattern)):
+        try:
+            with open(path, "rb") as stream:
+                found[path] = runner_entries.has_runners(stream.read())
+        except OSError:
+            found[path] = True
+    return found
+
+
 def main() -> None:
     """Entry point of the module."""
     module = AnsibleModule(
@@ -133,6 +151,7 @@ def main() -> None:
             "logind": {"type": "bool", "default": False},
             "logind_ours": {"type": "str", "default": ""},
             "globs": {"type": "list", "elements": "str", "default": []},
+            "configs": {"type": "str", "default": ""},
         },
         supports_check_mode=True,
     )
@@ -153,6 +172,8 @@ def main() -> None:
         look["automatic"] = sorted(host.automatic().intersection({*look["packages"], *by}))
         look["unfinished"] = host.unfinished()
     look["globs"] = {pattern: sorted(glob.glob(pattern)) for pattern in asked["globs"]}
+    if asked["configs"]:
+        look["configs"] = configs(asked["configs"])
     for path in asked["texts"]:
         look["files"][path] = host.file_look(path, want_text=True)
     if asked["user"]:

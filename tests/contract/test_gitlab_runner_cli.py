@@ -53,6 +53,37 @@ def test_register_writes_an_entry(host: Host, gitlab: LabGitLab) -> None:
     assert gitlab.managers(runner.id)[0]["system_id"] == system_id
 
 
+def install(host: Host) -> None:
+    """Up to the service's own file, whose folder is not there: this machine gets no service."""
+    done = host.run(
+        "install",
+        f"--config={host.config}",
+        f"--user={host.user or 'nobody'}",
+        f"--working-directory={host.work}",
+        "--service=runnerhost-no-such-folder/contract",
+    )
+    assert done.code == 1, done.log
+    assert "Failed to install" in done.log
+
+
+def test_install_saves_a_configuration_without_runners(host: Host) -> None:
+    """The package's script calls it: each host with the package has this file."""
+    install(host)
+    assert host.config.read_text() == (
+        "concurrent = 1\ncheck_interval = 0\nshutdown_timeout = 0\n\n"
+        "[session_server]\n  session_timeout = 1800\n"
+    )
+    assert host.config.stat().st_size == 98
+    assert host.config.stat().st_mode & 0o777 == 0o600
+
+
+def test_install_leaves_a_configuration_as_it_is(host: Host, gitlab: LabGitLab) -> None:
+    host.write_config(gitlab.create_runner())
+    before = host.config.read_text()
+    install(host)
+    assert host.config.read_text() == before
+
+
 def test_register_twice_appends(host: Host, gitlab: LabGitLab) -> None:
     runner = gitlab.create_runner()
     assert host.register(runner.token).code == 0
