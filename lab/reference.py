@@ -39,7 +39,8 @@ def reference(checkout: Path = CHECKOUT) -> str:
 def role_order(checkout: Path = CHECKOUT) -> list[str]:
     """The roles as site.yml runs them; one that it does not run comes last."""
     plays = yaml.safe_load((checkout / "playbooks" / "site.yml").read_text(encoding="utf-8"))
-    imports = (task["ansible.builtin.import_role"] for play in plays for task in play["tasks"])
+    name = "ansible.builtin.import_role"
+    imports = (task[name] for play in plays for task in play["tasks"] if name in task)
     named = [one["name"].rpartition(".")[2] for one in imports if "tasks_from" not in one]
     specs = sorted(path.parts[-3] for path in checkout.glob("roles/*/meta/argument_specs.yml"))
     return [name for name in named if name in specs] + [n for n in specs if n not in named]

@@ -109,6 +109,7 @@ class ActionModule(ToolkitAction):
             path: text for path, text in texts.items() if look["files"][path].get("text") != text
         }
         builds: dict[str, str] = {}
+        offered: dict[str, list[str]] = {}
         if missing or stale or moved or foreign:
             answer: dict[str, Any] = {"offer": {}, "distribution_offer": {}, "origins": []}
             own = [n for v in where.distribution for n in names[v] if n in missing]
@@ -141,6 +142,7 @@ class ActionModule(ToolkitAction):
                     {"url": url, "suite": suite, "origin": str(args["origin"])},
                 )
             )
+            offered = {n: answer["offer"][n] for v in where.repository for n in names[v]}
             # What another repository, or the one of another release, has put there before is
             # replaced by the wanted one's build.
             builds = {
@@ -169,6 +171,17 @@ class ActionModule(ToolkitAction):
             "wanted": [str(v) for v in wanted],
             "sources": texts.get(sources_path, ""),
             "preferences": texts.get(preferences_path, ""),
+            # What `packages` simulates an installation with.
+            "repository": {
+                "files": {path: texts.get(path, "") for path in (sources_path, preferences_path)},
+                "twins": [
+                    {"uris": [url], "suites": [suite]},
+                    {"uris": [str(args["upstream"])], "suites": []},
+                ]
+                if texts
+                else [],
+                "versions": offered,
+            },
             "packages": [f"{name}={builds[name]}" if name in builds else name for name in flat],
             "companions": [f"{name}={builds[name]}" for name in builds if name not in flat],
             # A build of another release may have the higher number.

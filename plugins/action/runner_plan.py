@@ -41,6 +41,8 @@ from ansible_collections.runnerhost.toolkit.plugins.plugin_utils.gitlab_side imp
 
 # helper-images depends on nothing, gitlab-runner on exactly its version: one transaction.
 PAIR = ("gitlab-runner", "gitlab-runner-helper-images")
+# Where GitLab's own script points apt: it goes where a mirror takes its place.
+UPSTREAM = "https://packages.gitlab.com/runner/gitlab-runner/ubuntu/"
 # Enough for the wanted version; above 1000 apt would downgrade unasked.
 PIN_PRIORITY = 990
 DOWNGRADE_PRIORITY = 1001
@@ -150,6 +152,7 @@ class ActionModule(ToolkitAction):
         )
         records = look["packages"]
         missing = _missing(records, pattern)
+        offered: dict[str, list[str]] = {}
         newest = version == "latest" and bool(args.get("newest")) and not missing
         fresh = look["files"][paths["sources"]].get("text") != sources
         if (
@@ -164,6 +167,7 @@ class ActionModule(ToolkitAction):
                 # The pin is by origin, so that apt takes the newest by itself.
                 missing = list(PAIR)
                 pattern = common(answer["offer"])[0]
+            offered = {name: answer["offer"].get(name, []) for name in missing}
             if not answer["offer"].get(PAIR[1]):
                 missing = [name for name in missing if name == PAIR[0]]
         wanted = [f"{name}={pattern}" if pattern else name for name in missing]
@@ -194,6 +198,12 @@ class ActionModule(ToolkitAction):
             "preferences": preferences,
             "fresh": fresh,
             "packages": wanted,
+            # What `packages` simulates an installation with.
+            "repository": {
+                "files": {paths["sources"]: sources, paths["preferences"]: preferences},
+                "twins": [{"uris": [url], "suites": [suite]}, {"uris": [UPSTREAM], "suites": []}],
+                "versions": offered,
+            },
             "units_stale": _units_stale(look, paths),
             "service_there": _service_there(look),
             "missing": missing,

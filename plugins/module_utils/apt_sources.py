@@ -8,7 +8,10 @@ Runs on the hosts: standard library of Python 3.10 alone.
 
 from __future__ import annotations
 
+import os
 import re
+import shlex
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -111,10 +114,34 @@ def indexes() -> list[Index]:
     return [Index(*line.split("|", 3)) for line in done.stdout.splitlines() if line.count("|") >= 3]
 
 
+def lists_age() -> float:
+    """Seconds since apt's lists were read, as Ansible's apt module takes it."""
+    # The first is Ubuntu's (update-notifier).
+    for path in ("/var/lib/apt/periodic/update-success-stamp", "/var/lib/apt/lists"):
+        if os.path.exists(path):
+            return time.time() - os.stat(path).st_mtime
+    return float("inf")
+
+
 def distribution_origins(known: list[Index]) -> set[str]:
     """The Origin of the distribution: that of dpkg's repositories, a mirror may have another."""
     dpkg = host.run(["apt-cache", "policy", "dpkg"]).stdout
     return {one.origin for one in known if f"{one.uri.rstrip('/')} {one.suite}/" in dpkg}
+
+
+def source_texts() -> dict[str, str]:
+    """The host's own source files, as text by path."""
+    asked = ["FILE", "Dir::Etc::sourcelist/f", "FOLDER", "Dir::Etc::sourceparts/d"]
+    found = shlex.split(host.run(["apt-config", "shell", *asked]).stdout)
+    paths = []
+    for path in (word.partition("=")[2].rstrip("/") for word in found):
+        names = sorted(os.listdir(path)) if os.path.isdir(path) else []
+        paths += [f"{path}/{name}" for name in names] or [path]
+    return {
+        path: host.read_text(path)
+        for path in paths
+        if path.endswith((".list", ".sources")) and os.path.isfile(path)
+    }
 
 
 def third_parties() -> frozenset[tuple[str, str]]:

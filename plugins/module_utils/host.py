@@ -65,7 +65,9 @@ def system_version() -> str:
 
 def run(argv: list[str], timeout: float = 60, **kwargs: Any) -> subprocess.CompletedProcess[str]:
     """One command with its output, in the C locale; never raises for a bad exit."""
-    environment = {**os.environ, "LC_ALL": "C.UTF-8", **kwargs.pop("env", {})}
+    # gettext follows LANGUAGE in every locale but C itself.
+    locale = {"LC_ALL": "C.UTF-8", "LANGUAGE": ""}
+    environment = {**os.environ, **locale, **kwargs.pop("env", {})}
     try:
         return subprocess.run(
             argv,

@@ -12,13 +12,19 @@ import pwd
 import re
 import shlex
 import shutil
+import subprocess
 import tempfile
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.runnerhost.toolkit.plugins.module_utils import apt_sources, host
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
+    apt_simulation,
+    apt_sources,
+    host,
+)
 
 DOCUMENTATION = r"""
 module: apt_offer
@@ -32,7 +38,7 @@ options:
   sources:
     description: The repository as the text of a deb822 file.
     type: str
-    required: true
+    default: ""
   path:
     description: Where it is, or will be, on the host; then RV(other_origins) is told.
     type: str
@@ -65,6 +71,45 @@ options:
     type: list
     elements: str
     default: []
+  distribution_restored:
+    description: Whether entries that such a mirror had replaced come back, as there is none.
+    type: bool
+    default: false
+  install:
+    description: Packages whose installation is simulated, each alone or as C(name=version).
+    type: list
+    elements: str
+    default: []
+  allow_downgrade:
+    description: Whether the simulated transaction may put a lower version in place of a higher one.
+    type: bool
+    default: false
+  files:
+    description:
+      - The files of sources and pins that are written before O(install), as text by path; an empty
+        text stands for a file that is absent then.
+    type: dict
+    default: {}
+  twins:
+    description: Sources of which other entries are disabled before O(install).
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      uris:
+        description: Their addresses.
+        type: list
+        elements: str
+        required: true
+      suites:
+        description: Their suites; empty for whatever lies at the addresses.
+        type: list
+        elements: str
+        default: []
+  lists_age:
+    description: Seconds that the host's own lists may be old for O(install).
+    type: int
+    default: 3600
   network:
     description:
       - The proxies and private CAs to use, which the host may not have yet. C(@ROOT@) in a text
@@ -144,17 +189,28 @@ distribution_error:
   description: apt's own words if not all of those sources could be read, else empty.
   type: str
   returned: always
+simulated:
+  description:
+    - What the transaction would do, with O(install); C(installs), C(upgrades) and C(removes).
+      C(error) has apt's own words where it cannot be, C(unknown) the names that apt has nothing for
+      with the reason, C(places) the files with what is wrong in them. C(unreadable) names sources
+      that apt cannot read, each with its file.
+  type: dict
+  returned: always
 """
 
 
 _CONFIG = """\
-Dir::Etc::sourcelist "{root}/none.list";
+Dir::Etc::sourcelist "{root}/sources.list";
 Dir::Etc::sourceparts "{root}/parts";
-Dir::Etc::preferences "{root}/none.pref";
-Dir::Etc::preferencesparts "{root}/none.d";
+Dir::Etc::preferences "{root}/preferences";
+Dir::Etc::preferencesparts "{root}/preferences.d";
 Dir::State::lists "{root}/lists";
 Dir::State::status "{root}/status";
 Dir::Cache "{root}/cache";
+Dir::Cache::archives "{root}/cache/archives";
+Dir::Cache::pkgcache "{root}/cache/pkgcache.bin";
+Dir::Cache::srcpkgcache "{root}/cache/srcpkgcache.bin";
 Dir::Etc::netrcparts "{root}/auth.d";
 APT::Update::Error-Mode "any";
 APT::Get::List-Cleanup "false";
@@ -166,6 +222,12 @@ Acquire::https::Timeout "20";
 #clear APT::Update::Post-Invoke;
 #clear APT::Update::Post-Invoke-Success;
 """
+# Of the host's apt, what means its own sources: another world knows no such release.
+_ALONE = """\
+#clear APT::Default-Release;
+Acquire::AllowInsecureRepositories "false";
+Acquire::AllowWeakRepositories "false";
+"""
 
 
 # What the role network_access writes: the scratch folder has the wanted texts instead.
@@ -175,7 +237,21 @@ _BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
 # Not /tmp: hardened hosts run no program there, and apt must run the one of a host with proxies.
 _PLACE = "/var/lib"
 _PREFIX = "runnerhost-offer-"
-_FOLDERS = ("", "parts", "none.d", "conf.d", "lists", "lists/partial", "cache", "cache/archives")
+_FOLDERS = (
+    *("", "parts", "preferences.d", "conf.d", "lists", "lists/partial", "cache", "cache/archives"),
+)
+# Where the host's own apt has what a simulation reads (apt-config(8)).
+_OWN = {
+    "main": "Dir::Etc::main/f",
+    "parts": "Dir::Etc::parts/d",
+    "sources": "Dir::Etc::sourcelist/f",
+    "sources_folder": "Dir::Etc::sourceparts/d",
+    "preferences": "Dir::Etc::preferences/f",
+    "preferences_folder": "Dir::Etc::preferencesparts/d",
+    "lists": "Dir::State::lists/d",
+    "status": "Dir::State::status/f",
+    "states": "Dir::State::extended_states/f",
+}
 
 
 def sweep() -> None:
@@ -191,10 +267,29 @@ def sweep() -> None:
                 os.close(handle)
 
 
-class Scratch:
-    """A folder in which apt reads other sources and keeps other lists."""
+def own_places() -> dict[str, str]:
+    """Where the host's own apt has its files, by the names of `_OWN`.
 
-    def __init__(self, network: dict[str, str], auth: str) -> None:
+    All are empty where its configuration has a mistake: then it does nothing.
+    """
+    asked = [word for name, option in _OWN.items() for word in (name, option)]
+    text = host.run(["apt-config", "shell", *asked]).stdout
+    found = dict(word.partition("=")[::2] for word in shlex.split(text))
+    return {name: found.get(name, "").rstrip("/") for name in _OWN}
+
+
+class Scratch:
+    """A folder in which apt reads other sources and keeps other lists.
+
+    Args:
+        network: proxies and private CAs.
+        auth: credentials.
+        own: the host's places, where its own pins, lists and packages count too.
+    """
+
+    def __init__(
+        self, network: dict[str, str], auth: str, own: Mapping[str, str] | None = None
+    ) -> None:
         sweep()
         self.root = tempfile.mkdtemp(prefix=_PREFIX, dir=_PLACE)
         self._lock = os.open(self.root, os.O_RDONLY)
@@ -209,9 +304,11 @@ class Scratch:
             os.chown(f"{self.root}/lists/partial", uid, -1)
         except KeyError:
             pass
-        for name in ("none.list", "none.pref", "status"):
+        for name in ("sources.list", "preferences", "status"):
             self._write(name, "")
-        for here, there in (("conf.d", "/etc/apt/apt.conf.d"), ("auth.d", "/etc/apt/auth.conf.d")):
+        places = own or own_places()
+        self._real = {f"{self.root}/conf.d/": f"{places['parts']}/"}
+        for here, there in (("conf.d", places["parts"]), ("auth.d", "/etc/apt/auth.conf.d")):
             for name in os.listdir(there) if os.path.isdir(there) else ():
                 if name not in _OURS:
                     os.symlink(f"{there}/{name}", f"{self.root}/{here}/{name}")
@@ -225,9 +322,14 @@ class Scratch:
         if auth:
             self._write("auth.d/runnerhost.conf", auth, 0o600)
         self.config = f"{self.root}/apt.conf"
-        self._write("apt.conf", _CONFIG.format(root=self.root) + conf)
+        world = f'Dir::State::extended_states "{own["states"]}";\n' if own else _ALONE
+        self._write("apt.conf", _CONFIG.format(root=self.root) + world + conf)
         # Read before all others: it says where those are (apt.conf(5)).
-        self._write("first.conf", f'Dir::Etc::parts "{self.root}/conf.d";\n')
+        self._write(
+            "first.conf",
+            f'Dir::Etc::parts "{self.root}/conf.d";\n'
+            + (f'Dir::Etc::main "{places["main"]}";\n' if places["main"] else ""),
+        )
         self.environment = {"APT_CONFIG": f"{self.root}/first.conf"}
 
     def _write(self, name: str, text: str, mode: int = 0o644) -> None:
@@ -236,9 +338,40 @@ class Scratch:
             os.fchmod(stream.fileno(), mode)
             stream.write(text)
 
-    def add(self, name: str, text: str) -> None:
-        """One more source file."""
-        self._write(f"parts/{name}", text)
+    def add(self, name: str, text: str, real: str = "") -> None:
+        """One more file, by default one of sources; errors call it by its real path."""
+        name = name if "/" in name else f"parts/{name}"
+        if name in ("./sources.list", "./preferences", "./status"):
+            os.unlink(f"{self.root}/{name}")
+        self._write(name, text)
+        if real:
+            self._real[os.path.normpath(f"{self.root}/{name}")] = real
+
+    def by_real_paths(self, text: str) -> str:
+        """apt's words with the host's own paths in place of the scratch folder's."""
+        for here in sorted(self._real, key=len, reverse=True):
+            text = text.replace(here, self._real[here])
+        return text
+
+    def take_lists(self, folder: str) -> None:
+        """The host's own lists, so that what has not changed since is not fetched again."""
+        for name in os.listdir(folder) if os.path.isdir(folder) else ():
+            path, here = f"{folder}/{name}", f"{self.root}/lists/{name}"
+            if name == "lock" or not os.path.isfile(path):
+                continue
+            try:
+                # apt writes a new file and renames it: the host's own stays as it is.
+                os.link(path, here)
+            except OSError:
+                shutil.copy2(path, here)
+
+    def simulate(self, words: Sequence[str], timeout: int) -> subprocess.CompletedProcess[str]:
+        """``apt-get -s``."""
+        return host.run(
+            ["apt-get", "-c", self.config, "-q", "-y", "-s", *words],
+            timeout=timeout,
+            env=self.environment,
+        )
 
     def update(self, timeout: int) -> str:
         """``apt-get update``: its errors, or an empty text."""
@@ -252,11 +385,13 @@ class Scratch:
             for line in (done.stderr + done.stdout).splitlines()
             if line.startswith(("E:", "W:", "Err:", "apt-get:"))
         ]
-        return "\n".join(dict.fromkeys(lines)) or done.stderr.strip() or "no answer"
+        return self.by_real_paths(
+            "\n".join(dict.fromkeys(lines)) or done.stderr.strip() or "no answer"
+        )
 
     def cache(self, *arguments: str) -> str:
         """The output of ``apt-cache``."""
-        return host.run(["apt-cache", "-c", self.config, *arguments]).stdout
+        return host.run(["apt-cache", "-c", self.config, *arguments], env=self.environment).stdout
 
     def versions(self, names: list[str]) -> dict[str, list[str]]:
         """Versions on offer by package."""
@@ -275,13 +410,6 @@ class Scratch:
         """Leaves nothing behind."""
         shutil.rmtree(self.root, ignore_errors=True)
         os.close(self._lock)
-
-
-def _own_sources() -> list[str]:
-    """The file and the folder that the host's own apt reads its sources from."""
-    asked = ["FILE", "Dir::Etc::sourcelist/f", "FOLDER", "Dir::Etc::sourceparts/d"]
-    text = host.run(["apt-config", "shell", *asked]).stdout
-    return [word.partition("=")[2] for word in shlex.split(text)]
 
 
 def other_origins(path: str, sources: str) -> list[str]:
@@ -310,6 +438,129 @@ def elsewhere(names: list[str], config: list[str], ours: apt_sources.Twins) -> d
         if not ours.match(entry) and parts[1] not in known:
             known.append(parts[1])
     return {name: versions for name, versions in found.items() if versions}
+
+
+def copy_sources(asked: dict[str, Any], scratch: Scratch, own: Mapping[str, str]) -> dict[str, str]:
+    """The host's own sources, as the run that is planned leaves them; the texts by path."""
+    distribution, planned = asked["distribution_sources"], asked.get("files", {})
+    mirror = apt_sources.twins_of(distribution)
+    theirs: frozenset[tuple[str, str]] | None = None
+    folder, release = own["sources_folder"], host.release()
+    known = {}
+    for path, text in apt_sources.source_texts().items():
+        if path in planned:
+            continue
+        restored = asked.get("distribution_restored", False) and not distribution
+        if (distribution or restored) and os.path.basename(path) == _MIRROR:
+            # As it was: apt refuses one repository with two keys.
+            continue
+        if restored:
+            text = apt_sources.with_distribution(text, release)
+        is_own = path in apt_sources.DISTRIBUTION_FILES
+        cut = apt_sources.cutter(path)
+        here = replace(mirror, releases=tuple(asked["distribution_suites"]) if is_own else ())
+        if here.releases and cut(text, here)[1]:
+            # As file_set does when it comes to it.
+            theirs = apt_sources.third_parties() if theirs is None else theirs
+            here = replace(here, theirs=theirs)
+        # file_set never touches the toolkit's own.
+        ours = os.path.basename(path).startswith("runnerhost-")
+        for twins in (here, *(() if ours else planned_twins(asked))):
+            text, _ = cut(text, twins)
+        known[path] = text
+    if distribution:
+        known[apt_sources.DISTRIBUTION_SOURCES] = distribution
+    known.update({p: t for p, t in planned.items() if t and os.path.dirname(p) == folder})
+    for path, text in known.items():
+        inside = "./sources.list" if path == own["sources"] else os.path.basename(path)
+        scratch.add(inside, text, path)
+    return known
+
+
+def planned_twins(asked: dict[str, Any]) -> list[apt_sources.Twins]:
+    """Other entries for the repositories that are planned, which file_set disables."""
+    return [
+        apt_sources.Twins(tuple(one["uris"]), tuple(apt_sources.of_any_release(one["suites"])))
+        for one in asked.get("twins", [])
+        if one["uris"]
+    ]
+
+
+def copy_pins(planned: Mapping[str, str], scratch: Scratch, own: Mapping[str, str]) -> list[str]:
+    """The host's own pins and the planned ones; returns the host's own files."""
+    folder, found = own["preferences_folder"], {}
+    if os.path.isfile(own["preferences"]):
+        found[own["preferences"]] = host.read_text(own["preferences"])
+    for name in sorted(os.listdir(folder)) if os.path.isdir(folder) else ():
+        path = f"{folder}/{name}"
+        # What apt reads of such a folder (apt_preferences(5)).
+        if os.path.isfile(path) and re.fullmatch(r"[A-Za-z0-9_-]+(?:\.pref)?", name):
+            found[path] = host.read_text(path)
+    theirs = [path for path, text in found.items() if text.strip() and path not in planned]
+    ours = {p: t for p, t in planned.items() if t and os.path.dirname(p) == folder}
+    for path, text in {**{p: found[p] for p in theirs}, **ours}.items():
+        name = "preferences.d/" + os.path.basename(path)
+        scratch.add("./preferences" if path == own["preferences"] else name, text, path)
+    return theirs
+
+
+def simulate(asked: dict[str, Any]) -> dict[str, Any]:
+    """What the installation would do to the host, once the planned files are written."""
+    own = own_places()
+    if not own["status"]:
+        said = host.run(["apt-config", "dump"]).stderr
+        nothing: dict[str, Any] = {**apt_simulation.changes(""), "unreadable": [], "pins": []}
+        return {**nothing, "error": apt_simulation.words(said), "stops": True, "unfinished": []}
+    scratch = Scratch(asked["network"], asked["auth"], own)
+    try:
+        sources = copy_sources(asked, scratch, own)
+        pins = copy_pins(asked["files"], scratch, own)
+        left = host.unfinished(own["status"])
+        text = host.read_text(own["status"])
+        if left:
+            # The run finishes it first.
+            text = re.sub(
+                r"(?m)^(Status: \S+) \S+ (?:half|unpacked|triggers)\S*", r"\1 ok installed", text
+            )
+        scratch.add("./status", text)
+        scratch.take_lists(own["lists"])
+        downgrade = ["--allow-downgrades"] if asked["allow_downgrade"] else []
+        words = ["--no-install-recommends", *downgrade, "install", *asked["install"]]
+        errors = ""
+        for age in (float(asked["lists_age"]), 0.0):
+            old = age <= 0 or apt_sources.lists_age() >= age
+            errors = scratch.update(asked["timeout"]) if old else ""
+            done = scratch.simulate(words, asked["timeout"])
+            if old or done.returncode == 0:
+                break
+        said = scratch.by_real_paths(f"{done.stdout}\n{done.stderr}")
+        answer: dict[str, Any] = {
+            **apt_simulation.changes(done.stdout),
+            "unreadable": apt_simulation.unreadable(errors, sources) if errors else [],
+            "error": "",
+            "unfinished": left,
+            "pins": pins,
+        }
+        if done.returncode == 0:
+            return answer
+        unknown = apt_simulation.unknown(said)
+        names = scratch.cache("pkgnames").split() if unknown else []
+        if apt_simulation.STOPS.search(said):
+            answer["unreadable"] = apt_simulation.places(said, sources)
+        return {
+            **answer,
+            "error": apt_simulation.words(said),
+            "stops": bool(apt_simulation.STOPS.search(said)),
+            "unknown": unknown,
+            "nearest": {name: apt_simulation.nearest(name, names) for name in unknown},
+            "pinned": [
+                name
+                for name in unknown
+                if re.search(r"\(none\)\n  Version table:\n.*\d", scratch.cache("policy", name))
+            ],
+        }
+    finally:
+        scratch.close()
 
 
 def from_distribution(
@@ -341,31 +592,7 @@ def from_distribution(
     versions = {} if distribution else elsewhere(asked["distribution_names"], [], ours)
     if not missing and (versions or not asked["distribution_names"]):
         return [], versions, ""
-    twins = apt_sources.twins_of(distribution)
-    theirs: frozenset[tuple[str, str]] | None = None
-    for path in _own_sources():
-        entries = [path] if os.path.isfile(path) else []
-        if os.path.isdir(path):
-            entries = [os.path.join(path, name) for name in sorted(os.listdir(path))]
-        for entry in entries:
-            # A link that leads nowhere is none of apt's either.
-            if not entry.endswith((".list", ".sources")) or not os.path.isfile(entry):
-                continue
-            if distribution and os.path.basename(entry) == _MIRROR:
-                # As it was: apt refuses one repository with two keys.
-                continue
-            text = host.read_text(entry)
-            own = entry in apt_sources.DISTRIBUTION_FILES
-            cut = apt_sources.cutter(entry)
-            here = replace(twins, releases=tuple(asked["distribution_suites"]) if own else ())
-            if here.releases and cut(text, here)[1]:
-                # As file_set does when it comes to it.
-                theirs = apt_sources.third_parties() if theirs is None else theirs
-                here = replace(here, theirs=theirs)
-            text, _ = cut(text, here)
-            scratch.add(os.path.basename(entry), text)
-    if distribution:
-        scratch.add("offer-distribution.sources", distribution)
+    copy_sources(asked, scratch, own_places())
     error = scratch.update(asked["timeout"])
     config = ["-c", scratch.config]
     versions = elsewhere(asked["distribution_names"], config, ours)
@@ -376,7 +603,7 @@ def main() -> None:
     """Entry point of the module."""
     module = AnsibleModule(
         argument_spec={
-            "sources": {"type": "str", "required": True},
+            "sources": {"type": "str", "default": ""},
             "path": {"type": "str", "default": ""},
             "packages": {"type": "list", "elements": "str", "default": []},
             "names": {"type": "str", "default": ""},
@@ -384,6 +611,20 @@ def main() -> None:
             "distribution_names": {"type": "list", "elements": "str", "default": []},
             "distribution_sources": {"type": "str", "default": ""},
             "distribution_suites": {"type": "list", "elements": "str", "default": []},
+            "distribution_restored": {"type": "bool", "default": False},
+            "install": {"type": "list", "elements": "str", "default": []},
+            "allow_downgrade": {"type": "bool", "default": False},
+            "files": {"type": "dict", "default": {}},
+            "twins": {
+                "type": "list",
+                "elements": "dict",
+                "default": [],
+                "options": {
+                    "uris": {"type": "list", "elements": "str", "required": True},
+                    "suites": {"type": "list", "elements": "str", "default": []},
+                },
+            },
+            "lists_age": {"type": "int", "default": 3600},
             "network": {
                 "type": "dict",
                 "default": {},
@@ -402,6 +643,8 @@ def main() -> None:
     problem = host.system_python_problem()
     if problem:
         module.fail_json(msg=problem)
+    if asked["install"]:
+        module.exit_json(changed=False, simulated=simulate(asked))
     scratch = Scratch(asked["network"], asked["auth"])
     try:
         scratch.add("offer.sources", asked["sources"])

@@ -9,10 +9,16 @@ import re
 import subprocess
 import time
 from collections.abc import Sequence
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.runnerhost.toolkit.plugins.module_utils import host, secrets
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
+    apt_simulation,
+    apt_sources,
+    host,
+    secrets,
+)
 
 DOCUMENTATION = r"""
 module: apt_transaction
@@ -81,6 +87,16 @@ finished:
   type: list
   elements: str
   returned: always
+unreadable:
+  description: Sources that apt cannot read, each with its file; the transaction did not need them.
+  type: list
+  elements: str
+  returned: if there are any
+replaced:
+  description: Packages of O(names) that are not as they were before the transaction that failed.
+  type: list
+  elements: str
+  returned: failure
 company:
   description: What a removal would have taken along.
   type: list
@@ -149,15 +165,6 @@ def fix(lock_timeout: int) -> str:
     return secrets.redact_text(done.stderr.strip()[-800:]) or "no answer"
 
 
-def lists_age() -> float:
-    """Seconds since apt's lists were read, as Ansible's apt module takes it."""
-    # The first is Ubuntu's (update-notifier).
-    for path in ("/var/lib/apt/periodic/update-success-stamp", "/var/lib/apt/lists"):
-        if os.path.exists(path):
-            return time.time() - os.stat(path).st_mtime
-    return float("inf")
-
-
 def update(lock_timeout: float) -> str:
     """Why apt cannot read its lists, or an empty text. Waits while another process is at it."""
     end = time.monotonic() + lock_timeout
@@ -168,7 +175,7 @@ def update(lock_timeout: float) -> str:
             return ""
         said = done.stderr.strip()
         if "Could not get lock" not in said or time.monotonic() > end:
-            return secrets.redact_text(said[-800:]) or "no answer"
+            return secrets.redact_text(said) or "no answer"
         time.sleep(2)
 
 
@@ -184,30 +191,39 @@ def mark(how: str, names: Sequence[str]) -> str:
 _ONLY_NAMED = ("-o", "APT::Get::AutomaticRemove=false")
 
 
-def refuse_company(module: AnsibleModule, left: Sequence[str]) -> None:
+class Failed(Exception):
+    """The end of a transaction; the message, and more for the answer."""
+
+    def __init__(self, msg: str, **more: Any) -> None:
+        super().__init__(msg)
+        self.answer = {"failed": True, "msg": msg, **more}
+
+
+def refuse_company(names: Sequence[str], left: Sequence[str], check: bool) -> None:
     """Fails where a removal would take along what is not named; apt-get -y asks nobody."""
-    names = module.params["names"]
     # Without -y, which makes apt refuse held packages in its own words later.
     done = host.run(["apt-get", "-q", "-s", *_ONLY_NAMED, "remove", *names], timeout=120)
     if done.returncode:
-        if left and module.check_mode:
+        if left and check:
             # apt judges nothing before dpkg has finished, which check mode does not do.
             return
         said = secrets.redact_text(done.stderr.strip()[-800:])
-        module.fail_json(msg=f"apt-get -s remove: {said or 'no answer'}")
+        raise Failed(f"apt-get -s remove: {said or 'no answer'}")
     going = re.findall(r"(?m)^(?:Remv|Purg) ([^\s:]+)", done.stdout)
     company = sorted(set(going) - {name.partition(":")[0] for name in names})
     if company:
-        module.fail_json(
-            msg=f"nothing was removed: {', '.join(names)} would take along {', '.join(company)}. "
+        raise Failed(
+            f"nothing was removed: {', '.join(names)} would take along {', '.join(company)}. "
             "Remove what needs them yourself, or let them stay",
             company=company,
         )
 
 
-def transact(module: AnsibleModule) -> None:
-    """Installs or removes; a second time with new lists where they were not just read."""
-    asked = module.params
+def transact(asked: dict[str, Any]) -> list[str]:
+    """Installs or removes; a second time with new lists where they were not just read.
+
+    Returns the sources that apt cannot read, which the transaction did not need.
+    """
     names, patience = asked["names"], asked["lock_timeout"]
     if asked["state"] == "absent":
         words, ages = [*_ONLY_NAMED, "remove", *names], [float("inf")]
@@ -216,22 +232,60 @@ def transact(module: AnsibleModule) -> None:
         words = ["--no-install-recommends", *downgrade, "install", *names]
         # Young lists may be those of other sources, or gone.
         ages = [float(asked["lists_age"]), 0.0]
+    bare = [re.split("[=:]", name)[0] for name in names]
+    before = host.packages(bare)
+    errors = ""
     for age in ages:
         # At 0 in any case: a clock that was set back makes lists of the future.
-        old = asked["state"] == "present" and (age <= 0 or lists_age() >= age)
-        said = update(patience) if old else ""
-        if said:
-            module.fail_json(msg=f"apt cannot read its lists: {said}")
+        old = asked["state"] == "present" and (age <= 0 or apt_sources.lists_age() >= age)
+        errors = update(patience) if old else ""
         done = apt_get(words, patience)
         if done.returncode == 0:
-            return
+            return apt_simulation.unreadable(errors, apt_sources.source_texts()) if errors else []
         if old:
             break
-    module.fail_json(
-        msg=f"apt-get {'remove' if asked['state'] == 'absent' else 'install'}: "
-        f"{secrets.redact_text(done.stderr.strip()[-800:]) or 'no answer'}",
+    now = host.packages(bare)
+    said = secrets.redact_text(done.stderr.strip()[-800:]) or "no answer"
+    raise Failed(
+        f"apt-get {'remove' if asked['state'] == 'absent' else 'install'}: {said}"
+        + (f" (apt-get update: {errors[-800:]})" if errors else ""),
         ending=secrets.redact_text(done.stdout).splitlines()[-_ENDING_LINES:],
+        replaced=sorted(name for name in bare if before.get(name) != now.get(name)),
     )
+
+
+def perform(asked: dict[str, Any]) -> dict[str, Any]:
+    """All of it; the module's answer."""
+    patience = asked["lock_timeout"]
+    removes = asked["state"] == "absent" and bool(asked["names"])
+    # Where it was not started it says for ever that it has not run yet.
+    if os.path.exists(CLOUD_INIT) and booted():
+        host.run([CLOUD_INIT, "status", "--wait"], timeout=patience)
+    left = host.unfinished()
+    if left:
+        said = configure(patience)
+        if host.unfinished():
+            # apt's answer is the one that names what is missing.
+            said = fix(patience)
+        still = host.unfinished()
+        if still:
+            raise Failed(
+                f"packages are left unfinished ({', '.join(still)}), and neither dpkg "
+                "--configure -a nor apt-get --fix-broken install could help: "
+                f"{said or 'they said nothing'}"
+            )
+    if removes:
+        refuse_company(asked["names"], left, check=False)
+    unreadable = transact(asked) if asked["names"] else []
+    for how, packages in (("manual", asked["manual"]), ("auto", asked["automatic"])):
+        said = mark(how, packages)
+        if said:
+            raise Failed(f"apt-mark {how}: {said}", changed=True)
+    return {
+        "changed": bool(left or asked["names"] or asked["manual"]),
+        "finished": left,
+        **({"unreadable": unreadable} if unreadable else {}),
+    }
 
 
 def main() -> None:
@@ -253,39 +307,18 @@ def main() -> None:
     if problem:
         module.fail_json(msg=problem)
     asked = module.params
-    left = host.unfinished()
-    changed = bool(left or asked["names"] or asked["manual"])
-    removes = asked["state"] == "absent" and bool(asked["names"])
-    if module.check_mode:
-        if removes:
-            refuse_company(module, left)
-        module.exit_json(changed=changed, finished=left)
-    patience = asked["lock_timeout"]
-    # Where it was not started it says for ever that it has not run yet.
-    if os.path.exists(CLOUD_INIT) and booted():
-        host.run([CLOUD_INIT, "status", "--wait"], timeout=patience)
-        left = host.unfinished()
-    if left:
-        said = configure(patience)
-        if host.unfinished():
-            # apt's answer is the one that names what is missing.
-            said = fix(patience)
-        still = host.unfinished()
-        if still:
-            module.fail_json(
-                msg=f"packages are left unfinished ({', '.join(still)}), and neither dpkg "
-                "--configure -a nor apt-get --fix-broken install could help: "
-                f"{said or 'they said nothing'}"
-            )
-    if removes:
-        refuse_company(module, left)
-    if asked["names"]:
-        transact(module)
-    for how, packages in (("manual", asked["manual"]), ("auto", asked["automatic"])):
-        said = mark(how, packages)
-        if said:
-            module.fail_json(msg=f"apt-mark {how}: {said}", changed=True)
-    module.exit_json(changed=bool(left or asked["names"] or asked["manual"]), finished=left)
+    try:
+        if module.check_mode:
+            left = host.unfinished()
+            if asked["state"] == "absent" and asked["names"]:
+                refuse_company(asked["names"], left, check=True)
+            changed = bool(left or asked["names"] or asked["manual"])
+            answer = {"changed": changed, "finished": left}
+        else:
+            answer = perform(asked)
+    except Failed as failed:
+        module.fail_json(**{key: v for key, v in failed.answer.items() if key != "failed"})
+    module.exit_json(**answer)
 
 
 if __name__ == "__main__":

@@ -15,17 +15,19 @@ description:
   - What a transaction that was cut off has left undone is finished first.
   - In check mode it predicts the same packages by name, also those of a repository that the
     host does not have yet.
+  - With O(simulate) it asks apt what the installation would do, and refuses what apt would refuse.
   - With O(state=absent) it fails, in check mode too, if packages that are not named would go along.
 version_added: 0.1.0
 options:
   names:
     description:
-      - Package names, each alone or as C(name=version); a version may be a pattern.
+      - Package names, each alone or as C(name=version); a version may be a pattern. Those of
+        O(wanted) count too.
       - C(name:architecture) is the package of another architecture. A name alone is there too if an
         installed package provides it.
     type: list
     elements: str
-    required: true
+    default: []
   state:
     description: Whether the packages should be there.
     type: str
@@ -72,6 +74,33 @@ options:
     description: The variable that asks for it; a failure names it.
     type: str
     default: ""
+  simulate:
+    description:
+      - Only ask apt what the installation would do, before the host is changed; in check mode too.
+        What apt would refuse is refused, and sources that it cannot read and does not need are
+        warned of. Where nothing is missing, apt is not asked.
+    type: bool
+    default: false
+  wanted:
+    description: With O(simulate), the packages by the variable that asks for them.
+    type: dict
+    default: {}
+  planned:
+    description:
+      - With O(simulate), repositories that are not written yet. Each has C(files), the texts of its
+        files by path; C(twins), the C(uris) and C(suites) of entries that they replace; and
+        C(versions), what it offers of the packages that must come from it.
+    type: list
+    elements: dict
+    default: []
+  distribution_restored:
+    description: With O(simulate), whether a mirror of the distribution that is gone is taken back.
+    type: bool
+    default: false
+  simulated:
+    description: What a task with O(simulate) returned by that name; shows what else changes.
+    type: dict
+    default: {}
 author:
   - The Runnerhost developers
 """
@@ -87,5 +116,13 @@ packages:
   description: What was, or would be, installed or removed.
   type: list
   elements: str
-  returned: always
+  returned: without O(simulate)
+simulated:
+  description: What apt would install, upgrade and remove; empty where nothing is missing.
+  type: dict
+  returned: with O(simulate)
+look:
+  description: The C(packages), C(automatic) and C(unfinished) that were looked at.
+  type: dict
+  returned: with O(simulate)
 """

@@ -48,6 +48,10 @@ options:
     description: The key's fingerprint.
     type: str
     required: true
+  upstream:
+    description: The upstream repository's address, of which other entries are disabled too.
+    type: str
+    required: true
   sources_path:
     description: Where the repository is written on the host.
     type: str

@@ -212,7 +212,14 @@ class ToolkitAction(ActionBase):  # type: ignore[misc]
             OFFER, {**arguments, "network": given, "auth": ways.apt_auth()}, task_vars
         )
         for name in ("error", "distribution_error"):
-            answer[name] = secrets.redact_text(str(answer[name]), ways.secrets())
+            if name in answer:
+                answer[name] = secrets.redact_text(str(answer[name]), ways.secrets())
+        found = answer.get("simulated", {})
+        if found:
+            found["error"] = secrets.redact_text(found["error"], ways.secrets())
+            found["unreadable"] = [
+                secrets.redact_text(one, ways.secrets()) for one in found["unreadable"]
+            ]
         return answer
 
     def distribution_offer(

@@ -50,11 +50,35 @@ def test_deadline_leaves_the_packages_alone(old: Site) -> None:
     extra = {"gitlab_runner_version": "latest", "gitlab_runner_drain_deadline": 3}
     run = old.playbook("upgrade.yml", extra=extra)
     assert run.code != 0
-    assert "The packages were not touched." in run.output, run.output
+    assert f"Nothing was replaced: {OLD}-1 stays installed." in run.output, run.output
     assert f"job {job}" in run.output
     assert (config(old), pid(old), version(old)) == (*before, f"{OLD}-1")
     old.sh("touch /var/tmp/late")
     succeeds(old, job)
+
+
+def test_apt_that_fails_before_it_has_replaced_anything(old: Site) -> None:
+    before = config(old), pid(old)
+    hook = "/etc/apt/apt.conf.d/99broken"
+    old.sh(f"""echo 'DPkg::Pre-Invoke {{"false";}};' > {hook}""")
+    run = old.playbook("upgrade.yml", extra={"gitlab_runner_version": "latest"})
+    old.sh(f"rm {hook}")
+    assert run.code != 0
+    assert "Problem executing scripts DPkg::Pre-Invoke" in run.output, run.output
+    assert f"Nothing was replaced: {OLD}-1 stays installed." in run.output
+    assert "is back" not in run.output
+    assert (config(old), pid(old), version(old)) == (*before, f"{OLD}-1")
+
+
+def test_apt_that_would_fail_stops_the_upgrade_before_the_drain(old: Site) -> None:
+    source = "/etc/apt/sources.list.d/vendor.list"
+    old.sh(f"echo 'deb http://x.test' > {source}")
+    run = old.playbook("upgrade.yml", extra={"gitlab_runner_version": "latest"})
+    old.sh(f"rm {source}")
+    assert run.code != 0
+    assert f"{source}" in run.output, run.output
+    assert "refused, nothing was changed" in run.output
+    assert "Pause the runner" not in run.output
 
 
 def test_upgrade_to_the_newest_waits_for_the_running_job(old: Site) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import stat
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from ansible_collections.runnerhost.toolkit.plugins.module_utils import apt_sources
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import apt_sources, host
 from ansible_collections.runnerhost.toolkit.plugins.modules import apt_offer
 
 AUTH = "machine http://proxy.test:3128 login build password s3cret.1\n"
@@ -69,7 +70,16 @@ def test_sources_are_read_as_the_mirror_will_leave_them(
     listed.write_text("deb http://d.test/ubuntu jammy main\ndeb https://t.test/x jammy main\n")
     (parts / "gone.list").symlink_to(place / "nowhere")
     monkeypatch.setattr(apt_sources, "DISTRIBUTION_FILES", (str(listed),))
-    monkeypatch.setattr(apt_offer, "_own_sources", lambda: [str(listed), str(parts)])
+    own = {
+        **dict.fromkeys(apt_offer._OWN, ""),
+        "sources": str(listed),
+        "sources_folder": str(parts),
+    }
+    monkeypatch.setattr(apt_offer, "own_places", lambda: own)
+    read = {"asked": f"FILE='{listed}'\nFOLDER='{parts}/'"}
+    monkeypatch.setattr(
+        host, "run", lambda *_, **__: SimpleNamespace(stdout=read["asked"], stderr="", returncode=0)
+    )
     theirs = frozenset({("t.test/x", "jammy")})
     monkeypatch.setattr(apt_sources, "third_parties", lambda: theirs)
     scratch = apt_offer.Scratch({}, "")
@@ -85,7 +95,8 @@ def test_sources_are_read_as_the_mirror_will_leave_them(
         name: Path(scratch.root, "parts", name).read_text()
         for name in os.listdir(f"{scratch.root}/parts")
     }
+    texts["sources.list"] = Path(scratch.root, "sources.list").read_text()
     scratch.close()
-    assert sorted(texts) == ["offer-distribution.sources", "sources.list"]
+    assert sorted(texts) == ["runnerhost-distribution.sources", "sources.list"]
     lines = [line for line in texts["sources.list"].splitlines() if not line.startswith("#")]
     assert lines == ["deb https://t.test/x jammy main"]

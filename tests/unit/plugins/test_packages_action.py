@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.runnerhost.toolkit.plugins.action import packages
-from ansible_collections.runnerhost.toolkit.plugins.module_utils import host, pythons
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import apt_sources, host, pythons
 from ansible_collections.runnerhost.toolkit.plugins.modules import apt_transaction, host_look
 
 INSTALLED = {"version": "1-1", "status": "install ok installed"}
@@ -425,7 +425,7 @@ def calls(dpkg: Path) -> list[str]:
 
 
 def test_one_transaction_with_its_marks(dpkg: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(apt_transaction, "lists_age", lambda: 10.0)
+    monkeypatch.setattr(apt_sources, "lists_age", lambda: 10.0)
     done = transaction(
         monkeypatch, names=["a=2-1", "b"], manual=["c"], automatic=["b"], allow_downgrade=True
     )
@@ -446,7 +446,7 @@ def test_lists_are_read_anew_where_they_are_old_and_after_a_failure(
     dpkg: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     age = 10.0
-    monkeypatch.setattr(apt_transaction, "lists_age", lambda: age)
+    monkeypatch.setattr(apt_sources, "lists_age", lambda: age)
     install = "apt-get --no-install-recommends install a"
     transaction(monkeypatch, names=["a"], lists_age=0)
     assert calls(dpkg) == ["apt-get update", install]
@@ -473,6 +473,36 @@ def test_lists_are_read_anew_where_they_are_old_and_after_a_failure(
     assert calls(dpkg) == ["apt-get -s remove a"]
     assert failed["msg"].startswith("apt-get -s remove: E: Unable to locate")
     assert "sesame" not in failed["msg"]
+
+
+def test_a_source_that_cannot_be_read_fails_no_transaction_that_does_not_need_it(
+    dpkg: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = "E: The repository 'http://v.test jammy Release' does not have a Release file."
+    (dpkg / "apt-get.does").write_text(f'case $* in *update) echo "{said}" >&2; exit 100;; esac')
+    texts = {"/etc/apt/sources.list.d/v.list": "deb http://v.test jammy main\n"}
+    monkeypatch.setattr(apt_sources, "source_texts", lambda: texts)
+    done = transaction(monkeypatch, names=["a"], lists_age=0)
+    assert done["unreadable"] == [f"/etc/apt/sources.list.d/v.list, line 1: {said}"]
+    result, _ = run({}, names=["a"], apt=done)
+    assert result["changed"]
+    assert result["warnings"] == [
+        "apt cannot read an apt source of the host, and what is wanted does not need it: "
+        f"/etc/apt/sources.list.d/v.list, line 1: {said}"
+    ]
+
+
+@pytest.mark.parametrize("does", ["nothing", "half"])
+def test_a_failure_says_what_was_replaced(
+    does: str, dpkg: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that an upgrade puts nothing back that is still there."""
+    (dpkg / "apt-get.does").write_text("case $* in *install*) exit 100;; esac")
+    before, after = {"a": INSTALLED}, {"a": {**INSTALLED, "version": "2-1"}}
+    states = iter([before, after if does == "half" else before])
+    monkeypatch.setattr(host, "packages", lambda _: next(states))
+    failed = transaction(monkeypatch, names=["a=2-1", "b"], lists_age=0)
+    assert failed["replaced"] == (["a"] if does == "half" else [])
 
 
 GOING = """\

@@ -218,6 +218,7 @@ class Machine:
                 "wanted": list(wanted),
                 "patterns": list(PATTERNS),
                 "url": self.repository.url,
+                "upstream": "https://ppa.example.com/x",
                 "suite": self.suite,
                 "components": ["main"],
                 "origin": PPA_ORIGIN,
@@ -589,6 +590,19 @@ class TestRefusedOnJammy:
     def test_nothing_answers(self, machine: Machine) -> None:
         text = machine.refusal("3.9", url="http://127.0.0.1:9/x")
         assert "nothing answers at its address" in text
+
+    def test_options_for_the_hosts_own_sources_reach_no_other(self, machine: Machine) -> None:
+        conf = machine.host.root / "conf.d/99host"
+        archives = machine.host.root / "elsewhere"
+        conf.write_text(
+            'APT::Default-Release "jammy-updates";\nAcquire::AllowInsecureRepositories "true";\n'
+            f'Dir::Cache::archives "{archives}";\nDir::Cache::pkgcache "{archives}/x.bin";\n'
+        )
+        try:
+            assert machine.plan("3.9")["from_repository"]
+        finally:
+            conf.unlink()
+        assert not archives.exists()
 
     def test_key_with_another_fingerprint(self, machine: Machine) -> None:
         text = machine.refusal("3.9", fingerprint="F" * 40)

@@ -181,10 +181,16 @@ def architecture() -> str:
 def publish(root: Path, suite: str, origin: str, packages: Iterable[Package], key: Key) -> None:
     """One signed suite of the repository in ``root``, with one component."""
     arch = architecture()
+    text = "\n".join(package.stanza(arch) for package in packages)
+    publish_index(root, suite, origin, text, key)
+
+
+def publish_index(root: Path, suite: str, origin: str, text: str, key: Key) -> None:
+    """The same, with the index as it is given."""
+    arch = architecture()
     dist = root / "dists" / suite
     index = dist / "main" / f"binary-{arch}" / "Packages"
-    index.parent.mkdir(parents=True)
-    text = "\n".join(package.stanza(arch) for package in packages)
+    index.parent.mkdir(parents=True, exist_ok=True)
     index.write_text(text)
     digest = hashlib.sha256(text.encode()).hexdigest()
     (dist / "Release").write_text(
@@ -193,6 +199,7 @@ def publish(root: Path, suite: str, origin: str, packages: Iterable[Package], ke
         f"Date: {datetime.now(UTC):%a, %d %b %Y %H:%M:%S} UTC\n"
         f"SHA256:\n {digest} {len(text.encode())} main/binary-{arch}/Packages\n"
     )
+    (dist / "InRelease").unlink(missing_ok=True)
     clearsign(key, dist / "Release", dist / "InRelease")
 
 
