@@ -24,6 +24,7 @@ from bench.playbooks import SITE, Host
 from lab.gitlab.client import JobInfo, LabGitLab
 from lab.jobs import SCRATCH_PROJECT, connect, project_at
 from lab.kinds import KINDS
+from lab.packages import RUNNER_VARIABLE, Runner, find_runner
 from lab.places import Lab
 from lab.progress import step
 from lab.run import LabError
@@ -34,7 +35,6 @@ AT_ONCE = 3
 """Jobs in flight at every moment; the host takes as many."""
 SHORT, LONG = 6, 75
 """Seconds that a job prints a line each."""
-OLD, BROKEN = "17.4.0", "17.5.0"
 JOB_SECONDS = 900.0
 _ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
@@ -172,8 +172,11 @@ def common(publish_token: str, **environment: str) -> dict[str, Any]:
     }
 
 
-def verbs(lab: Lab, gitlab: LabGitLab, publish: str) -> dict[str, Callable[[], str]]:
+def verbs(
+    lab: Lab, gitlab: LabGitLab, publish: str, runner: Runner
+) -> dict[str, Callable[[], str]]:
     """What an operator does on a busy day, in its order."""
+    begin = runner.old
     base = common(publish)
     environment = {"gitlab_runner_environment": {"BENCH": "1"}}
     tokens = [f"{{{{ lab_runner_tokens[inventory_hostname][{number}] }}}}" for number in (0, 1)]
@@ -186,9 +189,9 @@ def verbs(lab: Lab, gitlab: LabGitLab, publish: str) -> dict[str, Callable[[], s
 
     def failing() -> str:
         try:
-            play("playbooks/upgrade.yml", {"gitlab_runner_version": BROKEN, **late})
+            play("playbooks/upgrade.yml", {"gitlab_runner_version": runner.broken, **late})
         except LabError as error:
-            return "" if f"{OLD}-1 is back and works" in str(error) else str(error)
+            return "" if f"{begin}-1 is back and works" in str(error) else str(error)
         return "an upgrade to a version that does not start succeeded"
 
     def rotation_meanwhile() -> str:
@@ -204,8 +207,8 @@ def verbs(lab: Lab, gitlab: LabGitLab, publish: str) -> dict[str, Callable[[], s
         return play("playbooks/rotate.yml", {**old, **environment})
 
     late = {**environment, "gitlab_runner_runners": [one]}
-    old = {"gitlab_runner_version": OLD, "gitlab_runner_runners": [one]}
-    return {
+    old = {"gitlab_runner_version": begin, "gitlab_runner_runners": [one]}
+    found = {
         "provision, no change": lambda: play(SITE, old),
         "config change": lambda: play(
             SITE, {**old, "gitlab_runner_settings": {"check_interval": 1}}
@@ -225,6 +228,10 @@ def verbs(lab: Lab, gitlab: LabGitLab, publish: str) -> dict[str, Callable[[], s
             "playbooks/upgrade.yml", {**late, "gitlab_runner_version": "latest"}
         ),
     }
+    if not runner.broken:
+        del found["failing upgrade, rolled back"]
+        print(f"    no failing upgrade: {RUNNER_VARIABLE} names no release that does not start")
+    return found
 
 
 def table(rows: list[Row], lost: Mapping[int, str]) -> str:
@@ -242,7 +249,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.jobs_survive", description=__doc__)
     parser.add_argument("--keep", action="store_true", help="leave the lab up")
     asked = parser.parse_args()
-    lab = Lab(NAME)
+    lab, runner = Lab(NAME), find_runner()
+    begin = runner.old
     up(lab, [KINDS["jammy"]])
     try:
         with connect(lab) as gitlab:
@@ -251,16 +259,16 @@ def main() -> int:
             ).token
             first = {
                 **common(publish),
-                "gitlab_runner_version": OLD,
+                "gitlab_runner_version": begin,
                 "gitlab_runner_runners": [
                     {"name": "jobs-0", "token": "{{ lab_runner_tokens[inventory_hostname][0] }}"}
                 ],
             }
-            with step(f"provision with {OLD}"):
+            with step(f"provision with {begin}"):
                 Host(lab, "jammy", first).play(SITE)
             stream = Stream(gitlab, project_at(gitlab, SCRATCH_PROJECT).path)
             stream.start()
-            every = verbs(lab, gitlab, publish)
+            every = verbs(lab, gitlab, publish, runner)
             rows = [run_verb(stream, verb, act) for verb, act in every.items()]
             with step("the last jobs"):
                 stream.stop()

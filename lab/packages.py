@@ -1,7 +1,7 @@
-"""GitLab's packages as the lab offers them: two versions, with the real ones' effects.
+"""GitLab's packages as the lab offers them: several versions, with the real ones' effects.
 
-`gitlab-runner` holds the real binary where LAB_GITLAB_RUNNER names one, else
-the stand-in. The maintainer scripts do what upstream's do (gitlab-runner 19.3,
+`gitlab-runner` holds the real binaries that LAB_GITLAB_RUNNER names, oldest
+first, else the stand-in. The maintainer scripts do what upstream's do (gitlab-runner 19.3,
 magefiles/packages/create.go and packaging/): the user without a skeleton, the
 0700 folder, stop, uninstall, install and start on every configure; stop and
 uninstall on every removal *and* upgrade; `gitlab-runner-helper-images` in
@@ -21,9 +21,10 @@ from lab.kinds import UPSTREAM, WORLD_VARIABLE, upstream_world
 from lab.run import LabError, run
 
 STAND_IN = Path(__file__).parent / "runner" / "gitlab_runner.py"
-STAND_IN_VERSIONS = ("17.5.5", "17.6.0")
+STAND_IN_VERSIONS = ("19.3.0", "19.3.1")
 STAND_IN_OLDER = ("17.4.0", "17.5.0")
-"""The second installs well and dies at its start, as the real one does under systemd."""
+BROKEN = "17.5.0"
+"""Installs well and dies at its start under systemd, the real one and the stand-in."""
 RUNNER_VARIABLE = "LAB_GITLAB_RUNNER"
 ITERATION = "-1"
 
@@ -40,14 +41,27 @@ class Runner:
     version: str
     version_next: str
     fingerprint: str
-    """Digest of the program."""
+    """Digest of the program, or of all."""
     older: tuple[str, ...] = ()
-    """Further versions that the repository has."""
+    """Further versions that the repository has, oldest first."""
+    older_programs: tuple[Path, ...] = ()
+    """Their programs; none for the stand-in, which is one for all."""
 
     def __str__(self) -> str:
         if self.kind == UPSTREAM:
             return f"GitLab's own package, {self.version}"
-        return f"{self.kind} {self.version}"
+        older = f" (older: {', '.join(self.older)})" if self.older_programs else ""
+        return f"{self.kind} {self.version}{older}"
+
+    @property
+    def old(self) -> str:
+        """The oldest version that works: where upgrades begin."""
+        return next((version for version in self.older if version != BROKEN), self.version)
+
+    @property
+    def broken(self) -> str:
+        """A version after the old one that does not start, empty where there is none."""
+        return BROKEN if BROKEN in self.older and self.older[0] != BROKEN else ""
 
     @property
     def package_versions(self) -> tuple[str, str]:
@@ -59,8 +73,9 @@ class Runner:
     def content(self, version: str) -> bytes:
         """What /usr/bin/gitlab-runner of the package of `version` is."""
         if self.kind == "real":
-            # The same binary under the next number: it is what a test of upgrades needs.
-            return self.program.read_bytes()
+            programs = dict(zip(self.older, self.older_programs, strict=True))
+            # The newest binary under the next number too: it is what a test of upgrades needs.
+            return programs.get(version, self.program).read_bytes()
         return with_version(self.program.read_text(), version).encode()
 
 
@@ -73,15 +88,43 @@ def find_runner() -> Runner:
                            f"unset {RUNNER_VARIABLE}")  # fmt: skip
         return Runner(UPSTREAM, Path(), "latest", "latest", "")
     if named:
-        program = Path(named).resolve()
-        if not program.is_file():
-            raise LabError(f"{RUNNER_VARIABLE}: no such file: {named}")
-        version = parse_version(run([str(program), "--version"]).stdout)
-        return Runner("real", program, version, next_patch(version), _fingerprint(program))
+        return real_runner([Path(path) for path in named.split(os.pathsep)])
     if not STAND_IN.is_file():
         raise LabError(f"no stand-in runner at {STAND_IN}; name a real one in {RUNNER_VARIABLE}")
     first, second = STAND_IN_VERSIONS
     return Runner("stand-in", STAND_IN, first, second, _fingerprint(STAND_IN), STAND_IN_OLDER)
+
+
+def real_runner(paths: list[Path]) -> Runner:
+    """The runner of real binaries, oldest first; the last is the one that hosts get."""
+    programs: dict[str, Path] = {}
+    for path in paths:
+        program = path.resolve()
+        if not program.is_file():
+            raise LabError(f"{RUNNER_VARIABLE}: no such file: {path}")
+        programs[parse_version(run([str(program), "--version"]).stdout)] = program
+    versions = list(programs)
+    if len(versions) < len(paths) or versions != sorted(versions, key=_numbers):
+        raise LabError(
+            f"{RUNNER_VARIABLE}: found {', '.join(versions)}; expected different versions, "
+            "the oldest first"
+        )
+    *older, version = versions
+    *older_programs, program = programs.values()
+    fingerprint = " ".join(map(_fingerprint, programs.values()))
+    return Runner(
+        "real",
+        program,
+        version,
+        next_patch(version),
+        fingerprint,
+        tuple(older),
+        tuple(older_programs),
+    )
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(map(int, version.split(".")))
 
 
 def _fingerprint(program: Path) -> str:

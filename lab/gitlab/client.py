@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import ssl
 import subprocess
 import time
@@ -15,6 +16,12 @@ from urllib.parse import quote, urlsplit, urlunsplit
 import httpx
 
 Cancel = Literal["canceling", "canceled", "failed"]
+
+
+_STAMP = re.compile(
+    r"(^|\n)\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+Z [0-9a-f]{2}[EO]([ +])", re.IGNORECASE
+)
+"""``2026-11-28T17:29:47.614068Z 00O `` (gitlab-runner 18.7 and later)."""
 
 
 class LabGitLabError(Exception):
@@ -230,7 +237,11 @@ class LabGitLab:
         return _job(self.control("GET", f"/jobs/{job_id}"))
 
     def trace(self, job_id: int) -> str:
-        """Return a job's trace so far."""
+        """Return a job's trace so far, as GitLab shows it: without the times of its lines."""
+        return without_stamps(self.raw_trace(job_id))
+
+    def raw_trace(self, job_id: int) -> str:
+        """Return a job's trace so far, as the runner sent it."""
         return self._raw("GET", f"/lab/v1/jobs/{job_id}/trace").decode("utf-8", "replace")
 
     def artifacts(self, job_id: int, kind: str = "archive") -> bytes:
@@ -332,6 +343,14 @@ class LabGitLab:
         if not answer.is_success:
             raise LabGitLabError(answer.status_code, answer.text)
         return answer.content
+
+
+def without_stamps(trace: str) -> str:
+    """The trace without what FF_TIMESTAMPS puts before each line: time, stream, a blank or a plus.
+
+    A plus goes on with the line before.
+    """
+    return _STAMP.sub(lambda found: "" if found[2] == "+" else found[1], trace)
 
 
 def _project(answer: dict[str, Any]) -> ProjectInfo:

@@ -1,10 +1,11 @@
 #!/usr/bin/python3 -I
 """Stand-in for gitlab-runner with the shell executor: one file, standard library, Python 3.11.
 
-Same command line, config.toml, unit file, signals, wire format and quirks as gitlab-runner 17.5 to
-18.5, as far as a host's provisioning and its jobs touch them; where this file and the real program
-differ, this file is wrong. Outside facts: GitLab Runner docs (commands, advanced configuration,
-shells) and the source of gitlab-runner 19.3 (network/, common/build.go, commands/multi.go).
+Same command line, config.toml, unit file, signals, wire format and quirks as gitlab-runner 19.3, as
+far as a host's provisioning and its jobs touch them; with another VERSION, back to 17.4, those of
+that one. Where this file and the real program differ, this file is wrong. Outside facts: GitLab
+Runner docs (commands, advanced configuration, shells) and the source of gitlab-runner 19.3
+(network/, common/build.go, commands/multi.go).
 Not there: other executors, submodules, LFS, distributed caches, sessions, feature flags.
 """
 
@@ -52,7 +53,7 @@ from typing import Any, ClassVar, NoReturn
 
 import tomllib
 
-VERSION = "17.5.5"
+VERSION = "19.3.0"
 REVISION = "standin0"
 BUILT = "1970-01-01T00:00:00Z"
 
@@ -77,6 +78,10 @@ FORCE_KILL = 10.0
 BUILD_FINISH_WAIT = 300.0
 AFTER_SCRIPT_TIMEOUT = 300.0
 ROTATE_AT = 0.75
+DEAF_SECONDS = 0.3
+"""From its start on, a signal ends the daemon."""
+BEGAN = time.monotonic()
+LONG_POLLING = "https://docs.gitlab.com/runner/configuration/advanced-configuration/"
 
 
 def version_tuple() -> tuple[int, ...]:
@@ -917,6 +922,30 @@ class Masker:
         return b"".join([*ready, data[done:end]])
 
 
+class Stamps:
+    """Puts a time and the mark of a stream before each line (FF_TIMESTAMPS, on from 18.7)."""
+
+    def __init__(self, sink: Callable[[bytes], None]) -> None:
+        self._sink = sink
+        self._begins = True
+
+    def write(self, data: bytes) -> None:
+        """Take bytes that are masked already."""
+        now = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+        mark = f"{now} 00O ".encode()
+        out = b""
+        for line in split_lines(data):
+            out += (mark if self._begins else b"") + line
+            self._begins = line.endswith(b"\n")
+        self._sink(out)
+
+
+def split_lines(data: bytes) -> list[bytes]:
+    """Return the lines with their ends; a carriage return ends none."""
+    parts = data.split(b"\n")
+    return [part + b"\n" for part in parts[:-1]] + ([parts[-1]] if parts[-1] else [])
+
+
 class Trace:
     """A job's log on its way to GitLab, and GitLab's word on the job on the way back."""
 
@@ -1169,13 +1198,14 @@ class Script:
     def text(self, *, xtrace: bool) -> str:
         """Return the whole for the shell's standard input."""
         # Behind a pipe, so that a command that reads its input does not eat the script. That is
-        # also why a failing command is reported as exit 1 and an explicit exit is kept.
+        # also why a failing command was reported as exit 1 until 19.1 put brackets around it.
         body = "\n".join(self._lines) + "\n"
         head = "set -o xtrace\n" if xtrace else ""
+        evaluate = "(eval {0})" if version_tuple() >= (19, 1) else "eval {0}"
         return (
             f"#!/usr/bin/env bash\n\n{head}"
             "if set -o | grep pipefail > /dev/null; then set -o pipefail; fi; set -o errexit\n"
-            f"set +o noclobber\n: | eval {shlex.quote(body)}\nexit 0\n"
+            f"set +o noclobber\n: | {evaluate.format(shlex.quote(body))}\nexit 0\n"
         )
 
 
@@ -1238,7 +1268,16 @@ class Build:
         self.variables = Variables([*self._before(), *given, *self._after()], self.tmp)
         secrets_ = [item.value for item in self.variables.items if item.masked]
         prefixes = self.features.get("token_mask_prefixes") or []
-        self._masker = Masker(secrets_, prefixes, self.trace.append)
+        stamped = Stamps(self.trace.append).write if self._has_stamps() else self.trace.append
+        self._masker = Masker(secrets_, prefixes, stamped)
+
+    def _has_stamps(self) -> bool:
+        """Return FF_TIMESTAMPS: the runner's own word, else the job's, else the default."""
+        flags = self.runner.get("feature_flags") or {}
+        if "FF_TIMESTAMPS" in flags:
+            return bool(flags["FF_TIMESTAMPS"])
+        said = self.variables.get("FF_TIMESTAMPS").lower()
+        return said in ("true", "1") if said else version_tuple() >= (18, 7)
 
     @property
     def repo_url(self) -> str:
@@ -1831,6 +1870,37 @@ class Health:
     last_check: float = field(default_factory=time.monotonic)
 
 
+def warn_of_long_polling(config: Config) -> None:
+    """Say at each load what may delay jobs while GitLab holds requests for one (from 18.4 on)."""
+    issues = []
+    count = len(config.runners)
+    if config.concurrent < count:
+        issues.append(
+            f"  - Worker starvation: {count} runners, but concurrent={config.concurrent}: runners "
+            "wait for a worker that holds another's request"
+        )
+    ones = sum(1 for runner in config.runners if int(runner.get("request_concurrency") or 1) == 1)
+    if ones:
+        issues.append(
+            f"  - Request bottleneck: {ones} runners have request_concurrency=1, causing job "
+            "delays during long polling"
+        )
+    if version_tuple() < (18, 4) or not issues:
+        return
+    lines = (
+        "CONFIGURATION: Long polling issues detected.",
+        "Issues found:",
+        *issues,
+        "This can cause job delays matching your GitLab instance's long polling timeout.",
+        "Recommended solutions:",
+        "  1. Increase 'concurrent' and set 'request_concurrency' to 2-4",
+        "This message will be printed each time the configuration is reloaded if the issues "
+        "persist.",
+        f"See documentation: {LONG_POLLING}#long-polling-issues",
+    )
+    log.warning("\n".join(lines))
+
+
 class Daemon:
     """``gitlab-runner run``."""
 
@@ -1894,6 +1964,7 @@ class Daemon:
                     runner="",
                     runner_name=runner.get("name", ""),
                 )
+        warn_of_long_polling(config)
         if config.concurrent < 1:
             log.fatal(
                 f"Current configuration 'concurrent = {config.concurrent}' means that no jobs will "
@@ -2149,11 +2220,14 @@ class Daemon:
         try:
             os.chdir(self.working_directory)
             self.working_directory = os.getcwd()
-            self._load()
+            if version_tuple() >= (19, 2):
+                self._listen()
+                self._load()
+            else:
+                self._load()
+                self._listen()
         except (OSError, ConfigError) as error:
             log.fatal("Service run failed", error=error)
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
-            signal.signal(number, lambda number, _frame: self._signals.put(number))
         self._serve_metrics()
         log.info(
             "[session_server].listen_address not defined, session endpoints disabled",
@@ -2170,6 +2244,12 @@ class Daemon:
         log.info("Can exit now!", **self._fields())
         sys.stdout.flush()
         os._exit(0)
+
+    def _listen(self) -> None:
+        """Take signals as orders, from which moment on they do not end the program."""
+        time.sleep(max(BEGAN + DEAF_SECONDS - time.monotonic(), 0.0))
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
+            signal.signal(number, lambda number, _frame: self._signals.put(number))
 
     def _next_signal(self, timeout: float) -> int | None:
         try:
@@ -3307,9 +3387,17 @@ def print_version() -> None:
         print(f"{name + ':':<14}{value}")
 
 
+def die_of_signal(number: int, _frame: object) -> NoReturn:
+    """End as Go's runtime does of a signal that nobody asked for: with a dump of its goroutines."""
+    print(f"{signal.Signals(number).name}\n\ngoroutine 1 [running]:", file=sys.stderr, flush=True)
+    os._exit(2)
+
+
 def run_command(command: str, options: Options) -> None:
     """Run one command."""
     if command == "run":
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
+            signal.signal(number, die_of_signal)
         daemon = Daemon(
             {
                 "config": options.config,

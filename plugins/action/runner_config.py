@@ -38,9 +38,10 @@ IO = "runnerhost.toolkit.runner_config_io"
 TRIES = 5
 # A file that is being written is whole again within moments.
 TORN_SECONDS = 10.0
-# A rotation due within this many seconds is waited for, and for so long.
-ROTATION_SOON = 60.0
-ROTATION_WAIT = 30.0
+# A rotation due within this many seconds is waited for, and for so long: from read to swap it takes
+# a few, and the daemon rotates at the moment itself.
+ROTATION_SOON = 10.0
+ROTATION_WAIT = 20.0
 # The daemon rotates once this part of a token's life is over.
 ROTATION_PART = 0.75
 
@@ -66,7 +67,7 @@ def seconds(moment: Any) -> float | None:
 
 
 def rotation_due(config: runner_toml.Data, now: float) -> bool:
-    """True if the daemon may rotate a token, and so write the file, within a minute."""
+    """True if the daemon may rotate a token, and so write the file, within seconds."""
     for runner in config.get("runners", []):
         expires = seconds(runner.get("token_expires_at"))
         flags = runner.get("feature_flags") or {}

@@ -39,6 +39,12 @@ _ID = re.compile(rb"^\s*id\s*=\s*(\d+)\s*$", re.M)
 _RUNNERS = re.compile(rb"^\[\[runners\]\]\s*$", re.M)
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 _FIELD = re.compile(r'(\w+)=("(?:[^"\\]|\\.)*"|\S+)')
+_STARTED = "Initializing executor providers"
+"""The daemon's line right beside the one where it begins to take signals (17.4 to 19.3)."""
+LEAST_SECONDS = 1.0
+"""A daemon of that age may be asked whether it takes signals; it takes a third of it to start."""
+YOUNG_SECONDS = 10.0
+"""One of that age is not asked: with log_level=error it does not say."""
 _ADDED, _REMOVED = "Added job to processing list", "Removed job from processing list"
 
 
@@ -282,7 +288,8 @@ def look(unit: str, folder: str) -> dict[str, Any]:
         "pid": pid,
         "jobs": [{**asdict(job), "text": str(job)} for job in jobs],
         # A stage of a job is a process below the daemon; with log_level=error the log is silent.
-        "busy": bool(jobs) or (bool(pid) and host.has_children(pid)),
+        # And one that has just started must not be stopped yet.
+        "busy": bool(jobs) or (bool(pid) and (host.has_children(pid) or not is_listening(pid))),
         "paused": is_paused(folder),
         "lease": lease_left(folder),
     }
@@ -290,7 +297,43 @@ def look(unit: str, folder: str) -> dict[str, Any]:
 
 def reload(unit: str) -> None:
     """Has the daemon read its file now; it would do so within three seconds by itself."""
+    await_listening(unit)
     host.run(["systemctl", "kill", "--signal=SIGHUP", "--kill-who=main", unit])
+
+
+def age(pid: int) -> float | None:
+    """Seconds since a process began; None if there is none."""
+    try:
+        # The name in brackets may hold blanks: the fields start after its end (proc(5)).
+        fields = host.read_text(f"/proc/{pid}/stat").rpartition(")")[2].split()
+        ticks = int(fields[19])
+    except (OSError, IndexError, ValueError):
+        return None
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
+
+
+def is_listening(pid: int) -> bool:
+    """True unless the daemon has just started: a signal ends it then (exit 2, a failed unit).
+
+    Its journal tells when that is over. /proc does not: Go's runtime catches every signal from the
+    first moment on, and ends the program for those that it has no order for.
+    """
+    old = age(pid) if pid else None
+    if old is None or old >= YOUNG_SECONDS:
+        return True
+    if old < LEAST_SECONDS:
+        return False
+    lines = ["journalctl", "--no-pager", "--output=cat", "--lines=1", f"--grep={_STARTED}", "-b"]
+    return bool(host.run([*lines, f"_PID={pid}"]).stdout.strip())
+
+
+def await_listening(unit: str) -> None:
+    """Waits until a signal does not end the service's daemon, if it has just started."""
+    end = time.monotonic() + 2 * YOUNG_SECONDS
+    while time.monotonic() < end:
+        if is_listening(int(host.units([unit]).get(unit, {}).get("MainPID") or 0)):
+            return
+        time.sleep(0.2)
 
 
 def watch(unit: str, on: bool) -> None:

@@ -316,6 +316,7 @@ def prove(
         if number:
             # A drain that goes on at its deadline leaves jobs, and their end is waited for.
             limit = stop_timeout + RESTART_SECONDS
+            drain.await_listening(unit)
             done = host.run(["systemctl", "restart", unit], timeout=limit)
             if done.returncode:
                 return f"{unit} did not restart: {(done.stderr or done.stdout).strip()}"

@@ -10,7 +10,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.runnerhost.toolkit.plugins.module_utils import host, secrets
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import drain, host, secrets
 
 DOCUMENTATION = r"""
 module: runner_service
@@ -191,6 +191,11 @@ def restart_when_idle(service: Service, generation: str) -> str:
         return ""
     due = f"{pid} {generation}"
     if read_mark(service.unit).split()[:1] != [str(pid)]:
+        if not service.module.check_mode:
+            drain.await_listening(service.unit)
+            if service.look().get("MainPID") != str(pid):
+                # It was restarted meanwhile, maybe with these settings.
+                return restart_when_idle(service, generation)
         service.do(
             "restart when idle",
             ["systemctl", "kill", "--signal=SIGQUIT", "--kill-who=main", service.unit],

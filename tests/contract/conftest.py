@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from lab.gitlab.client import LabGitLab
 from lab.gitlab.thread import bound_socket, serving
 from tests.contract.harness import Daemon, Host, job_user
 
+REAL = [path for path in os.environ.get("LAB_GITLAB_RUNNER", "").split(os.pathsep) if path]
 STAND_IN = Path(__file__).parents[2] / "lab" / "runner" / "gitlab_runner.py"
 _numbers = itertools.count(1)
 
@@ -74,17 +76,17 @@ def project(gitlab: LabGitLab, tmp_path_factory: pytest.TempPathFactory) -> str:
     return "group/contract"
 
 
-@pytest.fixture(scope="session", params=["stand-in", "real"])
+@pytest.fixture(scope="session", params=["stand-in", *(REAL or ["real"])])
 def program(request: pytest.FixtureRequest, shared_dir: Path) -> tuple[str, Path]:
     """The program under test, where the job user can run it."""
     kind: str = request.param
-    target = shared_dir / kind / "gitlab-runner"
+    target = shared_dir / re.sub(r"\W", "_", kind) / "gitlab-runner"
     target.parent.mkdir(exist_ok=True)
-    if kind == "real":
-        named = os.environ.get("LAB_GITLAB_RUNNER", "")
-        if not named or not os.access(named, os.X_OK):
+    if kind != "stand-in":
+        if not os.access(kind, os.X_OK):
             pytest.skip("LAB_GITLAB_RUNNER names no binary")
-        shutil.copyfile(named, target)
+        shutil.copyfile(kind, target)
+        kind = "real"
     else:
         text = STAND_IN.read_text()
         if subprocess.run(["/usr/bin/python3", "-c", "import tomllib"], check=False).returncode:

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -37,6 +38,28 @@ class Host:
     gitlab: LabGitLab
     user: str
     environment: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def version(self) -> tuple[int, ...]:
+        """Return the program's version as numbers."""
+        said = re.search(r"^Version: +(\d+)\.(\d+)\.(\d+)", self.run("--version").out)
+        assert said
+        return tuple(map(int, said.groups()))
+
+    def processes(self) -> dict[int, str]:
+        """Return what runs for this host, daemon and jobs: by number, with its command line.
+
+        The daemon's environment, which is its jobs' too, names the host's folder.
+        """
+        mark = str(self.root).encode()
+        found = {}
+        for folder in Path("/proc").iterdir():
+            # It may end while it is looked at, or be another user's.
+            with suppress(OSError):
+                if folder.name.isdigit() and mark in (folder / "environ").read_bytes():
+                    line = (folder / "cmdline").read_bytes()
+                    found[int(folder.name)] = line.replace(b"\0", b" ").decode(errors="replace")
+        return found
 
     @property
     def config(self) -> Path:
@@ -112,6 +135,7 @@ class Daemon:
     """A running ``gitlab-runner run``; its log is read as it comes."""
 
     def __init__(self, host: Host, *words: str) -> None:
+        self._host = host
         user = ["--user", host.user] if host.user else []
         self._process = subprocess.Popen(
             [
@@ -186,6 +210,13 @@ class Daemon:
         if self.running:
             self._process.kill()
         self._process.wait(10)
+        deadline = time.monotonic() + 10
+        while left := self._host.processes():
+            assert time.monotonic() < deadline, f"cannot end {left}"
+            for pid in left:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            time.sleep(0.05)  # /proc has no way to be told
         self._reader.join(10)
 
 
@@ -208,18 +239,3 @@ def job_user() -> str:
         ]
         subprocess.run(command, check=True, timeout=30)
     return TEST_USER
-
-
-def processes_of(user: str, text: str) -> list[int]:
-    """Return the processes of a user (or our own) whose command line holds ``text``."""
-    uid = pwd.getpwnam(user).pw_uid if user else os.getuid()
-    found = []
-    for folder in Path("/proc").iterdir():
-        try:
-            if folder.name.isdigit() and folder.stat().st_uid == uid:
-                line = (folder / "cmdline").read_bytes().replace(b"\0", b" ")
-                if text.encode() in line and int(folder.name) != os.getpid():
-                    found.append(int(folder.name))
-        except OSError:
-            continue
-    return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 
 import pytest
@@ -33,3 +34,4 @@ def site(request: pytest.FixtureRequest) -> Iterator[Site]:
         yield one
     finally:
         one.verb("down")
+        shutil.rmtree(one.temporary, ignore_errors=True)

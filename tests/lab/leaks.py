@@ -6,7 +6,6 @@ import json
 import os
 import re
 import stat
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -20,14 +19,6 @@ from tests.lab.site import ROOT, Site
 LARGEST = 2_000_000
 """Bytes of a file that is looked at."""
 HOST_FOLDERS = ("tmp", "var/tmp", "dev/shm", "run", "root/.ansible", "home/admin/.ansible")
-OWN = "runnerhost-test-"
-"""Folders of the tests' own variables, which hold secrets by their nature."""
-
-
-def controller_folders() -> list[Path]:
-    """Where this machine keeps what is temporary."""
-    found = {tempfile.gettempdir(), "/tmp", "/var/tmp", str(Path.home() / ".ansible")}
-    return [Path(folder) for folder in sorted(found)]
 
 
 @dataclass
@@ -35,6 +26,8 @@ class Watch:
     """What was seen of processes and temporary files: (place, text)."""
 
     host_pid: int
+    controller: Path
+    """The playbooks' own temporary folder."""
     began: float
     seen: set[tuple[str, bytes]] = field(default_factory=set)
     _files: set[tuple[str, int]] = field(default_factory=set)
@@ -58,13 +51,12 @@ class Watch:
         root = Path(f"/proc/{self.host_pid}/root")
         for name in HOST_FOLDERS:
             self._look_at_files("the host", root / name)
-        for folder in controller_folders():
-            self._look_at_files("the controller", folder)
+        self._look_at_files("the controller", self.controller)
 
     def _look_at_files(self, side: str, top: Path) -> None:
         for folder, inner, names in os.walk(top):
             # The journal is searched as such.
-            inner[:] = [name for name in inner if not name.startswith(OWN) and name != "journal"]
+            inner[:] = [name for name in inner if name != "journal"]
             for path in (Path(folder) / name for name in names):
                 with suppress(OSError):
                     info = path.lstat()
@@ -89,7 +81,7 @@ def watched(site: Site, host: str = "jammy") -> Iterator[Watch]:
     """Looks at processes and temporary files of both sides again and again."""
     name = site.lab.container(host)
     pid = int(Engine()("inspect", "--format", "{{.State.Pid}}", name).stdout)
-    watch = Watch(pid, time.time())
+    watch = Watch(pid, site.temporary, time.time())
     ended = threading.Event()
     problems: list[Exception] = []
 

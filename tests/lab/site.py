@@ -65,6 +65,10 @@ class Site:
 
     lab: Lab
     outputs: list[str] = field(default_factory=list)
+    temporary: Path = field(
+        default_factory=lambda: Path(tempfile.mkdtemp(prefix="runnerhost-controller-"))
+    )
+    """Where the playbooks have what is temporary on the controller: nobody else writes there."""
     _addresses: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -202,6 +206,8 @@ class Site:
                 env={
                     **os.environ,
                     key: value,
+                    "TMPDIR": str(self.temporary),
+                    "ANSIBLE_LOCAL_TEMP": str(self.temporary),
                     "ANSIBLE_NOCOLOR": "1",
                     # Ansible does not flush what it prints, and into a pipe that waits.
                     "PYTHONUNBUFFERED": "1",

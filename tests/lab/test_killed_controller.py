@@ -8,11 +8,9 @@ from __future__ import annotations
 import os
 import re
 import stat
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -145,23 +143,20 @@ def nothing_is_lost(site: Site, extra: dict[str, Any], begun: float) -> None:
     assert site.sh(f"find {places} -name '.runnerhost-*'") == ""
     assert site.sh("find /root/.ansible /home/admin/.ansible -type f 2>/dev/null || true") == ""
     assert site.sh("dpkg --audit") == ""
-    assert on_controller({api, *re.findall(TOKEN, text), *tokens}, begun) == []
+    assert on_controller(site.temporary, {api, *re.findall(TOKEN, text), *tokens}, begun) == []
 
 
-def on_controller(secrets: set[str], begun: float) -> list[str]:
-    """Files in the controller's temporary folders, written since `begun`, that hold a secret."""
+def on_controller(top: Path, secrets: set[str], begun: float) -> list[str]:
+    """Files in the playbooks' temporary folder, written since `begun`, that hold a secret."""
     known = [secret.encode() for secret in secrets]
     found = []
-    for top in {tempfile.gettempdir(), "/tmp", "/var/tmp", str(Path.home() / ".ansible")}:
-        for folder, _, names in os.walk(top):
-            for path in (Path(folder) / name for name in names):
-                # Others on this machine remove files meanwhile.
-                with suppress(OSError):
-                    info = path.lstat()
-                    if stat.S_ISREG(info.st_mode) and info.st_mtime >= begun:
-                        content = path.read_bytes()
-                        if any(secret in content for secret in known):
-                            found.append(str(path))
+    for folder, _, names in os.walk(top):
+        for path in (Path(folder) / name for name in names):
+            info = path.lstat()
+            if stat.S_ISREG(info.st_mode) and info.st_mtime >= begun:
+                content = path.read_bytes()
+                if any(secret in content for secret in known):
+                    found.append(str(path))
     return found
 
 

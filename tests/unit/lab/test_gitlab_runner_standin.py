@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ import tomllib
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lab.gitlab.client import without_stamps
 from lab.runner import gitlab_runner as runner
 
 CONFIG = """
@@ -67,6 +70,7 @@ def test_rewrite_keeps_what_is_known(tmp_path: Path) -> None:
 
 def test_version_decides_on_zero_values(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     config = runner.Config({"concurrent": 1, "runners": [{"name": "a"}]}, 0)
+    monkeypatch.setattr(runner, "VERSION", "17.5.5")
     old = config.dump()
     assert 'connection_max_age = "15m0s"' in old
     assert "[runners.custom_build_dir]" in old
@@ -74,6 +78,51 @@ def test_version_decides_on_zero_values(monkeypatch: pytest.MonkeyPatch, tmp_pat
     new = config.dump()
     assert "connection_max_age" not in new
     assert "custom_build_dir" not in new
+
+
+@pytest.mark.parametrize(("version", "code"), [("19.0.2", 1), ("19.1.0", 5), ("19.3.0", 5)])
+def test_version_decides_on_the_exit_code(
+    monkeypatch: pytest.MonkeyPatch, version: str, code: int
+) -> None:
+    """As facts of 2026-11 have it: from 19.1 on a failing command's own."""
+    monkeypatch.setattr(runner, "VERSION", version)
+    script = runner.Script("/tmp")
+    script.user_commands(["bash -c 'exit 5'"])
+    text = script.text(xtrace=False)
+    done = subprocess.run(["bash"], input=text, text=True, capture_output=True, check=False)
+    assert done.returncode == code
+
+
+def test_times_of_lines_are_put_in_and_taken_out() -> None:
+    parts: list[bytes] = []
+    stamps = runner.Stamps(parts.append)
+    given = [b"one\ntw", b"o\n", b"section_start:1:x\r\x1b[0Kthree\n", b"\n", b"end"]
+    for part in given:
+        stamps.write(part)
+    raw = b"".join(parts).decode()
+    form = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z 00O "
+    assert all(re.match(form, line) for line in raw.split("\n"))
+    assert without_stamps(raw) == b"".join(given).decode()
+
+
+def test_continued_line_is_one() -> None:
+    stamp = "2026-11-28T17:29:47.614068Z 01"
+    raw = f"{stamp}O one,\n{stamp}O+ and more\n{stamp}E two\nno time\n"
+    assert without_stamps(raw) == "one, and more\ntwo\nno time\n"
+
+
+def test_version_decides_on_the_warnings(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = runner.Config({"concurrent": 1, "runners": [{}, {"request_concurrency": 2}]}, 0)
+    monkeypatch.setattr(runner, "VERSION", "18.3.0")
+    runner.warn_of_long_polling(config)
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(runner, "VERSION", "18.4.0")
+    runner.warn_of_long_polling(config)
+    said = capsys.readouterr().err
+    assert "Worker starvation: 2 runners" in said
+    assert "Request bottleneck: 1 runners" in said
 
 
 @pytest.mark.parametrize(

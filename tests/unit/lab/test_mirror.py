@@ -195,4 +195,4 @@ def test_vendors_script_was_run_on_noble_alone(
 
 def test_stand_in_is_found_when_nothing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("LAB_GITLAB_RUNNER", raising=False)
-    assert find_runner().package_versions == ("17.5.5-1", "17.6.0-1")
+    assert find_runner().package_versions == ("19.3.0-1", "19.3.1-1")

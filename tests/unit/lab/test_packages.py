@@ -108,6 +108,66 @@ def test_real_binary_is_packed_under_two_versions(
     assert not list(tmp_path.glob("*.tree"))
 
 
+def binary(folder: Path, version: str) -> str:
+    """A program that calls itself so."""
+    path = folder / f"gitlab-runner-{version}"
+    path.write_text(f"#!/bin/sh\necho 'Version:      {version}'\n")
+    path.chmod(0o755)
+    return str(path)
+
+
+def test_several_real_binaries_are_packed_each_under_its_version(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    versions = ("17.4.0", "17.5.0", "18.5.0", "19.3.0")
+    paths = [binary(tmp_path, version) for version in versions]
+    monkeypatch.setenv("LAB_GITLAB_RUNNER", ":".join(paths))
+    runner = find_runner()
+    assert str(runner) == "real 19.3.0 (older: 17.4.0, 17.5.0, 18.5.0)"
+    assert (runner.old, runner.broken) == ("17.4.0", "17.5.0")
+    assert runner.package_versions == ("19.3.0-1", "19.3.1-1")
+    for version in versions:
+        assert f"      {version}'" in runner.content(version).decode()
+    assert runner.content("19.3.1") == runner.content("19.3.0")
+
+
+@pytest.mark.parametrize(
+    ("versions", "roles"),
+    [
+        (("18.5.0", "19.3.0"), ("18.5.0", "")),
+        (("17.4.0", "17.5.0", "19.3.0"), ("17.4.0", "17.5.0")),
+        (("17.5.0", "19.3.0"), ("19.3.0", "")),
+        (("17.5.0", "18.5.0", "19.3.0"), ("18.5.0", "")),
+        (("19.3.0",), ("19.3.0", "")),
+    ],
+)
+def test_roles_that_the_list_has(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    versions: tuple[str, ...],
+    roles: tuple[str, str],
+) -> None:
+    monkeypatch.setenv("LAB_GITLAB_RUNNER", ":".join(binary(tmp_path, v) for v in versions))
+    runner = find_runner()
+    assert (runner.old, runner.broken) == roles
+
+
+@pytest.mark.parametrize("versions", [("19.3.0", "18.5.0"), ("9.5.0", "10.1.0", "9.6.0")])
+def test_binaries_in_the_wrong_order_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, versions: tuple[str, ...]
+) -> None:
+    monkeypatch.setenv("LAB_GITLAB_RUNNER", ":".join(binary(tmp_path, v) for v in versions))
+    with pytest.raises(LabError, match="the oldest first"):
+        find_runner()
+
+
+def test_same_version_twice_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = binary(tmp_path, "19.3.0")
+    monkeypatch.setenv("LAB_GITLAB_RUNNER", f"{path}:{path}")
+    with pytest.raises(LabError, match="expected different versions"):
+        find_runner()
+
+
 def test_a_missing_binary_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LAB_GITLAB_RUNNER", "/nowhere/gitlab-runner")
     with pytest.raises(LabError, match="no such file: /nowhere/gitlab-runner"):

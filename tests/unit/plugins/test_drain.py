@@ -229,3 +229,53 @@ def test_only_the_lines_about_jobs_are_read(monkeypatch: pytest.MonkeyPatch) -> 
     assert [any(text in one for one in (ADD, REMOVE)) for text in texts] == [True, True]
     assert "--output-fields=MESSAGE" in asked[0]
     assert drain.jobs_of(0) == []
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said", "listens"),
+    [
+        (None, "", True),
+        (0.2, "Initializing executor providers", False),
+        (2.0, "", False),
+        (2.0, "Initializing executor providers", True),
+        (60.0, "", True),
+    ],
+)
+def test_daemon_that_has_just_started_takes_no_signal(
+    monkeypatch: pytest.MonkeyPatch, seconds: float | None, said: str, listens: bool
+) -> None:
+    """One ends it within its first 0.3 s (seen with 17.4 to 19.3)."""
+    monkeypatch.setattr(drain, "age", lambda _: seconds)
+    monkeypatch.setattr(
+        host, "run", lambda argv, **_: subprocess.CompletedProcess(argv, 0, said, "")
+    )
+    assert drain.is_listening(17) is listens
+
+
+def test_reload_waits_for_a_daemon_that_has_just_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    events: list[str] = []
+    ages = iter([0.1, 0.5, 30.0])
+
+    def age(_: int) -> float:
+        events.append("looks")
+        return next(ages)
+
+    def run(argv: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
+        events.append(" ".join(argv))
+        return subprocess.CompletedProcess(argv, 0, "", "")
+
+    monkeypatch.setattr(drain, "age", age)
+    monkeypatch.setattr(host, "run", run)
+    monkeypatch.setattr(host, "units", lambda _: {"a.service": {"MainPID": "17"}})
+    drain.reload("a.service")
+    kill = "systemctl kill --signal=SIGHUP --kill-who=main a.service"
+    assert events == ["looks", "looks", "looks", kill]
+
+
+def test_age_of_a_process() -> None:
+    with subprocess.Popen(["sleep", "60"]) as process:
+        try:
+            assert 0 <= (drain.age(process.pid) or 0) < 5
+        finally:
+            process.kill()
+    assert drain.age(process.pid) is None

@@ -398,6 +398,10 @@ def test_what_of_the_environment_leads_to_gitlab() -> None:
         ("2027-01-01T00:00:00Z", "2027-02-01T00:00:00Z", False),
         ("2026-12-01T00:00:00Z", "2027-01-16T00:00:00Z", True),
         ("0001-01-01T00:00:00Z", "2027-02-01T00:00:00Z", True),
+        # At 75 %: in 5 s, and in 25 s, which a run is through with by then. With tokens of a
+        # minute, as the bench has them, one that waited for the second would never end.
+        ("2027-01-15T07:59:20Z", "2027-01-15T08:00:20Z", True),
+        ("2027-01-15T07:59:40Z", "2027-01-15T08:00:40Z", False),
     ],
 )
 def test_rotation_due(obtained: str, expires: str, due: bool) -> None:
