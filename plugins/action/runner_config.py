@@ -21,6 +21,7 @@ from ansible.errors import AnsibleActionFail
 
 from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
     network,
+    runner_cli,
     runner_health,
     runner_keys,
     runner_merge,
@@ -152,6 +153,11 @@ class ActionModule(ToolkitAction):
                 "config.toml was not changed",
             )
             self._name_lost(entries, host, known)
+            if decode(read["text"]).startswith(runner_toml.BYTE_ORDER_MARK):
+                self._say(
+                    f"{args['folder']}/config.toml begins with a byte order mark: the runner skips "
+                    "it, and the next change removes it"
+                )
             if self._wake(entries, planned, read, host):
                 continue
             with self._answered():
@@ -172,6 +178,8 @@ class ActionModule(ToolkitAction):
                     for index, question in new.items()
                     if index in planned.matches and question.fallback is None
                 ]
+            self._name_dropped(host, merged.config)
+            self._name_swapped(entries, host, planned, merged, known, new)
             unverified = self._unverified(entries, merged, known, asked)
             state = _state(merged.known)
             config_changes = bool(keys) or not read["exists"]
@@ -195,7 +203,7 @@ class ActionModule(ToolkitAction):
                 config_changes
                 or bool(updates)
                 or not pausable
-                or (state != note and bool(merged.known or note))
+                or (not _same_state(state, note) and bool(merged.known or note))
             )
             keys += [f"runners.{name}.awake" for name in self._woken]
             result.update(
@@ -232,7 +240,7 @@ class ActionModule(ToolkitAction):
             if updates:
                 with self._answered():
                     side.apply(ids, updates)
-            if not config_changes and pausable and not (state != note or not read["safe"]):
+            if not config_changes and pausable and _same_state(state, note) and read["safe"]:
                 return result
             if config_changes and read["active"] and rotation_due(host, read["now"]):
                 if self._wait_for_rotation(read["sha256"]):
@@ -334,11 +342,61 @@ class ActionModule(ToolkitAction):
         held = {int(runner.get("id") or 0) for runner in host.get("runners", [])}
         names = {str(entry["name"]) for entry in entries}
         lost = [note.name for note in known if note.name in names and note.id not in held]
-        if lost and not self._said:
+        if lost and not any("lacks runners" in text for text in self._said):
             self._said.append(
                 f"config.toml lacks runners that this host had: {', '.join(lost)}; GitLab is "
                 "asked about them, and they come back"
             )
+
+    def _say(self, text: str) -> None:
+        """A warning that holds for the whole run, once."""
+        if text not in self._said:
+            self._said.append(text)
+
+    def _name_dropped(self, host: runner_toml.Data, wanted: runner_toml.Data) -> None:
+        """Says which keys of the host's file go, before they go."""
+        verb = "would be" if self._task.check_mode else "are"
+        for name, keys in runner_merge.dropped_keys(host, wanted).items():
+            whose = f"of runner {name!r} " if name else ""
+            self._say(
+                f"config.toml has keys {whose}that the inventory does not set; they {verb} "
+                f"removed: {', '.join(keys)}"
+            )
+
+    def _name_swapped(
+        self,
+        entries: list[runner_toml.Data],
+        host: runner_toml.Data,
+        planned: runner_merge.Plan,
+        merged: runner_merge.Merged,
+        known: list[runner_merge.Known],
+        unasked: Mapping[int, runner_merge.Question],
+    ) -> None:
+        """Says which entries become another runner than the host has for them."""
+        digests = {note.token_sha256 for note in known}
+        for index, entry in enumerate(entries):
+            position = planned.matches.get(index)
+            if position is None or index in self._side.made_here:
+                continue
+            held = host["runners"][position].get("id")
+            now = merged.config["runners"][position].get("id")
+            before = held
+            if held == now and secrets.digest(str(entry["token"])) not in digests:
+                # It has the token of another of the host's runners.
+                before = _noted(known, entry) or held
+            at = self._at(entries, index)
+            if before and now and before != now:
+                verb = "would take" if self._task.check_mode else "takes"
+                self._say(
+                    f"{at}: its token belongs to runner {now} in GitLab, the host has runner "
+                    f"{before} for it: runner {now} {verb} its place here. If that is not meant, "
+                    f"give the token of runner {before}"
+                )
+            elif held and index in unasked and unasked[index].fallback is None:
+                self._say(
+                    f"{at}: its token is not the one of runner {held}, which the host has for it: "
+                    "GitLab tells whose it is, and that runner takes its place here"
+                )
 
     def _wake(
         self,
@@ -355,6 +413,14 @@ class ActionModule(ToolkitAction):
         said = [(moment, decode(text)) for moment, text in read.get("complaints", [])]
         names = runner_health.asleep(said, host.get("runners", []), float(read["now"]))
         names = [name for name in names if name not in self._doubted]
+        causes = runner_health.causes(said, host.get("runners", []), float(read["now"]))
+        for name in names:
+            if name in causes:
+                self._say(
+                    f"{name}: its daemon leaves it alone, though GitLab has not refused it (403): "
+                    f"{causes[name]}; mend that, and the daemon takes it up again"
+                )
+        names = [name for name in names if name not in causes]
         if not names:
             return False
         self._doubted.update(names)
@@ -371,7 +437,8 @@ class ActionModule(ToolkitAction):
             elif told[name] == "refused":
                 self._said.append(f"{name}: {why}; it is still refused (403): give its new token")
             else:
-                self._said.append(f"{name}: {why}; {unanswered(answer['reasons'].get(name, ''))}")
+                reason = answer["reasons"].get(name, "")
+                self._said.append(f"{name}: {why}; {runner_cli.unanswered(reason)}")
         return bool(answer["woken"]) and not self._task.check_mode
 
     def _settle_by_api(
@@ -508,7 +575,9 @@ class ActionModule(ToolkitAction):
                     "create the runner anew in GitLab and give its token"
                 )
             elif not answer["refused"]:
-                problems.append(f"{at}: {url} gave no answer about its token: {answer['said']}")
+                problems.append(
+                    f"{at}: {url}, asked about its token: {runner_cli.unanswered(answer['said'])}"
+                )
         self.refuse(problems, "config.toml was not changed")
         return answers
 
@@ -536,11 +605,22 @@ class ActionModule(ToolkitAction):
     @staticmethod
     def _diff(before: runner_toml.Data, after: runner_toml.Data, exists: bool) -> dict[str, str]:
         shown = _texts(after)
+        old = secrets.redact(_veiled(runner_merge.spelled_alike(before, after), shown))
+        new = secrets.redact(after)
+        for one, two, is_one, is_two in zip(
+            before.get("runners", []),
+            after.get("runners", []),
+            old.get("runners", []),
+            new.get("runners", []),
+            strict=False,
+        ):
+            if one.get("token") != two.get("token") and "token" in is_one and "token" in is_two:
+                is_two["token"] = f"{secrets.HIDDEN} another"
         return {
             "before_header": "config.toml",
             "after_header": "config.toml",
-            "before": runner_toml.dump(secrets.redact(_veiled(before, shown))) if exists else "",
-            "after": runner_toml.dump(secrets.redact(after)),
+            "before": runner_toml.dump(old) if exists else "",
+            "after": runner_toml.dump(new),
         }
 
 
@@ -559,11 +639,6 @@ def legacy_refusal(at: str) -> str:
         f"{at}.token: its token has no glrt-, and the host has no runner with it: create a runner "
         "in GitLab (Settings > CI/CD > Runners > New runner) and give its token"
     )
-
-
-def unanswered(reason: str) -> str:
-    """That GitLab gave no answer, and why."""
-    return f"GitLab gave no answer: {reason}" if reason else "GitLab gave no answer"
 
 
 def _noted(known: list[runner_merge.Known], entry: runner_toml.Data) -> int | None:
@@ -624,6 +699,21 @@ def _veiled(value: Any, shown: set[str], key: str = "") -> Any:
 def _state(notes: list[runner_merge.Known]) -> runner_toml.Data:
     """The note beside config.toml."""
     return {"version": 1, "entries": [note.as_data() for note in notes]}
+
+
+def _same_state(one: Mapping[str, Any], two: Mapping[str, Any]) -> bool:
+    """True if two notes say the same; the order of their entries says nothing."""
+
+    def sorted_entries(note: Mapping[str, Any]) -> list[str]:
+        entries = note.get("entries", [])
+        texts = [json.dumps(entry, sort_keys=True) for entry in entries]
+        return sorted(texts) if isinstance(entries, list) else []
+
+    return (
+        one.get("version") == two.get("version")
+        and isinstance(two.get("entries"), list)
+        and sorted_entries(one) == sorted_entries(two)
+    )
 
 
 def _identities(config: runner_toml.Data) -> set[tuple[str, int]]:

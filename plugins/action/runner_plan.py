@@ -598,8 +598,14 @@ def _gitlab_entry_problems(at: str, url: Any, entry: dict[str, Any], api_token: 
 
 
 def _url_problems(variable: str, url: Any) -> list[str]:
-    if isinstance(url, str) and re.fullmatch(r"https?://[^\s/@$]+(?:/[^\s$]*)?", url):
-        return []
+    if isinstance(url, str) and re.fullmatch(r"https?://[^\s/@$?#]+(?:/[^\s$?#]*)?", url):
+        more = re.search(r"/api(?:/.*)?$|/-/.*$|\.git/?$|/(?:admin/)?runners/?$", url)
+        if not more:
+            return []
+        return [
+            f"{variable}: invalid value {url!r}; expected the address of GitLab itself, "
+            f"without {more[0]!r}"
+        ]
     shown = repr(url) if isinstance(url, str) and "@" not in url else "(hidden)"
     return [
         f"{variable} got {shown}, it takes the address of a GitLab such as "

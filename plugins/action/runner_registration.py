@@ -15,6 +15,7 @@ from ansible_collections.runnerhost.toolkit.plugins.action.runner_config import 
     way_to_gitlab,
 )
 from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
+    runner_cli,
     runner_health,
     runner_merge,
     runner_toml,
@@ -35,7 +36,7 @@ _GONE = "GitLab had it no more (403); its entry is dropped from config.toml"
 _SAID = {
     "valid": "valid",
     "refused": "REFUSED by GitLab (403): its token is not valid any more",
-    "unanswered": "NO ANSWER from GitLab",
+    "unanswered": runner_cli.unanswered(""),
 }
 
 
@@ -80,8 +81,9 @@ class ActionModule(ToolkitAction):
         if verb == "verify":
             said = [(moment, decode(text)) for moment, text in read["complaints"]]
             asleep = runner_health.asleep(said, runners, float(read["now"]))
+            causes = runner_health.causes(said, runners, float(read["now"]))
             answer = self._ask(MODULE, {"verb": "verify", "names": names})
-            judged = self._judge(runners, {**answer, "asleep": asleep}, read)
+            judged = self._judge(runners, {**answer, "asleep": asleep, "causes": causes}, read)
             return {**result, "unit": self._where["unit"], **judged}
         return {**result, **self._do(verb, names)}
 
@@ -145,8 +147,12 @@ class ActionModule(ToolkitAction):
             said = answer["answers"].get(name, "unanswered")
             parts = [_SAID[said]]
             if answer["reasons"].get(name):
-                parts[0] += f": {answer['reasons'][name]}"
-            if name in answer["asleep"] and said == "valid":
+                parts[0] = runner_cli.unanswered(answer["reasons"][name])
+            if name in answer.get("causes", {}):
+                sleeps = f"its daemon leaves it alone: {answer['causes'][name]}"
+                parts.append(sleeps)
+                warnings.append(f"{name}: {sleeps}")
+            elif name in answer["asleep"] and said == "valid":
                 sleeps = "its daemon leaves it alone, after three refusals: provision wakes it"
                 parts.append(sleeps)
                 warnings.append(f"{name}: {sleeps}")
@@ -248,7 +254,7 @@ def describe(config: runner_toml.Data, url: str, isolated: str = "") -> str:
         url: the GitLab, should it name none.
         isolated: the name of the isolated runner whose file it is.
     """
-    plain = runner_merge.meaning(config)
+    plain = runner_merge.meaning(config, {})
     runners = plain.pop("runners", [])
     addresses = [str(runner.get("url", "")) for runner in runners]
     common = max(addresses, key=addresses.count) if addresses else url

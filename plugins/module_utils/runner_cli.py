@@ -7,10 +7,30 @@ Runs on the hosts: standard library of Python 3.10 alone.
 from __future__ import annotations
 
 import json
+import re
 
 from ansible_collections.runnerhost.toolkit.plugins.module_utils import host, secrets
 
 BINARY = "/usr/bin/gitlab-runner"
+_COLOUR = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
+_LEVEL = re.compile(r"^(?:(?:TRACE|DEBUG|INFO|WARNING|ERROR|FATAL|PANIC): ?)+")
+
+
+def plain(text: str) -> str:
+    """The runner's own words without colours, the level in front, and padding; a line stays one.
+
+    Of a line in JSON its message, and what belongs to it.
+    """
+    lines = []
+    for line in _COLOUR.sub("", text).splitlines():
+        try:
+            entry = json.loads(line)
+        except ValueError:
+            entry = None
+        if isinstance(entry, dict):
+            line = " ".join(str(entry[key]) for key in ("msg", "status", "error") if entry.get(key))
+        lines.append(" ".join(_LEVEL.sub("", line.strip()).split()))
+    return "\n".join(line for line in lines if line)
 
 
 def verify(
@@ -54,6 +74,21 @@ def verify(
     return answers
 
 
+def unanswered(why: str) -> str:
+    """That GitLab has not told what it was asked, and why.
+
+    Args:
+        why: the runner's own words; a status of HTTP among them was an answer.
+    """
+    status = re.search(r"(?<![\w.:/])([345]\d\d)(?= [A-Z]|$)", why)
+    if not status:
+        return f"GitLab gave no answer: {why}" if why else "GitLab gave no answer"
+    hint = ""
+    if status[1] == "404":
+        hint = "; is the address that of a GitLab, and nothing behind it?"
+    return f"GitLab answered with an error: {why}{hint}"
+
+
 def reason(log: str) -> str:
     """The cause that the runner's log (in JSON) names last, in its own words, without a secret."""
     said = ""
@@ -64,4 +99,4 @@ def reason(log: str) -> str:
             continue
         if isinstance(entry, dict) and entry.get("level") in ("warning", "error", "fatal", "panic"):
             said = str(entry.get("status") or entry.get("error") or entry.get("msg") or said)
-    return secrets.redact_text(said)
+    return secrets.redact_text(plain(said))

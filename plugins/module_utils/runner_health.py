@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """A runner that has stopped asking for jobs though its service runs.
 
-After three 403 in a row the daemon leaves a runner alone for an hour (``unhealthy_requests_limit``,
-``unhealthy_interval``; gitlab-runner 19.3, commands/health_helper.go). It says so once, in its log
-at the level ``error``, and forgets it when it loads its file again.
+After three failures in a row the daemon leaves a runner alone for an hour
+(``unhealthy_requests_limit``, ``unhealthy_interval``; gitlab-runner 19.3,
+commands/health_helper.go): a 403, an address that is none, an executor that it does not know. It
+says so in its log at the level ``error``, the cause before it, and forgets it when it loads its
+file again. That heals a 403 that is over, and nothing else.
 
 Runs on the hosts too: standard library of Python 3.10 alone.
 """
@@ -16,16 +18,25 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from ansible_collections.runnerhost.toolkit.plugins.module_utils import drain, host
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
+    drain,
+    host,
+    runner_cli,
+    secrets,
+)
 
 COMPLAINT = "is unhealthy and will be disabled"
+# What it says of each failure (network/gitlab.go; commands/multi.go).
+FORBIDDEN = "Checking for jobs... forbidden"
+CAUSES = (FORBIDDEN, "Checking for jobs... client error", "marking Runner as unhealthy")
+_SAID = "|".join(re.escape(text) for text in (COMPLAINT, *CAUSES))
 # The daemon's own default.
 INTERVAL = 3600.0
 _UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(h|ms|m|s)")
 _INTERVALS = re.compile(r'^\s*unhealthy_interval\s*=\s*"([^"]*)"', re.M)
 # What a runner's short token leaves away (gitlab-runner 19.3, helpers/shorten_token.go).
-_PREFIX = re.compile(r"^(?:glrt-)?(?:t\d_)?")
+_PREFIX = re.compile(r"^(?:glrt-|glrtr-)?(?:t\d_)?")
 
 
 def seconds(duration: Any) -> float:
@@ -58,8 +69,8 @@ def complaints(pid: int, path: str) -> list[tuple[float, str]]:
             "--output=json",
             "--output-fields=MESSAGE",
             f"--since=-{longest:.0f}s",
-            f"--grep={COMPLAINT}",
-            "--lines=100",
+            f"--grep={_SAID}",
+            "--lines=200",
             f"_PID={pid}",
         ]
     )
@@ -92,14 +103,36 @@ def asleep(
         runners: of config.toml.
         now: the host's time.
     """
-    names = []
+    return [
+        str(runner.get("name"))
+        for runner in runners
+        if any(COMPLAINT in text for text in _about(said, runner, now))
+    ]
+
+
+def causes(
+    said: Sequence[Sequence[Any]], runners: Iterable[Mapping[str, Any]], now: float
+) -> dict[str, str]:
+    """Why it leaves runners alone, where no 403 was among the failures: by name, in its own words.
+
+    To load the file again would heal none of these.
+    """
+    found = {}
     for runner in runners:
-        # A line names a runner by its address and the begin of its token.
-        mark = _PREFIX.sub("", str(runner.get("token", "")))[:6]
-        ends = seconds(runner.get("unhealthy_interval"))
-        if mark and any(mark in str(text) and moment + ends > now for moment, text in said):
-            names.append(str(runner.get("name")))
-    return names
+        texts = _about(said, runner, now)
+        other = [text for text in texts if any(cause in text for cause in CAUSES)]
+        if other and not any(FORBIDDEN in text for text in texts):
+            found[str(runner.get("name"))] = secrets.redact_text(runner_cli.plain(other[-1]))
+    return found
+
+
+def _about(said: Sequence[Sequence[Any]], runner: Mapping[str, Any], now: float) -> list[str]:
+    """The lines about a runner that still count; each names it by the begin of its token."""
+    mark = _PREFIX.sub("", str(runner.get("token", "")))[:6]
+    ends = seconds(runner.get("unhealthy_interval"))
+    return [
+        str(text) for moment, text in said if mark and mark in str(text) and moment + ends > now
+    ]
 
 
 def wake(unit: str, path: str) -> None:

@@ -263,7 +263,16 @@ def gitlab_problems(variable: str, value: Any) -> list[str]:
         return [
             f"{variable} is a {secrets.kind_of(value)}, it takes a mapping: {', '.join(GITLAB)}"
         ]
-    found = list(_table_problems(variable, value, GITLAB, _GITLAB_HINTS))
+    # Null takes the limit away.
+    given = {k: v for k, v in value.items() if (k, v) != ("maximum_timeout", None)}
+    found = list(
+        _table_problems(
+            variable,
+            {k: v for k, v in given.items() if k != "maximum_timeout"},
+            GITLAB,
+            _GITLAB_HINTS,
+        )
+    )
     runner_type = value.get("runner_type")
     needs = {"group_type": "group_id", "project_type": "project_id"}
     for of, key in needs.items():
@@ -271,10 +280,14 @@ def gitlab_problems(variable: str, value: Any) -> list[str]:
             found.append(f"{variable}.{key} is missing: a runner of the {of} takes its number")
         if runner_type in RUNNER_TYPES and runner_type != of and key in value:
             found.append(f"{variable}.{key} does not go with runner_type {runner_type}")
-    timeout = value.get("maximum_timeout")
-    if isinstance(timeout, int) and not isinstance(timeout, bool) and 0 <= timeout < LEAST_TIMEOUT:
+    timeout = given.get("maximum_timeout", LEAST_TIMEOUT)
+    if not _fits(timeout, "int") or timeout < LEAST_TIMEOUT:
+        shown = (
+            "a " + secrets.kind_of(timeout) if isinstance(timeout, list | dict) else repr(timeout)
+        )
         found.append(
-            f"{variable}.maximum_timeout got {timeout}, it takes {LEAST_TIMEOUT} seconds or more"
+            f"{variable}.maximum_timeout: invalid value {shown}; expected {LEAST_TIMEOUT} seconds "
+            "or more, or null for no limit"
         )
     if value.get("run_untagged") is False and not value.get("tag_list"):
         found.append(f"{variable}: run_untagged false takes a tag_list, or no job ever fits")

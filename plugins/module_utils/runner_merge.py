@@ -15,6 +15,8 @@ from typing import Any
 from ansible_collections.runnerhost.toolkit.plugins.module_utils import tokens
 from ansible_collections.runnerhost.toolkit.plugins.module_utils.runner_keys import (
     IDENTITY_KEYS,
+    RUNNER,
+    SETTINGS,
     bare_url,
     same_url,
 )
@@ -309,25 +311,69 @@ def _runner_table(entry: Mapping[str, Any], identity: Mapping[str, Any]) -> Data
     return table
 
 
-def meaning(config: Mapping[str, Any]) -> Data:
+def meaning(config: Mapping[str, Any], other: Mapping[str, Any] | None = None) -> Data:
     """The configuration without what makes no difference: zero values, empty tables, defaults.
 
-    Two configurations with equal meaning need no write.
+    Two configurations with equal meaning need no write. What the inventory states is no nothing:
+    in tables that the toolkit does not look into, a zero stands where `other`, the inventory's
+    configuration, has the key.
+
+    Args:
+        config: the configuration.
+        other: what it is compared with; None for the inventory's own.
     """
-    stripped: Data = _strip(config, _GLOBAL_DEFAULTS)
-    stripped["runners"] = [_strip(runner, {}) for runner in config.get("runners", [])]
-    return stripped
+    given = config if other is None else other
+    result: Data = _strip(config, given, _GLOBAL_DEFAULTS)
+    runners, others = config.get("runners", []), given.get("runners", [])
+    result["runners"] = [
+        _strip(runner, others[at] if at < len(others) else {}, {})
+        for at, runner in enumerate(runners)
+    ]
+    return result
 
 
-# Booleans whose false differs from nothing (gitlab-runner 19.3, common/config.go: *bool).
+# Keys whose false or 0 differs from nothing (gitlab-runner 19.3, common/config.go and
+# cache/cacheconfig/cacheconfig.go: *bool, *int, *int64).
 _POINTERS = frozenset(
     {
-        "proxy_exec",
-        "safe_directory_checkout",
+        "DualStack",
+        "PathStyle",
+        "allow_privilege_escalation",
+        "automount_service_account_token",
         "clean_git_config",
-        "strict_check_interval",
+        "cleanup_exec_timeout",
+        "cleanup_grace_period_seconds",
+        "config_exec_timeout",
+        "disable_strict_host_key_checking",
         "enabled",
+        "force_kill_timeout",
+        "fs_group",
+        "graceful_kill_timeout",
+        "max_backup_files",
+        "pod_disruption_budget",
+        "pod_termination_grace_period_seconds",
+        "preemptive_mode",
+        "prepare_exec_timeout",
+        "print_pod_warning_events",
+        "proxy_exec",
+        "read_only_root_filesystem",
+        "reservation_throttling",
+        "run_as_group",
+        "run_as_non_root",
+        "run_as_user",
+        "safe_directory_checkout",
+        "services_limit",
+        "services_privileged",
+        "skip_oidc_if_unsupported_cloud",
+        "skip_runner_system_failure",
+        "strict_check_interval",
     }
+)
+# The table of docker has a plain one of this name, which the daemon writes though nobody set it.
+_KUBERNETES_POINTERS = frozenset({"privileged"})
+# Tables that the toolkit does not look into: it does not know which of their zeros mean nothing.
+_UNKNOWN = frozenset(
+    k for table in (RUNNER, SETTINGS) for k, kind in table.items() if kind == "any"
 )
 _DURATIONS = frozenset(
     {
@@ -348,17 +394,29 @@ def _span(text: Any) -> Any:
     return sum(float(count) * _UNITS[unit] for count, unit in parts) if parts else text
 
 
-def _strip(table: Mapping[str, Any], defaults: Mapping[str, Any]) -> Data:
+def _strip(
+    table: Mapping[str, Any],
+    given: Mapping[str, Any],
+    defaults: Mapping[str, Any],
+    path: tuple[str, ...] = (),
+) -> Data:
     result: Data = {}
     for key, value in table.items():
+        if key == "runners" and not path:
+            continue
         if isinstance(value, Mapping) and key not in _OPAQUE:
-            inner = defaults.get(key)
-            value = _strip(value, inner if isinstance(inner, Mapping) else {})
+            inner, stated = defaults.get(key), given.get(key)
+            value = _strip(
+                value,
+                stated if isinstance(stated, Mapping) else {},
+                inner if isinstance(inner, Mapping) else {},
+                (*path, key),
+            )
         if key in _DURATIONS:
             value = _span(value)
         default = _span(defaults.get(key)) if key in _DURATIONS else defaults.get(key)
-        if key in _POINTERS and value is False:
-            result[str(key)] = False
+        if value == 0 and isinstance(value, int | float) and _zero_counts(key, path, given):
+            result[str(key)] = _untagged(value)
             continue
         if _is_zero(value) or (key in defaults and value == default):
             continue
@@ -366,6 +424,13 @@ def _strip(table: Mapping[str, Any], defaults: Mapping[str, Any]) -> Data:
             value = bare_url(str(value))
         result[str(key)] = _untagged(value)
     return result
+
+
+def _zero_counts(key: str, path: tuple[str, ...], given: Mapping[str, Any]) -> bool:
+    """True if false or 0 differs from nothing in this place."""
+    if key in _POINTERS or (key in _KUBERNETES_POINTERS and "kubernetes" in path):
+        return True
+    return bool(path) and path[0] in _UNKNOWN and key in given
 
 
 def _is_zero(value: Any) -> bool:
@@ -387,7 +452,7 @@ def changed_keys(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[st
     ``concurrent``, ``runners.build.limit``, ``runners.build.identity`` for what GitLab issued,
     ``runners.build`` for a whole runner.
     """
-    old, new = meaning(before), meaning(after)
+    old, new = meaning(before, after), meaning(after)
     names = [key for key in sorted({*old, *new} - {"runners"}) if old.get(key) != new.get(key)]
     olds, news = old["runners"], new["runners"]
     for position in range(max(len(olds), len(news))):
@@ -404,3 +469,64 @@ def changed_keys(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[st
         if identity:
             names.append(f"{label}.identity")
     return names
+
+
+def spelled_alike(before: Mapping[str, Any], after: Mapping[str, Any]) -> Data:
+    """`before` for a diff: written as `after` wherever the meaning is the same.
+
+    What the daemon encodes in its own way, zeros and defaults among it, is no change.
+    """
+    old, new = meaning(before, after), meaning(after)
+    shown = _alike(before, after, old, new)
+    olds, news = old["runners"], new["runners"]
+    befores, afters = before.get("runners", []), after.get("runners", [])
+    shown.pop("runners", None)
+    if befores:
+        shown["runners"] = [
+            _alike(runner, afters[at], olds[at], news[at]) if at < len(afters) else dict(runner)
+            for at, runner in enumerate(befores)
+        ]
+    return shown
+
+
+def _alike(before: Mapping[str, Any], after: Mapping[str, Any], old: Data, new: Data) -> Data:
+    result: Data = {}
+    for key, value in after.items():
+        if old.get(key) == new.get(key):
+            result[key] = value
+        elif isinstance(value, Mapping) and isinstance(before.get(key), Mapping):
+            inner_old, inner_new = old.get(key, {}), new.get(key, {})
+            result[key] = _alike(before[key], value, inner_old, inner_new)
+        elif key in before:
+            result[key] = before[key]
+    result.update((k, v) for k, v in before.items() if k not in after and k in old)
+    return result
+
+
+def dropped_keys(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Keys of the host's file that the new one lacks: by runner's name, global ones under ""."""
+    old, new = meaning(before, after), meaning(after)
+    olds, news = old.pop("runners"), new.pop("runners")
+    found = {"": _dropped(old, new)}
+    for runner, wanted in zip(olds, news, strict=False):
+        name = str(runner.get("name") or wanted.get("name") or "")
+        found[name] = [*found.get(name, []), *_dropped(runner, wanted)]
+    return {name: keys for name, keys in found.items() if keys}
+
+
+def _dropped(old: Mapping[str, Any], new: Mapping[str, Any], at: str = "") -> list[str]:
+    found: list[str] = []
+    for key, value in old.items():
+        if not at and key in IDENTITY_KEYS:
+            continue
+        wanted = new.get(key)
+        if isinstance(value, Mapping):
+            inner = wanted if isinstance(wanted, Mapping) else {}
+            found += _dropped(value, inner, f"{at}{key}.")
+        elif key not in new:
+            found.append(f"{at}{key}")
+        elif key == "environment" and isinstance(value, list) and isinstance(wanted, list):
+            names = {str(entry).partition("=")[0] for entry in wanted}
+            gone = [str(entry).partition("=")[0] for entry in value]
+            found += [f"{at}{key}: {name}" for name in gone if name not in names]
+    return found

@@ -8,6 +8,7 @@ Runs on the controller (tomlkit); the hosts never parse TOML.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,6 +17,7 @@ from tomlkit import items
 from tomlkit.exceptions import ParseError, TOMLKitError
 
 Data = dict[str, Any]
+BYTE_ORDER_MARK = "\ufeff"
 
 
 class Moment(str):
@@ -31,9 +33,21 @@ class TomlError(ValueError):
 def parse(text: str) -> Data:
     """The file's data: dicts, lists, str, int, float, bool and `Moment`.
 
+    A byte order mark is skipped, and a byte that is no UTF-8 refused, as the runner's own parser
+    does (BurntSushi/toml 1.6).
+
     Raises:
         TomlError: with line and column.
     """
+    if "\0" in text:
+        raise TomlError("it holds NUL bytes: save it as UTF-8, not UTF-16")
+    text = text.removeprefix(BYTE_ORDER_MARK)
+    # Bytes that are no UTF-8 were read as these (surrogateescape).
+    wrong = re.search("[\udc80-\udcff]", text)
+    if wrong:
+        before = text[: wrong.start()]
+        place = f"line {before.count(chr(10)) + 1}, column {len(before) - before.rfind(chr(10))}"
+        raise TomlError(f"{place}: the byte 0x{ord(wrong[0]) - 0xDC00:02x} is not valid UTF-8")
     try:
         document = tomlkit.parse(text)
     except ParseError as error:

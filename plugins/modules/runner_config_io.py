@@ -209,7 +209,9 @@ def register(folder: str, request: dict[str, Any], way: dict[str, str]) -> dict[
             for line in output.splitlines()
             if "ERROR" in line or "FATAL" in line or "PANIC" in line
         ]
-        said = "\n".join(words or output.splitlines()[-3:])
+        said = runner_cli.plain("\n".join(words or output.splitlines()[-3:]))
+        # A traceback's first line alone, and the panic once.
+        said = "; ".join(dict.fromkeys(said.splitlines()))
         return {
             "ok": False,
             "refused": refused,

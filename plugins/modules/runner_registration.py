@@ -118,8 +118,9 @@ def by_name(
         said = ""
         if done.returncode:
             words = [line for line in done.stderr.splitlines() if re.search("ERROR|FATAL", line)]
-            said = " ".join(words or done.stderr.splitlines()[-2:]) or f"exit {done.returncode}"
-        problems[name] = secrets.redact_text(re.sub(r"\x1b\[[0-9;]*m", "", said)).strip()
+            words = words or done.stderr.splitlines()[-2:]
+            said = "; ".join(map(runner_cli.plain, words)) or f"exit {done.returncode}"
+        problems[name] = secrets.redact_text(said)
     return forget(path, problems, way) if verb == "unregister" else (problems, [])
 
 

@@ -191,7 +191,7 @@ class Api:
 
     def create(self, wanted: Mapping[str, Any], line: str) -> tuple[int, str]:
         """A new runner: its id, and its token, which GitLab tells only now."""
-        body = {key: wanted[key] for key in CREATION_KEYS if key in wanted}
+        body = {key: wanted[key] for key in CREATION_KEYS if wanted.get(key) is not None}
         body["maintenance_note"] = noted(str(wanted.get("maintenance_note", "")), line)
         if "tag_list" in body:
             body["tag_list"] = ",".join(body["tag_list"])

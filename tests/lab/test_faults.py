@@ -323,14 +323,14 @@ SLOW = [
     Fault(
         "GitLab down: verify",
         gitlab("/api/*", "drop"),
-        "jammy-build: NO ANSWER from GitLab",
+        "jammy-build: GitLab gave no answer",
         playbook="verify.yml",
         more=VERIFY,
     ),
     Fault(
         "401 of a token",
         gitlab(VERIFY_RUNNER, "status", status=401),
-        "gave no answer about its token: .*401",
+        "asked about its token: GitLab answered with an error: .*401",
         Bench.wants_a_token,
     ),
     Fault(
@@ -341,19 +341,19 @@ SLOW = [
     Fault(
         "GitLab down while a token is asked about",
         gitlab(VERIFY_RUNNER, "drop"),
-        "gave no answer about its token",
+        "asked about its token: GitLab gave no answer",
         Bench.wants_a_token,
     ),
     Fault(
         "429 of a token",
         gitlab(VERIFY_RUNNER, "status", status=429, headers={"Retry-After": "1"}),
-        "gave no answer about its token: .*429",
+        "asked about its token: GitLab answered with an error: .*429",
         Bench.wants_a_token,
     ),
     Fault(
         "500 of a token",
         gitlab(VERIFY_RUNNER, "status", status=500),
-        "gave no answer about its token: .*500",
+        "asked about its token: GitLab answered with an error: .*500",
         Bench.wants_a_token,
     ),
     Fault(
@@ -366,7 +366,7 @@ SLOW = [
     Fault(
         "500 of verify",
         gitlab(VERIFY_RUNNER, "status", status=500),
-        "jammy-build: NO ANSWER from GitLab: .*500",
+        "jammy-build: GitLab answered with an error: .*500",
         playbook="verify.yml",
         more=VERIFY,
     ),
@@ -396,7 +396,7 @@ SLOW = [
     Fault(
         "made, but its token is lost on the way",
         gitlab(VERIFY_RUNNER, "drop"),
-        "gave no answer about its token",
+        "asked about its token: GitLab gave no answer",
         lambda bench: bench.wants_one_made("made-lost"),
     ),
     Fault(

@@ -377,7 +377,7 @@ def test_no_answer_of_gitlab_is_no_refusal(monkeypatch: pytest.MonkeyPatch) -> N
         converge(host)
     text = str(caught.value)
     assert text.startswith("refused, config.toml was not changed: ")
-    assert f"{URL} gave no answer about its token: connection refused" in text
+    assert f"{URL}, asked about its token: GitLab gave no answer: connection refused" in text
     assert host.text is None
 
 
@@ -489,7 +489,10 @@ def test_check_mode_says_that_it_would_wake() -> None:
 
 @pytest.mark.parametrize(
     ("verified", "says"),
-    [("refused", "still refused (403): give its new token"), ("unanswered", "no answer: 503")],
+    [
+        ("refused", "still refused (403): give its new token"),
+        ("unanswered", "answered with an error: 503"),
+    ],
 )
 def test_runner_that_is_not_valid_is_not_woken_but_named(verified: str, says: str) -> None:
     host = sleeping()
@@ -512,3 +515,135 @@ def test_runners_that_somebody_took_away_are_named_and_come_back() -> None:
     assert "lacks runners that this host had: build;" in result["warnings"][0]
     assert runner_toml.parse(before or "")["runners"][0]["id"] == host.data()["runners"][0]["id"]
     assert "warnings" not in converge(host) or not converge(host)["warnings"]
+
+
+OTHER = "glrt-other-" + "c" * 20
+
+
+def test_token_of_another_runner_is_said_with_both_ids() -> None:
+    host = provisioned()
+    host.gitlab[OTHER] = 200
+    runners = [{"name": "build", "token": OTHER}]
+    (said,) = converge(host, check=True, runners=runners)["warnings"]
+    assert "is not the one of runner 7" in said
+    assert host.registered == [GIVEN]
+    (said,) = converge(host, runners=runners)["warnings"]
+    assert said.startswith("gitlab_runner_runners[0] (build): its token belongs to runner 200")
+    assert "the host has runner 7 for it" in said
+    assert OTHER not in said
+    assert not converge(host, runners=runners)["warnings"]
+
+
+def test_token_of_another_runner_of_the_host_is_said_too() -> None:
+    host = provisioned()
+    host.text = (host.text or "") + (
+        f'\n[[runners]]\nname = "hand"\nurl = "{URL}"\nid = 200\ntoken = "{OTHER}"\n'
+    )
+    runners = [{"name": "build", "token": OTHER}]
+    for check in (True, False):
+        said = converge(host, check=check, runners=runners)["warnings"]
+        assert "belongs to runner 200 in GitLab, the host has runner 7 for it" in said[0]
+
+
+def test_new_token_of_the_same_runner_is_no_swap() -> None:
+    host = provisioned()
+    host.gitlab[OTHER] = 7
+    assert not converge(host, runners=[{"name": "build", "token": OTHER}])["warnings"]
+
+
+def test_swapped_names_and_a_first_run_are_no_swap_of_identities() -> None:
+    host = Host()
+    host.gitlab.update({GIVEN: 7, OTHER: 8})
+    runners = [{"name": "a", "token": GIVEN}, {"name": "b", "token": OTHER}]
+    assert not converge(host, runners=runners)["warnings"]
+    runners = [{"name": "b", "token": GIVEN}, {"name": "a", "token": OTHER}]
+    assert not converge(host, runners=runners)["warnings"]
+
+
+def test_order_of_the_list_is_no_change() -> None:
+    host = Host()
+    host.gitlab.update({GIVEN: 7, OTHER: 8})
+    runners = [{"name": "a", "token": GIVEN}, {"name": "b", "token": OTHER}]
+    converge(host, runners=runners)
+    swaps = host.swaps
+    for check in (True, False):
+        assert not converge(host, check=check, runners=runners[::-1])["changed"]
+    assert host.swaps == swaps
+
+
+@pytest.mark.parametrize("check", [True, False])
+def test_keys_set_by_hand_are_named_before_they_go(check: bool) -> None:
+    host = provisioned()
+    host.text = f'log_level = "debug"\n{host.text}output_limit = 5\nproxy = "https://u:hunter2@h"\n'
+    result = converge(host, check=check)
+    verb = "would be" if check else "are"
+    assert result["warnings"] == [
+        f"config.toml has keys that the inventory does not set; they {verb} removed: log_level",
+        "config.toml has keys of runner 'build' that the inventory does not set; they "
+        f"{verb} removed: output_limit, proxy",
+    ]
+    assert "hunter2" not in json.dumps(result)
+
+
+def test_diff_of_a_file_that_the_daemon_encoded_anew_has_what_changes_alone() -> None:
+    host = provisioned()
+    host.text = (
+        (host.text or "")
+        .replace(f'"{URL}"', f'"{URL}/"')
+        .replace("concurrent = 2", "concurrent = 2\ncheck_interval = 0\nshutdown_timeout = 0")
+    )
+    assert not converge(host)["changed"]
+    diff = converge(host, check=True, concurrent=3)["diff"]
+    before, after = diff["before"].splitlines(), diff["after"].splitlines()
+    assert [line for line in before if line not in after] == ["concurrent = 2"]
+    assert [line for line in after if line not in before] == ["concurrent = 3"]
+
+
+def test_new_token_shows_in_the_diff_without_being_shown() -> None:
+    host = provisioned()
+    host.gitlab[OTHER] = 7
+    diff = converge(host, runners=[{"name": "build", "token": OTHER}])["diff"]
+    assert diff["before"] != diff["after"]
+    assert OTHER not in json.dumps(diff)
+
+
+def test_secrets_of_a_script_of_several_lines_are_in_no_diff() -> None:
+    host = provisioned()
+    script = "set -eu\nexport TWINE_PASSWORD=hunter2\nmake\n"
+    runners = [{"name": "build", "token": GIVEN, "pre_build_script": script}]
+    result = converge(host, check=True, runners=runners)
+    assert "hunter2" not in json.dumps(result)
+    assert r"set -eu\nexport TWINE_PASSWORD=(hidden)\nmake" in result["diff"]["after"]
+
+
+def test_byte_order_mark_is_said_and_no_change() -> None:
+    host = provisioned()
+    host.text = "\ufeff" + (host.text or "")
+    result = converge(host)
+    assert not result["changed"]
+    assert "byte order mark" in result["warnings"][0]
+    assert converge(host, concurrent=3)["changed"]
+    assert (host.text or "").startswith("concurrent")
+
+
+def test_runner_that_waking_cannot_heal_is_named_and_left() -> None:
+    host = sleeping()
+    host.complaints.insert(
+        0,
+        (NOW - 61, '\x1b[0;31mERROR: Executor "dokcer" is not known; marking Runner as unhealthy'
+         "\x1b[0;m  runner=given-aaa"),
+    )  # fmt: skip
+    for _ in range(2):
+        result = converge(host)
+        assert not result["changed"]
+        (said,) = result["warnings"]
+        assert 'not refused it (403): Executor "dokcer" is not known' in said
+        assert "\x1b" not in said
+    assert host.wakes == []
+
+
+def test_runner_that_was_refused_among_other_failures_is_woken() -> None:
+    host = sleeping()
+    host.complaints.insert(0, (NOW - 61, "ERROR: Checking for jobs... forbidden runner=given-aaa"))
+    assert converge(host)["changed"]
+    assert host.wakes == [["build"]]

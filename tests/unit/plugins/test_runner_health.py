@@ -86,3 +86,51 @@ def test_reason_is_the_runners_own_and_has_no_token() -> None:
     assert said.startswith("503 for ")
     assert TOKEN not in said
     assert runner_cli.reason("") == ""
+
+
+@pytest.mark.parametrize(
+    ("line", "shown"),
+    [
+        (
+            "\x1b[0;31mERROR: Verifying runner... failed            \x1b[0;m  "
+            "\x1b[0;31mrunner\x1b[0;m=abc \x1b[0;31mstatus\x1b[0;m=404 Not Found",
+            "Verifying runner... failed runner=abc status=404 Not Found",
+        ),
+        ("\x1b[31;1mPANIC: Failed to verify the runner. \x1b[0;m", "Failed to verify the runner."),
+        ("FATAL:\nWARNING: a\n\nplain", "a\nplain"),
+        (
+            '{"level":"error","msg":"Verifying runner... failed","status":"502 Bad Gateway"}',
+            "Verifying runner... failed 502 Bad Gateway",
+        ),
+    ],
+)
+def test_words_of_the_runner_are_shown_without_colours_and_levels(line: str, shown: str) -> None:
+    assert runner_cli.plain(line) == shown
+
+
+@pytest.mark.parametrize(
+    ("why", "says"),
+    [
+        ("", "GitLab gave no answer"),
+        ("dial tcp 10.0.0.1:443: connect: connection refused", "GitLab gave no answer: dial"),
+        ("404 Not Found", "answered with an error: 404 Not Found; is the address"),
+        ("Verifying runner... failed status=POST https://h:8443/x: 502 Bad Gateway", "an error"),
+        ('Post "https://h:404/api": EOF', "gave no answer"),
+    ],
+)
+def test_an_error_is_an_answer(why: str, says: str) -> None:
+    assert says in runner_cli.unanswered(why)
+
+
+def test_cause_that_is_no_403_is_named() -> None:
+    runners = [{"name": "a", "token": TOKEN}]
+    cause = 'ERROR: Executor "x" is not known; marking Runner as unhealthy  runner=Abcdef-gh'
+    client = "ERROR: Checking for jobs... client error  runner=Abcdef-gh status=only http"
+    forbidden = "ERROR: Checking for jobs... forbidden  runner=Abcdef-gh status=403"
+    for text in (cause, client):
+        said = [(NOW - 10, text), (NOW - 9, LINE)]
+        assert runner_health.asleep(said, runners, NOW) == ["a"]
+        assert runner_health.causes(said, runners, NOW)["a"] == runner_cli.plain(text)
+        assert runner_health.causes([(NOW - 11, forbidden), *said], runners, NOW) == {}
+    assert runner_health.causes([(NOW - 9, LINE)], runners, NOW) == {}
+    assert runner_health.asleep([(NOW - 10, forbidden)], runners, NOW) == []

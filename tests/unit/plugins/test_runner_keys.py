@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.runnerhost.toolkit.plugins.module_utils import runner_keys
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import gitlab_api
 
 WHERE = "gitlab_runner_runners[0]"
 
@@ -86,3 +87,23 @@ def test_refused_settings(settings: Any, says: str) -> None:
     found = runner_keys.settings_problems("gitlab_runner_settings", settings)
     assert found
     assert says in found[0]
+
+
+@pytest.mark.parametrize("value", [0, 10, -5, "1h", 3.5, True, [900]])
+def test_time_limit_that_gitlab_does_not_take(value: Any) -> None:
+    """One message, the same for all."""
+    (said,) = runner_keys.gitlab_problems("x.gitlab", {"maximum_timeout": value})
+    assert said.startswith("x.gitlab.maximum_timeout: invalid value ")
+    assert said.endswith("expected 600 seconds or more, or null for no limit")
+
+
+@pytest.mark.parametrize("value", [None, 600, 7200])
+def test_time_limit_that_gitlab_takes(value: Any) -> None:
+    assert runner_keys.gitlab_problems("x.gitlab", {"maximum_timeout": value}) == []
+
+
+def test_null_takes_a_time_limit_away_in_gitlab() -> None:
+    wanted = {"maximum_timeout": None}
+    found = gitlab_api.differences(wanted, {"maximum_timeout": 900}, "")
+    assert found == {"maximum_timeout": (900, None)}
+    assert gitlab_api.differences(wanted, {"maximum_timeout": None}, "") == {}

@@ -387,3 +387,25 @@ def test_a_service_that_may_have_jobs_is_looked_at_before_its_package_is_replace
     service: dict[str, str], there: bool
 ) -> None:
     assert runner_plan._service_there({"units": {runner_plan.SERVICE: service}}) is there
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        "/api/v4",
+        "/api/v4/",
+        "/api",
+        "/gitlab/api/v4",
+        "/g/p.git",
+        "/g/p/-/runners",
+        "/admin/runners",
+    ],
+)
+def test_address_with_something_behind_the_gitlab_is_refused(more: str) -> None:
+    (said,) = runner_plan._url_problems("gitlab_runner_url", f"https://gitlab.example.com{more}")
+    assert "expected the address of GitLab itself, without" in said
+
+
+@pytest.mark.parametrize("more", ["", "/", "/gitlab", "/ci", ":8443/sub/path/"])
+def test_address_of_a_gitlab_is_taken(more: str) -> None:
+    assert runner_plan._url_problems("x", f"https://gitlab.example.com{more}") == []

@@ -97,13 +97,13 @@ def test_refused_and_silent_are_told_apart() -> None:
     assert refused["failed"]
     assert silent["failed"]
     assert "REFUSED" in refused["msg"]
-    assert "NO ANSWER" in silent["msg"]
+    assert "GitLab gave no answer" in silent["msg"]
     assert "failed" not in judge({"build": "valid"})
 
 
 def test_silence_is_said_with_its_reason() -> None:
     silent = judge({"build": "unanswered"}, {"reasons": {"build": "certificate has expired"}})
-    assert silent["msg"] == "build: NO ANSWER from GitLab: certificate has expired"
+    assert silent["msg"] == "build: GitLab gave no answer: certificate has expired"
     assert not silent["changed"]
 
 
@@ -163,7 +163,7 @@ def test_runner_that_gitlab_has_no_more_is_gone(monkeypatch: pytest.MonkeyPatch)
     left, gone = module.by_name("/etc/x/config.toml", "unregister", list(cli.says), {})
     assert cli.kept == ["away"]
     assert gone == ["deleted"]
-    assert left == {"here": "", "deleted": "", "away": "FATAL: failed to unregister away"}
+    assert left == {"here": "", "deleted": "", "away": "failed to unregister away"}
 
 
 def test_entry_that_verify_kept_is_not_called_gone(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -178,7 +178,7 @@ def test_entry_that_verify_kept_is_not_called_gone(monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(host, "run", silent)
     left, gone = module.by_name("/etc/x/config.toml", "unregister", ["deleted"], {})
-    assert (left, gone) == ({"deleted": "FATAL: failed to unregister deleted"}, [])
+    assert (left, gone) == ({"deleted": "failed to unregister deleted"}, [])
 
 
 def test_unregistered_runners_cost_no_question(monkeypatch: pytest.MonkeyPatch) -> None:

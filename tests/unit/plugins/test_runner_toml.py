@@ -78,3 +78,20 @@ def test_any_data_is_read_back_by_another_parser(table: dict[str, Any], runners:
     text = runner_toml.dump(data)
     assert tomllib.loads(text) == data
     assert runner_toml.parse(text) == data
+
+
+def test_a_byte_order_mark_is_skipped_as_the_runner_does() -> None:
+    assert runner_toml.parse("\ufeffconcurrent = 2\n") == {"concurrent": 2}
+
+
+@pytest.mark.parametrize(
+    ("raw", "says"),
+    [
+        (b'a = 1\nb = "x\xff"\n', r"line 2, column 7: the byte 0xff is not valid UTF-8"),
+        (b"# caf\xe9\n", "line 1, column 6: the byte 0xe9"),
+        ("a = 1\n".encode("utf-16"), "not UTF-16"),
+    ],
+)
+def test_other_encodings_are_refused_with_the_place(raw: bytes, says: str) -> None:
+    with pytest.raises(runner_toml.TomlError, match=says):
+        runner_toml.parse(raw.decode("utf-8", "surrogateescape"))
