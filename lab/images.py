@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import shlex
 from pathlib import Path
 
@@ -24,6 +25,7 @@ BUILD_TIMEOUT = 900.0
 """Seconds for one bootstrap or one preparation over a slow mirror."""
 
 BASE_PACKAGES = "ca-certificates"
+MOUNTS = Path("/proc/self/mountinfo")
 FORMAT = 1
 """Raise to have every image made anew."""
 
@@ -91,17 +93,48 @@ def _ensure_debian(engine: Engine, kind: Kind) -> str:
     folder.mkdir(exist_ok=True)
     archive = folder / f"{kind.debian}-{key}.tar"
     log = folder / f"{kind.debian}-{key}.log"
+    # A folder of its own: what a failed build leaves in it is known, mounts too.
+    scratch = folder / "bootstrap"
+    clear(scratch)
+    scratch.mkdir()
     with step(f"base image: Debian {kind.debian} by mmdebstrap"):
         try:
             run(
                 ["mmdebstrap", "--variant=apt", f"--include={BASE_PACKAGES}", kind.debian,
                  str(archive), *lines],
-                timeout=BUILD_TIMEOUT, log=log,
+                timeout=BUILD_TIMEOUT, log=log, env=_bootstrap_environment(scratch),
             )  # fmt: skip
             engine("import", "--quiet", str(archive), image, timeout=300)
         finally:
             archive.unlink(missing_ok=True)
+            clear(scratch)
     return image
+
+
+def _bootstrap_environment(scratch: Path) -> dict[str, str]:
+    # Another user's mounts end with its namespace, and its mapped ids could not enter the cache.
+    return {**os.environ, **({"TMPDIR": str(scratch)} if os.geteuid() == 0 else {})}
+
+
+def mounts_below(folder: Path, table: Path = MOUNTS) -> list[str]:
+    """What is mounted below a folder, the innermost first (proc_pid_mountinfo(5))."""
+    found = []
+    for line in table.read_text().splitlines():
+        # Blanks and the like are written in octal.
+        place = re.sub(r"\\([0-7]{3})", lambda code: chr(int(code[1], 8)), line.split()[4])
+        if Path(place).is_relative_to(folder):
+            found.append(place)
+    return found[::-1]
+
+
+def clear(folder: Path) -> None:
+    """Remove a folder with what is mounted below it, busy or not, and nothing beyond a mount."""
+    for place in mounts_below(folder):
+        run(["umount", "--lazy", place])
+    if left := mounts_below(folder):
+        raise LabError(f"{left[0]}: still mounted; unmount it by hand, then run this again")
+    if folder.exists():
+        run(["rm", "-rf", "--one-file-system", str(folder)], timeout=300)
 
 
 def _bundle(engine: Engine, base: str) -> str:

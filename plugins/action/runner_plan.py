@@ -7,7 +7,7 @@ import fnmatch
 import hashlib
 import json
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import asdict
 from typing import Any
 from urllib.parse import urlsplit
@@ -64,6 +64,28 @@ IMAGE = "image"
 USER_MANAGER = "user@{uid}.service"
 
 _VERSION = re.compile(r"(?:latest|\d+\.\d+\.\d+(?:-\d+)?)\Z")
+
+
+def starved(args: Mapping[str, Any]) -> list[str]:
+    """Warnings for services with fewer jobs at once than runners: those wait for each other.
+
+    A runner's question for a job counts as one of ``concurrent``, and GitLab may hold it for 50 s;
+    gitlab-runner 18.4 and later warns of it at each load ("Worker starvation").
+    """
+    services = [("gitlab_runner_concurrent", args["concurrent"], args["runners"])]
+    services += [
+        (f"{isolated.VARIABLE} ({e['name']}).concurrent", e.get("concurrent", 1), e["runners"])
+        for e in args["isolated"]
+    ]
+    found = []
+    for variable, concurrent, runners in services:
+        count = sum(1 for runner in runners if runner.get("state", "present") != "absent")
+        if concurrent < count:
+            found.append(
+                f"{variable}: {concurrent} is less than the number of runners, {count}: each waits "
+                f"while another one asks GitLab for a job, up to 50 s; set it to {count} or more"
+            )
+    return found
 
 
 class ActionModule(ToolkitAction):
@@ -129,6 +151,7 @@ class ActionModule(ToolkitAction):
                     f"{variable}.listen_address got {address!r}: the runner's metrics and its "
                     "debugging pages are open to whoever reaches that; 127.0.0.1:9252 is safe"
                 )
+        warnings += starved(args)
         found = look.get("user")
         self.refuse(_home_problems("gitlab_runner_home", args, found))
         if look["files"][OTHER_BINARY]["kind"] != "absent":

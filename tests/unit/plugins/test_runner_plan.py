@@ -99,6 +99,27 @@ def test_refused(change: dict[str, Any], says: str) -> None:
     assert TOKEN not in found[0]
 
 
+@pytest.mark.parametrize(
+    ("concurrent", "runners", "isolated", "named"),
+    [
+        (2, 2, None, []),
+        (1, 2, None, ["gitlab_runner_concurrent: 1 is less than the number of runners, 2"]),
+        (4, 2, 2, ["gitlab_runner_isolated (publish).concurrent: 1 is less"]),
+    ],
+)
+def test_fewer_jobs_at_once_than_runners_are_warned_of(
+    concurrent: int, runners: int, isolated: int | None, named: list[str]
+) -> None:
+    entries = [{"name": f"r{n}"} for n in range(runners)]
+    entries.append({"name": "leaves", "state": "absent"})
+    others = [{"name": "publish", "runners": [{"name": f"p{n}"} for n in range(isolated or 0)]}]
+    args = {"concurrent": concurrent, "runners": entries, "isolated": others}
+    found = runner_plan.starved(args)
+    assert [said.startswith(start) for said, start in zip(found, named, strict=True)] == [
+        True for _ in named
+    ]
+
+
 def test_all_problems_at_once() -> None:
     assert len(runner_plan.problems({**GOOD, "version": "x", "user": "X", "concurrent": 0})) == 3
 
