@@ -3389,7 +3389,8 @@ def print_version() -> None:
 
 def die_of_signal(number: int, _frame: object) -> NoReturn:
     """End as Go's runtime does of a signal that nobody asked for: with a dump of its goroutines."""
-    print(f"{signal.Signals(number).name}\n\ngoroutine 1 [running]:", file=sys.stderr, flush=True)
+    # Not by sys.stderr: a line of the log may be under way there.
+    os.write(2, f"{signal.Signals(number).name}\n\ngoroutine 1 [running]:\n".encode())
     os._exit(2)
 
 
