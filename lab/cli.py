@@ -20,7 +20,8 @@ environment:
   HOSTS                kinds of host for `up` and `demo`, for example "jammy noble"
   WORLD                upstream: real Ubuntu images, deadsnakes and GitLab's packages, where the
                        internet is in reach (default: stand-in)
-  LAB_GITLAB_RUNNER    a real gitlab-runner binary to pack instead of the stand-in
+  LAB_GITLAB_RUNNER    a real gitlab-runner binary to pack instead of the stand-in; several as
+                       PATH:PATH, the oldest first
   LAB_IMAGE_JAMMY      a real ubuntu:22.04 image to use instead of the Debian userland
   LAB_IMAGE_NOBLE      the same for noble: a real ubuntu:24.04 image
   RUNNERHOST_CACHE     where images' and repositories' parts are cached

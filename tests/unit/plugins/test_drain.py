@@ -279,3 +279,15 @@ def test_age_of_a_process() -> None:
         finally:
             process.kill()
     assert drain.age(process.pid) is None
+
+
+def test_daemon_that_has_just_started_is_not_stopped(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A drain ends in a stop as a rule: it waits for this too."""
+    monkeypatch.setattr(host, "units", lambda _: {"a.service": {"MainPID": "17"}})
+    monkeypatch.setattr(host, "has_children", lambda _: False)
+    monkeypatch.setattr(drain, "jobs_of", lambda _: [])
+    for listens in (False, True):
+        monkeypatch.setattr(drain, "is_listening", lambda _, listens=listens: listens)
+        assert drain.look("a.service", str(folder))["busy"] is not listens

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from subprocess import CompletedProcess
 from types import SimpleNamespace
 
 import pytest
 
-from ansible_collections.runnerhost.toolkit.plugins.module_utils import host
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import drain, host
 from ansible_collections.runnerhost.toolkit.plugins.modules import runner_service as module
 
 UNIT = "gitlab-runner.service"
@@ -61,3 +62,34 @@ def test_service_that_runs_or_starts_is_left_alone(
 
 def test_dead_service_is_started(monkeypatch: pytest.MonkeyPatch) -> None:
     assert start(monkeypatch, DEAD, DEAD) == (["start"], [["systemctl", "start", UNIT]])
+
+
+def test_service_that_has_just_started_is_not_signalled_yet(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """And not at all if another process has these settings by then."""
+    events: list[str] = []
+    pids = ["17"]
+    service = module.Service(SimpleNamespace(params={"unit": UNIT}, check_mode=False))
+
+    def run(argv: list[str], **_: object) -> CompletedProcess[str]:
+        events.append(argv[1])
+        return CompletedProcess(argv, 0, "", "")
+
+    def wait(_: str) -> None:
+        events.append("waits")
+
+    monkeypatch.setattr(host, "run", run)
+    monkeypatch.setattr(host, "units", lambda _: {UNIT: {**RUNS, "MainPID": pids[-1]}})
+    monkeypatch.setattr(host, "generation", lambda pid: "new" if pid == 18 else "old")
+    monkeypatch.setattr(host, "has_children", lambda _: True)
+    monkeypatch.setattr(module, "mark_of", lambda _: str(tmp_path / "mark"))
+    monkeypatch.setattr(drain, "await_listening", wait)
+    assert "by itself" in module.restart_when_idle(service, "new")
+    assert events == ["waits", "kill"]
+
+    (tmp_path / "mark").unlink()
+    events.clear()
+    monkeypatch.setattr(drain, "await_listening", lambda _: pids.append("18"))
+    assert module.restart_when_idle(service, "new") == ""
+    assert events == []
