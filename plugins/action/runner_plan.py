@@ -25,7 +25,7 @@ from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
 from ansible_collections.runnerhost.toolkit.plugins.module_utils.host import is_installed
 from ansible_collections.runnerhost.toolkit.plugins.module_utils.instances import place
 from ansible_collections.runnerhost.toolkit.plugins.module_utils.secrets import kind_of
-from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import isolated
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import isolated, job_user
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils.controller import (
     LOOK,
     ToolkitAction,
@@ -108,6 +108,7 @@ class ActionModule(ToolkitAction):
         warnings = self._gitlab(args, host)
         ways = self.ways(variables)
         self.refuse(self._unknown_legacy(args, variables))
+        made = None if args.get("image") else job_user.certificates(ways.authorities)
         look = self.ask(
             LOOK,
             {
@@ -115,6 +116,7 @@ class ActionModule(ToolkitAction):
                 "texts": [paths["sources"], paths["preferences"], UNPROVEN, MACHINE],
                 "files": [OTHER_BINARY, args["home"]],
                 "user": args["user"],
+                "checks": job_user.checks("gitlab_runner_", "gitlab_runner_runners", args, made),
                 "units": [SERVICE, USER_MANAGER],
                 "logind": True,
                 "logind_ours": paths["logind"],
@@ -153,7 +155,11 @@ class ActionModule(ToolkitAction):
                 )
         warnings += starved(args)
         found = look.get("user")
-        self.refuse(_home_problems("gitlab_runner_home", args, found))
+        self.refuse(
+            _home_problems("gitlab_runner_home", args, found)
+            + job_user.account_problems("gitlab_runner_user", args["user"], found)
+            + look["problems"]
+        )
         if look["files"][OTHER_BINARY]["kind"] != "absent":
             self.refuse(
                 [
@@ -197,7 +203,7 @@ class ActionModule(ToolkitAction):
         installed = records[PAIR[0]]["version"] if is_installed(records.get(PAIR[0])) else ""
         began = _unproven(look["files"][UNPROVEN].get("text", ""), installed)
         kill = _logind(args, look)
-        others = [self._isolated(e, args, ways, kill, variables) for e in args["isolated"]]
+        others = [self._isolated(e, args, ways, kill, made, variables) for e in args["isolated"]]
         itself = {
             "isolated": False,
             "generation": generation,
@@ -255,6 +261,7 @@ class ActionModule(ToolkitAction):
             "isolated": [
                 {key: value for key, value in one.items() if key != "environment"} for one in others
             ],
+            "folders": job_user.folders(args),
             "isolated_files": [
                 file for one in others for file in isolated.files(one, bool(ways.login))
             ],
@@ -272,22 +279,34 @@ class ActionModule(ToolkitAction):
         args: dict[str, Any],
         ways: network.Network,
         kill: dict[str, Any],
+        made: Collection[str] | None,
         variables: dict[str, Any],
     ) -> dict[str, Any]:
         """What one isolated runner needs on the host."""
         one = isolated.whole(entry)
-        of = place(one["name"])
-        look = self.ask(LOOK, {"user": one["user"], "units": [of.unit, USER_MANAGER]}, variables)[
-            "look"
-        ]
-        found = look.get("user")
-        self.refuse(_home_problems(f"{isolated.VARIABLE} ({one['name']}).home", one, found))
         own = {
             **one,
             "pip_cache_dir": f"{one['home']}/.cache/pip",
             "umask": isolated.UMASK,
             "hide_processes": True,
         }
+        of = place(one["name"])
+        at = f"{isolated.VARIABLE} ({one['name']})."
+        look = self.ask(
+            LOOK,
+            {
+                "user": one["user"],
+                "checks": job_user.checks(at, f"{at}runners", own, made),
+                "units": [of.unit, USER_MANAGER],
+            },
+            variables,
+        )["look"]
+        found = look.get("user")
+        self.refuse(
+            _home_problems(f"{at}home", one, found)
+            + job_user.account_problems(f"{at}user", one["user"], found)
+            + look["problems"]
+        )
         environment = _environment(own, ways)
         generation = _generation(
             own, environment, [path for path, _ in ways.authorities], args["home"]
@@ -308,6 +327,7 @@ class ActionModule(ToolkitAction):
             "user_missing": found is None,
             "unit_missing": unit.get("LoadState") != "loaded",
             "settled": _settled(look, generation, kill, (of.unit, drop_in), False, False),
+            "folders": job_user.folders(one),
             # Where its jobs write.
             "places": isolated.places(one["home"], own["pip_cache_dir"], runners),
         }
@@ -589,9 +609,7 @@ def _list_problems(
                 given.append(entry["token"])
         if "url" in entry:
             found += _url_problems(f"{at}.url", entry["url"])
-        for path in ("builds_dir", "cache_dir", "tls-ca-file"):
-            if isinstance(entry.get(path), str) and not entry[path].startswith("/"):
-                found.append(f"{at}.{path} got {entry[path]!r}, it takes an absolute path")
+        found += runner_keys.path_problems(at, entry)
     found += [
         f"{where} names {n!r} twice"
         for n in sorted({n for n in own if own.count(n) > 1})

@@ -128,6 +128,29 @@ SETTINGS: Table = {
     "experimental": "any",
 }
 
+# Which of them name something on the host, and what lies there (a kind of `host_checks`).
+HOST_PATHS = {
+    ("tls-ca-file",): "certificates",
+    ("tls-cert-file",): "certificates",
+    ("tls-key-file",): "private_key",
+    ("cache", "gcs", "CredentialsFile"): "json",
+    ("ssh", "identity_file"): "file",
+    ("ssh", "known_hosts_file"): "file",
+    ("docker", "tls_cert_path"): "directory",
+    ("kubernetes", "cert_file"): "file",
+    ("kubernetes", "key_file"): "file",
+    ("kubernetes", "ca_file"): "file",
+    ("custom", "config_exec"): "program",
+    ("custom", "prepare_exec"): "program",
+    ("custom", "run_exec"): "program",
+    ("custom", "cleanup_exec"): "program",
+    ("autoscaler", "connector_config", "key_path"): "file",
+}
+# With another executor these are in a container or on another machine.
+_SHELL_PATHS = {("builds_dir",): "folder", ("cache_dir",): "folder", ("shell",): "program"}
+_NAMES = ("shell", "config_exec", "prepare_exec", "run_exec", "cleanup_exec")
+"""Those that may be a program's name in place of its path."""
+
 # Keys that only the host's file holds: GitLab issued them.
 IDENTITY_KEYS = ("id", "token", "token_obtained_at", "token_expires_at")
 
@@ -255,6 +278,44 @@ def runner_problems(variable: str, value: Any) -> list[str]:
     if not isinstance(value, Mapping):
         return [f"{variable} is a {secrets.kind_of(value)}, it takes a mapping of [[runners]] keys"]
     return list(_table_problems(variable, value, RUNNER, _RUNNER_HINTS))
+
+
+def host_paths(runner: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """What an entry names on the host: the key, dotted, its value, and what lies there."""
+    own = runner.get("executor", "shell") == "shell"
+    found = []
+    for keys, kind in {**HOST_PATHS, **(_SHELL_PATHS if own else {})}.items():
+        value: Any = runner
+        for key in keys:
+            value = value.get(key) if isinstance(value, Mapping) else None
+        if isinstance(value, str) and value:
+            found.append((".".join(keys), value, kind))
+    return found
+
+
+def path_problems(at: str, runner: Mapping[str, Any]) -> list[str]:
+    """Paths of the host that cannot be, whatever is there."""
+    found = []
+    paths = host_paths(runner)
+    for key, value, kind in paths:
+        if key.rpartition(".")[2] in _NAMES and "/" not in value:
+            continue
+        if not value.startswith("/") or {"..", "."} & {*value.split("/")}:
+            found.append(f"{at}.{key}: invalid value {value!r}; expected an absolute path")
+        elif kind == "folder" and re.match(
+            r"/+(?:tmp|var/tmp|run|var/run|dev|proc|sys)(?:/|\Z)", value
+        ):
+            found.append(
+                f"{at}.{key}: invalid value {value!r}; expected a folder that outlives a restart "
+                "of the host"
+            )
+    names = {key for key, _, _ in paths}
+    found += [
+        f"{at}.{one} is missing: {other} takes it"
+        for one, other in (("tls-cert-file", "tls-key-file"), ("tls-key-file", "tls-cert-file"))
+        if other in names and one not in names
+    ]
+    return found
 
 
 def gitlab_problems(variable: str, value: Any) -> list[str]:

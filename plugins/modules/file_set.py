@@ -18,7 +18,12 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.runnerhost.toolkit.plugins.module_utils import apt_sources, host, secrets
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
+    apt_sources,
+    host,
+    host_checks,
+    secrets,
+)
 
 DOCUMENTATION = r"""
 module: file_set
@@ -238,15 +243,19 @@ def apply_one(
         good = right and (look["uid"], look["gid"], look["mode"]) == (uid, gid, f"{mode:04o}")
         if not right and look["kind"] != "absent":
             raise ValueError(f"{path} is a {look['kind']}, a folder is wanted there")
-        if right and uid != 0 and look["uid"] != uid:
+        if right and uid != 0 and look["uid"] != uid and not host_checks.may_take(path, uid):
             raise ValueError(f"{path} belongs to another user than {item['owner']}: mend its owner")
         if not good and not check:
             home = pwd.getpwnam(item["owner"]).pw_dir
-            if path.startswith(f"{home}/"):
+            if path.startswith(f"{home}/") or (not right and _owner_above(path) == uid != 0):
                 as_user(uid, gid, lambda: _make_folders(path, mode))
             else:
-                if os.path.realpath(os.path.dirname(path)) != os.path.dirname(path):
+                above = os.path.dirname(path)
+                if os.path.realpath(above) != above:
                     raise ValueError(f"{path} leads through a link: name where it leads")
+                if uid != 0 and not os.path.isdir(above):
+                    # Root's own: the user must get through them.
+                    _make_folders(above, 0o755)
                 _make_folders(path, mode)
                 os.chown(path, uid, gid)
         return not good, "", ""
@@ -389,6 +398,14 @@ def as_user(uid: int, gid: int, work: Callable[[], None]) -> None:
     os.waitpid(child, 0)
     if problem:
         raise ValueError(problem)
+
+
+def _owner_above(path: str) -> int:
+    """Whose the nearest folder above a path is."""
+    above = os.path.dirname(path)
+    while not os.path.lexists(above):
+        above = os.path.dirname(above)
+    return os.lstat(above).st_uid
 
 
 def _make_folders(path: str, mode: int) -> None:

@@ -10,7 +10,11 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.runnerhost.toolkit.plugins.module_utils import host, runner_entries
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
+    host,
+    host_checks,
+    runner_entries,
+)
 
 DOCUMENTATION = r"""
 module: host_look
@@ -35,9 +39,17 @@ options:
     elements: str
     default: []
   user:
-    description: A user name.
+    description:
+      - A user name. What is returned of it says as C(problem) why root cannot become that user.
     type: str
     default: ""
+  checks:
+    description:
+      - Paths to try as whoever uses them will, each with C(label), C(path) and C(kind).
+      - What is wrong is returned as C(problems), one message each.
+    type: list
+    elements: dict
+    default: []
   units:
     description: Systemd units; C({uid}) in a name stands for the number of O(user).
     type: list
@@ -147,6 +159,7 @@ def main() -> None:
             "files": {"type": "list", "elements": "str", "default": []},
             "texts": {"type": "list", "elements": "str", "default": []},
             "user": {"type": "str", "default": ""},
+            "checks": {"type": "list", "elements": "dict", "default": []},
             "units": {"type": "list", "elements": "str", "default": []},
             "logind": {"type": "bool", "default": False},
             "logind_ours": {"type": "str", "default": ""},
@@ -177,7 +190,12 @@ def main() -> None:
     for path in asked["texts"]:
         look["files"][path] = host.file_look(path, want_text=True)
     if asked["user"]:
-        look["user"] = host.user(asked["user"])
+        look["user"] = host_checks.account(asked["user"])
+    look["problems"] = [
+        f"{check['label']}: {check['path']} {problem}"
+        for check in asked["checks"]
+        if (problem := host_checks.path_problem(check))
+    ]
     if asked["units"]:
         uid = str((look.get("user") or {}).get("uid", "0"))
         names = [name.replace("{uid}", uid) for name in asked["units"]]

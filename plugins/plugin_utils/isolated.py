@@ -215,6 +215,7 @@ def files(plan: Mapping[str, Any], secret: bool) -> list[dict[str, Any]]:
         {"path": home, "state": "home", "mode": "0700", "owner": user},
         {"path": f"{home}/.bash_logout", "state": "absent"},
         {"path": f"{home}/.cache/pip", "state": "directory", "mode": "0700", "owner": user},
+        *plan["folders"],
         {"path": f"/var/lib/systemd/linger/{user}", "state": "absent"},
         {
             "path": f"{units}/user@{{uid:{user}}}.service.d/zz-runnerhost.conf",

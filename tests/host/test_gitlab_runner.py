@@ -366,3 +366,49 @@ def test_needrestart_keeps_off(host: Any) -> None:
 def test_unattended_upgrades_keep_off(host: Any) -> None:
     text = host.check_output("apt-config dump Unattended-Upgrade::Package-Blacklist")
     assert '"gitlab-runner"' in text
+
+
+# --- what the inventory names on the host
+
+
+def services(wanted: dict[str, Any]) -> list[tuple[str, str, list[dict[str, Any]]]]:
+    """Each service's user, the folder of its configuration, and its runners."""
+    found = [(wanted["gitlab_runner_user"], FOLDER, wanted["gitlab_runner_runners"])]
+    for one in wanted["gitlab_runner_isolated"]:
+        if one.get("state", "present") != "absent":
+            service = f"gitlab-runner-{one['name']}"
+            found.append((one.get("user") or service, f"/etc/{service}", one["runners"]))
+    return [
+        (user, folder, [r for r in runners if r.get("state", "present") != "absent"])
+        for user, folder, runners in found
+    ]
+
+
+def test_root_can_become_the_job_users(host: Any, wanted: dict[str, Any]) -> None:
+    """As the runner does it for each stage of a job."""
+    for user, _, _ in services(wanted):
+        done = host.run(f"su -s /bin/bash {user} -c true </dev/null")
+        assert (user, done.rc, done.stderr) == (user, 0, "")
+
+
+def test_jobs_can_write_to_their_folders(host: Any, wanted: dict[str, Any]) -> None:
+    for user, _, runners in services(wanted):
+        for runner in runners:
+            for key in ("builds_dir", "cache_dir"):
+                if runner.get(key) and runner.get("executor", "shell") == "shell":
+                    work = f'f=$(mktemp -d -p "{runner[key]}") && rmdir "$f"'
+                    done = host.run("su -s /bin/bash %s -c %s", user, work)
+                    assert (runner["name"], key, done.stderr.strip()) == (runner["name"], key, "")
+
+
+def test_named_certificates_are_there(host: Any, wanted: dict[str, Any]) -> None:
+    for _, _, runners in services(wanted):
+        for runner in runners:
+            for key, mark in (
+                ("tls-ca-file", "BEGIN CERTIFICATE"),
+                ("tls-cert-file", "BEGIN CERTIFICATE"),
+                ("tls-key-file", "PRIVATE KEY"),
+            ):
+                if runner.get(key):
+                    done = host.run("grep -q %s %s", mark, runner[key])
+                    assert (runner["name"], key, done.rc) == (runner["name"], key, 0)

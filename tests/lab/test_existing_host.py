@@ -92,7 +92,7 @@ def test_a_link_in_the_jobs_home_leads_nowhere(site: Site) -> None:
     )
     run = site.playbook("site.yml", "--tags", "gitlab_runner")
     assert run.code != 0
-    assert "Permission denied" in run.output
+    assert "leads through a symbolic link" in re.sub(r"\s+", " ", run.output)
     assert site.sh("ls -d /usr/lib/python3/dist-packages/pip 2>/dev/null || true") == ""
     site.sh("rm /home/gitlab-runner/.cache")
     assert site.playbook("site.yml", "--tags", "gitlab_runner").code == 0

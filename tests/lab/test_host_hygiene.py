@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -108,3 +109,59 @@ def test_timers_are_there_and_the_journal_is_bounded(ready: Site) -> None:
     timers = ready.sh("systemctl is-active runnerhost-clean.timer runnerhost-disk.timer")
     assert timers.split() == ["active", "active"]
     assert "SystemMaxUse=1G" in ready.sh("systemd-analyze cat-config systemd/journald.conf")
+
+
+def test_builds_on_a_disk_of_their_own(ready: Site) -> None:
+    """A disk as it is after mkfs and mount: root's, with lost+found."""
+    ready.sh("mkdir -p /srv/ci && mount -t tmpfs -o size=40m,mode=0755 tmpfs /srv/ci")
+    ready.sh("mkdir -m 0700 /srv/ci/lost+found")
+    runner = {
+        "name": "build",
+        "token": ready.variables["lab_runner_tokens"]["jammy"][0],
+        "builds_dir": "/srv/ci",
+        "cache_dir": "/srv/more/cache",
+    }
+    extra = {**EXTRA, "gitlab_runner_runners": [runner]}
+    run = ready.playbook("site.yml", "--tags", "gitlab_runner", extra=extra)
+    assert run.code == 0, run.output
+    job = queue(ready, "pwd")
+    with ready.gitlab() as gitlab:
+        assert gitlab.wait_job(job, 90).state == "success", gitlab.trace(job)
+        assert "/srv/ci/" in gitlab.trace(job)
+    ready.sh("chmod 0755 /srv/ci; chown root: /srv/ci /srv/more/cache")
+    verified = ready.playbook("verify.yml", extra=extra)
+    assert verified.code != 0
+    assert "jobs can write to their folders" in verified.output
+    # The jobs' files are there by now.
+    refused = ready.playbook("site.yml", "--tags", "gitlab_runner", extra=extra)
+    assert "belongs to root and is not empty" in re.sub(r"\s+", " ", refused.output)
+    ready.sh("chown gitlab-runner: /srv/ci /srv/more/cache")
+    assert ready.playbook("site.yml", "--tags", "gitlab_runner", extra=extra).code == 0
+    ready.sh("umount -l /srv/ci")
+
+
+def test_an_account_that_jobs_cannot_run_as_is_refused(ready: Site) -> None:
+    ready.sh("chage -d 2026-01-01 -M 90 gitlab-runner")
+    refused = ready.playbook("site.yml", extra=EXTRA)
+    assert refused.code != 0
+    assert "its password expired on 2026-04-01: chage -M -1 gitlab-runner" in re.sub(
+        r"\s+", " ", refused.output
+    )
+    verified = ready.playbook("verify.yml", extra=EXTRA)
+    assert "root can become the job users" in verified.output
+    ready.sh("chage -M -1 gitlab-runner")
+    assert ready.playbook("site.yml", "--tags", "gitlab_runner", extra=EXTRA).code == 0
+
+
+def test_a_file_that_is_not_there_is_refused(ready: Site) -> None:
+    runner = {
+        "name": "build",
+        "token": ready.variables["lab_runner_tokens"]["jammy"][0],
+        "tls-ca-file": "/etc/ssl/company/nowhere.pem",
+    }
+    refused = ready.playbook("site.yml", extra={**EXTRA, "gitlab_runner_runners": [runner]})
+    assert refused.code != 0
+    assert refused.counts()["changed"] == 0
+    assert "(build).tls-ca-file: /etc/ssl/company/nowhere.pem" in re.sub(
+        r"\s+", " ", refused.output
+    )

@@ -162,6 +162,7 @@ def test_files_are_private_and_show_no_environment() -> None:
         **isolated.whole(PUBLISH),
         "environment": "https_proxy=http://me:secret@proxy",
         "service": "gitlab-runner-publish",
+        "folders": [],
     }
     found = {file["path"]: file for file in isolated.files(plan, secret=True)}
     assert found["/home/gitlab-runner-publish"]["mode"] == "0700"

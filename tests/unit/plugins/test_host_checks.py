@@ -1,0 +1,341 @@
+"""What the inventory names on a host: accounts, folders and files, tried as whoever uses them."""
+
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+from datetime import date, datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
+    host,
+    host_checks,
+    runner_keys,
+)
+from ansible_collections.runnerhost.toolkit.plugins.modules import file_set
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import job_user
+
+TODAY = date(2026, 11, 28)
+AS_ROOT = pytest.mark.skipif(os.getuid() != 0, reason="skipped: only root can be somebody else")
+
+
+def day(moment: date) -> int:
+    return (moment - date(1970, 1, 1)).days
+
+
+# --- the account
+
+
+@pytest.mark.parametrize(
+    ("changed", "most", "ends", "says"),
+    [
+        (day(date(2026, 1, 1)), 90, "", "password expired on 2026-04-01: chage -M -1 ci"),
+        (0, "", "", "must be changed at the next login: chage -d 2026-11-28 ci"),
+        (day(TODAY), "", day(date(2026, 2, 1)), "expired on 2026-02-01: chage -E -1 ci"),
+        (day(TODAY), "", 0, "expired on 1970-01-01"),
+        (day(date(2026, 1, 1)), 99999, "", ""),
+        (day(date(2026, 1, 1)), "", "", ""),
+        (day(date(2026, 1, 1)), -1, -1, ""),
+        ("", 90, "", ""),
+    ],
+)
+def test_shadow_says_why(changed: Any, most: Any, ends: Any, says: str) -> None:
+    found = host_checks.shadow_cure("ci", f"ci:!hunter2:{changed}:0:{most}:7::{ends}:", TODAY)
+    assert says in found
+    assert bool(says) == bool(found)
+    assert "hunter2" not in found
+
+
+def test_an_account_that_su_refuses_is_refused_with_its_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shadow = tmp_path / "shadow"
+    shadow.write_text("root:*:1::::::\nnobody:!:20000:0:90:7:::\n")
+    said = subprocess.CompletedProcess([], 1, "", "su: Authentication token is no longer valid\n")
+    asked: list[list[str]] = []
+
+    def run(argv: list[str], *_: Any, **__: Any) -> Any:
+        asked.append(argv)
+        return said
+
+    monkeypatch.setattr(host_checks, "SHADOW", str(shadow))
+    monkeypatch.setattr(host_checks.os, "geteuid", lambda: 0)
+    monkeypatch.setattr(host, "run", run)
+    found = host_checks.account("nobody")
+    assert found is not None
+    (text,) = job_user.account_problems("gitlab_runner_user", "nobody", found)
+    assert text.startswith("gitlab_runner_user: jobs cannot run as 'nobody' on the host: `su -s")
+    assert "no longer valid; its password expired on" in text
+    assert asked == [["su", "-s", "/bin/bash", "nobody", "-c", "true"]]
+
+
+def test_root_by_another_name_runs_no_jobs() -> None:
+    assert "root by another name" in host_checks.account("root")["problem"]  # type: ignore[index]
+
+
+def test_no_account_is_no_problem() -> None:
+    assert host_checks.account("no-such-user") is None
+    assert job_user.account_problems("gitlab_runner_user", "no-such-user", None) == []
+
+
+# --- folders
+
+
+def folder(path: Path, user: str = "nobody", **more: Any) -> str:
+    return host_checks.path_problem({"kind": "folder", "path": str(path), "user": user, **more})
+
+
+@pytest.fixture
+def open_path(tmp_path: Path) -> Path:
+    """A folder that everybody can enter, as pytest's are not."""
+    for above in (tmp_path, *tmp_path.parents):
+        if above.stat().st_uid == os.getuid() and not above.stat().st_mode & 0o001:
+            above.chmod(0o711)
+    return tmp_path
+
+
+def test_a_folder_that_is_to_be_made(open_path: Path) -> None:
+    assert folder(open_path / "data" / "builds", execute=True) == ""
+    assert folder(open_path / "data" / "builds", user="not-yet-there", execute=True) == ""
+
+
+def test_a_file_where_a_folder_should_be(open_path: Path) -> None:
+    (open_path / "data").write_text("")
+    assert "data is no folder" in folder(open_path / "data")
+    assert "data is no folder" in folder(open_path / "data" / "builds")
+
+
+def test_a_link_on_the_way_is_named_with_where_it_leads(open_path: Path) -> None:
+    (open_path / "real").mkdir()
+    (open_path / "link").symlink_to(open_path / "real")
+    found = folder(open_path / "link" / "builds")
+    assert found == f"leads through a symbolic link to {open_path}/real/builds: name that folder"
+    # A home may be a link.
+    assert folder(open_path / "link", link=True) == ""
+    assert folder(open_path / "link" / "builds", home=str(open_path / "link")) == ""
+
+
+@AS_ROOT
+@pytest.mark.parametrize("user", ["nobody", "not-yet-there"])
+def test_a_folder_in_anothers_home_cannot_be_entered(open_path: Path, user: str) -> None:
+    (open_path / "closed").mkdir(mode=0o700)
+    found = folder(open_path / "closed" / "data" / "builds", user)
+    assert f"cannot enter {open_path}/closed (mode 0700, of root)" in found
+    # The own home is mended by what makes it.
+    assert folder(open_path / "closed" / "builds", user, home=str(open_path / "closed")) == ""
+
+
+@AS_ROOT
+def test_what_belongs_to_others_is_not_taken(open_path: Path) -> None:
+    theirs = open_path / "theirs"
+    theirs.mkdir(mode=0o755)
+    os.chown(theirs, 12345, 12345)
+    assert "belongs to the number 12345" in folder(theirs)
+    assert "where others than root may write" in folder(theirs / "builds")
+    theirs.joinpath("file").write_text("")
+    os.chown(theirs, 0, 0)
+    assert "belongs to root and is not empty" in folder(theirs)
+
+
+@pytest.mark.parametrize(
+    ("flags", "execute", "says"),
+    [
+        (os.ST_RDONLY, False, "mounted read-only"),
+        (os.ST_NOEXEC, True, "mounted noexec"),
+        (os.ST_NOEXEC, False, ""),
+    ],
+)
+def test_a_mount_that_does_not_do(
+    open_path: Path, monkeypatch: pytest.MonkeyPatch, flags: int, execute: bool, says: str
+) -> None:
+    mount = type("mount", (), {"f_flag": flags})
+    monkeypatch.setattr(host_checks.os, "statvfs", lambda path: mount)
+    found = folder(open_path / "builds", execute=execute)
+    assert says in found
+    assert bool(says) == bool(found)
+
+
+@AS_ROOT
+def test_a_fresh_disk_is_made_the_jobs_own_and_the_folders_above_stay_open(open_path: Path) -> None:
+    disk = open_path / "srv" / "data" / "builds"
+    item = {"path": str(disk), "state": "directory", "mode": "0700", "owner": "nobody"}
+    assert file_set.apply_one(item, check=False)[0]
+    nobody = __import__("pwd").getpwnam("nobody")
+    assert (disk.stat().st_uid, stat.S_IMODE(disk.stat().st_mode)) == (nobody.pw_uid, 0o700)
+    assert stat.S_IMODE(disk.parent.stat().st_mode) == 0o755
+    assert disk.parent.stat().st_uid == 0
+    os.chown(disk, 0, 0)
+    (disk / "lost+found").mkdir()
+    assert folder(disk) == ""
+    assert file_set.apply_one(item, check=True)[0]
+    assert file_set.apply_one(item, check=False)[0]
+    assert not file_set.apply_one(item, check=False)[0]
+    assert disk.stat().st_uid == nobody.pw_uid
+
+
+# --- files
+
+
+def certificate(path: Path) -> ec.EllipticCurvePrivateKey:
+    """A certificate at a path; its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test")])
+    now = datetime.now(timezone.utc)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now)
+        .not_valid_after(now + timedelta(days=1))
+        .sign(key, hashes.SHA256())
+    )
+    pem = made.public_bytes(serialization.Encoding.PEM)
+    path.write_bytes("# Unternehmens-CA é\n".encode() + pem)
+    return key
+
+
+def pem(key: ec.EllipticCurvePrivateKey, password: bytes = b"") -> bytes:
+    how: Any = (
+        serialization.BestAvailableEncryption(password)
+        if password
+        else serialization.NoEncryption()
+    )
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL, how
+    )
+
+
+def check(kind: str, path: Path | str, **more: Any) -> str:
+    return host_checks.path_problem({"kind": kind, "path": str(path), **more})
+
+
+def test_certificates_and_keys(tmp_path: Path) -> None:
+    authority, other, key = tmp_path / "ca.pem", tmp_path / "other.pem", tmp_path / "key.pem"
+    key.write_bytes(pem(certificate(authority)))
+    certificate(other)
+    assert check("certificates", authority) == ""
+    assert check("private_key", key, certificate=authority) == ""
+    assert "does not go with" in check("private_key", key, certificate=other)
+    assert "holds no private key" in check("private_key", authority, certificate=authority)
+    assert "holds no certificate" in check("certificates", key)
+    key.write_bytes(pem(certificate(authority), b"hunter2"))
+    assert "passphrase" in check("private_key", key, certificate=authority)
+    authority.write_text("-----BEGIN CERTIFICATE-----\nnone\n-----END CERTIFICATE-----\n")
+    assert "holds no certificate" in check("certificates", authority)
+    assert "does not exist on the host" in check("certificates", tmp_path / "nowhere.pem")
+    assert "is no file" in check("certificates", tmp_path)
+
+
+def test_programs_and_other_files(tmp_path: Path) -> None:
+    file = tmp_path / "run"
+    file.write_text("{}")
+    file.chmod(0o644)
+    assert check("program", "bash") == ""
+    assert check("program", "/bin/bash") == ""
+    assert check("program", "pwsh-that-is-not-there") == "is not installed on the host"
+    assert check("program", file) == "is no executable file"
+    assert check("program", tmp_path / "gone") == "does not exist on the host"
+    assert check("json", file) == ""
+    file.write_text("none")
+    assert check("json", file) == "is no JSON file of a service account"
+    assert check("file", file) == ""
+    assert check("directory", tmp_path) == ""
+    assert "does not exist" in check("directory", tmp_path / "gone")
+
+
+# --- which settings name something on the host
+
+
+RUNNER = {
+    "name": "build",
+    "builds_dir": "/data/builds/",
+    "cache_dir": "/data/cache",
+    "shell": "bash",
+    "tls-ca-file": "/etc/ssl/company/ca.pem",
+    "tls-cert-file": "/etc/ssl/company/me.pem",
+    "tls-key-file": "/etc/ssl/company/me.key",
+    "cache": {"gcs": {"CredentialsFile": "/etc/gcs.json"}},
+    "custom": {"run_exec": "/opt/run"},
+}
+SERVICE = {
+    "user": "ci",
+    "home": "/home/ci",
+    "pip_cache_dir": "/home/ci/.cache/pip",
+    "runners": [RUNNER, {"name": "gone", "state": "absent", "builds_dir": "/x"}],
+}
+
+
+def test_all_that_an_entry_names_is_asked_about() -> None:
+    found = {c["label"]: c for c in job_user.checks("at_", "runners", SERVICE, set())}
+    assert {label: c["kind"] for label, c in found.items()} == {
+        "at_home": "folder",
+        "at_pip_cache_dir": "folder",
+        "runners (build).builds_dir": "folder",
+        "runners (build).cache_dir": "folder",
+        "runners (build).shell": "program",
+        "runners (build).tls-ca-file": "certificates",
+        "runners (build).tls-cert-file": "certificates",
+        "runners (build).tls-key-file": "private_key",
+        "runners (build).cache.gcs.CredentialsFile": "json",
+        "runners (build).custom.run_exec": "program",
+    }
+    assert found["runners (build).builds_dir"]["path"] == "/data/builds"
+    assert found["runners (build).tls-key-file"]["certificate"] == "/etc/ssl/company/me.pem"
+
+
+def test_what_the_run_brings_and_what_an_image_lacks_is_not_asked_about() -> None:
+    ours = job_user.certificates([("/usr/local/share/ca-certificates/runnerhost-1.crt", "")])
+    for path in (
+        "/usr/local/share/ca-certificates/runnerhost-1.crt",
+        "/etc/ssl/certs/runnerhost-1.pem",
+        "/etc/ssl/certs/ca-certificates.crt",
+    ):
+        service = {**SERVICE, "runners": [{"name": "a", "tls-ca-file": path}]}
+        assert len(job_user.checks("at_", "runners", service, ours)) == 2
+    kinds = {c["kind"] for c in job_user.checks("at_", "runners", SERVICE, None)}
+    assert kinds == {"folder"}
+
+
+def test_folders_are_made_for_the_job_user_alone() -> None:
+    assert job_user.folders(SERVICE) == [
+        {"path": path, "state": "directory", "mode": "0700", "owner": "ci"}
+        for path in ("/data/builds", "/data/cache")
+    ]
+    docker = {"name": "a", "executor": "docker", "builds_dir": "/builds", "shell": "pwsh"}
+    assert job_user.folders({**SERVICE, "runners": [docker]}) == []
+
+
+@pytest.mark.parametrize(
+    ("entry", "says"),
+    [
+        ({"builds_dir": "builds"}, "builds_dir: invalid value 'builds'"),
+        ({"builds_dir": "~/builds"}, "absolute path"),
+        ({"cache_dir": "/data/../etc"}, "absolute path"),
+        ({"builds_dir": "/tmp/builds"}, "outlives a restart"),
+        ({"cache_dir": "/var/tmp"}, "outlives a restart"),
+        ({"builds_dir": "/run/builds"}, "outlives a restart"),
+        ({"tls-ca-file": "ca.pem"}, "absolute path"),
+        ({"cache": {"gcs": {"CredentialsFile": "gcs.json"}}}, "cache.gcs.CredentialsFile"),
+        ({"custom": {"run_exec": "bin/run"}}, "custom.run_exec"),
+        ({"tls-cert-file": "/a"}, "tls-key-file is missing"),
+        ({"tls-key-file": "/a"}, "tls-cert-file is missing"),
+    ],
+)
+def test_paths_that_cannot_be(entry: dict[str, Any], says: str) -> None:
+    (text,) = runner_keys.path_problems("runners[0] (a)", entry)
+    assert says in text
+
+
+def test_paths_that_can_be() -> None:
+    good = {"builds_dir": "/data/tmp/builds", "shell": "pwsh", "custom": {"run_exec": "run"}}
+    assert runner_keys.path_problems("runners[0] (a)", good) == []
