@@ -129,7 +129,7 @@ SETTINGS: Table = {
 }
 
 # Which of them name something on the host, and what lies there (a kind of `host_checks`).
-HOST_PATHS = {
+HOST_PATHS: dict[tuple[str, ...], str] = {
     ("tls-ca-file",): "certificates",
     ("tls-cert-file",): "certificates",
     ("tls-key-file",): "private_key",
@@ -147,7 +147,11 @@ HOST_PATHS = {
     ("autoscaler", "connector_config", "key_path"): "file",
 }
 # With another executor these are in a container or on another machine.
-_SHELL_PATHS = {("builds_dir",): "folder", ("cache_dir",): "folder", ("shell",): "program"}
+_SHELL_PATHS: dict[tuple[str, ...], str] = {
+    ("builds_dir",): "folder",
+    ("cache_dir",): "folder",
+    ("shell",): "program",
+}
 _NAMES = ("shell", "config_exec", "prepare_exec", "run_exec", "cleanup_exec")
 """Those that may be a program's name in place of its path."""
 

@@ -4,14 +4,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from ansible_collections.runnerhost.toolkit.plugins.module_utils import runner_keys
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils.controller import CA_FOLDER
 
 
-def certificates(authorities: list[tuple[str, str]]) -> set[str]:
+def certificates(authorities: Iterable[tuple[str, str]]) -> set[str]:
     """Files of certificates that a run brings: private CAs, and what ca-certificates makes."""
     names = [os.path.basename(path).removesuffix(".crt") for path, _ in authorities]
     return {
@@ -57,7 +57,11 @@ def checks(
     ]
     for runner in _present(service):
         for key, value, kind in runner_keys.host_paths(runner):
-            one = {"label": f"{runners} ({runner['name']}).{key}", "path": value, "kind": kind}
+            one: dict[str, Any] = {
+                "label": f"{runners} ({runner['name']}).{key}",
+                "path": value,
+                "kind": kind,
+            }
             if kind == "folder":
                 one |= {"path": os.path.normpath(value), "execute": key == "builds_dir", **of}
             elif made is None or value in made:

@@ -124,6 +124,8 @@ def test_builds_on_a_disk_of_their_own(ready: Site) -> None:
     extra = {**EXTRA, "gitlab_runner_runners": [runner]}
     run = ready.playbook("site.yml", "--tags", "gitlab_runner", extra=extra)
     assert run.code == 0, run.output
+    # A container's mounts are private: the running service has not got the new disk.
+    ready.sh("systemctl restart gitlab-runner.service")
     job = queue(ready, "pwd")
     with ready.gitlab() as gitlab:
         assert gitlab.wait_job(job, 90).state == "success", gitlab.trace(job)

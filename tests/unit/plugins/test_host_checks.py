@@ -67,7 +67,7 @@ def test_an_account_that_su_refuses_is_refused_with_its_reason(
         return said
 
     monkeypatch.setattr(host_checks, "SHADOW", str(shadow))
-    monkeypatch.setattr(host_checks.os, "geteuid", lambda: 0)
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
     monkeypatch.setattr(host, "run", run)
     found = host_checks.account("nobody")
     assert found is not None
@@ -157,7 +157,7 @@ def test_a_mount_that_does_not_do(
     open_path: Path, monkeypatch: pytest.MonkeyPatch, flags: int, execute: bool, says: str
 ) -> None:
     mount = type("mount", (), {"f_flag": flags})
-    monkeypatch.setattr(host_checks.os, "statvfs", lambda path: mount)
+    monkeypatch.setattr(os, "statvfs", lambda path: mount)
     found = folder(open_path / "builds", execute=execute)
     assert says in found
     assert bool(says) == bool(found)
