@@ -100,6 +100,7 @@ class ActionModule(ToolkitAction):
         args = dict(self._task.args)
         # Nothing after the colon is no entry.
         args["isolated"] = args.get("isolated") or []
+        args |= {key: args.get(key) or value for key, value in job_user.DEFAULTS.items()}
         self.refuse(lacking("tomlkit") + kept_files("the runners' tokens") + problems(args))
         everyone = args["isolated"]
         args["isolated"] = _present(everyone)
@@ -108,12 +109,16 @@ class ActionModule(ToolkitAction):
         warnings = self._gitlab(args, host)
         ways = self.ways(variables)
         self.refuse(self._unknown_legacy(args, variables))
+        secret = any(one.get("ssh_keys") for one in (args, *args["isolated"]))
+        if secret:
+            warnings += self.no_file_on_host("the jobs' SSH keys")
         made = None if args.get("image") else job_user.certificates(ways.authorities)
         look = self.ask(
             LOOK,
             {
                 "packages": list(PAIR),
-                "texts": [paths["sources"], paths["preferences"], UNPROVEN, MACHINE],
+                "texts": [paths["sources"], paths["preferences"], UNPROVEN, MACHINE, job_user.NOTE],
+                "groups": args["groups"],
                 "files": [OTHER_BINARY, args["home"]],
                 "user": args["user"],
                 "checks": job_user.checks("gitlab_runner_", "gitlab_runner_runners", args, made),
@@ -155,10 +160,13 @@ class ActionModule(ToolkitAction):
                 )
         warnings += starved(args)
         found = look.get("user")
+        groups = _Groups(self._build_tools(variables))
+        before = job_user.noted(look["files"][job_user.NOTE].get("text", ""))
         self.refuse(
             _home_problems("gitlab_runner_home", args, found)
             + job_user.account_problems("gitlab_runner_user", args["user"], found)
             + look["problems"]
+            + groups.refused(job_user.MAIN["groups"], look["missing_groups"])
         )
         if look["files"][OTHER_BINARY]["kind"] != "absent":
             self.refuse(
@@ -203,7 +211,10 @@ class ActionModule(ToolkitAction):
         installed = records[PAIR[0]]["version"] if is_installed(records.get(PAIR[0])) else ""
         began = _unproven(look["files"][UNPROVEN].get("text", ""), installed)
         kill = _logind(args, look)
-        others = [self._isolated(e, args, ways, kill, made, variables) for e in args["isolated"]]
+        others = [
+            self._isolated(e, args, ways, kill, (made, groups, before), variables)
+            for e in args["isolated"]
+        ]
         itself = {
             "isolated": False,
             "generation": generation,
@@ -259,19 +270,32 @@ class ActionModule(ToolkitAction):
                 if entry not in args["isolated"] and entry["name"] in here
             ],
             "isolated": [
-                {key: value for key, value in one.items() if key != "environment"} for one in others
+                {key: value for key, value in one.items() if key not in ("environment", "access")}
+                for one in others
             ],
-            "folders": job_user.folders(args),
+            "folders": [
+                *job_user.folders(args),
+                *job_user.access(place().service, args, bool(args.get("image"))),
+                job_user.note([args, *others]),
+            ],
+            "accounts": [job_user.account(args, found, before), *(o["account"] for o in others)],
+            "new_groups": sorted(groups.brought),
             "isolated_files": [
                 file for one in others for file in isolated.files(one, bool(ways.login))
             ],
         }
         if warnings:
             result["warnings"] = warnings
-        if ways.login:
-            # The environment has the proxy's password in it.
+        if ways.login or secret:
+            # The environment has the proxy's password in it, the files have the SSH keys.
             self.hide(result)
         return result
+
+    def _build_tools(self, variables: dict[str, Any]) -> list[str]:
+        """The packages of the role build_tools, which may bring a group."""
+        listed = variables.get("build_tools_extra_packages") or []
+        found = self._templar.template(listed)
+        return list(found) if isinstance(found, list) else []
 
     def _isolated(
         self,
@@ -279,10 +303,11 @@ class ActionModule(ToolkitAction):
         args: dict[str, Any],
         ways: network.Network,
         kill: dict[str, Any],
-        made: Collection[str] | None,
+        host_has: tuple[Collection[str] | None, _Groups, dict[str, list[str]]],
         variables: dict[str, Any],
     ) -> dict[str, Any]:
         """What one isolated runner needs on the host."""
+        made, groups, before = host_has
         one = isolated.whole(entry)
         own = {
             **one,
@@ -296,6 +321,7 @@ class ActionModule(ToolkitAction):
             LOOK,
             {
                 "user": one["user"],
+                "groups": one["groups"],
                 "checks": job_user.checks(at, f"{at}runners", own, made),
                 "units": [of.unit, USER_MANAGER],
             },
@@ -306,6 +332,7 @@ class ActionModule(ToolkitAction):
             _home_problems(f"{at}home", one, found)
             + job_user.account_problems(f"{at}user", one["user"], found)
             + look["problems"]
+            + groups.refused(f"{at}groups", look["missing_groups"])
         )
         environment = _environment(own, ways)
         generation = _generation(
@@ -328,6 +355,9 @@ class ActionModule(ToolkitAction):
             "unit_missing": unit.get("LoadState") != "loaded",
             "settled": _settled(look, generation, kill, (of.unit, drop_in), False, False),
             "folders": job_user.folders(one),
+            "access": job_user.access(of.service, one, bool(args.get("image"))),
+            "account": job_user.account(one, found, before),
+            "groups": one["groups"],
             # Where its jobs write.
             "places": isolated.places(one["home"], own["pip_cache_dir"], runners),
         }
@@ -403,6 +433,20 @@ class ActionModule(ToolkitAction):
         return side.warnings
 
 
+class _Groups:
+    """Groups that the host lacks: those that a package of this run brings, and all others."""
+
+    def __init__(self, packages: list[str]) -> None:
+        self.packages = packages
+        self.brought: set[str] = set()
+
+    def refused(self, variable: str, missing: list[str]) -> list[str]:
+        """A refusal for each group that nothing brings."""
+        brought, refusals = job_user.new_groups(variable, missing, self.packages)
+        self.brought |= {*brought}
+        return refusals
+
+
 def problems(args: dict[str, Any]) -> list[str]:
     """Everything that is wrong with the role's variables, without asking anybody."""
     found = []
@@ -459,6 +503,7 @@ def problems(args: dict[str, Any]) -> list[str]:
         "gitlab_runner_environment", args["environment"], args.get("environment_allowed") or []
     )
     found += runner_keys.settings_problems("gitlab_runner_settings", args["settings"])
+    found += job_user.problems("", {**job_user.DEFAULTS, **args})
     found += isolated.problems(args)
     found += _url_problems("gitlab_runner_url", args["gitlab_url"])
     found += entries_problems(

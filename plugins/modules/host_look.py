@@ -43,6 +43,11 @@ options:
       - A user name. What is returned of it says as C(problem) why root cannot become that user.
     type: str
     default: ""
+  groups:
+    description: Names of groups; those that the host lacks are returned as C(missing_groups).
+    type: list
+    elements: str
+    default: []
   checks:
     description:
       - Paths to try as whoever uses them will, each with C(label), C(path) and C(kind).
@@ -159,6 +164,7 @@ def main() -> None:
             "files": {"type": "list", "elements": "str", "default": []},
             "texts": {"type": "list", "elements": "str", "default": []},
             "user": {"type": "str", "default": ""},
+            "groups": {"type": "list", "elements": "str", "default": []},
             "checks": {"type": "list", "elements": "dict", "default": []},
             "units": {"type": "list", "elements": "str", "default": []},
             "logind": {"type": "bool", "default": False},
@@ -191,6 +197,7 @@ def main() -> None:
         look["files"][path] = host.file_look(path, want_text=True)
     if asked["user"]:
         look["user"] = host_checks.account(asked["user"])
+    look["missing_groups"] = host_checks.missing_groups(asked["groups"])
     look["problems"] = [
         f"{check['label']}: {check['path']} {problem}"
         for check in asked["checks"]

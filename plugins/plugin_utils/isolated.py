@@ -16,9 +16,20 @@ from ansible_collections.runnerhost.toolkit.plugins.module_utils.instances impor
     place,
 )
 from ansible_collections.runnerhost.toolkit.plugins.module_utils.secrets import kind_of
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import job_user
 
 VARIABLE = "gitlab_runner_isolated"
-KEYS = ("name", "runners", "user", "home", "concurrent", "settings", "environment", "state")
+KEYS = (
+    "name",
+    "runners",
+    "user",
+    "home",
+    "concurrent",
+    "settings",
+    "environment",
+    *job_user.DEFAULTS,
+    "state",
+)
 HERE = "/etc/systemd/system/gitlab-runner-*.service.d/zz-runnerhost.conf"
 """Where the host tells which isolated runners the toolkit has made there."""
 UMASK = "0077"
@@ -41,6 +52,7 @@ def whole(entry: Mapping[str, Any]) -> dict[str, Any]:
         "concurrent": 1,
         "settings": {},
         "environment": {},
+        **job_user.DEFAULTS,
         **entry,
         "user": user,
         "home": str(entry.get("home") or f"/home/{user}"),
@@ -124,6 +136,7 @@ def problems(args: Mapping[str, Any]) -> list[str]:
         found += env_file.problems(
             f"{at}.environment", one["environment"], args.get("environment_allowed") or []
         )
+        found += job_user.problems(at, one)
         found += runner_keys.settings_problems(f"{at}.settings", one["settings"])
     found += _shared(args, good)
     if good and not args["hide_processes"]:
@@ -209,13 +222,14 @@ def files(plan: Mapping[str, Any], secret: bool) -> list[dict[str, Any]]:
     templates = "etc/systemd/system"
     of = place(str(plan["name"]))
     user, home = str(plan["user"]), str(plan["home"])
-    shown = {key: value for key, value in plan.items() if key != "environment"}
+    shown = {key: value for key, value in plan.items() if key not in ("environment", "access")}
     own = {"vars": {"instance": shown}}
     return [
         {"path": home, "state": "home", "mode": "0700", "owner": user},
         {"path": f"{home}/.bash_logout", "state": "absent"},
         {"path": f"{home}/.cache/pip", "state": "directory", "mode": "0700", "owner": user},
         *plan["folders"],
+        *plan["access"],
         {"path": f"/var/lib/systemd/linger/{user}", "state": "absent"},
         {
             "path": f"{units}/user@{{uid:{user}}}.service.d/zz-runnerhost.conf",

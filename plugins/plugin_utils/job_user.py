@@ -3,12 +3,120 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from ansible_collections.runnerhost.toolkit.plugins.module_utils import runner_keys
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import ssh_access
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils.controller import CA_FOLDER
+
+NOTE = "/var/lib/runnerhost/job-users.json"
+"""Which groups the inventory has given to which user: one that it no longer names is taken away."""
+MAIN = {
+    "groups": "gitlab_runner_user_groups",
+    "shell": "gitlab_runner_user_shell",
+    "known_hosts": "gitlab_runner_known_hosts",
+    "ssh_keys": "gitlab_runner_ssh_keys",
+}
+"""What an isolated runner's entry calls by a short name."""
+DEFAULTS: dict[str, Any] = {"groups": [], "shell": "", "known_hosts": [], "ssh_keys": []}
+_GROUP_OF = {
+    "docker": re.compile(r"docker\.io|docker-ce|moby-engine"),
+    "libvirt": re.compile(r"libvirt-daemon-system"),
+    "sbuild": re.compile(r"sbuild"),
+}
+"""Groups that these packages make where they are not there yet."""
+_GROUP = re.compile(r"[a-z_][a-z0-9_-]{0,31}\Z")
+
+
+def problems(at: str, service: Mapping[str, Any]) -> list[str]:
+    """What is wrong with what a service says of its user; ``at`` is empty for the main one's."""
+    names = {key: f"{at}.{key}" if at else name for key, name in MAIN.items()}
+    found = []
+    groups, shell = service["groups"], service["shell"]
+    if not isinstance(groups, list):
+        found.append(f"{names['groups']}: expected a list of groups")
+        groups = []
+    found += [
+        f"{names['groups']}: invalid value {group!r}; expected a Unix group's name"
+        for group in groups
+        if not isinstance(group, str) or not _GROUP.match(group) or group == "root"
+    ]
+    if not isinstance(shell, str) or (shell and not re.match(r"/[A-Za-z0-9._/-]+\Z", shell)):
+        found.append(
+            f"{names['shell']}: invalid value {shell!r}; expected a path such as /bin/bash"
+        )
+    found += ssh_access.known_hosts_problems(names["known_hosts"], service["known_hosts"])
+    return found + ssh_access.keys_problems(names["ssh_keys"], service["ssh_keys"])
+
+
+def noted(text: str) -> dict[str, list[str]]:
+    """The groups that the toolkit has given, by user."""
+    try:
+        found = json.loads(text or "{}")
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def account(
+    service: Mapping[str, Any], found: Mapping[str, Any] | None, before: Mapping[str, list[str]]
+) -> dict[str, Any]:
+    """What the user should be, and whether it is: for the user module."""
+    now = list(found["groups"]) if found else []
+    given = before.get(str(service["user"]), [])
+    wanted = sorted({*now} - {*given} | {*service["groups"]})
+    shell = str(service["shell"] or (found["shell"] if found else "/bin/bash"))
+    return {
+        "user": str(service["user"]),
+        "home": str(service["home"]),
+        "shell": shell,
+        "groups": wanted,
+        "missing": found is None,
+        "changed": not found or (sorted(now), found["shell"]) != (wanted, shell),
+    }
+
+
+def new_groups(
+    variable: str, missing: list[str], packages: Iterable[str]
+) -> tuple[list[str], list[str]]:
+    """Missing groups that a package of this run brings, and a refusal of each other one."""
+    listed = [str(package) for package in packages]
+    brought = [
+        group
+        for group in missing
+        if group in _GROUP_OF and any(_GROUP_OF[group].fullmatch(name) for name in listed)
+    ]
+    refused = [
+        f"{variable}: the host has no group {group!r}; "
+        + (
+            "add the package that brings it to build_tools_extra_packages, or "
+            if group in _GROUP_OF
+            else ""
+        )
+        + f"make it on the host: groupadd --system {group}"
+        for group in missing
+        if group not in brought
+    ]
+    return brought, refused
+
+
+def note(services: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """The file that says which groups the inventory gives, for `file_set`."""
+    given = {str(s["user"]): sorted({*s["groups"]}) for s in services if s["groups"]}
+    if not given:
+        return {"path": NOTE, "state": "absent"}
+    return {"path": NOTE, "content": json.dumps(given, sort_keys=True) + "\n"}
+
+
+def access(name: str, service: Mapping[str, Any], image: bool) -> list[dict[str, Any]]:
+    """A service's SSH files; none in an image, which holds no secret."""
+    lines = [] if image else ssh_access.host_lines(service["known_hosts"])
+    keys = [] if image else list(service["ssh_keys"])
+    return ssh_access.files(name, str(service["user"]), lines, keys)
 
 
 def certificates(authorities: Iterable[tuple[str, str]]) -> set[str]:
@@ -55,6 +163,9 @@ def checks(
             **of,
         },
     ]
+    if service["shell"] and made is not None:
+        label = f"{at}shell" if at.endswith(".") else MAIN["shell"]
+        found.append({"label": label, "path": str(service["shell"]), "kind": "program"})
     for runner in _present(service):
         for key, value, kind in runner_keys.host_paths(runner):
             one: dict[str, Any] = {

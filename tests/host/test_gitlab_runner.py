@@ -412,3 +412,42 @@ def test_named_certificates_are_there(host: Any, wanted: dict[str, Any]) -> None
                 if runner.get(key):
                     done = host.run("grep -q %s %s", mark, runner[key])
                     assert (runner["name"], key, done.rc) == (runner["name"], key, 0)
+
+
+def test_job_users_have_their_groups(host: Any, wanted: dict[str, Any]) -> None:
+    for user, one in accounts(wanted):
+        assert set(one["groups"]) <= set(host.check_output("id -Gn %s", user).split()), user
+
+
+def test_jobs_find_their_ssh_keys(host: Any, wanted: dict[str, Any]) -> None:
+    """As ssh itself reads its configuration; nobody else reads a key."""
+    for user, one in accounts(wanted):
+        for key in one["ssh_keys"]:
+            name = key["hosts"][0].replace("*", "a").replace("?", "a")
+            shown = host.check_output("su -s /bin/bash %s -c %s", user, f"ssh -G {name}")
+            paths = [
+                line.split()[1]
+                for line in shown.splitlines()
+                if line.startswith("identityfile /var/lib/runnerhost/ssh/")
+                and line.endswith(f"/{key['name']}")
+            ]
+            assert len(paths) == 1, (user, key["name"])
+            file = host.file(paths[0])
+            assert (file.user, file.mode) == (user, 0o600)
+
+
+def accounts(wanted: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """Each job user with its groups and SSH keys."""
+    main = {"groups": "gitlab_runner_user_groups", "ssh_keys": "gitlab_runner_ssh_keys"}
+    own = {key: wanted[name] for key, name in main.items()}
+    return [
+        (wanted["gitlab_runner_user"], own),
+        *(
+            (
+                one.get("user") or f"gitlab-runner-{one['name']}",
+                {"groups": [], "ssh_keys": [], **one},
+            )
+            for one in wanted["gitlab_runner_isolated"]
+            if one.get("state", "present") != "absent"
+        ),
+    ]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -167,3 +169,46 @@ def test_a_file_that_is_not_there_is_refused(ready: Site) -> None:
     assert "(build).tls-ca-file: /etc/ssl/company/nowhere.pem" in re.sub(
         r"\s+", " ", refused.output
     )
+
+
+def test_jobs_clone_over_ssh_and_have_their_groups(ready: Site, tmp_path: Path) -> None:
+    """With a real sshd, git and key; all of it goes again with its entry."""
+    subprocess.run(
+        ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(tmp_path / "key")], check=True
+    )
+    public = (tmp_path / "key.pub").read_text(encoding="utf-8").strip()
+    ready.sh(
+        "groupadd --system lab-docker; useradd -m -s /bin/bash lab-git && cd ~lab-git && "
+        "install -d -m 0700 -o lab-git .ssh && "
+        f"echo '{public}' > .ssh/authorized_keys && chown lab-git .ssh/authorized_keys && "
+        "su lab-git -c 'git init -q --bare dependency.git'"
+    )
+    host_key = ready.sh("cut -d' ' -f1,2 /etc/ssh/ssh_host_ed25519_key.pub").strip()
+    secret = (tmp_path / "key").read_text(encoding="utf-8")
+    extra = {
+        **EXTRA,
+        "gitlab_runner_user_groups": ["lab-docker"],
+        "gitlab_runner_known_hosts": [f"127.0.0.1 {host_key}"],
+        "gitlab_runner_ssh_keys": [{"name": "deploy", "key": secret, "hosts": ["127.0.0.1"]}],
+    }
+    check = ready.playbook("site.yml", "--check", "--diff", extra=extra)
+    run = ready.playbook("site.yml", "-vvv", "--diff", extra=extra)
+    assert (check.code, run.code) == (0, 0), run.output
+    for output in (check.output, run.output):
+        assert secret.splitlines()[2] not in output
+    assert ready.playbook("site.yml", extra=extra).counts()["changed"] == 0
+    job = queue(
+        ready, "git ls-remote ssh://lab-git@127.0.0.1/~/dependency.git && echo cloned", "id -Gn"
+    )
+    with ready.gitlab() as gitlab:
+        assert gitlab.wait_job(job, 90).state == "success", gitlab.trace(job)
+        assert "cloned" in gitlab.trace(job)
+        assert "lab-docker" in gitlab.trace(job)
+    verified = ready.playbook("verify.yml", extra=extra)
+    assert verified.code == 0, verified.output
+    assert ready.playbook("site.yml", extra=EXTRA).code == 0
+    assert "lab-docker" not in ready.sh("id -Gn gitlab-runner")
+    left = ready.sh("ls /var/lib/runnerhost/ssh /etc/ssh/ssh_config.d /var/lib/runnerhost")
+    assert "gitlab-runner.conf" not in left
+    assert "deploy" not in left
+    assert "job-users" not in left

@@ -179,6 +179,8 @@ def test_defaults_in_the_examples_comments_are_true() -> None:
         "network_access_package_index_url",
         "network_access_distribution_key",
         "gitlab_runner_path",
+        "gitlab_runner_user_groups",
+        "gitlab_runner_known_hosts",
         "gitlab_runner_environment_allowed",
         "gitlab_runner_api_token",
         "gitlab_runner_settings",

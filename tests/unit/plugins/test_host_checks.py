@@ -271,6 +271,7 @@ SERVICE = {
     "user": "ci",
     "home": "/home/ci",
     "pip_cache_dir": "/home/ci/.cache/pip",
+    **job_user.DEFAULTS,
     "runners": [RUNNER, {"name": "gone", "state": "absent", "builds_dir": "/x"}],
 }
 

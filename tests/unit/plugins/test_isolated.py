@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.runnerhost.toolkit.plugins.module_utils import instances
-from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import isolated
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import isolated, job_user
 
 HOST: dict[str, Any] = {
     "runners": [],
@@ -43,6 +43,7 @@ def test_defaults() -> None:
         "concurrent": 1,
         "settings": {},
         "environment": {},
+        **job_user.DEFAULTS,
     }
     assert isolated.whole({**PUBLISH, "user": "pub"})["home"] == "/home/pub"
 
@@ -163,6 +164,7 @@ def test_files_are_private_and_show_no_environment() -> None:
         "environment": "https_proxy=http://me:secret@proxy",
         "service": "gitlab-runner-publish",
         "folders": [],
+        "access": [],
     }
     found = {file["path"]: file for file in isolated.files(plan, secret=True)}
     assert found["/home/gitlab-runner-publish"]["mode"] == "0700"
