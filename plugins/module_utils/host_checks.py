@@ -67,7 +67,11 @@ def _no_su(name: str, entry: dict[str, Any]) -> str:
     if os.geteuid() != 0:
         return ""
     done = host.run(
-        ["su", "-s", "/bin/bash", name, "-c", "true"], SU_SECONDS, stdin=subprocess.DEVNULL, cwd="/"
+        ["su", "-s", "/bin/bash", name, "-c", "true"],
+        SU_SECONDS,
+        stdin=subprocess.DEVNULL,
+        start_new_session=True,
+        cwd="/",
     )
     if not done.returncode:
         return ""

@@ -147,12 +147,14 @@ def checks(
     """
     user, home = str(service["user"]), os.path.normpath(str(service["home"]))
     of = {"user": user, "home": home}
+    present = _present(service)
     found: list[dict[str, Any]] = [
         {
             "label": f"{at}home",
             "path": home,
             "kind": "folder",
-            "execute": True,
+            # The builds are there, unless each runner says where its own are.
+            "execute": not present or any(not r.get("builds_dir") for r in present),
             "link": True,
             "user": user,
         },
@@ -166,7 +168,7 @@ def checks(
     if service["shell"] and made is not None:
         label = f"{at}shell" if at.endswith(".") else MAIN["shell"]
         found.append({"label": label, "path": str(service["shell"]), "kind": "program"})
-    for runner in _present(service):
+    for runner in present:
         for key, value, kind in runner_keys.host_paths(runner):
             one: dict[str, Any] = {
                 "label": f"{runners} ({runner['name']}).{key}",

@@ -291,6 +291,9 @@ def test_all_that_an_entry_names_is_asked_about() -> None:
         "runners (build).custom.run_exec": "program",
     }
     assert found["runners (build).builds_dir"]["path"] == "/data/builds"
+    # No job runs programs in the home's builds folder then.
+    assert found["at_home"]["execute"] is False
+    assert job_user.checks("at_", "runners", {**SERVICE, "runners": []}, set())[0]["execute"]
     assert found["runners (build).tls-key-file"]["certificate"] == "/etc/ssl/company/me.pem"
 
 
