@@ -14,7 +14,7 @@ from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
     pythons,
 )
 from ansible_collections.runnerhost.toolkit.plugins.module_utils.host import is_installed
-from ansible_collections.runnerhost.toolkit.plugins.module_utils.secrets import kind_of
+from ansible_collections.runnerhost.toolkit.plugins.module_utils.secrets import unfit
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils.controller import (
     DISTRIBUTION_SOURCES,
     LOOK,
@@ -218,9 +218,9 @@ def _problems(args: dict[str, Any]) -> list[str]:
         ("venv_places", "venv_places"),
     ):
         if not isinstance(args[value], list):
-            kind = kind_of(args[value])
+            wrong = unfit(args[value])
             # Else its letters would be taken for the list.
-            return [*found, f"python_versions_{name} is a {kind}, it takes a list of names"]
+            return [*found, f"python_versions_{name}: {wrong}; expected a list of names"]
     for pattern in args["patterns"]:
         if not re.fullmatch(r"(?:lib)?python\{version\}(?:-[a-z0-9+.-]+)?", str(pattern)):
             found.append(

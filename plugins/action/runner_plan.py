@@ -24,7 +24,7 @@ from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
 )
 from ansible_collections.runnerhost.toolkit.plugins.module_utils.host import is_installed
 from ansible_collections.runnerhost.toolkit.plugins.module_utils.instances import place
-from ansible_collections.runnerhost.toolkit.plugins.module_utils.secrets import kind_of
+from ansible_collections.runnerhost.toolkit.plugins.module_utils.secrets import unfit
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import isolated, job_user
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils.controller import (
     LOOK,
@@ -481,7 +481,7 @@ def problems(args: dict[str, Any]) -> list[str]:
         )
     for name, value in (("path", "path"), ("repository_components", "components")):
         if not isinstance(args[value], list):
-            found.append(f"gitlab_runner_{name} is a {kind_of(args[value])}, it takes a list")
+            found.append(f"gitlab_runner_{name}: {unfit(args[value])}; expected a list")
     for index, folder in enumerate(args["path"]):
         if not isolated.FOLDER.match(str(folder)):
             found.append(
@@ -597,7 +597,7 @@ def entries_problems(
     A name and a token are a host's, in whichever list they stand.
     """
     names: list[str] = []
-    given: list[str] = []
+    given: dict[str, list[str]] = {}
     found = []
     for where, entries in lists.items():
         found += _list_problems(where, url, entries, api_token, names, given)
@@ -609,23 +609,31 @@ def entries_problems(
     found += [
         f"{where} names {n!r} twice" for n in sorted({n for n in names if names.count(n) > 1})
     ]
-    if len(set(given)) != len(given):
-        found.append(f"{where} gives one token to two entries: each runner has its own")
+    found += [
+        f"{' and '.join(at)} have one token: each runner has its own"
+        for at in given.values()
+        if len(at) > 1
+    ]
     return found
 
 
 def _list_problems(
-    where: str, url: Any, entries: Any, api_token: Any, names: list[str], given: list[str]
+    where: str,
+    url: Any,
+    entries: Any,
+    api_token: Any,
+    names: list[str],
+    given: dict[str, list[str]],
 ) -> list[str]:
     """One list's; adds its names and tokens to those of the others."""
     if not isinstance(entries, list):
-        return [f"{where} is a {kind_of(entries)}, it takes a list of runners"]
+        return [f"{where}: {unfit(entries)}; expected a list of runners"]
     found: list[str] = []
     own: list[str] = []
     for index, entry in enumerate(entries):
         at = f"{where}[{index}]"
         if not isinstance(entry, dict):
-            found.append(f"{at} is a {kind_of(entry)}, it takes a mapping with name and token")
+            found.append(f"{at}: {unfit(entry)}; expected a mapping with name and token")
             continue
         name = entry.get("name")
         if not isinstance(name, str) or not name.strip():
@@ -651,7 +659,7 @@ def _list_problems(
             if wrong:
                 found.append(wrong)
             else:
-                given.append(entry["token"])
+                given.setdefault(entry["token"], []).append(at)
         if "url" in entry:
             found += _url_problems(f"{at}.url", entry["url"])
         found += runner_keys.path_problems(at, entry)

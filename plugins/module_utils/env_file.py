@@ -45,7 +45,7 @@ def problems(variable: str, wanted: Any, allowed: Collection[str] = ()) -> list[
         allowed: names that may look like secrets.
     """
     if not isinstance(wanted, Mapping):
-        return [f"{variable} is a {secrets.kind_of(wanted)}, it takes a mapping of names to values"]
+        return [f"{variable}: {secrets.unfit(wanted)}; expected a mapping of names to values"]
     return [
         text
         for name, value in wanted.items()
@@ -71,7 +71,7 @@ def entry_problems(
         return [f"{variable}: {name} {secrets.HIDDEN} is by its name a secret; {_SECRET_HINT}"]
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return [
-            f"{variable}: {name} is a {secrets.kind_of(value)}, it takes a string or a number "
+            f"{variable}.{name}: {secrets.unfit(value)}; expected a string or a number "
             "(quote true, false and empty values)"
         ]
     text = str(value)

@@ -17,7 +17,11 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 from ansible_collections.runnerhost.toolkit.plugins.module_utils.apt_sources import lowered
-from ansible_collections.runnerhost.toolkit.plugins.module_utils.secrets import HIDDEN, kind_of
+from ansible_collections.runnerhost.toolkit.plugins.module_utils.secrets import (
+    HIDDEN,
+    kind_of,
+    unfit,
+)
 
 APT_CONF = "/etc/apt/apt.conf.d/51runnerhost-network"
 APT_AUTH = "/etc/apt/auth.conf.d/runnerhost.conf"
@@ -224,7 +228,7 @@ def problems(values: Mapping[str, Any]) -> list[str]:
             )
     found += _bypass_problems(values["no_proxy"])
     found += [
-        f"network_access_ca_certificates got a {kind_of(file)}, it takes paths"
+        f"network_access_ca_certificates: {unfit(file)}; expected paths"
         for file in values["ca_certificates"]
         if not isinstance(file, str)
     ]
@@ -274,11 +278,11 @@ def problems(values: Mapping[str, Any]) -> list[str]:
 def _kind_problems(values: Mapping[str, Any]) -> list[str]:
     """What is no text, or no list, where one is wanted; a text would be read letter by letter."""
     return [
-        f"network_access_{name} got a {kind_of(values[name])}, it takes a text (quote it)"
+        f"network_access_{name}: {unfit(values[name])}; expected a string (quote it)"
         for name in _TEXTS
         if not isinstance(values[name], str)
     ] + [
-        f"network_access_{name} is a {kind_of(values[name])}, it takes a list of {of}"
+        f"network_access_{name}: {unfit(values[name])}; expected a list of {of}"
         for name, of in _LISTS.items()
         if not isinstance(values[name], list)
     ]

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ansible_collections.runnerhost.toolkit.plugins.module_utils.secrets import kind_of
+from ansible_collections.runnerhost.toolkit.plugins.module_utils.secrets import kind_of, unfit
 
 _VERSION = re.compile(r"(?P<base>3\.(?:[6-9]|[1-9][0-9]))(?:-(?P<flavour>[a-z][a-z0-9]*))?\Z")
 # The version that each LTS has as its own, by code name: it is not deadsnakes' there.
@@ -57,7 +57,7 @@ def parse(value: Any) -> Version | None:
 def problems(variable: str, wanted: Any) -> list[str]:
     """What is wrong with a list of versions, one message each."""
     if not isinstance(wanted, list):
-        return [f"{variable} is a {kind_of(wanted)}, it takes a list, each {TAKES}"]
+        return [f"{variable}: {unfit(wanted)}; expected a list, each {TAKES}"]
     found = []
     for index, value in enumerate(wanted):
         if parse(value) is None:

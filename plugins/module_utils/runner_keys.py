@@ -256,7 +256,7 @@ _TAKES = {
     "list": 'a list of strings (environment: each "NAME=value")',
     "map": "a mapping of names to strings",
     "flags": "a mapping of feature flags to true or false",
-    "any": "a table",
+    "any": "a mapping",
 }
 
 
@@ -273,14 +273,14 @@ def bare_url(url: str) -> str:
 def settings_problems(variable: str, value: Any) -> list[str]:
     """What is wrong with the global keys given in ``variable``, one message each."""
     if not isinstance(value, Mapping):
-        return [f"{variable} is a {secrets.kind_of(value)}, it takes a mapping of global keys"]
+        return [f"{variable}: {secrets.unfit(value)}; expected a mapping of global keys"]
     return list(_table_problems(variable, value, SETTINGS, _SETTINGS_HINTS))
 
 
 def runner_problems(variable: str, value: Any) -> list[str]:
     """What is wrong with one entry of ``[[runners]]``; the token's own rules are in `tokens`."""
     if not isinstance(value, Mapping):
-        return [f"{variable} is a {secrets.kind_of(value)}, it takes a mapping of [[runners]] keys"]
+        return [f"{variable}: {secrets.unfit(value)}; expected a mapping of [[runners]] keys"]
     return list(_table_problems(variable, value, RUNNER, _RUNNER_HINTS))
 
 
@@ -325,9 +325,7 @@ def path_problems(at: str, runner: Mapping[str, Any]) -> list[str]:
 def gitlab_problems(variable: str, value: Any) -> list[str]:
     """What is wrong with an entry's ``gitlab``, what GitLab itself is to hold of a runner."""
     if not isinstance(value, Mapping):
-        return [
-            f"{variable} is a {secrets.kind_of(value)}, it takes a mapping: {', '.join(GITLAB)}"
-        ]
+        return [f"{variable}: {secrets.unfit(value)}; expected a mapping of {', '.join(GITLAB)}"]
     # Null takes the limit away.
     given = {k: v for k, v in value.items() if (k, v) != ("maximum_timeout", None)}
     found = list(
@@ -348,10 +346,12 @@ def gitlab_problems(variable: str, value: Any) -> list[str]:
     timeout = given.get("maximum_timeout", LEAST_TIMEOUT)
     if not _fits(timeout, "int") or timeout < LEAST_TIMEOUT:
         shown = (
-            "a " + secrets.kind_of(timeout) if isinstance(timeout, list | dict) else repr(timeout)
+            f"invalid value {timeout!r}"
+            if isinstance(timeout, str | int | float)
+            else secrets.unfit(timeout)
         )
         found.append(
-            f"{variable}.maximum_timeout: invalid value {shown}; expected {LEAST_TIMEOUT} seconds "
+            f"{variable}.maximum_timeout: {shown}; expected {LEAST_TIMEOUT} seconds "
             "or more, or null for no limit"
         )
     if value.get("run_untagged") is False and not value.get("tag_list"):
@@ -376,7 +376,7 @@ def _table_problems(
             if isinstance(item, Mapping):
                 yield from _table_problems(at, item, kind, {})
             else:
-                yield f"{at} is a {secrets.kind_of(item)}, it takes a table of {', '.join(kind)}"
+                yield f"{at}: {secrets.unfit(item)}; expected a mapping of {', '.join(kind)}"
         else:
             yield from _value_problems(at, str(key), item, kind)
 
@@ -384,14 +384,14 @@ def _table_problems(
 def _value_problems(at: str, key: str, item: Any, kind: str) -> Iterator[str]:
     shown = secrets.redact({key: item})[key]
     if not _fits(item, kind):
-        got = secrets.kind_of(item)
+        got = secrets.unfit(item)
         # Of a table or list in the wrong place nothing is shown: a secret may be in it.
-        if kind in ("int", "bool", "float", "duration") and not isinstance(item, list | Mapping):
-            got += f" {shown!r}"
-        yield f"{at} got {got}, it takes {_TAKES[kind]}"
+        if kind in ("int", "bool", "float", "duration") and isinstance(item, str | int | float):
+            got = f"invalid value {shown!r}"
+        yield f"{at}: {got}; expected {_TAKES[kind]}"
         return
     if key in CHOICES and item not in CHOICES[key]:
-        yield f"{at} got {shown!r}, it takes one of {', '.join(CHOICES[key])}"
+        yield f"{at}: invalid value {shown!r}; expected one of {', '.join(CHOICES[key])}"
     for text in _texts(item):
         if any((ord(c) < 32 and c not in "\t\n") or ord(c) == 127 for c in text):
             yield f"{at} holds control characters"

@@ -499,6 +499,22 @@ def kind_of(value: Any) -> str:
     return "nothing" if value is None else type(value).__name__
 
 
+_TYPES = {
+    "bool": "boolean",
+    "dict": "mapping",
+    "float": "number",
+    "int": "number",
+    "str": "string",
+    "nothing": "null",
+}
+
+
+def unfit(value: Any) -> str:
+    """What a refusal says of a value of the wrong type, without showing it."""
+    kind = kind_of(value)
+    return f"invalid value of type {_TYPES.get(kind, kind)}"
+
+
 def digest(secret: str) -> str:
     """A token's fingerprint, to tell whether it is the one given before: sha256, hex.
 

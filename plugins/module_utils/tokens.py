@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from ansible_collections.runnerhost.toolkit.plugins.module_utils.secrets import HIDDEN, kind_of
+from ansible_collections.runnerhost.toolkit.plugins.module_utils.secrets import HIDDEN, unfit
 
 # GitLab docs, "Token overview"; routable tokens (17.x and newer) have dots and further parts. An
 # instance may put a prefix of its own in front (docs, "Instance token prefix").
@@ -21,7 +21,7 @@ _OTHER_TOKEN = re.compile(
     r"(?:^|[_.\-])gl(?:dt|cbt|ptt|oas|soat|ft|agent|ffct|imt|wt)-|^(?:pypi-|gh[pousr]_|AKIA)"
 )
 _HOW = (
-    "it takes a runner authentication token (glrt-…), shown once when a runner is created in "
+    "expected a runner authentication token (glrt-…), shown once when a runner is created in "
     "GitLab under Settings > CI/CD > Runners > New runner"
 )
 
@@ -29,9 +29,9 @@ _HOW = (
 def problem(variable: str, value: Any) -> str | None:
     """What is wrong with a token, without the token; None if it looks right."""
     if value is None or value == "":
-        return f"{variable} is empty, {_HOW}"
+        return f"{variable} is empty; {_HOW}"
     if not isinstance(value, str):
-        return f"{variable} is a {kind_of(value)} {HIDDEN}, {_HOW}"
+        return f"{variable}: {unfit(value)} {HIDDEN}; {_HOW}"
     if _RUNNER_TOKEN.match(value):
         return None
     if "GR1348941" in value:
@@ -70,9 +70,9 @@ def access_problems(variable: str, value: Any) -> list[str]:
 
     An instance may give its tokens a prefix of its own (GitLab docs, account and limit settings).
     """
-    how = "it takes a personal, group or project access token with the scopes named in the README"
+    how = "expected a personal, group or project access token with the scopes named in the README"
     if not isinstance(value, str):
-        return [f"{variable} is a {kind_of(value)} {HIDDEN}, {how}"]
+        return [f"{variable}: {unfit(value)} {HIDDEN}; {how}"]
     if "$ANSIBLE_VAULT" in value:
         return [f"{variable} is a vault text that was not decrypted {HIDDEN}; {how}"]
     if re.search("glrtr?-|GR1348941", value):

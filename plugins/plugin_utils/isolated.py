@@ -15,7 +15,7 @@ from ansible_collections.runnerhost.toolkit.plugins.module_utils.instances impor
     SERVICE,
     place,
 )
-from ansible_collections.runnerhost.toolkit.plugins.module_utils.secrets import kind_of
+from ansible_collections.runnerhost.toolkit.plugins.module_utils.secrets import unfit
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import job_user
 
 VARIABLE = "gitlab_runner_isolated"
@@ -92,13 +92,13 @@ def problems(args: Mapping[str, Any]) -> list[str]:
     """What is wrong with the list, but for its runners."""
     entries = args.get("isolated") or []
     if not isinstance(entries, list):
-        return [f"{VARIABLE} is a {kind_of(entries)}, it takes a list of mappings"]
+        return [f"{VARIABLE}: {unfit(entries)}; expected a list of mappings"]
     found: list[str] = []
     good: list[dict[str, Any]] = []
     for index, entry in enumerate(entries):
         at = f"{VARIABLE}[{index}]"
         if not isinstance(entry, Mapping):
-            found.append(f"{at} is a {kind_of(entry)}, it takes a mapping: {', '.join(KEYS)}")
+            found.append(f"{at}: {unfit(entry)}; expected a mapping: {', '.join(KEYS)}")
             continue
         found += [
             f"{at}: unknown key {key!r}; it takes {', '.join(KEYS)}"

@@ -241,7 +241,10 @@ REFUSALS: list[tuple[dict[str, Any], str]] = [
     ({"ansible_python_interpreter": "/usr/bin/python3.12"}, "in the way on purpose"),
     ({"build_tools_packages": "git"}, 'build_tools_packages got "git"'),
     ({"build_tools_extra_packages": ["git", "a b"]}, r'\["git", "a b"\]: each takes a list'),
-    ({"python_versions_wanted": "3.9"}, "python_versions_wanted is a str, it takes a list"),
+    (
+        {"python_versions_wanted": "3.9"},
+        "python_versions_wanted: invalid value of type string; expected a list",
+    ),
     ({"python_versions_wanted": ["3.9", "3.9"]}, "names 3.9 twice"),
     ({"python_versions_wanted": ["3.11-nogil"]}, "which is this system's own"),
     ({"python_versions_packages": ["python3.9"]}, "python_versions_packages got 'python3.9'"),

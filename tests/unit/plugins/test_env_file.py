@@ -32,8 +32,8 @@ VARIABLE = "gitlab_runner_environment"
         ("FOO", "a\nb", "U+000A"),
         ("FOO", "a\x00b", "U+0000"),
         ("FOO", True, "quote true, false"),
-        ("FOO", None, "nothing"),
-        ("FOO", ["a"], "list"),
+        ("FOO", None, "FOO: invalid value of type null; expected a string"),
+        ("FOO", ["a"], "FOO: invalid value of type list; expected a string"),
         ("FOO", "\ud800", "UTF-8"),
     ],
 )
@@ -87,7 +87,9 @@ def test_what_is_refused_as_a_secret_can_be_allowed(wanted: dict[str, Any]) -> N
 
 
 def test_no_mapping() -> None:
-    assert "takes a mapping" in env_file.problems(VARIABLE, ["A=b"])[0]
+    assert (
+        "invalid value of type list; expected a mapping" in env_file.problems(VARIABLE, ["A=b"])[0]
+    )
 
 
 def test_text_is_sorted_and_quoted() -> None:

@@ -56,7 +56,7 @@ def test_good_entries_have_no_problem() -> None:
 @pytest.mark.parametrize(
     ("entries", "said"),
     [
-        (["publish"], "it takes a mapping: name, runners"),
+        (["publish"], "invalid value of type string; expected a mapping: name, runners"),
         ([{"runners": []}], "isolated[0].name got None"),
         ([{**PUBLISH, "name": "Publish"}], "name got 'Publish'"),
         ([{**PUBLISH, "name": "helper-images"}], "name got 'helper-images'"),
@@ -133,7 +133,7 @@ def test_places_are_each_service_s_own() -> None:
 
 def test_a_mapping_is_no_list() -> None:
     (said,) = isolated.problems({**HOST, "isolated": {"name": "publish"}})
-    assert "it takes a list of mappings" in said
+    assert "invalid value of type mapping; expected a list of mappings" in said
 
 
 @pytest.mark.parametrize("more", [{"hide_processes": False}, {"user_manager": True}])

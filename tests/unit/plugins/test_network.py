@@ -65,8 +65,11 @@ def test_good(values: dict[str, Any]) -> None:
         ({"http_proxy": "proxy:3128"}, "network_access_http_proxy got 'proxy:3128'"),
         ({"https_proxy": "socks5://proxy:1080"}, "network_access_https_proxy got 'socks5"),
         ({"http_proxy": f"http://u:{PASSWORD}@proxy:3128"}, "network_access_http_proxy got (hid"),
-        ({"http_proxy": 3128}, "network_access_http_proxy got a int"),
-        ({"no_proxy": "localhost"}, "network_access_no_proxy is a str"),
+        ({"http_proxy": 3128}, "network_access_http_proxy: invalid value of type number"),
+        (
+            {"no_proxy": "localhost"},
+            "network_access_no_proxy: invalid value of type string; expected a list",
+        ),
         ({"no_proxy": ["*"]}, "network_access_no_proxy got '*'"),
         ({"no_proxy": ["10.0.0.0/33"]}, "network_access_no_proxy got '10.0.0.0/33'"),
         ({"no_proxy": ["10.0.0.256"]}, "network_access_no_proxy got '10.0.0.256'"),
@@ -75,9 +78,15 @@ def test_good(values: dict[str, Any]) -> None:
         ({"proxy_password": ""}, "given together"),
         ({"http_proxy": "", "https_proxy": ""}, "network_access_proxy_login is given, but no"),
         ({"proxy_password": "two words"}, "network_access_proxy_password got (hidden)"),
-        ({"proxy_password": 12345678}, "network_access_proxy_password got a int"),
+        (
+            {"proxy_password": 12345678},
+            "network_access_proxy_password: invalid value of type number",
+        ),
         ({"proxy_password": "$ANSIBLE_VAULT;1.1;AES256\n61"}, "is still encrypted"),
-        ({"repository_credentials": {}}, "network_access_repository_credentials is a dict"),
+        (
+            {"repository_credentials": {}},
+            "network_access_repository_credentials: invalid value of type mapping",
+        ),
         ({"repository_credentials": ["x"]}, "credentials[0] is a str"),
         ({"repository_credentials": [{"url": "https://x.test"}]}, "credentials[0] has url"),
         (
@@ -118,17 +127,29 @@ def test_good(values: dict[str, Any]) -> None:
         ({"package_index_url": "http://x.test/simple"}, "it takes an https address: pip ignores"),
         # What YAML makes of `name: false`, and of a list's name with a text behind it.
         *(
-            ({name: False}, f"network_access_{name} got a bool")
+            ({name: False}, f"network_access_{name}: invalid value of type boolean")
             for name in (
                 *("http_proxy", "https_proxy", "proxy_login", "proxy_password"),
                 *("package_index_url", "distribution_url", "distribution_key"),
             )
         ),
-        ({"proxy_login": False, "proxy_password": False}, "network_access_proxy_login got a bool"),
-        ({"ca_certificates": "/x/ca.pem"}, "network_access_ca_certificates is a str"),
-        ({"ca_certificates": [None]}, "network_access_ca_certificates got a nothing"),
-        ({"distribution_suites": "jammy"}, "network_access_distribution_suites is a str"),
-        ({"distribution_components": "main"}, "network_access_distribution_components is a str"),
+        (
+            {"proxy_login": False, "proxy_password": False},
+            "network_access_proxy_login: invalid value of type boolean",
+        ),
+        (
+            {"ca_certificates": "/x/ca.pem"},
+            "network_access_ca_certificates: invalid value of type string",
+        ),
+        ({"ca_certificates": [None]}, "network_access_ca_certificates: invalid value of type null"),
+        (
+            {"distribution_suites": "jammy"},
+            "network_access_distribution_suites: invalid value of type string",
+        ),
+        (
+            {"distribution_components": "main"},
+            "network_access_distribution_components: invalid value of type string",
+        ),
     ],
 )
 def test_refused(change: dict[str, Any], says: str) -> None:

@@ -33,13 +33,22 @@ def test_good() -> None:
         ({"suite": "jammy main"}, "python_versions_repository_suite"),
         ({"origin": "a,b"}, "python_versions_repository_origin"),
         ({"patterns": ["python3.9"]}, "python_versions_packages"),
-        ({"patterns": "python{version}"}, "python_versions_packages is a str, it takes a list"),
+        (
+            {"patterns": "python{version}"},
+            "python_versions_packages: invalid value of type string; expected a list",
+        ),
         ({"venv_places": ["builds"]}, "python_versions_venv_places got 'builds'"),
         ({"venv_places": ["/"]}, "python_versions_venv_places got '/'"),
         ({"venv_places": ["/home/../etc"]}, "python_versions_venv_places got '/home/../etc'"),
-        ({"venv_places": "/home"}, "python_versions_venv_places is a str, it takes a list"),
+        (
+            {"venv_places": "/home"},
+            "python_versions_venv_places: invalid value of type string; expected a list",
+        ),
         ({"end_of_life_warning_days": -2}, "python_versions_end_of_life_warning_days got -2"),
-        ({"components": "main"}, "python_versions_repository_components is a str"),
+        (
+            {"components": "main"},
+            "python_versions_repository_components: invalid value of type string",
+        ),
     ],
 )
 def test_refused(change: dict[str, Any], says: str) -> None:

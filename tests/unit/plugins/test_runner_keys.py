@@ -30,7 +30,7 @@ WHERE = "gitlab_runner_runners[0]"
         ({"shell": "zsh"}, "one of bash"),
         ({"unhealthy_interval": "60"}, "duration"),
         ({"feature_flags": {"FF_X": "true"}}, "true or false"),
-        ({"cache": "local"}, "takes a table"),
+        ({"cache": "local"}, "invalid value of type string; expected a mapping of Type"),
         ({"cache": {"type": "s3"}}, "did you mean 'Type'?"),
         ({"cache": {"s3": {"BuketName": "b"}}}, "did you mean 'BucketName'?"),
         ({"name": "a\nb"}, "line break"),
@@ -80,7 +80,7 @@ def test_taken() -> None:
         ({"check_interval": "3s"}, "whole number"),
         ({"session_server": {"session_timeout": "1h"}}, "whole number"),
         ({"listen_adress": ":9252"}, "did you mean 'listen_address'?"),
-        ([], "takes a mapping"),
+        ([], "invalid value of type list; expected a mapping"),
     ],
 )
 def test_refused_settings(settings: Any, says: str) -> None:

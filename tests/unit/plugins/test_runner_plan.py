@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -54,8 +56,11 @@ def test_good() -> None:
         ({"concurrent": "4"}, "gitlab_runner_concurrent"),
         ({"concurrent": True}, "gitlab_runner_concurrent"),
         ({"path": ["bin"]}, "gitlab_runner_path[0]"),
-        ({"path": "/"}, "gitlab_runner_path is a str"),
-        ({"components": "main"}, "gitlab_runner_repository_components is a str"),
+        ({"path": "/"}, "gitlab_runner_path: invalid value of type string; expected a list"),
+        (
+            {"components": "main"},
+            "gitlab_runner_repository_components: invalid value of type string",
+        ),
         ({"path": ["/a:/b"]}, "gitlab_runner_path[0]"),
         ({"path": ["/a/$HOME"]}, "gitlab_runner_path[0]"),
         ({"url": "ftp://x/y"}, "gitlab_runner_repository_url"),
@@ -65,8 +70,8 @@ def test_good() -> None:
         ({"gitlab_url": "https://u:hunter2@gitlab.example.com"}, "gitlab_runner_url"),
         ({"environment": {"PATH": "/x"}}, "gitlab_runner_path"),
         ({"settings": {"concurrent": 4}}, "gitlab_runner_settings"),
-        ({"runners": {}}, "takes a list"),
-        ({"runners": ["build"]}, "takes a mapping"),
+        ({"runners": {}}, "gitlab_runner_runners: invalid value of type mapping; expected a list"),
+        ({"runners": ["build"]}, "[0]: invalid value of type string; expected a mapping"),
         ({"runners": [{"token": TOKEN}]}, ".name is missing"),
         ({"runners": [{"name": "build"}]}, "is empty"),
         ({"runners": [{"name": "a", "token": TOKEN, "env": {}}]}, "use environment"),
@@ -83,7 +88,7 @@ def test_good() -> None:
         ),
         (
             {"runners": [{"name": "a", "token": TOKEN}, {"name": "b", "token": TOKEN}]},
-            "one token to two",
+            "gitlab_runner_runners[0] (a) and gitlab_runner_runners[1] (b) have one token",
         ),
         (
             {"runners": [{"name": "a", "token": TOKEN}, {"name": "a", "token": TOKEN + "b"}]},
@@ -430,3 +435,46 @@ def test_address_with_something_behind_the_gitlab_is_refused(more: str) -> None:
 @pytest.mark.parametrize("more", ["", "/", "/gitlab", "/ci", ":8443/sub/path/"])
 def test_address_of_a_gitlab_is_taken(more: str) -> None:
     assert runner_plan._url_problems("x", f"https://gitlab.example.com{more}") == []
+
+
+class HostWithLegacyRunner(runner_plan.ActionModule):
+    """The plan of a host whose config.toml has a runner of the legacy registration."""
+
+    asked = 0
+
+    def ask(self, *_: Any) -> dict[str, Any]:
+        self.asked += 1
+        text = (
+            '[[runners]]\nname = "old"\nurl = "https://h"\nid = 3\ntoken = "aBcDeFgHiJkLmNoPqRsT"\n'
+        )
+        return {"read": {"text": text.encode().hex(), "state_text": ""}}
+
+    @contextmanager
+    def quiet(self) -> Iterator[None]:
+        yield
+
+
+@pytest.mark.parametrize(
+    ("runners", "refused", "asked"),
+    [
+        ([{"name": "old", "token": "aBcDeFgHiJkLmNoPqRsT"}], [], 1),
+        ([{"name": "new name", "token": "aBcDeFgHiJkLmNoPqRsT"}], [], 1),
+        ([{"name": "old", "token": "another-token-of-20c"}], ["[0] (old)"], 1),
+        (
+            [{"name": "gone", "state": "absent"}, {"name": "x", "token": "glrtr-" + "b" * 20}],
+            ["[1] (x)"],
+            1,
+        ),
+        ([{"name": "build", "token": "glrt-" + "b" * 20}], [], 0),
+    ],
+)
+def test_legacy_token_of_no_runner_of_the_host_is_refused_first(
+    runners: list[dict[str, Any]], refused: list[str], asked: int
+) -> None:
+    action = object.__new__(HostWithLegacyRunner)
+    args = {"runners": runners, "isolated": [], "gitlab_url": "https://h"}
+    found = action._unknown_legacy(args, {})
+    assert [text.split(".token")[0] for text in found] == [
+        f"gitlab_runner_runners{place}" for place in refused
+    ]
+    assert action.asked == asked

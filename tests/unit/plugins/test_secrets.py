@@ -103,10 +103,10 @@ def test_digest_is_sha256() -> None:
 @pytest.mark.parametrize(
     ("value", "says"),
     [
-        (None, "is empty"),
+        (None, "is empty; expected a runner"),
         ("", "is empty"),
-        (12345, "is a int"),
-        (["glrt-" + "b" * 20], "is a list"),
+        (12345, "invalid value of type number"),
+        (["glrt-" + "b" * 20], "invalid value of type list"),
         ("GR1348941" + "b" * 20, "410 Gone"),
         ("acme-GR1348941" + "b" * 20, "410 Gone"),
         ("acme-glpat-" + "b" * 20, "personal access token"),
