@@ -47,7 +47,7 @@ def run(argv: Sequence[str], *, stdin: str = "", timeout: float = QUICK) -> str:
     Raises:
         Failed: it is missing, fails or takes too long.
     """
-    environment = {**os.environ, "LC_ALL": "C.UTF-8"}
+    environment = {**os.environ, "LC_ALL": "C.UTF-8", "LANGUAGE": ""}
     if os.isatty(0):
         environment["GPG_TTY"] = os.ttyname(0)
     try:

@@ -30,6 +30,10 @@ def given() -> dict[str, Any]:
     return data
 
 
+# The words that are read are those of no translation; gettext follows LANGUAGE in C.UTF-8 too.
+_ENGLISH = "export LC_ALL=C.UTF-8 LANGUAGE="
+
+
 class Root(base.BaseBackend):  # type: ignore[misc]
     """Commands as root over Ansible's own ssh connection."""
 
@@ -54,7 +58,7 @@ class Root(base.BaseBackend):  # type: ignore[misc]
             stdin = self.ssh["become_password"].encode() + b"\n"
 
         done = subprocess.run(
-            [*argv, shlex.join([*sudo, "/bin/sh", "-c", text])],
+            [*argv, shlex.join([*sudo, "/bin/sh", "-c", f"{_ENGLISH}; {text}"])],
             input=stdin,
             capture_output=True,
             env=environment,

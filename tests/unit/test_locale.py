@@ -1,0 +1,36 @@
+"""A host, or a controller, that speaks another language: programs' words are read in English."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import host
+from tests.host import conftest
+
+ASK = "echo $LC_ALL-$LANGUAGE-"
+
+
+@pytest.fixture(autouse=True)
+def german(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As sshd takes it over from a login, or the system has it."""
+    monkeypatch.setenv("LC_ALL", "de_DE.UTF-8")
+    monkeypatch.setenv("LANGUAGE", "de:fr")
+
+
+def test_what_modules_run() -> None:
+    assert host.run(["sh", "-c", ASK]).stdout == "C.UTF-8--\n"
+
+
+def test_what_verify_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ssh = {"argv": ["sh", "-c"], "password": "", "root": True, "become_password": ""}
+    given = tmp_path / "given.json"
+    given.write_text(json.dumps({"host": "h"}))
+    monkeypatch.setenv("RUNNERHOST_VERIFY", str(given))
+    conftest.given.cache_clear()
+    try:
+        assert conftest.Root(ssh).run(ASK).stdout == "C.UTF-8--\n"
+    finally:
+        conftest.given.cache_clear()
