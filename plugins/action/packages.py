@@ -7,6 +7,8 @@ import fnmatch
 import re
 from typing import Any
 
+from ansible.utils.display import Display
+
 from ansible_collections.runnerhost.toolkit.plugins.module_utils.host import is_installed
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils.controller import (
     DISTRIBUTION_SOURCES,
@@ -18,6 +20,9 @@ APT = "runnerhost.toolkit.apt_transaction"
 # How old apt's lists may be, in seconds, before they are read anew for an installation.
 LISTS_AGE = 3600
 RUNNER = "gitlab-runner"
+# How often it says what a transaction does, in seconds.
+SAYS_EVERY = 10
+display = Display()
 
 
 def satisfied(wanted: str, record: dict[str, str] | None) -> bool:
@@ -154,6 +159,25 @@ class ActionModule(ToolkitAction):
         self.refuse(problems)
         return found, warnings
 
+    def _apt(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
+        """The transaction's answer; says what it does while it takes long."""
+
+        def call(arguments: dict[str, Any]) -> dict[str, Any]:
+            answer: dict[str, Any] = self._execute_module(
+                module_name=APT, module_args=arguments, task_vars=task_vars
+            )
+            return answer
+
+        if self._task.check_mode:
+            return call(arguments)
+        answer = call({**arguments, "background": True})
+        while answer.get("job"):
+            answer = call({"job": answer["job"], "patience": SAYS_EVERY})
+            if answer.get("phase"):
+                name = task_vars.get("inventory_hostname", "host")
+                display.display(f"[{name}] {answer['phase']}")
+        return answer
+
     def run(
         self, tmp: str | None = None, task_vars: dict[str, Any] | None = None
     ) -> dict[str, Any]:
@@ -247,9 +271,8 @@ class ActionModule(ToolkitAction):
         gone = args["state"] == "absent"
         if self._task.check_mode and not (gone and todo):
             return result
-        answer = self._execute_module(
-            module_name=APT,
-            module_args={
+        answer = self._apt(
+            {
                 "names": todo if gone else [*missing, *along],
                 "state": args["state"],
                 "manual": [own(name) for name in marked],
@@ -261,7 +284,7 @@ class ActionModule(ToolkitAction):
                 "lock_timeout": args["lock_timeout"],
                 "lists_age": 0 if args["fresh"] else LISTS_AGE,
             },
-            task_vars=task_vars,
+            task_vars or {},
         )
         answer.pop("invocation", None)
         if answer.get("failed") and args["variable"]:

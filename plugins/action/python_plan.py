@@ -94,7 +94,10 @@ class ActionModule(ToolkitAction):
             }
         names = {v: v.packages(patterns) for v in wanted}
         noted = pythons.noted(look["files"][STAMP].get("text", ""))
-        source = f"{url} {suite} {' '.join(components)}; system {system}"
+        perhaps = {v: v.optional(patterns) for v in wanted}
+        # With what is wanted where there is one: asked anew when that list changes.
+        marked = "".join(f" {pattern}" for pattern in patterns if pattern.endswith("?"))
+        source = f"{url} {suite} {' '.join(components)}{marked}; system {system}"
         # Of a release that the host had before, or of a run that was killed before the packages.
         moved = noted.source != source
         # A third party's builds of what has become the system's own with a new release.
@@ -115,7 +118,8 @@ class ActionModule(ToolkitAction):
             own = [n for v in where.distribution for n in names[v] if n in missing]
             family = {v: _family(v, look["packages"]) for v in wanted}
             theirs = [n for v in where.repository for n in [*names[v], *family[v]]]
-            if where.repository or own or foreign:
+            maybe = [n for v in where.repository for n in perhaps[v]]
+            if where.repository or own or foreign or any(perhaps[v] for v in where.distribution):
                 # The role network_access warns of its key.
                 distribution, _ = self.distribution_offer(
                     variables, look["files"][DISTRIBUTION_SOURCES].get("text", "")
@@ -124,10 +128,13 @@ class ActionModule(ToolkitAction):
                     {
                         "sources": texts.get(sources_path, ""),
                         "path": sources_path if texts else "",
-                        "packages": list(dict.fromkeys(theirs)),
+                        "packages": list(dict.fromkeys([*theirs, *maybe])),
                         "names": r"python3\.\d+(-nogil)?",
                         "distribution_packages": own,
-                        "distribution_names": [n for v in foreign for n in family[v]],
+                        "distribution_names": [
+                            *(n for v in foreign for n in family[v]),
+                            *(n for v in where.distribution for n in perhaps[v]),
+                        ],
                         **distribution,
                     },
                     ways,
@@ -142,6 +149,9 @@ class ActionModule(ToolkitAction):
                     {"url": url, "suite": suite, "origin": str(args["origin"])},
                 )
             )
+            for version in wanted:
+                at = "offer" if version in where.repository else "distribution_offer"
+                names[version] += [n for n in perhaps[version] if answer[at].get(n)]
             offered = {n: answer["offer"][n] for v in where.repository for n in names[v]}
             # What another repository, or the one of another release, has put there before is
             # replaced by the wanted one's build.
@@ -164,6 +174,19 @@ class ActionModule(ToolkitAction):
                     f"the host has {', '.join(sorted(left))}, which no source offers for this "
                     "release: they stay as they are until apt takes them away"
                 )
+        for version in wanted:
+            # What is there is kept, whatever is on offer now.
+            names[version] += [
+                name
+                for name in perhaps[version]
+                if name not in names[version] and is_installed(look["packages"].get(name))
+            ]
+        missing = [
+            name
+            for version in wanted
+            for name in names[version]
+            if not is_installed(look["packages"].get(name))
+        ]
         interpreters = {names[v][0]: v.executable for v in wanted}
         flat = [name for version in wanted for name in names[version]]
         result["plan"] = {
@@ -222,10 +245,11 @@ def _problems(args: dict[str, Any]) -> list[str]:
             # Else its letters would be taken for the list.
             return [*found, f"python_versions_{name}: {wrong}; expected a list of names"]
     for pattern in args["patterns"]:
-        if not re.fullmatch(r"(?:lib)?python\{version\}(?:-[a-z0-9+.-]+)?", str(pattern)):
+        if not re.fullmatch(r"(?:lib)?python\{version\}(?:-[a-z0-9+.-]+)?\??", str(pattern)):
             found.append(
                 f"python_versions_packages got {pattern!r}, it takes a package name with "
-                "{version} in it, such as python{version}-dev"
+                "{version} in it, such as python{version}-dev, or python{version}-tk? for the "
+                "versions that have one"
             )
     for place in args["venv_places"]:
         if not re.fullmatch(r"(?:/[^/\x00-\x1f]+)+/?", str(place)) or ".." in str(place).split("/"):

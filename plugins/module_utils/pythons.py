@@ -41,9 +41,16 @@ class Version:
         return f"/usr/bin/python{self}"
 
     def packages(self, patterns: Sequence[str]) -> list[str]:
-        """Package names; ``{version}`` in a pattern stands for the minor version."""
-        names = [pattern.replace("{version}", self.base) for pattern in patterns]
+        """Package names; ``{version}`` in a pattern stands for the minor version.
+
+        Without those of patterns that end in ``?``, which are `optional`.
+        """
+        names = [p.replace("{version}", self.base) for p in patterns if not p.endswith("?")]
         return [f"python{self}", *names] if self.flavour else names
+
+    def optional(self, patterns: Sequence[str]) -> list[str]:
+        """Names of the packages that are wanted where there are any of this version."""
+        return [p[:-1].replace("{version}", self.base) for p in patterns if p.endswith("?")]
 
 
 def parse(value: Any) -> Version | None:
@@ -186,6 +193,7 @@ def refusals(
             found.append(
                 f"python_versions_wanted: {version} is not to be had from {place}: "
                 f"{', '.join(missing)} missing; on offer there: {on_offer}"
+                + _mark_hint(version, patterns, missing)
             )
     missing = answer.get("missing_from_distribution", [])
     if missing:
@@ -195,6 +203,17 @@ def refusals(
             + (f"; {explain(error)}" if (error := answer.get("distribution_error")) else "")
         )
     return found
+
+
+def _mark_hint(version: Version, patterns: Sequence[str], missing: Sequence[str]) -> str:
+    """How to go on where only packages beside the interpreter are missing."""
+    marked = [p for p in patterns if p.replace("{version}", version.base) in missing]
+    if f"python{version}" in missing or not marked:
+        return ""
+    return (
+        f"; in python_versions_packages, {marked[0]}? takes the package for the versions that "
+        "have one"
+    )
 
 
 def origin_problems(origin: str, others: Sequence[str], where: str) -> list[str]:

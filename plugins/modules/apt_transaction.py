@@ -14,6 +14,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
+    apt_job,
     apt_simulation,
     apt_sources,
     host,
@@ -71,6 +72,20 @@ options:
     description: Seconds that apt's lists may be old.
     type: int
     default: 3600
+  background:
+    description:
+      - Start the transaction, which goes on by itself, and return its RV(job). An answer to O(job)
+        ends it.
+    type: bool
+    default: false
+  job:
+    description: A transaction that was started; wait for its end.
+    type: str
+    default: ""
+  patience:
+    description: Seconds to wait for the end of O(job), at most.
+    type: int
+    default: 10
 author:
   - The Runnerhost developers
 """
@@ -82,6 +97,14 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+job:
+  description: The transaction that is running.
+  type: str
+  returned: with O(background), and with O(job) while it runs
+phase:
+  description: What apt is doing.
+  type: str
+  returned: with O(job) while it runs
 finished:
   description: What was, or in check mode would be, finished.
   type: list
@@ -153,7 +176,12 @@ def apt_get(
     """A transaction, with the options of Ansible's apt module; waits for dpkg's lock."""
     keep = [word for one in _KEEP for word in ("-o", f"Dpkg::Options::={one}")]
     lock = ["-o", f"DPkg::Lock::Timeout={lock_timeout}"]
-    return host.run(["apt-get", "-q", "-y", *lock, *keep, *words], timeout=_SECONDS, env=env)
+    command = ["apt-get", "-q", "-y", *lock, *keep]
+    with apt_job.status() as handle:
+        if handle is None:
+            return host.run([*command, *words], timeout=_SECONDS, env=env)
+        command += ["-o", f"APT::Status-Fd={handle}"]
+        return host.run([*command, *words], timeout=_SECONDS, env=env, pass_fds=[handle])
 
 
 def fix(lock_timeout: int) -> str:
@@ -238,7 +266,10 @@ def transact(asked: dict[str, Any]) -> list[str]:
     for age in ages:
         # At 0 in any case: a clock that was set back makes lists of the future.
         old = asked["state"] == "present" and (age <= 0 or apt_sources.lists_age() >= age)
+        if old:
+            apt_job.phase("reading the package lists")
         errors = update(patience) if old else ""
+        apt_job.phase("")
         done = apt_get(words, patience)
         if done.returncode == 0:
             return apt_simulation.unreadable(errors, apt_sources.source_texts()) if errors else []
@@ -260,9 +291,11 @@ def perform(asked: dict[str, Any]) -> dict[str, Any]:
     removes = asked["state"] == "absent" and bool(asked["names"])
     # Where it was not started it says for ever that it has not run yet.
     if os.path.exists(CLOUD_INIT) and booted():
+        apt_job.phase("waiting for cloud-init")
         host.run([CLOUD_INIT, "status", "--wait"], timeout=patience)
     left = host.unfinished()
     if left:
+        apt_job.phase("finishing what another transaction has left")
         said = configure(patience)
         if host.unfinished():
             # apt's answer is the one that names what is missing.
@@ -288,6 +321,13 @@ def perform(asked: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def _answer(asked: dict[str, Any]) -> dict[str, Any]:
+    try:
+        return perform(asked)
+    except Failed as failed:
+        return failed.answer
+
+
 def main() -> None:
     """Entry point of the module."""
     names = {"type": "list", "elements": "str", "default": []}
@@ -300,6 +340,9 @@ def main() -> None:
             "allow_downgrade": {"type": "bool", "default": False},
             "lock_timeout": {"type": "int", "default": 600},
             "lists_age": {"type": "int", "default": 3600},
+            "background": {"type": "bool", "default": False},
+            "job": {"type": "str", "default": ""},
+            "patience": {"type": "int", "default": 10},
         },
         supports_check_mode=True,
     )
@@ -314,10 +357,16 @@ def main() -> None:
                 refuse_company(asked["names"], left, check=True)
             changed = bool(left or asked["names"] or asked["manual"])
             answer = {"changed": changed, "finished": left}
+        elif asked["job"]:
+            answer = apt_job.wait(asked["job"], asked["patience"])
+        elif asked["background"]:
+            answer = {"changed": False, "job": apt_job.start(lambda: _answer(asked))}
         else:
             answer = perform(asked)
     except Failed as failed:
-        module.fail_json(**{key: v for key, v in failed.answer.items() if key != "failed"})
+        answer = failed.answer
+    if answer.pop("failed", False):
+        module.fail_json(**answer)
     module.exit_json(**answer)
 
 

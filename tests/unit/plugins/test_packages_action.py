@@ -505,6 +505,38 @@ def test_a_failure_says_what_was_replaced(
     assert failed["replaced"] == (["a"] if does == "half" else [])
 
 
+def test_a_long_transaction_says_what_it_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(packages.display, "display", said.append)
+    job = "/run/runnerhost-apt-x"
+    answers = iter(
+        [
+            {"job": job},
+            {"job": job, "phase": "unpacking a (4 %)"},
+            {"changed": True, "finished": []},
+        ]
+    )
+    action = object.__new__(Action)
+    asked: list[dict[str, Any]] = []
+
+    def execute(module_name: str, module_args: dict[str, Any], task_vars: Any) -> Any:
+        asked.append(module_args)
+        return next(answers)
+
+    monkeypatch.setattr(action, "_execute_module", execute)
+    monkeypatch.setattr(action, "_pipeline", lambda: None)
+    action._task = SimpleNamespace(
+        args={"names": ["a"], "look": {}}, check_mode=False, async_val=0, action="packages"
+    )
+    action._connection = SimpleNamespace(_shell=SimpleNamespace(tmpdir="/tmp"))
+    result = action.run(None, {"inventory_hostname": "h1"})
+    assert (result["changed"], result["packages"]) == (True, ["a"])
+    assert said == ["[h1] unpacking a (4 %)"]
+    assert [one.get("job") for one in asked] == [None, job, job]
+    assert asked[0]["background"]
+    assert {one["patience"] for one in asked[1:]} == {packages.SAYS_EVERY}
+
+
 GOING = """\
 Remv python3.11-venv [3.11.9-1+jammy1]
 Purg python3.11 [3.11.9-1+jammy1]

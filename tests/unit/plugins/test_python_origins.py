@@ -360,6 +360,32 @@ def test_all_at_once(machine: Machine) -> None:
         assert step.origin == (PPA_ORIGIN if foreign else "Ubuntu"), step
 
 
+@pytest.mark.parametrize("machine", [("jammy", "ppa")], indirect=True, ids=["jammy"])
+def test_one_list_with_exceptions(machine: Machine) -> None:
+    """Of jammy's 3.11 the PPA has neither distutils, nor tk, nor gdbm; 3.12 has no distutils."""
+    parts = ("distutils", "tk", "gdbm")
+    patterns = ["python{version}", *(f"python{{version}}-{part}?" for part in parts)]
+    wanted = ("3.9", "3.10", "3.11", "3.12")
+    plan = machine.plan(*wanted, patterns=patterns)
+    names = ["python3.9", *(f"python3.9-{part}" for part in parts), "python3.10", "python3.11",
+             "python3.12", "python3.12-tk", "python3.12-gdbm"]  # fmt: skip
+    assert plan["packages"] == names
+    assert plan["missing"] == [name for name in names if name != "python3.10"]
+    known = {p.name: p for p in archive.ppa("jammy")}
+    machine.host.reset(*(known[name] for name in plan["missing"]))
+    machine.apply(plan)
+    machine.proven(plan)
+    again = machine.plan(*wanted, patterns=patterns)
+    assert (again["packages"], again["missing"], again["moved"]) == (names, [], False)
+    # What has none is not asked for again.
+    assert OFFER not in machine.asked
+    # Another list is.
+    assert machine.plan(*wanted, patterns=patterns[:2])["moved"]
+    assert OFFER in machine.asked
+    text = machine.refusal("3.11", patterns=["python{version}", "python{version}-tk"])
+    assert "in python_versions_packages, python{version}-tk? takes the package for" in text
+
+
 @pytest.mark.parametrize("machine", [("noble", "greedy")], indirect=True, ids=["noble"])
 def test_a_mirror_of_more_replaces_nothing(machine: Machine) -> None:
     plan = machine.plan("3.11", "3.12")
