@@ -19,15 +19,13 @@ from collections.abc import Callable
 from datetime import date, timedelta
 from typing import Any
 
-from ansible_collections.runnerhost.toolkit.plugins.module_utils import host
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import homes, host
 
 SHADOW = "/etc/shadow"
 # A pam module that asks a directory may need its time.
 SU_SECONDS = 30
 _EPOCH = date(1970, 1, 1)
 _NOBODY = 65534
-_OF_A_FRESH_DISK = {"lost+found"}
-"""What a fresh file system has in its topmost folder (mke2fs(8))."""
 
 
 # --- the account ---------------------------------------------------------------------------------
@@ -148,9 +146,20 @@ def _folder(check: dict[str, Any]) -> str:
     if closed:
         return closed
     if there == path:
+        if check.get("link"):
+            return _home(path, uid if user else -1)
         # What is wrong in its home is mended with it.
-        return "" if inside or check.get("link") else _not_his(path, name, uid)
+        return "" if inside else _not_his(path, name, uid)
     return "" if inside else _shaky_parent(there, uid)
+
+
+def _home(path: str, uid: int) -> str:
+    """Why a home that is there is not taken over."""
+    try:
+        homes.strangers(path, uid)
+    except ValueError as error:
+        return str(error).removeprefix(f"{path} ")
+    return ""
 
 
 def _closed(path: str, home: str, name: str, uid: int, gid: int) -> str:
@@ -210,14 +219,8 @@ def _user_name(uid: int) -> str:
         return f"the number {uid}"
 
 
-def may_take(path: str, uid: int) -> bool:
-    """True if a folder is the user's, or an empty one of root's: a disk that was mounted there."""
-    owner = os.lstat(path).st_uid
-    return owner == uid or (owner == 0 and not set(os.listdir(path)) - _OF_A_FRESH_DISK)
-
-
 def _not_his(path: str, name: str, uid: int) -> str:
-    if may_take(path, uid):
+    if homes.may_take(path, uid):
         return ""
     return (
         f"belongs to {_user_name(os.lstat(path).st_uid)} and is not empty; if the jobs may have "

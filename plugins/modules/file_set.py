@@ -11,7 +11,6 @@ import os
 import pwd
 import re
 import shutil
-import stat
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -20,8 +19,8 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
     apt_sources,
+    homes,
     host,
-    host_checks,
     secrets,
 )
 
@@ -243,7 +242,7 @@ def apply_one(
         good = right and (look["uid"], look["gid"], look["mode"]) == (uid, gid, f"{mode:04o}")
         if not right and look["kind"] != "absent":
             raise ValueError(f"{path} is a {look['kind']}, a folder is wanted there")
-        if right and uid != 0 and look["uid"] != uid and not host_checks.may_take(path, uid):
+        if right and uid != 0 and look["uid"] != uid and not homes.may_take(path, uid):
             raise ValueError(f"{path} belongs to another user than {item['owner']}: mend its owner")
         if not good and not check:
             home = pwd.getpwnam(item["owner"]).pw_dir
@@ -291,64 +290,12 @@ def brief(path: str, text: str) -> str:
     return _ARMOUR.sub(lambda match: line(match["what"].lower(), match[0]), text)
 
 
-# What only jobs and the toolkit make there: a folder with none of them was never a runner's home.
-_OF_A_RUNNER = ("builds", ".cache/pip")
-# Accounts of people have numbers from here on (UID_MIN of login.defs(5)); a directory's (LDAP, AD)
-# go up to the end.
-_FIRST_PERSON = 1000
-_NOBODY = 65534
-# systemd's dynamic users (systemd.io/UIDS-GIDS).
-_DYNAMIC = range(61184, 65520)
-
-
-def account(uid: int) -> pwd.struct_passwd | None:
-    """Who has the number; asked one by one, since a directory's accounts are not listed (sssd)."""
-    try:
-        return pwd.getpwuid(uid)
-    except KeyError:
-        return None
-
-
-def _is_persons(uid: int) -> bool:
-    return uid >= _FIRST_PERSON and uid != _NOBODY and uid not in _DYNAMIC
-
-
-def strangers(path: str, uid: int) -> set[int]:
-    """Whose a home is that should be a user's: its owner, and what in it has no account.
-
-    Raises ValueError where it may not be taken over: another's home, a person's, or a folder that
-    nothing shows to have been a runner's home.
-    """
-    owner = os.lstat(path).st_uid
-    found = {owner} - {uid}
-    if found:
-        whose = account(owner)
-        name = whose.pw_name if whose else f"the number {owner}"
-        home = whose.pw_dir.rstrip("/") if whose else ""
-        if (
-            (home and f"{path}/".startswith(f"{home}/"))
-            or (whose and _is_persons(owner))
-            or not any(os.path.isdir(f"{path}/{folder}") for folder in _OF_A_RUNNER)
-            or path.count("/") < 2
-        ):
-            raise ValueError(f"{path} belongs to {name}: mend its owner, or name another folder")
-    with os.scandir(path) as entries:
-        infos = [entry.stat(follow_symlinks=False) for entry in entries]
-    others = {info.st_uid for info in infos if _single(info)} - {uid}
-    return found | {number for number in others if account(number) is None}
-
-
-def _single(info: os.stat_result) -> bool:
-    """False for a file with several names: one of them may lie elsewhere."""
-    return not stat.S_ISREG(info.st_mode) or info.st_nlink == 1
-
-
 def take_over(path: str, owners: set[int], uid: int, gid: int) -> None:
     """Gives all of those owners below a folder to a user; follows no link."""
     for _, folders, files, handle in os.fwalk(path, follow_symlinks=False):
         for name in [".", *folders, *files]:
             info = os.stat(name, dir_fd=handle, follow_symlinks=False)
-            if info.st_uid in owners and _single(info):
+            if info.st_uid in owners and homes.is_single(info):
                 os.chown(name, uid, gid, dir_fd=handle, follow_symlinks=False)
 
 
@@ -362,7 +309,7 @@ def _home(item: dict[str, Any], check: bool, taken: dict[str, set[int]]) -> tupl
         return apply_one(plain, check)
     if not os.path.isdir(path) or os.path.islink(path):
         return apply_one(plain, check)
-    owners = strangers(path, uid)
+    owners = homes.strangers(path, uid)
     if not owners:
         return apply_one(plain, check)
     taken[path] = owners

@@ -21,7 +21,7 @@ import yaml
 from ansible.module_utils.testing import patch_module_args
 
 from ansible_collections.runnerhost.toolkit.plugins.action import file_set as file_set_action
-from ansible_collections.runnerhost.toolkit.plugins.module_utils import apt_sources, host
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import apt_sources, homes, host
 from ansible_collections.runnerhost.toolkit.plugins.modules import file_set
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils.controller import ROOT
 
@@ -560,7 +560,7 @@ def test_what_has_no_owner_in_a_home_is_taken_over_and_an_administrators_file_is
     ],
 )
 def test_whose_numbers_are_peoples(uid: int, persons: bool) -> None:
-    assert file_set._is_persons(uid) is persons
+    assert homes.is_persons(uid) is persons
 
 
 @needs_root
@@ -597,7 +597,7 @@ def test_a_folder_that_may_not_be_taken_over_is_refused(
     if why == "another's home":
         account.pw_dir = str(tmp_path)
     elif why == "a person's":
-        monkeypatch.setattr(file_set, "_FIRST_PERSON", 1)
+        monkeypatch.setattr(homes, "_FIRST_PERSON", 1)
     else:
         (home / "builds").rename(home / "data")
     real = pwd.getpwuid

@@ -145,6 +145,23 @@ def test_what_belongs_to_others_is_not_taken(open_path: Path) -> None:
     assert "belongs to root and is not empty" in folder(theirs)
 
 
+@AS_ROOT
+def test_anothers_home_is_refused_and_a_fresh_disk_is_a_home(open_path: Path) -> None:
+    home = open_path / "home"
+    home.mkdir(mode=0o755)
+    # Before it is mounted over, and as mkfs leaves it.
+    (home / "lost+found").mkdir()
+    for user in ("nobody", "not-yet-there"):
+        assert folder(home, user, link=True) == ""
+    (home / "file").write_text("")
+    assert "belongs to root: mend its owner" in folder(home, link=True)
+    os.chown(home, 12345, 12345)
+    assert "belongs to the number 12345" in folder(home, "not-yet-there", link=True)
+    # One that came back from a backup with another number.
+    (home / "builds").mkdir()
+    assert folder(home, link=True) == ""
+
+
 @pytest.mark.parametrize(
     ("flags", "execute", "says"),
     [
