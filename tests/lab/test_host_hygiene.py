@@ -85,6 +85,27 @@ def test_old_checkout_goes_and_the_used_one_stays(ready: Site) -> None:
     assert f"{BUILDS}: removed 1 checkouts that were unused for 30 days" in journal
 
 
+def test_what_cannot_be_removed_is_named_and_fails_the_unit(ready: Site) -> None:
+    unit = "runnerhost-clean.service"
+    ready.sh(
+        f"cd {BUILDS} && install -d t/0/g/stuck/.git t/0/g/stuck/of-root t/0/g/stuck.tmp; "
+        "touch t/0/g/stuck/of-root/file; chown -R gitlab-runner: t; "
+        "chown -R root: t/0/g/stuck/of-root; "
+        "find t/0/g/stuck t/0/g/stuck.tmp -exec touch -d '40 days ago' {} +"
+    )
+    for _ in range(2):
+        ready.sh(f"systemctl start {unit}", check=False)
+        assert ready.sh(f"systemctl show -P Result {unit}").strip() == "exit-code"
+        assert ready.sh(f"ls -A {BUILDS}/t/0/g").split().count(".runnerhost-old-stuck") == 1
+    journal = ready.sh(f"journalctl -u {unit} --no-pager -o cat")
+    assert (
+        f"cannot remove {BUILDS}/t/0/g/.runnerhost-old-stuck/of-root/file (owner root)" in journal
+    )
+    assert "belongs to root" in journal
+    ready.sh(f"chown -R gitlab-runner: {BUILDS}/t; systemctl start {unit}")
+    assert ".runnerhost-old" not in ready.sh(f"ls -A {BUILDS}/t/0/g")
+
+
 def test_full_disk_pauses_the_runner_until_there_is_room(ready: Site) -> None:
     before = config(ready)
     running = begun(ready, "on-a-full-disk")

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 import time
+from argparse import Namespace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -32,7 +34,7 @@ def checkout(builds: Path, name: str = "group/sub/project", when: float = OLD) -
 
 def test_old_checkout_goes_with_its_empty_parents(tmp_path: Path) -> None:
     path = checkout(tmp_path)
-    assert hygiene.clean_builds(str(tmp_path), 30, NOW) == [str(path)]
+    assert hygiene.clean_builds(str(tmp_path), 30, NOW, []) == [str(path)]
     assert list(tmp_path.iterdir()) == []
 
 
@@ -46,22 +48,22 @@ def test_what_a_job_makes_anew_meanwhile_stays(
     age(tmp_path / "abc123")
     really = shutil.rmtree
 
-    def slowly(victim: str, ignore_errors: bool) -> None:
+    def slowly(victim: str, onerror: Any) -> None:
         for folder in (path, beside):
             assert not (folder / "old").exists()
             folder.mkdir(exist_ok=True)
             (folder / "new").touch()
-        really(victim, ignore_errors=ignore_errors)
+        really(victim, onerror=onerror)
 
     monkeypatch.setattr(shutil, "rmtree", slowly)
-    assert hygiene.clean_builds(str(tmp_path), 30, NOW) == [str(path)]
+    assert hygiene.clean_builds(str(tmp_path), 30, NOW, []) == [str(path)]
     assert {one.name for one in path.parent.rglob("*")} == {"project", "project.tmp", "new"}
 
 
 def test_one_that_was_used_stays_though_its_files_are_old(tmp_path: Path) -> None:
     path = checkout(tmp_path)
     os.utime(path / ".git" / "HEAD", (NOW, NOW))
-    assert hygiene.clean_builds(str(tmp_path), 30, NOW) == []
+    assert hygiene.clean_builds(str(tmp_path), 30, NOW, []) == []
     assert (path / "file").exists()
 
 
@@ -70,7 +72,7 @@ def test_one_that_a_process_works_in_stays(tmp_path: Path, monkeypatch: pytest.M
     (path / "deep").mkdir()
     age(path)
     monkeypatch.chdir(path / "deep")
-    assert hygiene.clean_builds(str(tmp_path), 30, NOW) == []
+    assert hygiene.clean_builds(str(tmp_path), 30, NOW, []) == []
     assert path.exists()
 
 
@@ -84,7 +86,7 @@ def test_a_link_out_of_the_builds_is_not_followed(tmp_path: Path) -> None:
     (path / "link").symlink_to(outside)
     age(outside)
     age(path)
-    hygiene.clean_builds(str(builds), 30, NOW)
+    hygiene.clean_builds(str(builds), 30, NOW, [])
     assert not path.exists()
     assert (outside / "project" / ".git").exists()
 
@@ -94,7 +96,126 @@ def test_checkout_without_git_is_known_by_its_temporary_folder(tmp_path: Path) -
     path.mkdir(parents=True)
     path.with_name("project.tmp").mkdir()
     age(tmp_path / "abc123")
-    assert hygiene.clean_builds(str(tmp_path), 30, NOW) == [str(path)]
+    assert hygiene.clean_builds(str(tmp_path), 30, NOW, []) == [str(path)]
+
+
+def says(failures: list[hygiene.Failure]) -> str:
+    return "\n".join(map(str, failures))
+
+
+def protect(monkeypatch: pytest.MonkeyPatch, path: Path) -> None:
+    """Nothing can be deleted in a folder, as in one of root's; tests may run as root."""
+    real = os.unlink
+
+    def unlink(name: Any, *, dir_fd: int | None = None) -> None:
+        inside = os.readlink(f"/proc/self/fd/{dir_fd}") if dir_fd is not None else ""
+        if (inside or os.path.dirname(name)).endswith(path.name):
+            raise PermissionError(13, "Permission denied", name)
+        real(name, dir_fd=dir_fd)
+
+    monkeypatch.setattr(os, "unlink", unlink)
+
+
+def test_what_cannot_be_removed_is_named_and_tried_again_and_does_not_pile_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = checkout(tmp_path)
+    (path / "of-root").mkdir()
+    (path / "of-root" / "file").touch()
+    age(tmp_path / "abc123")
+    failures: list[hygiene.Failure] = []
+    with monkeypatch.context() as patch:
+        protect(patch, path / "of-root")
+        assert hygiene.clean_builds(str(tmp_path), 30, NOW, failures) == []
+        aside = path.with_name(".runnerhost-old-project")
+        assert f"{aside}/of-root/file (owner " in says(failures)
+        assert "Permission denied" in says(failures)
+        # The rest of it is gone.
+        assert not (aside / ".git").exists()
+        # The next day: a job has made another one, which has become old as well.
+        checkout(tmp_path)
+        failures.clear()
+        assert hygiene.clean_builds(str(tmp_path), 30, NOW, failures) == []
+        assert f"{aside}/of-root/file (owner " in says(failures)
+        assert f"{path} (owner " in says(failures)
+        assert "is still there from an earlier run" in says(failures)
+        assert [one.name for one in path.parent.glob(".runnerhost-old-*")] == [aside.name]
+    # An administrator has made it right.
+    failures.clear()
+    assert hygiene.clean_builds(str(tmp_path), 30, NOW, failures) == [str(path)]
+    assert failures == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_leftovers_of_an_older_release_are_removed(tmp_path: Path) -> None:
+    aside = tmp_path / "abc123" / "0" / "group" / ".runnerhost-old-4711-project"
+    (aside / "of-root").mkdir(parents=True)
+    hygiene.clean_builds(str(tmp_path), 30, NOW, [])
+    assert not aside.exists()
+
+
+def test_what_is_mounted_in_a_checkout_keeps_its_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = checkout(tmp_path)
+    mount = str(path / "data with blank")
+    table = tmp_path / "mountinfo"
+    table.write_text("36 35 98:0 / " + mount.replace(" ", "\\040") + " rw - ext4 /dev/x rw\n")
+    real = hygiene.mount_points
+    monkeypatch.setattr(hygiene, "mount_points", lambda: real(str(table)))
+    failures: list[hygiene.Failure] = []
+    assert hygiene.clean_builds(str(tmp_path), 30, NOW, failures) == []
+    assert [one.path for one in failures] == [mount]
+    assert "something is mounted there" in says(failures)
+    assert (path / "file").exists()
+
+
+def test_read_only_folders_of_ones_own_go(tmp_path: Path) -> None:
+    """As Go's module cache has them; root needs no such right."""
+    path = checkout(tmp_path)
+    (path / "mod" / "deep").mkdir(parents=True)
+    (path / "mod" / "deep" / "file").touch()
+    (path / "mod" / "deep").chmod(0o555)
+    (path / "mod").chmod(0o555)
+    age(tmp_path / "abc123")
+    hygiene.make_writable(str(path))
+    assert (path / "mod" / "deep").stat().st_mode & 0o700 == 0o700
+    age(tmp_path / "abc123")
+    assert hygiene.clean_builds(str(tmp_path), 30, NOW, []) == [str(path)]
+
+
+def test_cached_and_temporary_files_that_stay_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "of-root"
+    folder.mkdir()
+    (folder / "file").touch()
+    age(tmp_path)
+    protect(monkeypatch, folder)
+    failures: list[hygiene.Failure] = []
+    assert hygiene.clean_files(str(tmp_path), 30, NOW, failures) == []
+    assert f"{folder}/file (owner " in says(failures)
+    failures.clear()
+    later = NOW + 20 * hygiene.DAY
+    assert hygiene.clean_temporary(str(tmp_path), 10, later, failures) == []
+    assert f"{tmp_path}/.runnerhost-old-of-root/file (owner " in says(failures)
+
+
+def test_exit_code_and_words_of_a_clean_that_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = checkout(tmp_path)
+    asked = Namespace(
+        builds=[str(tmp_path)], builds_days=30.0, cache=[], cache_days=0.0, temporary=[],
+        temporary_days=0.0,
+    )  # fmt: skip
+    with monkeypatch.context() as patch:
+        protect(patch, path.with_name(".runnerhost-old-project"))
+        assert hygiene.clean_all(asked) == 1
+    said = capsys.readouterr()
+    assert "cannot remove " in said.err
+    assert "Permission denied" in said.err
+    assert hygiene.clean_all(asked) == 0
 
 
 def test_cached_file_goes_if_nobody_reads_or_writes_it(tmp_path: Path) -> None:
@@ -104,7 +225,7 @@ def test_cached_file_goes_if_nobody_reads_or_writes_it(tmp_path: Path) -> None:
         path.touch()
     age(old)
     os.utime(read, (NOW, OLD))
-    assert hygiene.clean_files(str(tmp_path), 30, NOW) == [str(old)]
+    assert hygiene.clean_files(str(tmp_path), 30, NOW, []) == [str(old)]
     assert not old.parent.exists()
     assert read.exists()
 
@@ -113,10 +234,10 @@ def test_only_own_temporary_entries_go(tmp_path: Path, monkeypatch: pytest.Monke
     (tmp_path / "mine").mkdir()
     later = NOW + 20 * hygiene.DAY
     monkeypatch.setattr(os, "geteuid", lambda: 12345)
-    assert hygiene.clean_temporary(str(tmp_path), 10, later) == []
+    assert hygiene.clean_temporary(str(tmp_path), 10, later, []) == []
     monkeypatch.undo()
-    assert hygiene.clean_temporary(str(tmp_path), 10, NOW) == []
-    assert hygiene.clean_temporary(str(tmp_path), 10, later) == [str(tmp_path / "mine")]
+    assert hygiene.clean_temporary(str(tmp_path), 10, NOW, []) == []
+    assert hygiene.clean_temporary(str(tmp_path), 10, later, []) == [str(tmp_path / "mine")]
 
 
 class Disk:
