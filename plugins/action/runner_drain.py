@@ -14,9 +14,15 @@ from ansible_collections.runnerhost.toolkit.plugins.action.runner_config import 
     decode,
     without_runners,
 )
-from ansible_collections.runnerhost.toolkit.plugins.module_utils import runner_toml
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
+    runner_processes,
+    runner_toml,
+)
 from ansible_collections.runnerhost.toolkit.plugins.module_utils.instances import place
-from ansible_collections.runnerhost.toolkit.plugins.plugin_utils.controller import ToolkitAction
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils.controller import (
+    LOOK,
+    ToolkitAction,
+)
 
 MODULE = "runnerhost.toolkit.runner_drain"
 IO = "runnerhost.toolkit.runner_config_io"
@@ -31,6 +37,9 @@ display = Display()
 
 class ActionModule(ToolkitAction):
     """The task's controller side."""
+
+    _own: dict[str, str]
+    _waits_for_others = False
 
     def run(
         self, tmp: str | None = None, task_vars: dict[str, Any] | None = None
@@ -51,6 +60,12 @@ class ActionModule(ToolkitAction):
                 "folder": {"type": "str", "default": "/etc/gitlab-runner"},
                 "unit": {"type": "str", "default": "gitlab-runner.service"},
                 "isolated": {"type": "list", "elements": "str", "default": []},
+                "other_runners": {
+                    "type": "str",
+                    "choices": ["ignore", "wait", "refuse", "refuse_binary"],
+                    "default": "ignore",
+                },
+                "reason": {"type": "str", "default": ""},
             }
         )
         if args["lease"] < 3 * SAYS_EVERY // 2:
@@ -60,6 +75,13 @@ class ActionModule(ToolkitAction):
         for name in args["isolated"]:
             of = place(name)
             self._places.append({"folder": of.folder, "unit": of.unit})
+        others = args["other_runners"] if args["state"] == "drained" else "ignore"
+        self._own = {where["unit"]: f"{where['folder']}/config.toml" for where in self._places}
+        self._waits_for_others = others == "wait"
+        if others != "ignore":
+            warnings = self._other_runners(others, args["reason"], args["at_deadline"])
+            if warnings:
+                result["warnings"] = warnings
         if self._task.check_mode:
             looks = [self._call(where, "look")["look"] for where in self._places]
             pending = args["state"] == "drained" or any(look["paused"] for look in looks)
@@ -70,7 +92,18 @@ class ActionModule(ToolkitAction):
             if any(answer["resumed"] == "merged" for answer in answers):
                 result["warnings"] = ["a runner was added by hand during the drain; it was kept"]
             return {**result, "changed": any(a["changed"] for a in answers), "jobs": []}
-        return {**result, **self._drain(args["deadline"], args["at_deadline"])}
+        done = self._drain(args["deadline"], args["at_deadline"])
+        warnings = [*result.pop("warnings", []), *done.pop("warnings", [])]
+        return {**result, **done, **({"warnings": warnings} if warnings else {})}
+
+    def _other_runners(self, how: str, reason: str, at_deadline: str) -> list[str]:
+        """Refuses where a daemon that the toolkit does not manage is in the way; warnings else."""
+        look = self.ask(LOOK, {"other_runners_beside": self._own}, self._variables)["look"]
+        stands, others = runner_processes.in_the_way(look["other_runners"]["daemons"], how)
+        if how == "wait" and at_deadline == "go_on":
+            stands, others = [], [*stands, *others]
+        self.refuse(runner_processes.refusal(stands, reason))
+        return runner_processes.warnings({**look["other_runners"], "daemons": others})
 
     def _drain(self, deadline: int, at_deadline: str) -> dict[str, Any]:
         start = time.monotonic()
@@ -79,12 +112,18 @@ class ActionModule(ToolkitAction):
         changed = "paused" in began
         patience = QUIET_SECONDS
         while True:
+            # Other daemons are the host's: one look at them is enough.
             looks = [
-                self._call(where, "look", patience=patience, lease=self._lease)["look"]
-                for where in self._places
+                self._call(where, "look", patience=patience, lease=self._lease, **more)["look"]
+                for where, more in zip(self._places, self._looks_at_others(), strict=True)
             ]
             waited = int(time.monotonic() - start)
-            jobs = [job["text"] for look in looks for job in look["jobs"]]
+            jobs = [job["text"] for look in looks for job in look["jobs"]] + [
+                one["text"]
+                for look in looks
+                for one in look.get("others", [])
+                if one["activity"] != "idle"
+            ]
             # Its host, a disk with room again or another controller may have taken a pause back:
             # what such a runner is seen to do counts for nothing.
             lost = [
@@ -121,6 +160,10 @@ class ActionModule(ToolkitAction):
             f"gave up after {waited} s, all is as it was: still running: {named}. "
             "A longer deadline, or at_deadline=go_on"
         )
+
+    def _looks_at_others(self) -> list[dict[str, Any]]:
+        first = {"own": self._own} if self._waits_for_others else {}
+        return [first, *({} for _ in self._places[1:])]
 
     def _resume(self) -> list[dict[str, Any]]:
         """Takes the pause of each back, of all even if one of them cannot be."""

@@ -20,9 +20,10 @@ from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
     network,
     pythons,
     runner_keys,
+    runner_processes,
     tokens,
 )
-from ansible_collections.runnerhost.toolkit.plugins.module_utils.host import is_installed
+from ansible_collections.runnerhost.toolkit.plugins.module_utils.host import is_installed, masked
 from ansible_collections.runnerhost.toolkit.plugins.module_utils.instances import place
 from ansible_collections.runnerhost.toolkit.plugins.module_utils.secrets import unfit
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import isolated, job_user
@@ -54,6 +55,8 @@ OWN_ID = (
     "on the copy, rm /etc/machine-id /etc/gitlab-runner/.runner_system_id, then "
     "systemd-machine-id-setup, and reboot when no job runs"
 )
+IMAGE_REASON = "an image is made of a machine without runners"
+UPGRADE_REASON = "an upgrade replaces the binary of its jobs, and waits for their end"
 # Written by runner_package before it changes anything.
 UNPROVEN = "/var/lib/runnerhost/gitlab-runner/unproven.json"
 # Which host of the inventory this machine is, written by the role.
@@ -62,6 +65,13 @@ SERVICE = "gitlab-runner.service"
 # The generation of a service that comes out of an image.
 IMAGE = "image"
 USER_MANAGER = "user@{uid}.service"
+LOGIND = "systemd-logind.service"
+# Those that the role writes on every host.
+OWN_UNITS = (
+    *("runnerhost-clean.service", "runnerhost-clean.timer"),
+    *("runnerhost-disk.service", "runnerhost-disk.timer"),
+    *("runnerhost-resume.service", "runnerhost-resume.timer"),
+)
 
 _VERSION = re.compile(r"(?:latest|\d+\.\d+\.\d+(?:-\d+)?)\Z")
 
@@ -122,13 +132,15 @@ class ActionModule(ToolkitAction):
                 "files": [OTHER_BINARY, args["home"]],
                 "user": args["user"],
                 "checks": job_user.checks("gitlab_runner_", "gitlab_runner_runners", args, made),
-                "units": [SERVICE, USER_MANAGER],
+                "units": [SERVICE, USER_MANAGER, LOGIND, *OWN_UNITS],
                 "logind": True,
                 "logind_ours": paths["logind"],
                 "globs": [isolated.HERE],
+                "other_runners": True,
             },
             variables,
         )["look"]
+        self.refuse(masked(look.get("units", {})))
         here = isolated.names_of(look["globs"][isolated.HERE])
         known = {str(entry["name"]) for entry in everyone}
         warnings += [
@@ -137,6 +149,8 @@ class ActionModule(ToolkitAction):
             for name in here
             if name not in known
         ]
+        strangers = look["other_runners"]
+        warnings += runner_processes.warnings(strangers)
         warnings += _copied(look["files"][MACHINE].get("text", ""), host, look["machine"])
         key, warned = self.key(
             "gitlab_runner_repository_key",
@@ -210,6 +224,10 @@ class ActionModule(ToolkitAction):
         wanted = [f"{name}={pattern}" if pattern else name for name in missing]
         installed = records[PAIR[0]]["version"] if is_installed(records.get(PAIR[0])) else ""
         began = _unproven(look["files"][UNPROVEN].get("text", ""), installed)
+        if args.get("image"):
+            self.refuse(runner_processes.refusal(*_stands(strangers, "refuse", IMAGE_REASON)))
+        if is_upgrade(installed, missing, began) and args.get("at_deadline") != "go_on":
+            self.refuse(runner_processes.refusal(*_stands(strangers, "wait", UPGRADE_REASON)))
         kill = _logind(args, look)
         others = [
             self._isolated(e, args, ways, kill, (made, groups, before), variables)
@@ -317,16 +335,18 @@ class ActionModule(ToolkitAction):
         }
         of = place(one["name"])
         at = f"{isolated.VARIABLE} ({one['name']})."
+        own_units = [f"{of.resume}.service", f"{of.resume}.timer", f"{of.clean}.service"]
         look = self.ask(
             LOOK,
             {
                 "user": one["user"],
                 "groups": one["groups"],
                 "checks": job_user.checks(at, f"{at}runners", own, made),
-                "units": [of.unit, USER_MANAGER],
+                "units": [of.unit, USER_MANAGER, *own_units],
             },
             variables,
         )["look"]
+        self.refuse(masked(look.get("units", {})))
         found = look.get("user")
         self.refuse(
             _home_problems(f"{at}home", one, found)
@@ -445,6 +465,13 @@ class _Groups:
         brought, refusals = job_user.new_groups(variable, missing, self.packages)
         self.brought |= {*brought}
         return refusals
+
+
+def _stands(
+    found: dict[str, Any], how: str, reason: str
+) -> tuple[list[runner_processes.Daemon], str]:
+    """The daemons, of those that the toolkit does not manage, for which a run is refused."""
+    return runner_processes.in_the_way(found["daemons"], how)[0], reason
 
 
 def problems(args: dict[str, Any]) -> list[str]:

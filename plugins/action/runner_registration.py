@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 from ansible.errors import AnsibleActionFail
+from ansible.utils.display import Display
 
 from ansible_collections.runnerhost.toolkit.plugins.action.runner_config import (
     decode,
@@ -18,6 +19,7 @@ from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
     runner_cli,
     runner_health,
     runner_merge,
+    runner_processes,
     runner_toml,
     secrets,
 )
@@ -59,7 +61,12 @@ class ActionModule(ToolkitAction):
             "unit": args.get("unit", "gitlab-runner.service"),
         }
         self.no_file_on_host("the runners' tokens")
-        read = self._ask(IO, {"op": "read"})["read"]
+        # The host's other daemons are named once, with the main service's runners.
+        others = verb in ("verify", "describe") and self._where["unit"] == place().unit
+        read = self._ask(IO, {"op": "read", "other_runners": others})["read"]
+        if others:
+            for text in runner_processes.warnings(read["other_runners"]):
+                Display().warning(text)
         try:
             config = runner_toml.parse(decode(read["text"]))
         except runner_toml.TomlError as error:

@@ -278,6 +278,17 @@ def jobs_of(pid: int) -> list[Job]:
     return running(done.stdout.splitlines(), time.time())
 
 
+def journal_is_whole(pid: int) -> bool:
+    """True if the journal has a daemon's messages since its start, at the level ``info``."""
+    done = host.run(
+        [
+            *("journalctl", "--no-pager", "--output=cat", "--lines=1", "-b"),
+            *("--grep=Starting multi-runner|Configuration loaded", f"_PID={pid}"),
+        ]
+    )
+    return done.returncode == 0 and bool(done.stdout.strip())
+
+
 def look(unit: str, folder: str) -> dict[str, Any]:
     """What a drain waits for now."""
     state = host.units([unit]).get(unit, {})

@@ -355,6 +355,24 @@ def units(names: list[str]) -> dict[str, dict[str, str]]:
     return found
 
 
+def masked(found: dict[str, dict[str, str]]) -> list[str]:
+    """What is wrong with units that are masked (systemd.unit(5)), and the command that helps.
+
+    Args:
+        found: properties of units, by name.
+    """
+    lines = []
+    for name, unit in found.items():
+        if unit.get("LoadState") == "masked":
+            real = unit.get("Id") or name
+            runtime = "--runtime " if unit.get("UnitFileState") == "masked-runtime" else ""
+            lines.append(
+                f"{real} is masked on the host, so systemd does not start it: "
+                f"systemctl unmask {runtime}{real}, then run this again"
+            )
+    return lines
+
+
 def logind() -> dict[str, Any]:
     """KillUserProcesses and KillOnlyUsers as the running logind has them; empty if none runs."""
     done = run(

@@ -10,7 +10,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ansible_collections.runnerhost.toolkit.plugins.module_utils import apt_sources, pythons
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
+    apt_sources,
+    pythons,
+    runner_processes,
+)
 
 # How many names a line shows.
 SHOWN = 8
@@ -25,6 +29,7 @@ KINDS = (
     "space",
     "pythons",
     "runner",
+    "services",
 )
 
 
@@ -203,6 +208,15 @@ def obstacles(look: Mapping[str, Any], goal: Goal) -> list[Obstacle]:
             )
         )
     found += _space(look["mounts"], goal.free)
+    found += [
+        Obstacle(
+            "services",
+            f"a runner that the toolkit does not manage: {one['text']}",
+            "The upgrade restarts the host and would end it with its jobs",
+            runner_processes.cure(one),
+        )
+        for one in runner_processes.in_the_way(look["other_runners"], "refuse")[0]
+    ]
     return found
 
 

@@ -14,6 +14,7 @@ from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
     host,
     host_checks,
     runner_entries,
+    runner_processes,
 )
 
 DOCUMENTATION = r"""
@@ -79,6 +80,17 @@ options:
       runner. A file that cannot be read as TOML counts as one that does.
     type: str
     default: ""
+  other_runners:
+    description:
+      - Whether to look for GitLab Runner daemons that the toolkit does not manage, and for what
+        would start one.
+    type: bool
+    default: false
+  other_runners_beside:
+    description:
+      - The same, beside these services alone, each with its config.toml, instead of what the
+        toolkit manages.
+    type: dict
 author:
   - The Runnerhost developers
 """
@@ -171,6 +183,8 @@ def main() -> None:
             "logind_ours": {"type": "str", "default": ""},
             "globs": {"type": "list", "elements": "str", "default": []},
             "configs": {"type": "str", "default": ""},
+            "other_runners": {"type": "bool", "default": False},
+            "other_runners_beside": {"type": "dict"},
         },
         supports_check_mode=True,
     )
@@ -215,6 +229,8 @@ def main() -> None:
     if asked["logind"]:
         look["logind"] = host.logind()
         look["logind_foreign"] = logind_foreign(asked["logind_ours"])
+    if asked["other_runners"] or asked["other_runners_beside"] is not None:
+        look["other_runners"] = runner_processes.report(asked["other_runners_beside"])
     module.exit_json(changed=False, look=look)
 
 

@@ -18,6 +18,7 @@ from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
     host,
     runner_cli,
     runner_health,
+    runner_processes,
     secrets,
 )
 from ansible_collections.runnerhost.toolkit.plugins.module_utils.hygiene import PAUSED_TEXT
@@ -84,6 +85,10 @@ options:
     description: The configuration without runners, in base64, for a pause by the host itself.
     type: str
     default: ""
+  other_runners:
+    description: Whether to look for daemons that the toolkit does not manage; for C(read).
+    type: bool
+    default: false
   verify:
     description: >-
       Names of runners to have GitLab asked about after the swap, or before C(wake) has the daemon
@@ -287,6 +292,7 @@ def main() -> None:
             # Without the runners, but a Sentry address with its key may be in it.
             "paused_text": {"type": "str", "default": "", "no_log": True},
             "verify": {"type": "list", "elements": "str", "default": []},
+            "other_runners": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
     )
@@ -329,6 +335,8 @@ def main() -> None:
     result["read"] = read(path, params["state_file"], params["unit"])
     if params["op"] in ("read", "register"):
         result["read"]["complaints"] = complaints(path, result["read"]["pid"])
+    if params["other_runners"]:
+        result["read"]["other_runners"] = runner_processes.report()
     module.exit_json(changed=bool(result.get("swapped") or result.get("woken")), **result)
 
 

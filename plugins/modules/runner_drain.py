@@ -10,7 +10,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.runnerhost.toolkit.plugins.module_utils import drain
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import drain, runner_processes
 
 DOCUMENTATION = r"""
 module: runner_drain
@@ -54,6 +54,23 @@ options:
     type: list
     elements: str
     default: []
+  other_runners:
+    description:
+      - What to do about GitLab Runner daemons of the host that the toolkit does not manage.
+      - C(ignore) leaves them alone, C(wait) waits for their jobs too, and refuses where the host
+        does not show the jobs of such a daemon.
+      - C(refuse) refuses where one of them runs that could take a job, and C(refuse_binary) where
+        it runs the binary of the package gitlab-runner. Nothing was paused then.
+    type: str
+    choices: [ignore, wait, refuse, refuse_binary]
+    default: ignore
+  reason:
+    description: What C(refuse) says that the operation would do to such a daemon.
+    type: str
+    default: ""
+  own:
+    description: Internal, the services that are drained, each with its config.toml.
+    type: dict
   op:
     description: Internal to the action plugin, what to do in one call.
     type: str
@@ -104,6 +121,11 @@ waited:
 QUIET_SECONDS = 3.0
 
 
+def other_runners(own: dict[str, str] | None) -> list[dict[str, Any]]:
+    """The daemons beside those that are drained; none if they are not asked for."""
+    return [] if own is None else runner_processes.others(own)
+
+
 def look_until_idle(asked: dict[str, Any]) -> dict[str, Any]:
     """One look, repeated until the runner is idle for some time or the patience is over.
 
@@ -114,8 +136,9 @@ def look_until_idle(asked: dict[str, Any]) -> dict[str, Any]:
     while True:
         drain.renew(asked["folder"], asked["lease"])
         found = drain.look(asked["unit"], asked["folder"])
+        found["others"] = other_runners(asked.get("own"))
         now = time.monotonic()
-        if found["busy"]:
+        if found["busy"] or any(one["activity"] != "idle" for one in found["others"]):
             quiet_since = None
         elif quiet_since is None:
             quiet_since = now
@@ -140,6 +163,7 @@ def main() -> None:
             "text": {"type": "str", "default": "", "no_log": True},
             "lease": {"type": "int", "default": 120},
             "patience": {"type": "int", "default": 0},
+            "own": {"type": "dict"},
         },
         supports_check_mode=True,
     )
@@ -150,7 +174,10 @@ def main() -> None:
             # Somebody's drain that was cut off: from the start, with what the file holds now.
             drain.resume(folder)
             drain.reload(unit)
-        found = drain.look(unit, folder) if module.check_mode else look_until_idle(asked)
+        if module.check_mode:
+            found = {**drain.look(unit, folder), "others": other_runners(asked["own"])}
+        else:
+            found = look_until_idle(asked)
         module.exit_json(changed=False, look=found)
     if asked["op"] == "pause":
         # Before the pause: from its first moment on somebody must be there to take it back.

@@ -108,6 +108,10 @@ options:
     description: Whether C(latest) means the repository's newest even where a runner is installed.
     type: bool
     default: false
+  at_deadline:
+    description: C(go_on) for an upgrade that does not wait for jobs beyond its deadline.
+    type: str
+    default: give_up
   image:
     description: Whether an image is baked, whose service has yet to be given its environment.
     type: bool

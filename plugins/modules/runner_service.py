@@ -288,7 +288,10 @@ def main() -> None:
             )
     if not coming:
         if unit.get("LoadState") != "loaded" and not (module.check_mode and asked["unit_missing"]):
-            module.fail_json(msg=f"{service.unit} is not on the host: its package brings it")
+            words = host.masked({service.unit: unit}) or [
+                f"{service.unit} is not on the host: its package brings it"
+            ]
+            module.fail_json(msg=words[0])
         if unit.get("UnitFileState") != "enabled":
             service.do("enable", ["systemctl", "enable", service.unit])
         start(service, unit, asked["generation"])

@@ -17,6 +17,7 @@ from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
     apt_sources,
     host,
     pythons,
+    runner_processes,
     upgrades,
     venvs,
 )
@@ -139,7 +140,6 @@ look:
   returned: success
 """
 
-_UNITS = "/etc/systemd/system/gitlab-runner-*.service"
 _RESTART = ("/run/reboot-required", "/var/run/reboot-required")
 _PENDING = "/run/runnerhost/*.restart"
 _OURS = "/etc/apt/sources.list.d/runnerhost-"
@@ -227,10 +227,8 @@ def restart() -> list[str] | None:
 
 def services() -> tuple[list[str], list[str]]:
     """The runner's services that are in service, and the isolated runners of the host."""
-    isolated = sorted(
-        re.sub(r".*/gitlab-runner-(.+)\.service", r"\1", path) for path in glob.glob(_UNITS)
-    )
-    names = ["gitlab-runner.service", *(f"gitlab-runner-{name}.service" for name in isolated)]
+    names = list(runner_processes.managed())
+    isolated = [re.sub(r"gitlab-runner-(.+)\.service", r"\1", name) for name in names[1:]]
     found = host.units(names)
     return [name for name in names if upgrades.is_in_service(found.get(name, {}))], isolated
 
@@ -275,6 +273,7 @@ def look(python: str, folders: list[str], places: list[str]) -> dict[str, Any]:
         ],
         "in_service": in_service,
         "isolated": isolated,
+        "other_runners": runner_processes.others(),
     }
 
 

@@ -122,3 +122,67 @@ def test_a_foreign_file_that_wins_is_named(site: Site, path: str, text: str, say
     site.sh(f"rm {path}; systemctl daemon-reload; systemctl restart systemd-logind")
     assert site.playbook("site.yml", "--tags", "gitlab_runner").code == 0
     assert site.playbook("site.yml", "--tags", "gitlab_runner").counts()["changed"] == 0
+
+
+def second_service(site: Site) -> None:
+    """A second runner service as an administrator makes it, for jobs with the tag ``deploy``."""
+    with site.gitlab() as gitlab:
+        made = gitlab.create_runner(tag_list=["deploy"], run_untagged=False)
+    config = "/etc/gitlab-runner-deploy/config.toml"
+    site.sh(
+        f"set -e; CI_SERVER_URL={site.variables['lab_gitlab_url']} CI_SERVER_TOKEN={made.token} "
+        f"gitlab-runner register --non-interactive --config {config} --name deploy "
+        "--executor shell >/dev/null 2>&1; "
+        f"gitlab-runner install --service gitlab-runner-deploy --config {config} "
+        "--user gitlab-runner --working-directory /home/gitlab-runner; systemctl start gitlab-runner-deploy"
+    )
+
+
+def test_no_run_ends_a_job_of_a_service_that_the_toolkit_does_not_manage(site: Site) -> None:
+    second_service(site)
+    name = "gitlab-runner-deploy.service"
+    boot = site.sh("cat /proc/sys/kernel/random/boot_id; systemctl show -P UserspaceTimestamp")
+    job = queue(
+        site,
+        "echo begun",
+        "until test -e /var/tmp/deploy; do sleep 0.2; done",
+        "gitlab-runner --version",
+        tags=["deploy"],
+    )
+    with site.gitlab() as gitlab:
+        until(lambda: "begun" in gitlab.trace(job), 60, "the job runs")
+
+    def refused(playbook: str, says: str, **extra: Any) -> None:
+        run = site.playbook(playbook, extra=extra)
+        text = re.sub(r"\s+", " ", run.output)
+        assert run.code != 0, run.output
+        assert name in text, run.output
+        assert says in text, run.output
+
+    for playbook in ("site.yml", "verify.yml", "adopt.yml"):
+        run = site.playbook(playbook)
+        assert run.code == 0, run.output
+        text = re.sub(r"\s+", " ", run.output)
+        assert f"does not manage: {name} (pid " in text, run.output
+        assert "/etc/gitlab-runner-deploy/config.toml" in text, run.output
+        assert "runners: deploy (id " in text, run.output
+    refused("reboot.yml", "would end it with its jobs", reboot_always=True)
+    refused("retire.yml", "removes the package whose binary it runs")
+    _, new = versions(site)
+    refused(
+        "upgrade.yml", "gave up after", gitlab_runner_version=new, gitlab_runner_drain_deadline=4
+    )
+    assert site.sh("dpkg-query -W -f '${Version}' gitlab-runner").strip() != new
+    # An upgrade waits for its end.
+    run = site.playbook(
+        "upgrade.yml",
+        extra={"gitlab_runner_version": new},
+        on_line={f"waits for {name}": lambda: site.sh("touch /var/tmp/deploy")},
+    )
+    assert run.code == 0, run.output
+    with site.gitlab() as gitlab:
+        done = gitlab.wait_job(job, 60)
+        assert done.state == "success", gitlab.trace(job)
+        assert len(done.pickups) == 1
+    after = site.sh("cat /proc/sys/kernel/random/boot_id; systemctl show -P UserspaceTimestamp")
+    assert after == boot

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.runnerhost.toolkit.plugins.action import runner_plan
-from ansible_collections.runnerhost.toolkit.plugins.module_utils import network
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import host, network
 
 TOKEN = "glrt-" + "a" * 20
 GOOD: dict[str, Any] = {
@@ -478,3 +478,23 @@ def test_legacy_token_of_no_runner_of_the_host_is_refused_first(
         f"gitlab_runner_runners{place}" for place in refused
     ]
     assert action.asked == asked
+
+
+@pytest.mark.parametrize(
+    ("state", "command"),
+    [
+        ("masked", "systemctl unmask gitlab-runner.service"),
+        ("masked-runtime", "systemctl unmask --runtime gitlab-runner.service"),
+        # An empty unit file.
+        ("", "systemctl unmask gitlab-runner.service"),
+    ],
+)
+def test_masked_unit_is_named_with_its_cure(state: str, command: str) -> None:
+    name = runner_plan.SERVICE
+    found = {
+        name: {"Id": name, "LoadState": "masked", "UnitFileState": state},
+        "other.service": {"Id": "other.service", "LoadState": "loaded"},
+    }
+    (said,) = host.masked(found)
+    assert said.startswith("gitlab-runner.service is masked on the host")
+    assert command in said

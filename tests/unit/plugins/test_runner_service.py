@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from subprocess import CompletedProcess
 from types import SimpleNamespace
+from typing import ClassVar
 
 import pytest
 
@@ -93,3 +94,30 @@ def test_service_that_has_just_started_is_not_signalled_yet(
     monkeypatch.setattr(drain, "await_listening", lambda _: pids.append("18"))
     assert module.restart_when_idle(service, "new") == ""
     assert events == []
+
+
+def test_masked_unit_is_not_told_as_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    class FailedError(Exception):
+        pass
+
+    class Module:
+        check_mode = False
+        _diff = False
+        params: ClassVar[dict[str, object]] = {
+            "unit": UNIT, "generation": "new", "drop_in": "/x", "user": "nobody", "guard": False,
+            "user_manager": True, "logind": {"kill": False, "only": []}, "reloaded": False,
+            "package_missing": False, "unit_missing": False,
+        }  # fmt: skip
+
+        def fail_json(self, msg: str, **_: object) -> None:
+            raise FailedError(msg)
+
+    monkeypatch.setattr(module, "AnsibleModule", lambda **_: Module())
+    monkeypatch.setattr(host, "system_python_problem", lambda: None)
+    monkeypatch.setattr(host, "has_systemd", lambda: True)
+    monkeypatch.setattr(host, "user", lambda _: None)
+    monkeypatch.setattr(host, "logind", dict)
+    masked = {"Id": UNIT, "LoadState": "masked", "UnitFileState": "masked", "ActiveState": "x"}
+    monkeypatch.setattr(host, "units", lambda _: {UNIT: masked})
+    with pytest.raises(FailedError, match=r"is masked on the host.*systemctl unmask gitlab-runner"):
+        module.main()

@@ -32,6 +32,7 @@ LOOK: dict[str, Any] = {
     "pending": [],
     "venvs": [],
     "venvs_complete": True,
+    "other_runners": [],
     "in_service": ["gitlab-runner.service"],
     "isolated": [],
 }

@@ -25,6 +25,7 @@ NOTHING: dict[str, Any] = {
     "pending": [],
     "venvs": [],
     "venvs_complete": True,
+    "other_runners": [],
 }
 PPAS = {
     "python3.12": {"version": "3.12.13-1+jammy1", "status": THERE},
@@ -215,3 +216,10 @@ def test_the_lts_after_the_last_known_one_is_not_guessed() -> None:
     assert upgrades.next_release("noble") == "resolute"
     assert upgrades.next_release("resolute") == ""
     assert upgrades.next_release("zesty") == ""
+
+
+def test_a_runner_that_the_toolkit_does_not_manage_is_in_the_way() -> None:
+    other = {"pid": 7, "unit": "ci.service", "runners": None, "children": 0, "text": "ci.service"}
+    (one,) = upgrades.obstacles({**NOTHING, "other_runners": [other]}, GOAL)
+    assert (one.kind, one.cured) == ("services", False)
+    assert "does not manage: ci.service" in one.line()
