@@ -20,7 +20,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
-from ansible_collections.runnerhost.toolkit.plugins.module_utils import drain, secrets
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
+    drain,
+    runner_entries,
+    secrets,
+)
 from ansible_collections.runnerhost.toolkit.plugins.module_utils.instances import place
 
 Daemon = dict[str, Any]
@@ -221,7 +225,11 @@ def _daemon(proc: str, pid: int, children: int) -> Daemon | None:
         config = os.path.normpath(os.path.join(_link(f"{folder}/cwd") or "/", config))
         path = f"{folder}/root{config}"
         if os.path.isfile(path):
-            known = runners(_bytes(path).decode(errors="replace"))
+            content = _bytes(path)
+            known = runners(content.decode(errors="replace"))
+            if not known and runner_entries.has_runners(content):
+                # Valid TOML that is written otherwise than the daemon writes it.
+                known = None
     else:
         name = option(words, "--name", "--description") or environment.get("RUNNER_NAME", "")
         executor = option(words, "--executor") or environment.get("RUNNER_EXECUTOR", "")

@@ -248,6 +248,13 @@ def test_configuration_that_cannot_be_read_proves_nothing(proc: Proc) -> None:
     assert "runners not known" in one["text"]
 
 
+def test_runners_written_otherwise_are_not_taken_for_none(proc: Proc) -> None:
+    proc.file("/etc/deploy/config.toml", 'runners = [{name = "a", executor = "docker"}]\n')
+    proc.add(11, ["gitlab-runner", *RUN])
+    (one,) = proc.others()
+    assert (one["runners"], one["activity"]) == (None, "unknown")
+
+
 def test_who_is_in_the_way_of_what(proc: Proc) -> None:
     proc.file("/etc/none/config.toml", "concurrent = 1\n")
     proc.file("/etc/docker/config.toml", CONFIG.format("docker"))
