@@ -49,7 +49,7 @@ _NOT_RUN = {
 _LAUNCHERS = re.compile(r"(?:ssh|sshd|ssh@.*|cron|crond|atd|getty@.*|user@\d+)\.service\Z")
 _LIMIT = 1_000_000
 _CONTAINER = re.compile(r"(?:docker|libpod|crio|cri-containerd)[-/]([0-9a-f]{12})")
-_COMMAND = re.compile(rf"{_NAME.pattern}\b[^\n#;]*\brun(?:-single)?\b")
+_COMMAND = re.compile(rf"{_NAME.pattern}\b[^\n#;|&]*\srun(?:-single)?(?=\s|$)", re.MULTILINE)
 _DEFINITIONS = (
     "/etc/systemd/system/*.service",
     "/etc/systemd/system/*.service.d/*.conf",

@@ -293,6 +293,7 @@ def test_what_would_start_one(tmp_path: Path) -> None:
     file(f"{system}/runs.service", "ExecStart=/usr/bin/gitlab-runner run\n")
     file(f"{system}/no.service", "# gitlab-runner run\nExecStart=/usr/bin/gitlab-runner verify\n")
     file("home/a/.config/systemd/user/r.service", "ExecStart=%h/bin/gitlab-runner run\n")
+    file("etc/cron.d/no", "@daily root gitlab-runner verify && run-parts /run/x; echo run\n")
     file("etc/cron.d/ci", "@reboot ci /opt/gitlab-runner --debug run\n")
     file("etc/init.d/gitlab-ci-multi-runner", "#!/bin/sh\ngitlab-ci-multi-runner run &\n")
     found = runner_processes.definitions(
@@ -311,12 +312,12 @@ def test_what_would_start_one(tmp_path: Path) -> None:
 
 
 def test_journal_is_whole_if_it_has_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
-    said = {"text": "Configuration loaded   builds=0", "code": 0}
+    answers = [(0, "Configuration loaded   builds=0"), (1, "")]
 
     def run(argv: list[str], **_: object) -> subprocess.CompletedProcess[str]:
-        return subprocess.CompletedProcess(argv, int(said["code"]), str(said["text"]), "")
+        code, text = answers.pop(0)
+        return subprocess.CompletedProcess(argv, code, text, "")
 
     monkeypatch.setattr(host, "run", run)
     assert drain.journal_is_whole(7)
-    said["text"], said["code"] = "", 1
     assert not drain.journal_is_whole(7)
