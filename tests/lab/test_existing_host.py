@@ -134,7 +134,8 @@ def second_service(site: Site) -> None:
         f"gitlab-runner register --non-interactive --config {config} --name deploy "
         "--executor shell >/dev/null 2>&1; "
         f"gitlab-runner install --service gitlab-runner-deploy --config {config} "
-        "--user gitlab-runner --working-directory /home/gitlab-runner; systemctl start gitlab-runner-deploy"
+        "--user gitlab-runner --working-directory /home/gitlab-runner; "
+        "systemctl start gitlab-runner-deploy"
     )
 
 
