@@ -20,6 +20,7 @@ from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
     venvs,
 )
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils.controller import ToolkitAction
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils.obstacles import Obstacle
 
 
 class ActionModule(ToolkitAction):
@@ -28,7 +29,7 @@ class ActionModule(ToolkitAction):
     def run(
         self, tmp: str | None = None, task_vars: dict[str, Any] | None = None
     ) -> dict[str, Any]:
-        """Returns ``differences``, ``notes`` and both in words; writes or removes a report."""
+        """Returns what was found, as data and in words; writes or removes a report."""
         result: dict[str, Any] = super().run(tmp, task_vars)
         args = self._task.args
         if args.get("report"):
@@ -41,18 +42,22 @@ class ActionModule(ToolkitAction):
             *differences.from_gitlab(asked),
             *differences.from_tests(args.get("tests") or {}),
         ]
+        # config.toml may hold one name twice.
+        found = list(dict.fromkeys(found))
+        tests = args.get("tests") or {}
         looked = args.get("venvs") or {}
-        if looked.get("failed"):
-            found.append(
-                differences.Difference(
-                    "virtual environments can be looked at",
-                    "",
-                    str(looked.get("msg") or "no answer"),
-                    "venv_look",
-                    differences.CONNECTION,
-                )
-            )
+        obstacles = [
+            dict(one["obstacle"])
+            for one in (args.get("reached") or {}, tests)
+            if isinstance(one, dict) and one.get("obstacle")
+        ]
+        for name, one in (("the tests of the host", tests), ("virtual environments", looked)):
+            if one.get("failed"):
+                said = f"{name}: {one.get('msg') or 'no answer'}"
+                obstacles.append({"source": "connection", "found": said, "cure": ""})
+        unnamed = list(tests.get("unnamed_runners", []))
         notes = [
+            *tests.get("notes", []),
             *([str(looked["summary"])] if looked.get("venvs") else []),
             *(one["text"] for one in looked.get("venvs", []) if one["state"] != venvs.ALIVE),
             *looked.get("left_out", []),
@@ -63,12 +68,21 @@ class ActionModule(ToolkitAction):
                 str(looked.get("system_python", "")),
             ),
         ]
-        words = [str(one) for one in found]
+        words = [
+            *(str(Obstacle(**one)) for one in obstacles),
+            *(str(one) for one in found),
+            *notes,
+            _closing(len(obstacles), len(found), len(unnamed)),
+        ]
+        if found and tests.get("failures"):
+            words.append(f"the same tests by hand: {tests.get('by_hand', '')}")
         result.update(
             changed=False,
             differences=[asdict(one) for one in found],
+            obstacles=obstacles,
+            unnamed_runners=unnamed,
             notes=notes,
-            words=[*(words or ["nothing differs from the inventory"]), *notes],
+            words=words,
         )
         return result
 
@@ -94,6 +108,21 @@ class ActionModule(ToolkitAction):
             raise AnsibleActionFail(
                 f"verify_report: {path} cannot be written ({problem.strerror})"
             ) from None
+
+
+def _closing(obstacles: int, found: int, unnamed: int) -> str:
+    """The one line that says how it ended."""
+    if obstacles and not found:
+        return "the host could not be checked; nothing is known of differences"
+    if found:
+        return f"{found} {'difference' if found == 1 else 'differences'} from the inventory"
+    if unnamed:
+        many = "1 runner" if unnamed == 1 else f"{unnamed} runners"
+        return (
+            f"what the inventory names is as it should be; {many} on the host "
+            f"{'is' if unnamed == 1 else 'are'} not in the inventory"
+        )
+    return "nothing differs from the inventory"
 
 
 def _results(given: list[Any]) -> list[dict[str, Any]]:

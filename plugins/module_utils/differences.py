@@ -4,10 +4,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
-TESTS, GITLAB, CONNECTION = "tests/host", "gitlab", "connection"
+TESTS, GITLAB = "tests/host", "gitlab"
 
 
 @dataclass(frozen=True)
@@ -17,9 +17,9 @@ class Difference:
     Attributes:
         what: what should be so, in words.
         expected: the wanted value or relation; empty where `what` says all of it.
-        found: what is there instead.
+        found: what is there instead; likewise.
         where: the test that says so, or the service.
-        source: ``tests/host``, ``gitlab`` or ``connection``.
+        source: ``tests/host`` or ``gitlab``.
     """
 
     what: str
@@ -29,17 +29,13 @@ class Difference:
     source: str
 
     def __str__(self) -> str:
-        parts = [f"expected {self.expected}" if self.expected else "", f"found {self.found}"]
-        return f"{self.what}: {', '.join(part for part in parts if part)} ({self.where})"
+        parts = [f"{k} {v}" for k, v in (("expected", self.expected), ("found", self.found)) if v]
+        return f"{self.what}: {', '.join(parts)}" if parts else self.what
 
 
 def from_tests(result: Mapping[str, Any]) -> list[Difference]:
-    """The failures that `host_tests` returned; one for all if it ended without telling which."""
-    found = [Difference(**one, source=TESTS) for one in result.get("failures", [])]
-    if result.get("failed") and not found:
-        said = str(result.get("summary") or result.get("msg") or "no answer")
-        found = [Difference("the tests of the host run", "", said, TESTS, TESTS)]
-    return found
+    """The failures that `host_tests` returned."""
+    return [Difference(**one, source=TESTS) for one in result.get("failures", [])]
 
 
 def from_gitlab(results: Iterable[Mapping[str, Any]]) -> list[Difference]:
@@ -62,17 +58,17 @@ def report(hosts: Mapping[str, Any], at: str) -> dict[str, Any]:
     """The report of one run.
 
     Args:
-        hosts: host -> what was found on it (``differences`` and ``notes``), or None for one that
-            could not be looked at.
+        hosts: host -> what the action returned for it, or None for one without an answer.
         at: when, ISO 8601.
     """
-    silent = Difference("the host can be looked at", "", "no answer", "ssh", CONNECTION)
+    silent = {"source": "connection", "found": "no answer", "cure": ""}
+    names = ("obstacles", "differences", "notes", "unnamed_runners")
     return {
         "at": at,
         "hosts": {
-            name: {"differences": [asdict(silent)], "notes": []}
-            if found is None
-            else {"differences": found["differences"], "notes": found["notes"]}
+            name: {key: list((found or {}).get(key, [])) for key in names}
+            if found is not None
+            else {**{key: [] for key in names}, "obstacles": [silent]}
             for name, found in sorted(hosts.items())
         },
     }

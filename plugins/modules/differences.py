@@ -25,6 +25,10 @@ options:
     description: The result of M(runnerhost.toolkit.host_tests).
     type: dict
     default: {}
+  reached:
+    description: The result of M(runnerhost.toolkit.host_facts).
+    type: dict
+    default: {}
   venvs:
     description: The result of M(runnerhost.toolkit.venv_look).
     type: dict
@@ -66,8 +70,18 @@ notes:
   type: list
   elements: str
   returned: without O(report)
+obstacles:
+  description: Why the host could not be checked, each with C(source), C(found) and C(cure).
+  type: list
+  elements: dict
+  returned: without O(report)
+unnamed_runners:
+  description: The host's runners that the inventory does not name.
+  type: list
+  elements: dict
+  returned: without O(report)
 words:
-  description: Both, a line each.
+  description: All of it, a line each.
   type: list
   elements: str
   returned: without O(report)

@@ -17,12 +17,17 @@ options:
     description: Roles whose tests are run.
     type: list
     elements: str
-    default: [build_tools, python_versions, gitlab_runner]
+    default: [network_access, build_tools, python_versions, gitlab_runner]
   arguments:
     description: Further arguments for pytest.
     type: list
     elements: str
     default: []
+  hand_over:
+    description:
+      - A file on the controller. Writes there what the tests are told, and runs none of them.
+      - It may hold passwords of the connection. For C(pytest tests/host) by hand.
+    type: path
 author:
   - The Runnerhost developers
 """
@@ -36,10 +41,26 @@ RETURN = r"""
 summary:
   description: The last line of pytest's output.
   type: str
-  returned: always
+  returned: if the tests ran
 failures:
   description: The failing tests, each with C(what), C(expected), C(found) and C(where).
   type: list
   elements: dict
-  returned: if pytest came to its end
+  returned: always
+notes:
+  description: What is no difference, but to be known.
+  type: list
+  elements: str
+  returned: if the tests ran
+unnamed_runners:
+  description: Runners that the inventory does not name, each with C(name), C(id), C(service).
+  type: list
+  elements: dict
+  returned: if the tests ran
+obstacle:
+  description:
+    - Why the host could not be checked. C(source) is C(connection) or C(controller), C(found) the
+      words of ssh, sudo or pytest, C(cure) what to do.
+  type: dict
+  returned: if the host could not be checked
 """

@@ -25,6 +25,7 @@ from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
     openpgp,
     secrets,
 )
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import obstacles
 
 LOOK = "runnerhost.toolkit.host_look"
 OFFER = "runnerhost.toolkit.apt_offer"
@@ -115,6 +116,10 @@ class ToolkitAction(ActionBase):  # type: ignore[misc]
             # A module that breaks has no message, but a traceback.
             trace = str(answer.get("exception") or "no answer").strip().splitlines()
             said = str(answer.get("msg") or f"{module}: {trace[-1]}")
+            # A module that never ran: what sudo or a shell said in its place.
+            obstacle = obstacles.of_module(answer)
+            if obstacle:
+                said = str(obstacle)
             if self._connection._play_context.no_log:
                 # The raw answer may hold tokens, and hex passes every filter.
                 raise AnsibleActionFail(secrets.redact_text(said))

@@ -1,16 +1,25 @@
-"""What a provisioned host is: the host and its variables, as playbooks/verify.yml hands them over.
+"""What a provisioned host is: the host and its variables, and each finding in words.
 
-The suite is never called by hand: `make verify` and Molecule both run it through the playbook,
-so that Ansible resolves the inventory.
+`make verify` and Molecule run the suite through playbooks/verify.yml. By hand:
+
+    python -m pytest tests/host --hosts=NAME --ansible-inventory=inventories/production
+
+Both times Ansible resolves the inventory (the action `host_tests`). What a test compares is told as
+`what: expected …, found …`: `what` is the message of its assert, or else the name of the test.
 """
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
+import re
 import shlex
+import shutil
 import subprocess
-from collections.abc import Generator
+import sys
+import tempfile
+from collections.abc import Callable, Collection, Generator
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -19,15 +28,75 @@ import pytest
 import testinfra
 from testinfra.backend import base
 
+ROOT = Path(__file__).resolve().parents[2]
+COMMAND_SECONDS = 120
+_CONFIG: list[pytest.Config] = []
+# What goes back to the action.
+_RESULT: dict[str, Any] = {"failures": [], "notes": [], "unnamed_runners": []}
+# What a failing comparison has compared: operator and both sides.
+_COMPARED: list[tuple[str, Any, Any]] = []
+# The last command on the host: its text, exit code and last words.
+_LAST: dict[str, Any] = {}
+# Of a value that is shown, so many characters.
+_SHOWN = 200
+_EXIT_CODES = {126: "it cannot be executed", 127: "there is no such command"}
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Beside --hosts and --ansible-inventory, which testinfra brings."""
+    parser.addoption(
+        "--ansible-args",
+        default="",
+        help="further arguments for ansible, such as '--ask-vault-pass --ask-become-pass'",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Keeps the options."""
+    _CONFIG.append(config)
+
+
+def pytest_sessionstart() -> None:
+    """Ends here, once, where no host is named."""
+    given()
+
 
 @lru_cache
 def given() -> dict[str, Any]:
     """The hand-over: host, variables and ssh."""
-    path = os.environ.get("RUNNERHOST_VERIFY")
-    if not path:
-        raise pytest.UsageError("tests/host runs through playbooks/verify.yml (make verify)")
+    path = os.environ.get("RUNNERHOST_VERIFY") or _resolved()
     data: dict[str, Any] = json.loads(Path(path).read_text(encoding="utf-8"))
     return data
+
+
+def _resolved() -> str:
+    """The hand-over for a run by hand, which Ansible writes."""
+    option = _CONFIG[-1].getoption
+    name, inventory = option("hosts", default=None), option("ansible_inventory", default=None)
+    if not name or "," in name or not inventory:
+        raise pytest.UsageError(
+            "tests/host takes one host of an inventory: "
+            "--hosts=NAME --ansible-inventory=inventories/production "
+            "(and --ansible-args='--ask-vault-pass'), or run `make verify`"
+        )
+    folder = tempfile.mkdtemp(prefix="runnerhost-verify-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    path = f"{folder}/host.json"
+    done = subprocess.run(
+        [
+            sys.executable, "-m", "ansible", "adhoc", name, "-i", str(Path(inventory).resolve()),
+            "-m", "runnerhost.toolkit.host_tests", "-a", json.dumps({"hand_over": path}),
+            *shlex.split(option("ansible_args")),
+        ],
+        cwd=ROOT if (ROOT / "ansible.cfg").exists() else None,
+        capture_output=True,
+        text=True,
+        check=False,
+    )  # fmt: skip
+    if not os.path.exists(path):
+        said = (done.stderr + done.stdout).strip()
+        raise pytest.UsageError(f"Ansible cannot resolve the host {name!r}: {said}")
+    return path
 
 
 # The words that are read are those of no translation; gettext follows LANGUAGE in C.UTF-8 too.
@@ -35,7 +104,7 @@ _ENGLISH = "export LC_ALL=C.UTF-8 LANGUAGE="
 
 
 class Root(base.BaseBackend):  # type: ignore[misc]
-    """Commands as root over Ansible's own ssh connection."""
+    """Commands as root over one ssh connection, made as Ansible makes its own."""
 
     NAME = "ssh"
 
@@ -46,87 +115,163 @@ class Root(base.BaseBackend):  # type: ignore[misc]
     def run(self, command: str, *args: str, **kwargs: Any) -> base.CommandResult:
         """One command's result; passwords go by standard input or environment, not by argument."""
         text = self.get_command(command, *args)
-        argv = list(self.ssh["argv"])
         environment = {**os.environ}
         if self.ssh["password"]:
-            argv = ["sshpass", "-e", *argv]
             environment["SSHPASS"] = self.ssh["password"]
-        sudo = [] if self.ssh["root"] else ["sudo", "-n"]
-        stdin = b""
-        if sudo and self.ssh["become_password"]:
-            sudo = ["sudo", "-S", "-p", ""]
-            stdin = self.ssh["become_password"].encode() + b"\n"
-
         done = subprocess.run(
-            [*argv, shlex.join([*sudo, "/bin/sh", "-c", f"{_ENGLISH}; {text}"])],
-            input=stdin,
+            [*self.ssh["argv"], shlex.join([*self.ssh["remote"], f"{_ENGLISH}; {text}"])],
+            input=self.ssh["stdin"].encode(),
             capture_output=True,
             env=environment,
-            timeout=120,
+            timeout=COMMAND_SECONDS,
             check=False,
         )
-        result = self.result(done.returncode, self.encode(text), done.stdout, done.stderr)
-        if done.returncode == 255:
-            raise RuntimeError(f"ssh failed: {done.stderr.decode(errors='replace').strip()}")
-        return result
+        mark = self.ssh["mark"].encode() + b"\n"
+        # What the login or sudo prints of its own comes before the mark.
+        _, begun, out = done.stdout.partition(mark)
+        _, _, err = done.stderr.partition(mark)
+        if not begun:
+            said = done.stderr.decode(errors="replace"), done.stdout.decode(errors="replace")
+            _RESULT["lost"] = {"code": done.returncode, "stderr": said[0], "stdout": said[1]}
+            pytest.exit(f"the host cannot be reached any more: {' '.join(said).strip()}", 3)
+        words = (err or out).decode(errors="replace").strip().splitlines()
+        _LAST.update(text=text, code=done.returncode, said=words[-1] if words else "")
+        return self.result(done.returncode, self.encode(text), out, err)
 
 
-# What a failing comparison has compared: operator and both sides, by the test's id.
-_COMPARED = pytest.StashKey[tuple[str, str, str]]()
-_FAILURES: list[dict[str, str]] = []
-# Of a value that is shown, so many characters.
-_SHOWN = 300
+# --- findings in words ------------------------------------------------------------------------
 
 
-def _short(value: Any) -> str:
-    text = value if isinstance(value, str) else repr(value)
+def words(value: Any) -> str:
+    """A value as a person writes it."""
+    if value is None or value in ("", (), [], {}, set()):
+        return "nothing"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, dict):
+        text = ", ".join(f"{key}: {words(item)}" for key, item in sorted(value.items(), key=str))
+    elif isinstance(value, set | frozenset):
+        text = ", ".join(sorted(words(item) for item in value))
+    elif isinstance(value, list | tuple):
+        text = ", ".join(words(item) for item in value)
+    else:
+        text = " ".join(str(value).split())
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+
+
+def apart(found: Any, expected: Any) -> tuple[str, str]:
+    """Both sides of a comparison, without what they have in common."""
+    if isinstance(found, tuple) and isinstance(expected, tuple) and len(found) == len(expected):
+        pairs = [(f, e) for f, e in zip(found, expected, strict=True) if f != e]
+        return words([f for f, _ in pairs]), words([e for _, e in pairs])
+    if isinstance(found, dict) and isinstance(expected, dict):
+        keys = [k for k in {**found, **expected} if found.get(k) != expected.get(k)]
+        return (
+            words({k: found[k] for k in keys if k in found}),
+            words({k: expected[k] for k in keys if k in expected}),
+        )
+    both = (found, expected)
+    if all(isinstance(one, list | set | frozenset) for one in both):
+        more = [item for item in found if item not in expected]
+        less = [item for item in expected if item not in found]
+        if more or less:
+            return words(sorted(more, key=str)), words(sorted(less, key=str))
+    return words(found), words(expected)
+
+
+def compared(op: str, left: Any, right: Any) -> tuple[str, str]:
+    """What was expected of a comparison, and what was found."""
+    if op == "==":
+        found, expected = apart(left, right)
+        return expected, found
+    if op == "in":
+        crowd = isinstance(right, str | bytes) or (
+            isinstance(right, Collection) and len(words(right)) >= _SHOWN
+        )
+        return words(left), "not there" if crowd else words(right)
+    if op == "not in":
+        return f"no {words(left)}", "it is there"
+    if op == "<=" and isinstance(left, set | frozenset) and isinstance(right, set | frozenset):
+        return words(left), f"missing: {words(left - right)}"
+    sides = {"!=": "other than ", ">": "more than ", "<": "less than ", ">=": "at least "}
+    return f"{sides.get(op, op + ' ')}{words(right)}", words(left)
 
 
 def pytest_assertrepr_compare(config: pytest.Config, op: str, left: Any, right: Any) -> None:
     """Keeps what was compared; pytest explains it itself."""
-    config.stash[_COMPARED] = (op, _short(left), _short(right))
+    _COMPARED[:] = [(op, left, right)]
+
+
+def finding(problem: BaseException, name: str) -> tuple[str, str, str]:
+    """What is wrong, what was expected and what was found."""
+    text = str(problem)
+    message = "" if text.startswith("assert ") else text.partition("\nassert ")[0].strip()
+    if isinstance(problem, AssertionError) and text.startswith("Unexpected exit code"):
+        # testinfra's `check_output`: the command itself has failed.
+        code = int(_LAST.get("code", 1))
+        said = _LAST.get("said") or _EXIT_CODES.get(code, f"it ends with exit code {code}")
+        return name, "", f"`{words(_LAST.get('text', ''))[:80]}` fails: {said}"
+    if not isinstance(problem, AssertionError):
+        kind = type(problem).__name__
+        return name, "", f"the test cannot tell ({kind}: {words(text) if text else 'no message'})"
+    told = re.fullmatch(r"(?s)(.*?): expected (.*), found (.*)", message)
+    if told:
+        return told[1], told[2], words(told[3])
+    if _COMPARED:
+        return (message or name, *compared(*_COMPARED[-1]))
+    return (message, "", "") if message else (name, "", words(text))
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Function, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Notes a failing test in words: its name is a sentence."""
+    """Notes a failing test in words."""
     report = yield
-    if report.failed:
-        op, left, right = item.config.stash.get(_COMPARED, ("", "", ""))
-        crash = getattr(report.longrepr, "reprcrash", None)
-        said = crash.message if crash else str(report.longrepr)
-        # What a helper has compared says little without its own words.
-        is_compared = (
-            bool(op)
-            and call.excinfo is not None
-            and call.excinfo.errisinstance(AssertionError)
-            and call.excinfo.traceback[-1].path == item.path
-        )
+    if report.failed and call.excinfo is not None:
         name = item.originalname.removeprefix("test_").replace("_", " ")
         case = f" [{item.callspec.id}]" if hasattr(item, "callspec") else ""
-        if not is_compared:
-            # pytest's own words, which name what was asked, on one line.
-            expected, found = "", _short(" ".join(said.split()) or "no answer")
-        elif op == "==":
-            expected, found = right, left
-        else:
-            expected, found = f"{left} {op} {right}", "that is not so"
-        _FAILURES.append(
-            {"what": f"{name}{case}", "expected": expected, "found": found, "where": item.nodeid}
-        )
-    if _COMPARED in item.config.stash:
-        del item.config.stash[_COMPARED]
+        what, expected, found = finding(call.excinfo.value, f"{name}{case}")
+        one = {"what": what, "expected": expected, "found": found, "where": item.nodeid}
+        # What many tests need is missing once.
+        known = [(f["expected"], f["found"]) for f in _RESULT["failures"]]
+        if report.when == "call" or (expected, found) not in known:
+            _RESULT["failures"].append(one)
+    _COMPARED.clear()
     return report
 
 
 def pytest_sessionfinish() -> None:
-    """Hands the failing tests to whoever has started this."""
-    path = os.environ.get("RUNNERHOST_VERIFY_FAILURES")
+    """Hands the findings to whoever has started this."""
+    path = os.environ.get("RUNNERHOST_VERIFY_RESULT")
     if path:
-        Path(path).write_text(json.dumps(_FAILURES), encoding="utf-8")
+        Path(path).write_text(json.dumps(_RESULT), encoding="utf-8")
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """The same lines for a person who runs this by hand."""
+    for note in _RESULT["notes"]:
+        terminalreporter.write_line(f"note: {note}")
+    for one in _RESULT["failures"]:
+        parts = [f"{name} {one[name]}" for name in ("expected", "found") if one[name]]
+        terminalreporter.write_line(f"differs: {': '.join([one['what'], ', '.join(parts)])}")
+
+
+# --- what the tests take ----------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def note() -> Callable[[str], None]:
+    """Tells of what is no difference, but to be known."""
+    notes: list[str] = _RESULT["notes"]
+    return notes.append
+
+
+@pytest.fixture(scope="session")
+def unnamed_runners() -> list[dict[str, Any]]:
+    """The host's runners that the inventory does not name; filled by a test."""
+    found: list[dict[str, Any]] = _RESULT["unnamed_runners"]
+    return found
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,8 @@ from typing import Any
 
 
 def test_package_is_installed(installed: dict[str, str], package: str) -> None:
-    assert package.partition("=")[0] in installed
+    name = package.partition("=")[0]
+    assert name in installed, f"package {name}: expected installed, found nothing"
 
 
 def test_a_c_file_compiles_and_runs(host: Any) -> None:
@@ -14,9 +15,13 @@ def test_a_c_file_compiles_and_runs(host: Any) -> None:
         "d=$(mktemp -d) && trap 'rm -rf $d' EXIT && cd $d && "
         "echo 'int main(void){return 7;}' > a.c && cc a.c -o a; ./a"
     )
-    assert host.run(script).rc == 7
+    done = host.run(script)
+    said = (done.stderr.strip().splitlines() or [f"exit code {done.rc}"])[-1]
+    assert done.rc == 7, f"a C program: expected to compile and run, found {said}"
 
 
 def test_cmake_finds_ninja(host: Any) -> None:
-    assert "cmake version" in host.check_output("cmake --version")
-    assert host.check_output("ninja --version").count(".") >= 2
+    for name, version in (("cmake", "cmake version"), ("ninja", r".")):
+        done = host.run(f"{name} --version")
+        said = (done.stderr or done.stdout or "no output").strip().splitlines()[-1]
+        assert done.rc == 0 and version in done.stdout, f"{name}: expected to run, found {said}"  # noqa: PT018

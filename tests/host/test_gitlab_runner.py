@@ -5,6 +5,8 @@ from __future__ import annotations
 import fnmatch
 import json
 import re
+import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -16,17 +18,81 @@ DROP_IN = "/etc/systemd/system/gitlab-runner.service.d/zz-runnerhost.conf"
 LOGIND = "/etc/systemd/logind.conf.d/zz-runnerhost.conf"
 
 
+# What the toolkit's own watches and verbs have under way, one `name=value` a line.
+_STATE = """
+for folder in /etc/gitlab-runner /etc/gitlab-runner-*; do
+  [ -e "$folder/config.toml.runnerhost-drained" ] || continue
+  service=${folder#/etc/}
+  full=$(cat "/run/runnerhost/disk-full${service#gitlab-runner}" 2>/dev/null)
+  echo "paused=$service${full:+: $full}"
+done
+for mark in /run/runnerhost/*.restart; do
+  [ -e "$mark" ] && basename "$mark" .restart | sed 's/^/restart=/'
+done
+for unit in $(systemctl list-units --plain --no-legend --state=active,activating \
+    'runnerhost-clean*.service' | cut -d' ' -f1); do echo "clean=$unit"; done
+for lock in /var/lib/dpkg/lock-frontend /var/lib/dpkg/lock; do
+  number=$(stat -c %i "$lock" 2>/dev/null) || continue
+  for pid in $(awk -v end=":$number\\$" '$6 ~ end {print $5}' /proc/locks); do
+    echo "apt=$(ps -o comm= -p "$pid") (process $pid)"
+  done
+done
+[ -e /run/reboot-required ] && echo "reboot=yes"
+true
+"""
+
+
+@pytest.fixture(scope="session")
+def state(host: Any, note: Callable[[str], None]) -> dict[str, list[str]]:
+    """What the toolkit itself has under way on the host; all but a full disk is only told."""
+    found: dict[str, list[str]] = {}
+    for line in host.check_output(_STATE).splitlines():
+        name, _, value = line.partition("=")
+        if value not in found.setdefault(name, []):
+            found[name].append(value)
+    for name, says in (
+        ("restart", "a restart of {} is pending: it comes once the running jobs have ended"),
+        ("clean", "{} is running: it removes what jobs no longer use"),
+        ("apt", "{} holds the lock of dpkg: what is said of packages may change when it ends"),
+    ):
+        for value in found.get(name, []):
+            note(says.format(value))
+    for value in found.get("paused", []):
+        if ":" not in value:
+            note(f"{value} is paused: a drain is in progress, or was cut off and ends by itself")
+    if "reboot" in found:
+        note("the host asks for a restart: make reboot")
+    return found
+
+
+@pytest.fixture(scope="session")
+def truth(state: dict[str, list[str]]) -> str:
+    """The file with the whole configuration: beside config.toml while the runner is paused."""
+    paused = [value.partition(":")[0] for value in state.get("paused", [])]
+    ending = ".runnerhost-drained" if "gitlab-runner" in paused else ""
+    return f"{FOLDER}/config.toml{ending}"
+
+
 @pytest.fixture(scope="session")
 def unit(host: Any) -> dict[str, str]:
     """The service's properties as systemd has them loaded."""
-    text = host.check_output(f"systemctl show {SERVICE}")
-    return dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
+    found: dict[str, str] = {}
+    end = time.monotonic() + 10
+    # A service that restarts itself when idle is away for a second.
+    while found.get("SubState") in (None, "auto-restart", "start-pre") and time.monotonic() < end:
+        text = host.check_output(f"systemctl show {SERVICE}")
+        found = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
+    return found
 
 
 @pytest.fixture(scope="session")
-def config(host: Any) -> dict[str, Any]:
+def config(host: Any, truth: str) -> dict[str, Any]:
     """config.toml, without its tokens."""
-    data = tomllib.loads(host.file(f"{FOLDER}/config.toml").content_string)
+    text = host.file(truth).content_string
+    try:
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as problem:
+        pytest.fail(f"{truth}: expected valid TOML, found {problem}", pytrace=False)
     for runner in data.get("runners", []):
         runner["token"] = "present" if runner.get("token") else ""
     return data
@@ -35,6 +101,7 @@ def config(host: Any) -> dict[str, Any]:
 @pytest.fixture(scope="session")
 def job_environment(host: Any, wanted: dict[str, Any], unit: dict[str, str]) -> dict[str, str]:
     """What a job sees: the daemon's environment through `su` and a login shell."""
+    running(unit)
     script = (
         f"xargs -0 -a /proc/{unit['MainPID']}/environ sh -c "
         '\'exec env -i "$@" su -s /bin/bash '
@@ -42,6 +109,19 @@ def job_environment(host: Any, wanted: dict[str, Any], unit: dict[str, str]) -> 
     )
     lines = host.check_output(script).splitlines()
     return dict(line.split("=", 1) for line in lines if "=" in line)
+
+
+def running(unit: dict[str, str]) -> None:
+    """Ends the test where the daemon, of which it asks, does not run."""
+    assert unit.get("MainPID", "0") != "0", f"{SERVICE}: expected running, found {_is(unit)}"
+
+
+def _is(unit: dict[str, str]) -> str:
+    """A service's state in words."""
+    words = f"{unit.get('UnitFileState') or 'missing'} and {unit.get('ActiveState')}"
+    if unit.get("UnitFileState") == "disabled" and unit.get("ActiveState") == "inactive":
+        words += " (as prepare_upgrade_apply leaves it; make provision starts it again)"
+    return words
 
 
 def uid(host: Any, wanted: dict[str, Any]) -> int:
@@ -53,19 +133,25 @@ def uid(host: Any, wanted: dict[str, Any]) -> int:
 
 
 def test_package_pair_has_one_version(installed: dict[str, str], wanted: dict[str, Any]) -> None:
+    assert "gitlab-runner" in installed, "package gitlab-runner: expected installed, found nothing"
     runner = installed["gitlab-runner"]
     images = installed.get("gitlab-runner-helper-images")
     older = [int(part) for part in re.findall(r"\d+", runner)[:2]] < [17, 7]
-    assert images == runner or (images is None and older)
+    assert images == runner or (images is None and older), (
+        f"version of gitlab-runner-helper-images: expected {runner}, found {images or 'nothing'}"
+    )
     asked = str(wanted["gitlab_runner_version"])
     if asked != "latest":
-        assert fnmatch.fnmatchcase(runner, asked if "-" in asked else f"{asked}-*")
+        assert fnmatch.fnmatchcase(runner, asked if "-" in asked else f"{asked}-*"), (
+            f"version of gitlab-runner: expected {asked}, found {runner}"
+        )
 
 
 def test_apt_would_install_no_other_version(host: Any, installed: dict[str, str]) -> None:
     text = host.check_output("apt-cache policy gitlab-runner gitlab-runner-helper-images")
     candidates = re.findall(r"Candidate: (\S+)", text)
-    assert candidates == [installed["gitlab-runner"]] * 2
+    own = installed.get("gitlab-runner", "none")
+    assert candidates == [own] * 2, "version of the runner that apt would install"
 
 
 def test_one_source_names_the_repository(host: Any, wanted: dict[str, Any]) -> None:
@@ -74,34 +160,55 @@ def test_one_source_names_the_repository(host: Any, wanted: dict[str, Any]) -> N
         "grep -rlF --include=*.list --include=*.sources "
         f"'{place}' /etc/apt/sources.list.d /etc/apt/sources.list || true"
     )
-    assert text.split() == ["/etc/apt/sources.list.d/runnerhost-gitlab-runner.sources"]
+    own = ["/etc/apt/sources.list.d/runnerhost-gitlab-runner.sources"]
+    assert sorted(text.split()) == own, f"files of apt's sources that name {place}"
 
 
 def test_apt_reads_its_sources_without_a_complaint(host: Any) -> None:
     done = host.run("apt-get indextargets --format '$(SITE)'")
-    assert done.rc == 0
-    assert "Conflicting" not in done.stderr
+    said = done.stderr.strip().splitlines()
+    assert done.rc == 0, f"apt's sources: expected readable, found {(said or ['an error'])[-1]}"
+    odd = [line for line in said if "Conflicting" in line]
+    assert not odd, f"apt's sources: expected no conflict, found {odd[0]}"
 
 
 # --- service
 
 
 def test_service_is_enabled_and_running(unit: dict[str, str]) -> None:
-    assert (unit["ActiveState"], unit["SubState"]) == ("active", "running")
-    assert unit["UnitFileState"] == "enabled"
-    assert unit["NeedDaemonReload"] == "no"
+    here = (unit["ActiveState"], unit["SubState"], unit.get("UnitFileState"))
+    assert here == ("active", "running", "enabled"), (
+        f"{SERVICE}: expected enabled and running, found {_is(unit)}"
+    )
+    assert unit["NeedDaemonReload"] == "no", (
+        f"{SERVICE}: expected loaded as its files are, "
+        "found changed files (systemctl daemon-reload)"
+    )
+
+
+def test_runner_takes_jobs(state: dict[str, list[str]]) -> None:
+    """The watch of the disk pauses it, and takes that back by itself."""
+    full = [value.partition(": ") for value in state.get("paused", []) if ":" in value]
+    told = "; ".join(f"{service} is paused: {said}" for service, _, said in full)
+    assert not full, f"the runner takes jobs: expected room on the disk, found {told}"
 
 
 def test_drop_in_is_loaded(unit: dict[str, str], wanted: dict[str, Any]) -> None:
-    assert DROP_IN in unit["DropInPaths"].split()
-    # 3 is SIGQUIT: the running jobs end well.
-    assert unit["KillSignal"] == "3"
-    assert unit["KillMode"] == "mixed"
-    assert unit["TimeoutStopUSec"] == _span(wanted["gitlab_runner_stop_timeout"])
-    assert unit["RestartUSec"] == "1s"
-    assert unit["UMask"] == wanted["gitlab_runner_umask"]
-    assert unit["CanReload"] == "yes"
-    assert f"{FOLDER}/env-file" in unit["EnvironmentFiles"]
+    assert DROP_IN in unit.get("DropInPaths", "").split(), f"drop-ins of {SERVICE}"
+    # SIGQUIT: the running jobs end well.
+    expected = {
+        "KillSignal": "3 (SIGQUIT)",
+        "KillMode": "mixed",
+        "TimeoutStopUSec": _span(wanted["gitlab_runner_stop_timeout"]),
+        "RestartUSec": "1s",
+        "UMask": wanted["gitlab_runner_umask"],
+        "CanReload": "yes",
+    }
+    found = {name: unit.get(name) for name in expected}
+    if found["KillSignal"] == "3":
+        found["KillSignal"] = "3 (SIGQUIT)"
+    assert found == expected, f"settings of {SERVICE}"
+    assert f"{FOLDER}/env-file" in unit["EnvironmentFiles"], f"environment files of {SERVICE}"
 
 
 def _span(seconds: int) -> str:
@@ -117,39 +224,49 @@ def _span(seconds: int) -> str:
 def test_service_runs_with_the_settings_on_disk(host: Any, unit: dict[str, str]) -> None:
     """What a restart would bring is in force already, or marked as pending."""
     on_disk = re.search(r"RUNNERHOST_GENERATION=(\w+)", host.file(DROP_IN).content_string)
-    assert on_disk
-    running = host.check_output(f"tr '\\0' '\\n' < /proc/{unit['MainPID']}/environ")
+    assert on_disk, f"{DROP_IN}: expected its RUNNERHOST_GENERATION, found none"
+    running(unit)
+    now = host.check_output(f"tr '\\0' '\\n' < /proc/{unit['MainPID']}/environ")
     mark = host.file("/run/runnerhost/gitlab-runner.restart")
-    assert f"RUNNERHOST_GENERATION={on_disk.group(1)}" in running.splitlines() or mark.exists
+    is_new = f"RUNNERHOST_GENERATION={on_disk.group(1)}" in now.splitlines()
+    assert is_new or mark.exists, (
+        f"{SERVICE}: expected running with the settings on disk, found older ones and no restart "
+        "pending"
+    )
 
 
 # --- files
 
 
 @pytest.mark.parametrize(
-    ("path", "mode"),
-    [
-        (FOLDER, 0o700),
-        (f"{FOLDER}/config.toml", 0o600),
-        (f"{FOLDER}/env-file", 0o600),
-        (f"{FOLDER}/runnerhost.json", 0o600),
-        (f"{FOLDER}/.runner_system_id", 0o600),
-    ],
+    "name", [".", "config.toml", "env-file", "runnerhost.json", ".runner_system_id"]
 )
-def test_private_file(host: Any, wanted: dict[str, Any], path: str, mode: int) -> None:
+def test_private_file(host: Any, wanted: dict[str, Any], name: str) -> None:
+    path = FOLDER if name == "." else f"{FOLDER}/{name}"
+    expected = "0700" if name == "." else "0600"
     file = host.file(path)
-    if path.endswith("runnerhost.json") and not wanted["gitlab_runner_runners"]:
-        assert not file.exists or file.mode == mode
+    if not file.exists and name == "runnerhost.json" and not wanted["gitlab_runner_runners"]:
         return
-    assert (file.user, file.mode) == ("root", mode)
+    assert file.exists, f"{path}: expected a file, found nothing"
+    assert found_mode(file) == ("root", f"mode {expected}"), path
 
 
-def test_nothing_is_left_over(host: Any) -> None:
+def found_mode(file: Any) -> tuple[str, str]:
+    """Owner and mode, as `ls` and `chmod` have them."""
+    if not file.exists:
+        return "nobody", "no such file"
+    return file.user, f"mode {file.mode:04o}"
+
+
+def test_nothing_is_left_over(host: Any, state: dict[str, list[str]]) -> None:
     left = host.check_output(
         f"find {FOLDER} /etc/apt /etc/systemd/system /tmp -maxdepth 3 -name '*runnerhost-*' "
         r"-name '.runnerhost-*' -o -name 'runnerhost-offer-*' -o -name 'runnerhost-proof-*'"
     )
-    assert left == ""
+    # The daily clean puts old files aside there, and removes them.
+    busy = "clean" in state
+    paths = [p for p in left.splitlines() if not (busy and "/.runnerhost-old-" in p)]
+    assert paths == [], "what a run that was cut off has left"
 
 
 def test_no_token_can_be_read_by_all(host: Any, wanted: dict[str, Any]) -> None:
@@ -159,18 +276,23 @@ def test_no_token_can_be_read_by_all(host: Any, wanted: dict[str, Any]) -> None:
     )
     for path in found.split("\n"):
         if path:
-            assert host.file(path).mode & 0o077 == 0, path
+            mode = host.file(path).mode
+            assert mode & 0o077 == 0, (
+                f"{path}, which holds a token: expected for its owner alone, found mode {mode:04o}"
+            )
 
 
 def test_job_user_has_no_trap_in_its_home(host: Any, wanted: dict[str, Any]) -> None:
     user = host.user(wanted["gitlab_runner_user"])
-    assert user.home == wanted["gitlab_runner_home"]
-    assert not host.file(f"{user.home}/.bash_logout").exists
+    assert user.exists, f"Unix user {user.name}: expected on the host, found nothing"
+    assert user.home == wanted["gitlab_runner_home"], f"home of {user.name}"
+    trap = f"{user.home}/.bash_logout"
+    assert not host.file(trap).exists, f"{trap}: expected no such file (it ends jobs), found one"
 
 
 def test_pip_cache_is_the_job_users_alone(host: Any, wanted: dict[str, Any]) -> None:
     cache = host.file(wanted["gitlab_runner_pip_cache_dir"])
-    assert (cache.user, cache.mode) == (wanted["gitlab_runner_user"], 0o700)
+    assert found_mode(cache) == (wanted["gitlab_runner_user"], "mode 0700"), cache.path
 
 
 # --- what jobs see
@@ -180,31 +302,37 @@ def test_job_environment_has_the_wanted_values(
     job_environment: dict[str, str], wanted: dict[str, Any]
 ) -> None:
     for name, value in wanted["gitlab_runner_environment"].items():
-        assert job_environment.get(name) == str(value), name
-    assert job_environment["PIP_CACHE_DIR"] == wanted["gitlab_runner_pip_cache_dir"]
-    assert job_environment["HOME"] == wanted["gitlab_runner_home"]
+        assert job_environment.get(name) == str(value), f"{name} in jobs"
+    expected = {
+        "PIP_CACHE_DIR": wanted["gitlab_runner_pip_cache_dir"],
+        "HOME": wanted["gitlab_runner_home"],
+    }
+    assert {name: job_environment.get(name) for name in expected} == expected, "environment of jobs"
 
 
 def test_job_environment_has_no_trap(job_environment: dict[str, str]) -> None:
-    assert "PYTHONPATH" not in job_environment
-    assert "PYTHONHOME" not in job_environment
-    text = json.dumps(job_environment)
-    assert not re.search(r"gl(rt|pat)-[A-Za-z0-9]|pypi-Ag", text)
+    traps = sorted({"PYTHONPATH", "PYTHONHOME"} & set(job_environment))
+    assert traps == [], "variables that jobs must not have"
+    secret = [
+        name
+        for name, value in job_environment.items()
+        if re.search(r"gl(rt|pat)-[A-Za-z0-9]|pypi-Ag", value)
+    ]
+    assert secret == [], "variables of jobs that hold a token"
 
 
 def test_job_path(job_environment: dict[str, str], wanted: dict[str, Any]) -> None:
     path = job_environment["PATH"].split(":")
     extra = wanted["gitlab_runner_path"]
-    assert path[: len(extra)] == extra
-    assert "/usr/bin" in path
+    assert path[: len(extra)] == extra, "beginning of the jobs' PATH"
+    assert "/usr/bin" in path, "jobs' PATH"
 
 
 def test_job_umask(host: Any, wanted: dict[str, Any]) -> None:
     """In a job's login shell: PAM may set another than the service has."""
     user = wanted["gitlab_runner_user"]
-    assert host.check_output(f"su -s /bin/bash {user} -c 'bash -l -c umask'") == str(
-        wanted["gitlab_runner_umask"]
-    )
+    found = host.check_output(f"su -s /bin/bash {user} -c 'bash -l -c umask'")
+    assert found == str(wanted["gitlab_runner_umask"]), "umask of jobs"
 
 
 def test_jobs_take_the_proxies(job_environment: dict[str, str], wanted: dict[str, Any]) -> None:
@@ -215,7 +343,7 @@ def test_jobs_take_the_proxies(job_environment: dict[str, str], wanted: dict[str
         for name in (f"{scheme}_proxy", f"{scheme}_proxy".upper()):
             if name not in own:
                 address = re.sub("//[^/@]*@", "//", job_environment.get(name, ""))
-                assert address == proxy, name
+                assert address == proxy, f"{name} in jobs"
     if wanted["network_access_package_index_url"] and "PIP_INDEX_URL" not in own:
         assert job_environment["PIP_INDEX_URL"] == wanted["network_access_package_index_url"]
 
@@ -235,10 +363,10 @@ def test_leftover_processes_are_killed(host: Any, wanted: dict[str, Any]) -> Non
     )
     kill, only = text.splitlines()
     if wanted["gitlab_runner_kill_leftover_processes"]:
-        assert kill == "b true"
+        assert kill == "b true", "logind's KillUserProcesses: expected yes, found no"
         assert only == "as 0" or f'"{wanted["gitlab_runner_user"]}"' in only
     else:
-        assert not host.file(LOGIND).exists
+        assert not host.file(LOGIND).exists, f"{LOGIND}: expected no such file, found one"
 
 
 def test_job_user_has_no_systemd_manager(host: Any, wanted: dict[str, Any]) -> None:
@@ -279,7 +407,7 @@ def test_jobs_see_no_other_processes(
 
 def test_jobs_files_are_for_no_other_user(host: Any, wanted: dict[str, Any]) -> None:
     home = host.file(host.user(wanted["gitlab_runner_user"]).home)
-    assert (home.mode, home.user) == (0o700, wanted["gitlab_runner_user"])
+    assert found_mode(home) == (wanted["gitlab_runner_user"], "mode 0700"), home.path
 
 
 # --- isolated runners
@@ -291,7 +419,7 @@ def test_isolated_services_are_those_of_the_inventory(host: Any, wanted: dict[st
     )
     found = {line.split()[0] for line in listed.splitlines()}
     names = {one["name"] for one in wanted["gitlab_runner_isolated"]}
-    assert found == {f"gitlab-runner-{name}.service" for name in names}
+    assert found == {f"gitlab-runner-{name}.service" for name in names}, "isolated services"
 
 
 def test_isolated_runners_share_nothing(host: Any, wanted: dict[str, Any]) -> None:
@@ -300,17 +428,20 @@ def test_isolated_runners_share_nothing(host: Any, wanted: dict[str, Any]) -> No
         service = f"gitlab-runner-{one['name']}"
         user = one.get("user") or service
         home = host.file(one.get("home") or f"/home/{user}")
-        assert (home.user, home.mode) == (user, 0o700)
+        assert found_mode(home) == (user, "mode 0700"), home.path
         folder = host.file(f"/etc/{service}")
-        assert (folder.user, folder.mode) == ("root", 0o700)
+        assert found_mode(folder) == ("root", "mode 0700"), folder.path
         for name in ("config.toml", "env-file", "runnerhost.json"):
-            assert host.file(f"/etc/{service}/{name}").mode == 0o600
+            path = f"/etc/{service}/{name}"
+            assert found_mode(host.file(path)) == ("root", "mode 0600"), path
         unit = dict(
             line.split("=", 1)
             for line in host.check_output(f"systemctl show {service}.service").splitlines()
             if "=" in line
         )
-        assert (unit["ActiveState"], unit["UnitFileState"]) == ("active", "enabled")
+        assert (unit["ActiveState"], unit.get("UnitFileState")) == ("active", "enabled"), (
+            f"{service}.service: expected enabled and active, found {_is(unit)}"
+        )
         assert (unit["KillSignal"], unit["KillMode"]) == ("3", "mixed")
         assert (unit["ProtectProc"], unit["PrivateTmp"]) == ("invisible", "yes")
         # Seen from inside: a container may ignore both silently.
@@ -328,31 +459,110 @@ def test_isolated_runners_share_nothing(host: Any, wanted: dict[str, Any]) -> No
 
 
 def test_concurrency(config: dict[str, Any], wanted: dict[str, Any]) -> None:
-    assert config.get("concurrent", 1) == wanted["gitlab_runner_concurrent"]
+    assert config.get("concurrent", 1) == wanted["gitlab_runner_concurrent"], (
+        "concurrent in config.toml"
+    )
 
 
-def test_runner_is_configured(host: Any, config: dict[str, Any], runner: dict[str, Any]) -> None:
+@pytest.fixture(scope="session")
+def noted(host: Any) -> list[dict[str, Any]]:
+    """Which entry of the inventory became which runner."""
+    return noted_in(host, FOLDER)
+
+
+def noted_in(host: Any, folder: str) -> list[dict[str, Any]]:
+    """The entries of a folder's runnerhost.json; none where it is missing or no JSON."""
+    file = host.file(f"{folder}/runnerhost.json")
+    try:
+        return list(json.loads(file.content_string)["entries"]) if file.exists else []
+    except (ValueError, KeyError, TypeError):
+        return []
+
+
+def number(runner: dict[str, Any]) -> str:
+    """A runner's id in words."""
+    return f"id {runner['id']}" if runner.get("id") else "without an id"
+
+
+def test_runner_is_configured(
+    config: dict[str, Any], noted: list[dict[str, Any]], runner: dict[str, Any]
+) -> None:
     """By its id: a foreign runner may have the same name. Zero values may be left out."""
-    notes = json.loads(host.file(f"{FOLDER}/runnerhost.json").content_string)["entries"]
-    ids = {note["id"] for note in notes if note["name"] == runner["name"]}
+    name = runner["name"]
+    ids = {note["id"] for note in noted if note["name"] == name}
     found = [r for r in config.get("runners", []) if r.get("id") in ids]
-    assert [r["name"] for r in found] == [runner["name"]]
-    assert found[0]["token"] == "present"
+    others = [r for r in config.get("runners", []) if r.get("name") == name and r not in found]
+    if not found:
+        own = f"id {min(ids)} (from the inventory)" if ids else "in config.toml"
+        told = ", ".join(f"{number(r)} (registered by hand)" for r in others) or "nothing"
+        pytest.fail(f"runner {name!r}: expected {own}, found {told}", pytrace=False)
+    assert found[0]["name"] == name, f"name of the runner with {number(found[0])}"
+    assert found[0]["token"] == "present", f"runner {name!r}: expected a token, found none"
     for key, value in runner.items():
         # What GitLab itself holds of the runner is not in the file.
         if key not in ("token", "url", "cache", "gitlab", "state"):
-            assert (found[0].get(key) or None) == (value or None), key
+            assert (found[0].get(key) or None) == (value or None), f"{key} of runner {name!r}"
 
 
-def test_gitlab_knows_the_runner(host: Any, unit: dict[str, str], runner: dict[str, Any]) -> None:
+def test_runners_that_the_inventory_does_not_name(
+    host: Any,
+    wanted: dict[str, Any],
+    state: dict[str, list[str]],
+    note: Callable[[str], None],
+    unnamed_runners: list[dict[str, Any]],
+) -> None:
+    """They are kept as they are, and so are no difference; each is told by name and id."""
+    paused = [value.partition(":")[0] for value in state.get("paused", [])]
+    services = [("gitlab-runner", wanted["gitlab_runner_runners"])]
+    services += [
+        (f"gitlab-runner-{one['name']}", one.get("runners", []))
+        for one in wanted["gitlab_runner_isolated"]
+    ]
+    for service, entries in services:
+        ending = ".runnerhost-drained" if service in paused else ""
+        file = host.file(f"/etc/{service}/config.toml{ending}")
+        try:
+            runners = tomllib.loads(file.content_string).get("runners", []) if file.exists else []
+        except tomllib.TOMLDecodeError:
+            # Another test tells of it.
+            continue
+        names = {entry["name"] for entry in entries if entry.get("state") != "absent"}
+        notes = [one for one in noted_in(host, f"/etc/{service}") if one["name"] in names]
+        ids = {(one["id"], str(one.get("url", "")).rstrip("/")) for one in notes}
+        for one in runners:
+            name, key = str(one.get("name", "")), (one.get("id"), str(one.get("url")).rstrip("/"))
+            if key in ids:
+                continue
+            unnamed_runners.append({"name": name, "id": one.get("id"), "service": service})
+            own = [r["id"] for r in notes if r["name"] == name]
+            if own:
+                note(
+                    f"{service} has two runners named {name!r}: id {own[0]} (from the inventory) "
+                    f"and {number(one)} (registered by hand)"
+                )
+            else:
+                note(f"{service}: runner {name!r}, {number(one)}, is not in the inventory")
+
+
+def test_gitlab_knows_the_runner(
+    host: Any, unit: dict[str, str], truth: str, runner: dict[str, Any]
+) -> None:
     """Asked with the service's own environment: a proxy may stand in it."""
+    running(unit)
     done = host.run(
         f"xargs -0 -a /proc/{unit['MainPID']}/environ sh -c "
-        '\'name=$1; shift; exec env -i "$@" gitlab-runner verify --name "$name"\' sh %s',
+        '\'path=$1 name=$2; shift 2; exec env -i "$@" '
+        'gitlab-runner verify --config "$path" --name "$name"\' sh %s %s',
+        truth,
         runner["name"],
     )
-    assert done.rc == 0
-    assert "is valid" in done.stderr + done.stdout
+    said = re.sub(r"\x1b\[[0-9;]*m", "", done.stderr + done.stdout)
+    lines = [line for line in said.splitlines() if re.search("ERROR|FATAL|PANIC", line)]
+    lines += [line for line in said.splitlines() if "not valid" in line]
+    assert done.rc == 0 and "is valid" in said, (  # noqa: PT018
+        f"runner {runner['name']!r}: expected valid in GitLab, "
+        f"found {(lines or said.splitlines() or ['no answer'])[-1]}"
+    )
 
 
 # --- other daemons keep off
@@ -360,12 +570,13 @@ def test_gitlab_knows_the_runner(host: Any, unit: dict[str, str], runner: dict[s
 
 def test_needrestart_keeps_off(host: Any) -> None:
     file = host.file("/etc/needrestart/conf.d/50-runnerhost.conf")
-    assert "qr(^gitlab-runner)} = 0;" in file.content_string
+    assert file.exists, f"{file.path}: expected a file, found nothing"
+    assert "qr(^gitlab-runner)} = 0;" in file.content_string, f"settings in {file.path}"
 
 
 def test_unattended_upgrades_keep_off(host: Any) -> None:
     text = host.check_output("apt-config dump Unattended-Upgrade::Package-Blacklist")
-    assert '"gitlab-runner"' in text
+    assert '"gitlab-runner"' in text, "packages that unattended-upgrades leaves alone"
 
 
 # --- what the inventory names on the host
@@ -388,7 +599,8 @@ def test_root_can_become_the_job_users(host: Any, wanted: dict[str, Any]) -> Non
     """As the runner does it for each stage of a job."""
     for user, _, _ in services(wanted):
         done = host.run(f"su -s /bin/bash {user} -c true </dev/null")
-        assert (user, done.rc, done.stderr if done.rc else "") == (user, 0, "")
+        said = done.stderr.strip() or f"exit code {done.rc}"
+        assert done.rc == 0, f"root can become {user}: expected an answer, found {said}"
 
 
 def test_jobs_can_write_to_their_folders(host: Any, wanted: dict[str, Any]) -> None:
@@ -398,8 +610,11 @@ def test_jobs_can_write_to_their_folders(host: Any, wanted: dict[str, Any]) -> N
                 if runner.get(key) and runner.get("executor", "shell") == "shell":
                     work = f'f=$(mktemp -d -p "{runner[key]}") && rmdir "$f"'
                     done = host.run("su -s /bin/bash %s -c %s", user, work)
-                    said = done.stderr.strip() if done.rc else ""
-                    assert (runner["name"], key, said) == (runner["name"], key, "")
+                    said = done.stderr.strip() or f"exit code {done.rc}"
+                    assert done.rc == 0, (
+                        f"{key} of runner {runner['name']!r}: expected to be {user}'s to write, "
+                        f"found {said}"
+                    )
 
 
 def test_named_certificates_are_there(host: Any, wanted: dict[str, Any]) -> None:
@@ -412,12 +627,16 @@ def test_named_certificates_are_there(host: Any, wanted: dict[str, Any]) -> None
             ):
                 if runner.get(key):
                     done = host.run("grep -q %s %s", mark, runner[key])
-                    assert (runner["name"], key, done.rc) == (runner["name"], key, 0)
+                    assert done.rc == 0, (
+                        f"{key} of runner {runner['name']!r}: expected a file with {mark}, "
+                        f"found none in {runner[key]}"
+                    )
 
 
 def test_job_users_have_their_groups(host: Any, wanted: dict[str, Any]) -> None:
     for user, one in accounts(wanted):
-        assert set(one["groups"]) <= set(host.check_output("id -Gn %s", user).split()), user
+        found = set(host.check_output("id -Gn %s", user).split())
+        assert set(one["groups"]) <= found, f"groups of {user}"
 
 
 def test_jobs_find_their_ssh_keys(host: Any, wanted: dict[str, Any]) -> None:
@@ -432,9 +651,11 @@ def test_jobs_find_their_ssh_keys(host: Any, wanted: dict[str, Any]) -> None:
                 if line.startswith("identityfile /var/lib/runnerhost/ssh/")
                 and line.endswith(f"/{key['name']}")
             ]
-            assert len(paths) == 1, (user, key["name"])
-            file = host.file(paths[0])
-            assert (file.user, file.mode) == (user, 0o600)
+            assert len(paths) == 1, (
+                f"SSH key {key['name']} of {user}: expected once in ssh's configuration, "
+                f"found {len(paths)} times"
+            )
+            assert found_mode(host.file(paths[0])) == (user, "mode 0600"), paths[0]
 
 
 def accounts(wanted: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:

@@ -20,6 +20,13 @@ def system(host: Any) -> str:
     )
 
 
+def there(host: Any, python: str) -> str:
+    """The interpreter's path; ends the test where there is none."""
+    path = f"/usr/bin/python{python}"
+    assert host.file(path).exists, f"Python {python}: expected {path}, found nothing"
+    return path
+
+
 @pytest.fixture(scope="session")
 def policy(host: Any, wanted: dict[str, Any]) -> dict[str, str]:
     """What apt says of each wanted version's package, and of all repositories."""
@@ -49,39 +56,44 @@ def origin_of_installed(block: str, repositories: str) -> set[str]:
 
 
 def test_interpreter_answers(host: Any, python: str) -> None:
+    there(host, python)
     base = python.partition("-")[0]
     out = host.check_output(
         f"/usr/bin/python{python} -c "
         "'import sys, ssl, sqlite3, lzma, ctypes; print(\"%d.%d\" % sys.version_info[:2])'"
     )
-    assert out == base
+    assert out == base, f"version of /usr/bin/python{python}"
 
 
 def test_venvs_can_be_made(host: Any, python: str) -> None:
     """Without the four seconds that pip takes to unpack: the role has proven that once."""
+    there(host, python)
     done = host.run(
         "d=$(mktemp -d) && trap 'rm -rf $d' EXIT && "
         f"/usr/bin/python{python} -m venv --without-pip $d/v && $d/v/bin/python -c pass && "
         f"/usr/bin/python{python} -m ensurepip --version"
     )
-    assert done.rc == 0, done.stderr
-    assert done.stdout.startswith("pip ")
+    said = (done.stderr.strip().splitlines() or [f"exit code {done.rc}"])[-1]
+    assert done.rc == 0, f"a venv of Python {python}: expected to be made, found {said}"
+    assert done.stdout.startswith("pip "), f"pip of Python {python}"
 
 
 def test_headers_are_there(host: Any, python: str) -> None:
+    there(host, python)
     done = host.check_output(
         f"/usr/bin/python{python} -c 'import sysconfig; print(sysconfig.get_path(\"include\"))'"
     )
-    assert host.file(f"{done}/Python.h").exists
+    file = host.file(f"{done}/Python.h")
+    assert file.exists, f"{file.path}: expected a file, found nothing"
 
 
 def test_origin(python: str, system: str, policy: dict[str, str], wanted: dict[str, Any]) -> None:
     origins = origin_of_installed(policy[f"python{python}"], policy["*"])
     ours = wanted["python_versions_repository_origin"]
     if python == system:
-        assert ours not in origins
+        assert ours not in origins, f"origin of Python {python}"
     else:
-        assert origins == {ours}
+        assert origins == {ours}, f"origin of Python {python}"
 
 
 @pytest.fixture(scope="session")
@@ -91,7 +103,9 @@ def manual(host: Any) -> set[str]:
 
 
 def test_no_autoremove_takes_it(python: str, manual: set[str]) -> None:
-    assert {f"python{python}", f"python{python.partition('-')[0]}-venv"} <= manual
+    names = {f"python{python}", f"python{python.partition('-')[0]}-venv"}
+    lacking = ", ".join(sorted(names - manual))
+    assert not lacking, f"{lacking}: expected manually installed, found what autoremove takes"
 
 
 def test_system_python_is_the_distributions(host: Any, system: str, wanted: dict[str, Any]) -> None:
@@ -112,11 +126,12 @@ def test_system_python_is_the_distributions(host: Any, system: str, wanted: dict
 def test_repository_is_written_whole(host: Any, system: str, wanted: dict[str, Any]) -> None:
     file = host.file(SOURCES)
     if set(wanted["python_versions_wanted"]) <= {system}:
-        assert not file.exists
+        assert not file.exists, f"{SOURCES}: expected no such file, found one"
         return
-    assert file.mode == 0o644
-    assert "Signed-By:" in file.content_string
-    assert "Enabled: no" not in file.content_string
+    assert file.exists, f"{SOURCES}: expected a file, found nothing"
+    assert f"{file.mode:04o}" == "0644", f"mode of {SOURCES}"
+    assert "Signed-By:" in file.content_string, SOURCES
+    assert "Enabled: no" not in file.content_string, SOURCES
 
 
 def test_pin_prefers_the_repositorys_build(

@@ -125,16 +125,21 @@ def test_drift_is_told_in_words_and_as_json(ready: Site, tmp_path: Path) -> None
     ready.sh("chmod 0644 /etc/gitlab-runner/env-file; systemctl disable gitlab-runner 2>&1")
     run = ready.playbook("verify.yml", extra=extra)
     assert run.code != 0
-    assert "service is enabled and running: expected enabled, found disabled" in flat(run)
+    assert "gitlab-runner.service: expected enabled and running, found disabled" in flat(run)
     found = json.loads(report.read_text())["hosts"]["jammy"]["differences"]
     assert {(one["what"], one["expected"], one["found"], one["source"]) for one in found} == {
         (
-            "private file [/etc/gitlab-runner/env-file-384]",
-            "('root', 384)",
-            "('root', 420)",
+            "/etc/gitlab-runner/env-file",
+            "mode 0600",
+            "mode 0644",
             "tests/host",
         ),
-        ("service is enabled and running", "enabled", "disabled", "tests/host"),
+        (
+            "gitlab-runner.service",
+            "enabled and running",
+            "disabled and active",
+            "tests/host",
+        ),
     }
     assert {one["where"].partition("::")[0] for one in found} == {
         "tests/host/test_gitlab_runner.py"
@@ -157,7 +162,11 @@ def test_a_host_that_does_not_answer_is_in_the_report(ready: Site, tmp_path: Pat
     assert run.code != 0
     hosts = json.loads(report.read_text())["hosts"]
     assert hosts["jammy"]["differences"] == []
-    assert [one["source"] for one in hosts["gone"]["differences"]] == ["connection"]
+    assert hosts["gone"]["differences"] == []
+    (obstacle,) = hosts["gone"]["obstacles"]
+    assert obstacle["source"] == "connection"
+    assert "Connection refused" in obstacle["found"]
+    assert run.code == 4
 
 
 # --- a point release ----------------------------------------------------------------------------

@@ -334,11 +334,71 @@ def test_verify_is_red_on_a_host_that_has_drifted(site: Site) -> None:
     site.sh("chmod 0644 /etc/gitlab-runner/env-file; rm /etc/needrestart/conf.d/50-runnerhost.conf")
     run = site.playbook("verify.yml")
     assert run.code != 0
-    assert "test_private_file[/etc/gitlab-runner/env-file-384]" in run.output
-    assert "test_needrestart_keeps_off" in run.output
+    assert "/etc/gitlab-runner/env-file: expected mode 0600, found mode 0644" in run.output
+    assert "50-runnerhost.conf: expected a file, found nothing" in run.output
+    assert "2 differences from the inventory" in run.output
+    assert "assert " not in run.output
     mended = site.playbook("site.yml")
     assert mended.counts()["changed"] == 1, mended.output
     assert site.playbook("verify.yml").code == 0
+
+
+def test_verify_tells_a_full_disk_and_runners_that_were_registered_by_hand(site: Site) -> None:
+    site.sh(
+        "systemctl stop runnerhost-disk.timer; cd /\n"
+        "cp -a /etc/gitlab-runner/config.toml /root/whole\n"
+        'printf \'\\n[[runners]]\\n  name = "by-hand"\\n  id = 5757\\n  executor = "shell"\\n'
+        '  url = "https://elsewhere.invalid"\\n  token = "glrt-by-hand-0123456789"\\n\' '
+        ">> /etc/gitlab-runner/config.toml\n"
+        "export PYTHONPATH=/usr/local/lib/runnerhost\n"
+        "eval \"$(sed -n 's/^ExecStart=//p' /etc/systemd/system/runnerhost-disk.service"
+        " | sed -E 's/--space [0-9.]+/--space 99.99/')\""
+    )
+    try:
+        run = site.playbook("verify.yml")
+        flat = re.sub(r"\s+", " ", run.output)
+        assert run.code == 2, run.output
+        assert "gitlab-runner is paused: " in flat
+        assert re.search(r"has [\d.]+ % of its space free, less than 99.99 %", flat)
+        assert "runner 'by-hand', id 5757, is not in the inventory" in flat
+        assert "runner is configured" not in flat
+    finally:
+        site.sh(
+            "cp -a /root/whole /etc/gitlab-runner/config.toml; cd /etc/gitlab-runner\n"
+            "rm -f config.toml.runnerhost-drained runnerhost-drain.json /run/runnerhost/disk-full*"
+            " /run/runnerhost/drain-*; touch config.toml\n"
+            "systemctl kill -s HUP gitlab-runner; systemctl start runnerhost-disk.timer"
+        )
+    assert site.playbook("verify.yml").code == 0
+
+
+def test_verify_tells_what_keeps_it_from_the_host(site: Site, tmp_path: Path) -> None:
+    """No folder for ssh on the controller, text of the login, and a sudo that wants a terminal."""
+    site.sh(
+        "cp ~admin/.bashrc /root/bashrc; sed -i '1i echo WELCOME; echo oops >&2' ~admin/.bashrc"
+    )
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("HOME", str(tmp_path))
+        patched.setenv("PYTEST_ADDOPTS", "--no-such-option")
+        noisy = site.playbook("verify.yml")
+    assert noisy.code == 0, noisy.output
+    assert re.search(r"jammy: \d+ passed", noisy.output)
+    site.sh(
+        "cp /root/bashrc ~admin/.bashrc\n"
+        "echo 'Defaults:admin requiretty' > /etc/sudoers.d/zz-tty\n"
+        # The way back: no command of this user's gets through meanwhile.
+        "systemd-run --quiet --on-active=60 rm /etc/sudoers.d/zz-tty"
+    )
+    run = site.playbook("verify.yml")
+    provisioned = site.playbook("site.yml")
+    until(lambda: site.sh("id -u", check=False).strip() == "0", 90, "sudo works again")
+    assert run.code == 4, run.output
+    for one in (run, provisioned):
+        flat = re.sub(r"\s+", " ", one.output)
+        assert "connection: sudo: sorry, you must have a tty to run sudo; " in flat, one.output
+        assert "!requiretty" in flat
+        assert "No start of json" not in flat
+    assert "0 differences" not in run.output
 
 
 def test_unlisted_python_is_named_and_removed_only_when_asked_for(site: Site) -> None:

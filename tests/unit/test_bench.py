@@ -19,7 +19,7 @@ from lab.run import LabError
 
 # As ansible-core 2.19 prints it at -vvv.
 OUTPUT = """\
-TASK [Gathering Facts] ***
+TASK [Gather facts] ***
 Using module file /venv/lib/python3.11/site-packages/ansible/modules/setup.py
 Pipelining is enabled.
 <10.0.0.2> ESTABLISH SSH CONNECTION FOR USER: admin

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
-import os
 import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,6 +13,7 @@ import pytest
 from ansible.errors import AnsibleActionFail
 
 from ansible_collections.runnerhost.toolkit.plugins.action import differences as action
+from ansible_collections.runnerhost.toolkit.plugins.action import host_tests
 from ansible_collections.runnerhost.toolkit.plugins.module_utils import differences
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -47,7 +47,7 @@ def run(**arguments: Any) -> dict[str, Any]:
 
 
 def test_each_check_in_one_shape() -> None:
-    found = run(gitlab=[REFUSED, {}], tests={"failed": True, "failures": [FAILURE]})
+    found = run(gitlab=[REFUSED, {}], tests={"failures": [FAILURE]})
     assert found["differences"] == [
         {
             "what": "runner build: one",
@@ -58,10 +58,7 @@ def test_each_check_in_one_shape() -> None:
         },
         {**FAILURE, "source": "tests/host"},
     ]
-    assert found["words"][1] == (
-        "private file [/etc/x]: expected 384, found 420 "
-        "(tests/host/test_x.py::test_private_file[/etc/x])"
-    )
+    assert found["words"][1] == ("private file [/etc/x]: expected 384, found 420")
 
 
 def test_nothing_differs() -> None:
@@ -71,11 +68,29 @@ def test_nothing_differs() -> None:
     assert found["words"] == ["nothing differs from the inventory"]
 
 
+def test_runners_that_the_inventory_does_not_name_are_no_nothing() -> None:
+    tests = {"failures": [], "notes": ["a note"], "unnamed_runners": [{"name": "x", "id": 5}]}
+    found = run(tests=tests)
+    assert found["differences"] == []
+    assert found["words"] == [
+        "a note",
+        "what the inventory names is as it should be; 1 runner on the host is not in the inventory",
+    ]
+    assert found["unnamed_runners"] == [{"name": "x", "id": 5}]
+
+
+def test_what_keeps_it_from_the_host_is_one_line_and_no_difference() -> None:
+    obstacle = {"source": "connection", "found": "sudo: a password is required", "cure": "do this"}
+    for name in ("reached", "tests"):
+        found = run(**{name: {"obstacle": obstacle}})
+        assert (found["differences"], found["obstacles"]) == ([], [obstacle])
+        assert found["words"][0] == "connection: sudo: a password is required; do this"
+        assert "nothing differs" not in str(found["words"])
+
+
 @pytest.mark.parametrize(
     ("given", "what", "found"),
     [
-        ({"tests": {"failed": True, "summary": "no output"}}, "the tests of the host run", "no o"),
-        ({"venvs": {"failed": True, "msg": "no sudo"}}, "virtual environments can be", "no sudo"),
         ({"gitlab": [{"failed": True, "msg": "no TOML"}]}, "GitLab can be asked", "no TOML"),
         ({"gitlab": [{}], "gitlab_ended_by": {"failed": True, "msg": "x"}}, "GitLab can", "x"),
         ({"gitlab": [{"results": [REFUSED]}], "gitlab_ended_by": REFUSED}, "runner build", "REF"),
@@ -87,6 +102,18 @@ def test_a_check_that_ended_otherwise_is_told_too(
     (one,) = run(**given)["differences"]
     assert one["what"].startswith(what)
     assert one["found"].startswith(found)
+
+
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [
+        ({"tests": {"failed": True, "msg": "it is docker"}}, "the tests of the host: it is docker"),
+        ({"venvs": {"failed": True, "msg": "no sudo"}}, "virtual environments: no sudo"),
+    ],
+)
+def test_a_look_that_failed_is_an_obstacle(given: dict[str, Any], found: str) -> None:
+    (one,) = run(**given)["obstacles"]
+    assert (one["source"], one["found"]) == ("connection", found)
 
 
 def test_what_is_only_to_be_known() -> None:
@@ -107,11 +134,12 @@ def test_report_of_all_hosts_in_the_place_of_an_earlier_one(tmp_path: Path) -> N
     path.write_text("earlier")
     run(report=str(path))
     assert not path.exists()
-    here = run(tests={"failed": True, "failures": [FAILURE]})
+    here = run(tests={"failures": [FAILURE]})
     run(report=str(path), hosts={"b": here, "a": {}})
     data = json.loads(path.read_text(encoding="utf-8"))
     assert list(data["hosts"]) == ["a", "b"]
-    assert data["hosts"]["a"]["differences"][0]["source"] == "connection"
+    assert data["hosts"]["a"]["differences"] == []
+    assert data["hosts"]["a"]["obstacles"][0]["source"] == "connection"
     assert data["hosts"]["b"]["differences"] == [{**FAILURE, "source": "tests/host"}]
     assert list(tmp_path.iterdir()) == [path]
 
@@ -121,7 +149,7 @@ def test_report_that_cannot_be_written_is_named(tmp_path: Path) -> None:
         run(report=str(tmp_path / "nowhere" / "x.json"), hosts={})
 
 
-def test_failing_tests_are_told_in_words(tmp_path: Path) -> None:
+def test_failing_tests_are_told_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The suite itself, against this machine in the place of a host."""
     given = {
         "host": "here",
@@ -131,30 +159,74 @@ def test_failing_tests_are_told_in_words(tmp_path: Path) -> None:
             "build_tools_packages": ["bash", "no-such-package"],
             "build_tools_extra_packages": [],
         },
-        "ssh": {"argv": ["sh", "-c"], "password": "", "become_password": "", "root": True},
+        "ssh": {
+            "argv": ["sh", "-c"],
+            "remote": ["sh", "-c", 'echo WELCOME; echo m; echo m >&2; exec sh -c "$1"', "sh"],
+            "mark": "m",
+            "stdin": "",
+            "password": "",
+        },
     }
     (tmp_path / "host.json").write_text(json.dumps(given))
-    subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-c", os.devnull, f"--rootdir={ROOT}",
-         "-p", "no:cacheprovider", "-k", "package_is_installed or interpreter_answers",
-         str(ROOT / "tests/host/test_build_tools.py"),
-         str(ROOT / "tests/host/test_python_versions.py")],
-        env={
-            **os.environ,
-            "RUNNERHOST_VERIFY": str(tmp_path / "host.json"),
-            "RUNNERHOST_VERIFY_FAILURES": str(tmp_path / "failures.json"),
-        },
-        capture_output=True, check=False, timeout=60,
+    (tmp_path / "conftest.py").write_text("raise SystemExit('another conftest')")
+    (tmp_path / "pytest.ini").write_text("[pytest]\naddopts = --no-such-option\n")
+    (tmp_path / "json.py").write_text("raise SystemExit('not the module')")
+    monkeypatch.setenv("PYTEST_ADDOPTS", "--nor-this")
+    monkeypatch.setenv("PYTEST_PLUGINS", "no_such_plugin")
+    done = subprocess.run(
+        host_tests.command(
+            ["-k", "package_is_installed or interpreter_answers or headers",
+             str(ROOT / "tests/host/test_build_tools.py"),
+             str(ROOT / "tests/host/test_python_versions.py")],
+        ),
+        env=host_tests.environment(str(tmp_path / "host.json"), str(tmp_path / "result.json")),
+        cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60,
     )  # fmt: skip
-    one, other = json.loads((tmp_path / "failures.json").read_text())
-    assert one["what"] == "package is installed [no-such-package]"
-    assert one["expected"].startswith("no-such-package in {")
-    assert one["found"] == "that is not so"
-    assert one["where"] == (
-        "tests/host/test_build_tools.py::test_package_is_installed[no-such-package]"
-    )
-    # What the test did not compare itself is told in pytest's words.
-    assert (other["what"], other["expected"]) == ("interpreter answers [3.99]", "")
-    assert "127" in other["found"]
-    assert "python3.99" in other["found"]
-    assert differences.from_tests({"failed": True, "failures": [one]})
+    assert done.returncode == 1, done.stdout + done.stderr
+    one, *others = json.loads((tmp_path / "result.json").read_text())["failures"]
+    assert one == {
+        "what": "package no-such-package",
+        "expected": "installed",
+        "found": "nothing",
+        "where": "tests/host/test_build_tools.py::test_package_is_installed[no-such-package]",
+    }
+    assert {(o["what"], o["expected"], o["found"]) for o in others} == {
+        ("Python 3.99", "/usr/bin/python3.99", "nothing")
+    }
+    assert differences.from_tests({"failures": [one]})
+
+
+@pytest.fixture(scope="module")
+def conftest() -> Any:
+    """tests/host/conftest.py as a module of its own."""
+    spec = importlib.util.spec_from_file_location("host_conftest", ROOT / "tests/host/conftest.py")
+    assert spec and spec.loader  # noqa: PT018
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize(
+    ("op", "left", "right", "told"),
+    [
+        ("==", ("root", "mode 0644"), ("root", "mode 0600"), ("mode 0600", "mode 0644")),
+        ("==", {"a": 1, "b": 2}, {"a": 1, "b": 3}, ("b: 3", "b: 2")),
+        ("==", ["a", "b"], ["a", "c"], ("c", "b")),
+        ("==", [], ["build"], ("build", "nothing")),
+        ("==", False, True, ("yes", "no")),
+        ("in", "x", {f"package{n}": "1.2.3" for n in range(900)}, ("x", "not there")),
+        ("<=", {"a", "b"}, {"b"}, ("a, b", "missing: a")),
+    ],
+)
+def test_values_are_told_as_a_person_writes_them(
+    conftest: Any, op: str, left: Any, right: Any, told: tuple[str, str]
+) -> None:
+    assert conftest.compared(op, left, right) == told
+
+
+def test_a_test_that_breaks_is_told_without_a_traceback(conftest: Any) -> None:
+    what, expected, found = conftest.finding(KeyError("gitlab-runner"), "a name")
+    assert (what, expected) == ("a name", "")
+    assert found == "the test cannot tell (KeyError: 'gitlab-runner')"
+    told = conftest.finding(AssertionError("mode of x: expected 0600, found 0644"), "a name")
+    assert told == ("mode of x", "0600", "0644")

@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Gathers the facts that the roles take, or says what keeps Ansible from the host."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure, AnsibleError
+
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import secrets
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils.controller import ToolkitAction
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils.obstacles import (
+    CONNECTION,
+    Obstacle,
+    of_module,
+    recognised,
+)
+
+SETUP = "ansible.builtin.setup"
+SUBSET = ["!all", "!min", "distribution"]
+
+
+class ActionModule(ToolkitAction):
+    """The task's controller side."""
+
+    def run(
+        self, tmp: str | None = None, task_vars: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """Returns the facts; or fails with the obstacle, or returns it with ``keep_going``."""
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        told = self._task.args.get("obstacle")
+        if told:
+            # Ansible's exit code 4, and not the 2 of a difference.
+            raise AnsibleConnectionFailure(str(Obstacle(**told)))
+        answer: dict[str, Any] = {}
+        unreachable = False
+        try:
+            answer = self._execute_module(SETUP, {"gather_subset": SUBSET}, task_vars=task_vars)
+        except AnsibleError as error:
+            said = secrets.redact_text(str(error))
+            unreachable = isinstance(error, AnsibleConnectionFailure)
+            obstacle = recognised(said) or Obstacle(CONNECTION, " ".join(said.split()), "")
+        else:
+            if not answer.get("failed") and not answer.get("unreachable"):
+                return {**result, **answer, "changed": False}
+            obstacle = of_module(answer) or Obstacle(
+                CONNECTION, secrets.redact_text(str(answer.get("msg") or "no answer")), ""
+            )
+        if self._task.args.get("keep_going"):
+            told = {"source": obstacle.source, "found": obstacle.found, "cure": obstacle.cure}
+            return {**result, "changed": False, "obstacle": secrets.redact(told)}
+        if unreachable or answer.get("unreachable"):
+            raise AnsibleConnectionFailure(secrets.redact_text(str(obstacle)))
+        raise AnsibleActionFail(secrets.redact_text(str(obstacle)))

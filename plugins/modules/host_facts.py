@@ -1,0 +1,40 @@
+#!/usr/bin/python
+# SPDX-License-Identifier: Apache-2.0
+"""The documentation of the `host_facts` action; the work is in plugins/action/host_facts.py."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: host_facts
+short_description: Gathers the facts that the roles take, or says what keeps Ansible from the host
+description:
+  - Calls M(ansible.builtin.setup) for the distribution. Where that cannot run, it tells the words
+    of ssh, sudo or the shell, and what to do.
+version_added: 0.1.0
+options:
+  keep_going:
+    description: Return an obstacle as C(obstacle) instead of failing.
+    type: bool
+    default: false
+  obstacle:
+    description: An obstacle that was found before; the host is reported as unreachable with it.
+    type: dict
+author:
+  - The Runnerhost developers
+"""
+
+EXAMPLES = r"""
+- name: Gather facts
+  runnerhost.toolkit.host_facts:
+"""
+
+RETURN = r"""
+ansible_facts:
+  description: The facts.
+  type: dict
+  returned: success
+obstacle:
+  description: With O(keep_going), what stands in the way - C(source), C(found), C(cure).
+  type: dict
+  returned: if the host cannot be reached
+"""
