@@ -28,11 +28,13 @@ class ActionModule(ToolkitAction):
         """Returns ``plan``; fails with every refusal at once."""
         result: dict[str, Any] = super().run(tmp, task_vars)
         variables = task_vars or {}
-        ways = self.ways(variables)
         values = self.network_values(variables)
+        said = self.validate(["network_access"], variables, network.problems(values))
+        ways = self.ways(variables)
         # Without a mirror of the distribution there is nothing to ask the host.
         deployed = self._deployed(variables) if values["distribution_url"] else ""
         distribution, warnings = self.distribution_offer(variables, deployed)
+        warnings += said
         text = distribution["distribution_sources"]
         if text != deployed:
             self._ask_mirror(text, str(values["distribution_url"]), ways, variables)

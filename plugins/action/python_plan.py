@@ -40,7 +40,7 @@ class ActionModule(ToolkitAction):
         result: dict[str, Any] = super().run(tmp, task_vars)
         variables = task_vars or {}
         args = self._task.args
-        self.refuse(_problems(args))
+        said = self.validate(["python_versions"], variables, _problems(args))
         ways = self.ways(variables)
         wanted = [v for v in (pythons.parse(str(value)) for value in args["wanted"]) if v]
         patterns = [str(pattern) for pattern in args["patterns"]]
@@ -67,7 +67,7 @@ class ActionModule(ToolkitAction):
             look["files"][sources_path].get("text", ""),
         )
         system = str(look["system_python"])
-        warnings += python_releases.warnings(
+        warnings += said + python_releases.warnings(
             [str(v) for v in wanted],
             datetime.date.today(),
             int(args["end_of_life_warning_days"]),

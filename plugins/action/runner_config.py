@@ -49,7 +49,13 @@ ROTATION_PART = 0.75
 
 def effective_entries(url: str, runners: list[dict[str, Any]]) -> list[runner_toml.Data]:
     """The inventory's entries with their defaults."""
-    return [{"url": url, "executor": "shell", "shell": "bash", **entry} for entry in runners]
+    found = []
+    for entry in runners:
+        whole = {"url": url, "executor": "shell", **entry}
+        if whole["executor"] == "shell":
+            whole.setdefault("shell", "bash")
+        found.append(whole)
+    return found
 
 
 def seconds(moment: Any) -> float | None:

@@ -39,6 +39,7 @@ from ansible_collections.runnerhost.toolkit.plugins.plugin_utils.gitlab_api impo
     ApiProblem,
 )
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils.gitlab_side import side_of
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils.variables import misread
 
 # helper-images depends on nothing, gitlab-runner on exactly its version: one transaction.
 PAIR = ("gitlab-runner", "gitlab-runner-helper-images")
@@ -111,12 +112,16 @@ class ActionModule(ToolkitAction):
         # Nothing after the colon is no entry.
         args["isolated"] = args.get("isolated") or []
         args |= {key: args.get(key) or value for key, value in job_user.DEFAULTS.items()}
-        self.refuse(lacking("tomlkit") + kept_files("the runners' tokens") + problems(args))
+        warnings = self.validate(
+            ["gitlab_runner"],
+            variables,
+            lacking("tomlkit") + kept_files("the runners' tokens") + problems(args),
+        )
         everyone = args["isolated"]
         args["isolated"] = _present(everyone)
         paths = args["paths"]
         host = str(variables.get("inventory_hostname", ""))
-        warnings = self._gitlab(args, host)
+        warnings += self._gitlab(args, host)
         ways = self.ways(variables)
         self.refuse(self._unknown_legacy(args, variables))
         secret = any(one.get("ssh_keys") for one in (args, *args["isolated"]))
@@ -509,7 +514,7 @@ def problems(args: dict[str, Any]) -> list[str]:
     for name, value in (("path", "path"), ("repository_components", "components")):
         if not isinstance(args[value], list):
             found.append(f"gitlab_runner_{name}: {unfit(args[value])}; expected a list")
-    for index, folder in enumerate(args["path"]):
+    for index, folder in enumerate(_list(args["path"])):
         if not isolated.FOLDER.match(str(folder)):
             found.append(
                 f"gitlab_runner_path[{index}] got {folder!r}, it takes an absolute path without "
@@ -529,6 +534,7 @@ def problems(args: dict[str, Any]) -> list[str]:
     found += env_file.problems(
         "gitlab_runner_environment", args["environment"], args.get("environment_allowed") or []
     )
+    found += misread("gitlab_runner_environment", args["environment"])
     found += runner_keys.settings_problems("gitlab_runner_settings", args["settings"])
     found += job_user.problems("", {**job_user.DEFAULTS, **args})
     found += isolated.problems(args)
@@ -663,9 +669,9 @@ def _list_problems(
             found.append(f"{at}: {unfit(entry)}; expected a mapping with name and token")
             continue
         name = entry.get("name")
-        if not isinstance(name, str) or not name.strip():
+        if name is None or (isinstance(name, str) and not name.strip()):
             found.append(f"{at}.name is missing: every runner takes a name")
-        else:
+        elif isinstance(name, str):
             at = f"{where}[{index}] ({name})" if name.isprintable() else at
             own.append(name)
             if entry.get("state", "present") != "absent":

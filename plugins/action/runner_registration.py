@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A host's runners as GitLab sees them: verified, rotated, unregistered, described."""
+"""A host's runners as GitLab sees them: verified, rotated, unregistered."""
 
 from __future__ import annotations
 
 import re
 from typing import Any
 
-import yaml
 from ansible.errors import AnsibleActionFail
 from ansible.utils.display import Display
 
@@ -18,14 +17,11 @@ from ansible_collections.runnerhost.toolkit.plugins.action.runner_config import 
 from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
     runner_cli,
     runner_health,
-    runner_merge,
     runner_processes,
     runner_toml,
-    secrets,
 )
 from ansible_collections.runnerhost.toolkit.plugins.module_utils.instances import place
 from ansible_collections.runnerhost.toolkit.plugins.module_utils.runner_keys import (
-    IDENTITY_KEYS,
     same_url,
 )
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import gitlab_api
@@ -53,7 +49,7 @@ class ActionModule(ToolkitAction):
         self._task_vars = task_vars or {}
         args = self._task.args
         verb = str(args.get("verb"))
-        known = ("verify", "rotate", "unregister", "describe")
+        known = ("verify", "rotate", "unregister")
         if verb not in known:
             raise AnsibleActionFail(f"verb got {verb!r}, it takes one of {', '.join(known)}")
         self._where = {
@@ -62,7 +58,7 @@ class ActionModule(ToolkitAction):
         }
         self.no_file_on_host("the runners' tokens")
         # The host's other daemons are named once, with the main service's runners.
-        others = verb in ("verify", "describe") and self._where["unit"] == place().unit
+        others = verb == "verify" and self._where["unit"] == place().unit
         read = self._ask(IO, {"op": "read", "other_runners": others})["read"]
         if others:
             for text in runner_processes.warnings(read["other_runners"]):
@@ -81,9 +77,6 @@ class ActionModule(ToolkitAction):
         ]
         missing = sorted(set(wanted) - {str(runner.get("name")) for runner in runners})
         self.refuse([f"the host has no runner {name!r}" for name in missing])
-        if verb == "describe":
-            text = describe(config, str(args.get("url", "")), str(args.get("isolated") or ""))
-            return {**result, "changed": False, "inventory": text, "msg": text.splitlines()}
         names = [str(runner["name"]) for runner in runners]
         if verb == "verify":
             said = [(moment, decode(text)) for moment, text in read["complaints"]]
@@ -251,56 +244,3 @@ class ActionModule(ToolkitAction):
             older = tuple(map(int, ours.groups())) < tuple(map(int, other.groups()))
             hint = "make upgrade" if older else "GitLab's docs ask for the same minor version"
             warnings.append(f"the runner is {version}, GitLab is {theirs}: {hint}")
-
-
-def describe(config: runner_toml.Data, url: str, isolated: str = "") -> str:
-    """The inventory's variables for a host that was set up otherwise, without secrets.
-
-    Args:
-        config: what config.toml says.
-        url: the GitLab, should it name none.
-        isolated: the name of the isolated runner whose file it is.
-    """
-    plain = runner_merge.meaning(config, {})
-    runners = plain.pop("runners", [])
-    addresses = [str(runner.get("url", "")) for runner in runners]
-    common = max(addresses, key=addresses.count) if addresses else url
-    entries = []
-    for index, runner in enumerate(runners):
-        kept = {
-            key: value
-            for key, value in secrets.redact(dict(runner)).items()
-            if key not in IDENTITY_KEYS and (key, value) not in (("executor", "shell"),)
-        }
-        if same_url(str(kept.get("url", "")), common):
-            kept.pop("url", None)
-        name = str(kept.pop("name", f"runner {index + 1}"))
-        word = re.sub(r"\W+", "_", name.lower()).strip("_") or f"runner_{index + 1}"
-        token = "{{ vault_gitlab_runner_" + word + "_token }}"
-        entries.append({"name": name, "token": token, **kept})
-    variables: dict[str, Any] = {"gitlab_runner_url": common, "gitlab_runner_runners": entries}
-    variables["gitlab_runner_concurrent"] = plain.pop("concurrent", 1)
-    plain.pop("user", None)
-    if plain:
-        variables["gitlab_runner_settings"] = secrets.redact(plain)
-    if isolated:
-        short = {key.removeprefix("gitlab_runner_"): value for key, value in variables.items()}
-        short.pop("url")
-        variables = {"gitlab_runner_isolated": [{"name": isolated, **short}]}
-    head = (
-        "# What config.toml on the host says. Put each token that is named here into the vault:\n"
-        f"# it stands in {place(isolated).folder}/config.toml on the host. What is (hidden) is a\n"
-        "# secret too. The first run keeps each runner's identity.\n"
-    )
-    return head + yaml.safe_dump(_plain(variables), sort_keys=False, allow_unicode=True, width=100)
-
-
-def _plain(value: Any) -> Any:
-    """Built-in types alone, as YAML writes them."""
-    if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_plain(item) for item in value]
-    if isinstance(value, bool | int | float) or value is None:
-        return value
-    return str(value)

@@ -69,9 +69,14 @@ def entry_problems(
         return [f"{variable}: {name} does not belong here; {_MISPLACED[name]}"]
     if name not in allowed and secrets.holds_secret(name, value):
         return [f"{variable}: {name} {secrets.HIDDEN} is by its name a secret; {_SECRET_HINT}"]
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
+    if isinstance(value, float):
         return [
-            f"{variable}.{name}: {secrets.unfit(value)}; expected a string or a number "
+            f"{variable}.{name}: invalid value {value}; expected a string: quote it (YAML reads "
+            "3.10 as 3.1)"
+        ]
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        return [
+            f"{variable}.{name}: {secrets.unfit(value)}; expected a string or a whole number "
             "(quote true, false and empty values)"
         ]
     text = str(value)

@@ -8,6 +8,7 @@ hosts.
 
 from __future__ import annotations
 
+import difflib
 import ipaddress
 import json
 import re
@@ -342,6 +343,15 @@ def _pair_problems(prefix: str, login: Any, password: Any) -> list[str]:
     return found
 
 
+def _nearest_keys(item: Mapping[Any, Any]) -> str:
+    known = ("url", "login", "password")
+    found = []
+    for key in sorted(map(str, set(item) - set(known))):
+        near = difflib.get_close_matches(key.lower(), known, n=1, cutoff=0.6)
+        found += [f"; {key}: did you mean {near[0]}?"] if near else []
+    return "".join(found)
+
+
 def _credential_problems(items: Any) -> list[str]:
     where = "network_access_repository_credentials"
     found = []
@@ -352,7 +362,8 @@ def _credential_problems(items: Any) -> list[str]:
             keys = f"has {', '.join(sorted(map(str, item)))}" if isinstance(item, Mapping) else (
                 f"is a {kind_of(item)}"
             )  # fmt: skip
-            found.append(f"{at} {keys}, it takes url, login and password")
+            near = _nearest_keys(item) if isinstance(item, Mapping) else ""
+            found.append(f"{at} {keys}, it takes url, login and password{near}")
             continue
         if not _fits(_ADDRESS, item["url"]):
             found.append(

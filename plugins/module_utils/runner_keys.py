@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from ansible_collections.runnerhost.toolkit.plugins.module_utils import secrets
@@ -368,7 +368,7 @@ def _table_problems(
 ) -> Iterator[str]:
     for key, item in value.items():
         if key not in table:
-            yield f"{where}: unknown key {key!r}; {_nearest(str(key), table, hints)}"
+            yield f"{where}: unknown key {key!r}; {nearest(str(key), table, hints)}"
             continue
         kind = table[key]
         at = f"{where}.{key}"
@@ -388,7 +388,9 @@ def _value_problems(at: str, key: str, item: Any, kind: str) -> Iterator[str]:
         # Of a table or list in the wrong place nothing is shown: a secret may be in it.
         if kind in ("int", "bool", "float", "duration") and isinstance(item, str | int | float):
             got = f"invalid value {shown!r}"
-        yield f"{at}: {got}; expected {_TAKES[kind]}"
+        # What YAML makes of 0027, 3.10, yes or a date is no text any more.
+        unquoted = kind in ("str", "duration", "list", "map") and _has_plain(item)
+        yield f"{at}: {got}; expected {_TAKES[kind]}{': quote it' if unquoted else ''}"
         return
     if key in CHOICES and item not in CHOICES[key]:
         yield f"{at}: invalid value {shown!r}; expected one of {', '.join(CHOICES[key])}"
@@ -397,6 +399,15 @@ def _value_problems(at: str, key: str, item: Any, kind: str) -> Iterator[str]:
             yield f"{at} holds control characters"
         elif "\n" in text and not key.endswith("_script"):
             yield f"{at} holds a line break: one line of text"
+
+
+def _has_plain(item: Any) -> bool:
+    """True if it is, or holds, a number, a boolean or a date."""
+    if isinstance(item, Mapping):
+        return any(_has_plain(entry) for entry in item.values())
+    if isinstance(item, list):
+        return any(_has_plain(entry) for entry in item)
+    return item is not None and not isinstance(item, str)
 
 
 def _fits(item: Any, kind: str) -> bool:
@@ -436,7 +447,8 @@ def _texts(item: Any) -> Iterator[str]:
             yield from _texts(entry)
 
 
-def _nearest(key: str, table: Table, hints: Mapping[str, str]) -> str:
+def nearest(key: str, table: Iterable[str], hints: Mapping[str, str]) -> str:
+    """What to write in place of an unknown key."""
     if key in hints:
         return hints[key]
     by_fold = {name.replace("-", "_").lower(): name for name in table}

@@ -19,7 +19,7 @@ from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
 
 DOCUMENTATION = r"""
 module: runner_registration
-short_description: A host's runners as GitLab sees them - verify, rotate, unregister, describe
+short_description: A host's runners as GitLab sees them - verify, rotate, unregister
 description:
   - Works on every runner of the host's config.toml, also while it is drained. Shows no token.
 version_added: 0.1.0
@@ -31,9 +31,8 @@ options:
       - C(rotate) gives each runner a new token now, through the runner's own C(reset-token).
       - C(unregister) takes this host off each runner, through the runner's own C(unregister). One
         that was deleted in GitLab is only dropped from config.toml.
-      - C(describe) prints the inventory's entry for what the host has.
     type: str
-    choices: [verify, rotate, unregister, describe]
+    choices: [verify, rotate, unregister]
     required: true
   names:
     description: The runners, by name; empty for all.
@@ -72,10 +71,6 @@ options:
     description: The folder of config.toml.
     type: str
     default: /etc/gitlab-runner
-  isolated:
-    description: The name of the isolated runner that C(describe) is about.
-    type: str
-    default: ""
   unit:
     description: The service.
     type: str

@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from importlib.util import find_spec
@@ -25,7 +26,7 @@ from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
     openpgp,
     secrets,
 )
-from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import obstacles
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import obstacles, variables
 
 LOOK = "runnerhost.toolkit.host_look"
 OFFER = "runnerhost.toolkit.apt_offer"
@@ -147,6 +148,20 @@ class ToolkitAction(ActionBase):  # type: ignore[misc]
         if problems:
             lines = problems if len(problems) == 1 else [f"{len(problems)} problems:", *problems]
             raise AnsibleActionFail(f"refused, {untouched}: " + "\n- ".join(lines))
+
+    def validate(
+        self, roles: list[str], task_vars: Mapping[str, Any], more: Iterable[str] = ()
+    ) -> list[str]:
+        """Refuses unknown variables and wrong types, with ``more``, in one message.
+
+        Returns warnings. Of ``more`` is left out what is said of the same variable already.
+        """
+        found, warnings = variables.problems(
+            roles, task_vars, lambda value: self._templar.template(value)
+        )
+        told = {re.split(r"[^\w]", text)[0] for text in found}
+        self.refuse(found + [text for text in more if re.split(r"[^\w]", text)[0] not in told])
+        return warnings
 
     def network_values(self, task_vars: Mapping[str, Any]) -> dict[str, Any]:
         """The variables ``network_access_*`` without that prefix, the role's defaults below them.

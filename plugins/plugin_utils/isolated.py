@@ -17,6 +17,7 @@ from ansible_collections.runnerhost.toolkit.plugins.module_utils.instances impor
 )
 from ansible_collections.runnerhost.toolkit.plugins.module_utils.secrets import unfit
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import job_user
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils.variables import misread
 
 VARIABLE = "gitlab_runner_isolated"
 KEYS = (
@@ -101,7 +102,7 @@ def problems(args: Mapping[str, Any]) -> list[str]:
             found.append(f"{at}: {unfit(entry)}; expected a mapping: {', '.join(KEYS)}")
             continue
         found += [
-            f"{at}: unknown key {key!r}; it takes {', '.join(KEYS)}"
+            f"{at}: unknown key {key!r}; {runner_keys.nearest(str(key), KEYS, {})}"
             for key in entry
             if key not in KEYS
         ]
@@ -137,6 +138,7 @@ def problems(args: Mapping[str, Any]) -> list[str]:
             f"{at}.environment", one["environment"], args.get("environment_allowed") or []
         )
         found += job_user.problems(at, one)
+        found += misread(f"{at}.environment", one["environment"])
         found += runner_keys.settings_problems(f"{at}.settings", one["settings"])
     found += _shared(args, good)
     if good and not args["hide_processes"]:

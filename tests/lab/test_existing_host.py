@@ -139,7 +139,9 @@ def second_service(site: Site) -> None:
     )
 
 
-def test_no_run_ends_a_job_of_a_service_that_the_toolkit_does_not_manage(site: Site) -> None:
+def test_no_run_ends_a_job_of_a_service_that_the_toolkit_does_not_manage(
+    site: Site, tmp_path: Path
+) -> None:
     second_service(site)
     name = "gitlab-runner-deploy.service"
     boot = site.sh("cat /proc/sys/kernel/random/boot_id; systemctl show -P UserspaceTimestamp")
@@ -161,7 +163,7 @@ def test_no_run_ends_a_job_of_a_service_that_the_toolkit_does_not_manage(site: S
         assert says in text, run.output
 
     for playbook in ("site.yml", "verify.yml", "adopt.yml"):
-        run = site.playbook(playbook)
+        run = site.playbook(playbook, extra={"adopt_folder": str(tmp_path)})
         assert run.code == 0, run.output
         text = re.sub(r"\s+", " ", run.output)
         assert f"does not manage: {name} (pid " in text, run.output

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import tomllib
@@ -78,12 +79,23 @@ def test_rotation_in_the_middle_of_a_job(ready: Site) -> None:
     assert (token(ready), runner_id(ready)) == (after, number)
 
 
-def test_adopt_prints_what_the_host_has(ready: Site) -> None:
-    run = ready.playbook("adopt.yml")
+def test_adopt_writes_what_provision_takes_unchanged(ready: Site, tmp_path: Path) -> None:
+    run = ready.playbook("adopt.yml", extra={"adopt_folder": str(tmp_path)})
     assert run.code == 0, run.output
     assert run.counts()["changed"] == 0
-    assert "vault_gitlab_runner_jammy_build_token" in run.output
-    assert token(ready) not in run.output
+    written = tmp_path / "jammy.yml"
+    assert str(written) in run.output
+    assert token(ready) not in run.output + written.read_text()
+    check = ready.playbook(
+        "site.yml",
+        "--check",
+        "--diff",
+        "-e",
+        f"@{written}",
+        extra={"vault_gitlab_runner_jammy_build_token": token(ready)},
+    )
+    assert check.code == 0, check.output
+    assert check.counts()["changed"] == 0, check.output
 
 
 def test_absent_runner_leaves_when_its_job_is_done(ready: Site) -> None:

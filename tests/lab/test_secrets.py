@@ -34,10 +34,11 @@ SMALL = {
 
 
 @pytest.fixture(scope="module")
-def variables(site: Site) -> Iterator[dict[str, Any]]:
+def variables(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
     """Of a host with a created runner, one with a token, and a mirror that asks for a password."""
     with by_api(site, "create_runner", "manage_runner", "read_user") as (api, _):
         yield {
+            "adopt_folder": str(tmp_path_factory.mktemp("adopted")),
             **SMALL,
             "verify_roles": ["network_access", "gitlab_runner"],
             **api,

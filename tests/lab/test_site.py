@@ -239,7 +239,8 @@ REFUSALS: list[tuple[dict[str, Any], str]] = [
         "the host runs Ansible on /usr/bin/python3.9; it takes /usr/bin/python3 ",
     ),
     ({"ansible_python_interpreter": "/usr/bin/python3.12"}, "in the way on purpose"),
-    ({"build_tools_packages": "git"}, 'build_tools_packages got "git"'),
+    ({"build_tools_packages": "git"}, "build_tools_packages: invalid value 'git'; expected a list"),
+    ({"gitlab_runner_concurent": 8}, "did you mean gitlab_runner_concurrent?"),
     ({"build_tools_extra_packages": ["git", "a b"]}, r'\["git", "a b"\]: each takes a list'),
     (
         {"python_versions_wanted": "3.9"},

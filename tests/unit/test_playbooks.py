@@ -43,9 +43,8 @@ def test_each_role_has_its_tag_and_the_ways_out_are_set_up_with_every_tag() -> N
 def test_everything_is_refused_before_anything_is_touched() -> None:
     """A plan of a later role that refuses must not find the host half provisioned."""
     parts = [part for _, part, _ in steps()]
-    assert [role for role, part, _ in steps()[: parts.count("plan")] if part == "plan"] == [
-        role for role in ROLES if (ROOT / "roles" / role / "tasks" / "plan.yml").exists()
-    ]
+    first = steps()[: parts.count("plan")]
+    assert [role for role, part, _ in first if part == "plan"] == list(ROLES)
 
 
 def test_the_installation_is_simulated_after_the_plans_and_before_any_change() -> None:
@@ -66,6 +65,26 @@ def test_the_installation_is_simulated_after_the_plans_and_before_any_change() -
         parts = [t.get("ansible.builtin.include_tasks", t.get("ansible.builtin.import_tasks"))
                  for t in tasks]  # fmt: skip
         assert parts[:2] == ["plan.yml", "simulate.yml"]
+
+
+def test_every_playbook_for_hosts_validates_the_variables_first() -> None:
+    """A misspelt variable is named by each verb, and by none after it has changed anything."""
+    for path in sorted((ROOT / "playbooks").glob("*.yml")):
+        plays = yaml.safe_load(path.read_text(encoding="utf-8"))
+        # The first play of verify.yml removes a report on the controller.
+        first = plays[-1]["tasks"][0]
+        assert "runnerhost.toolkit.validate_variables" in first, path.name
+
+
+def test_each_argument_spec_is_validated_once() -> None:
+    """The task above does it for all roles; Ansible's own prints the whole spec."""
+    for name in ("site", "image", "upgrade"):
+        (play,) = yaml.safe_load((ROOT / "playbooks" / f"{name}.yml").read_text(encoding="utf-8"))
+        for task in flat(play["tasks"]):
+            part = task.get("ansible.builtin.import_role", {"tasks_from": "x"})
+            assert "tasks_from" in part or part["rolespec_validate"] is False, task["name"]
+    for path in ROOT.glob("roles/*/meta/argument_specs.yml"):
+        assert [*yaml.safe_load(path.read_text(encoding="utf-8"))["argument_specs"]] == ["main"]
 
 
 def test_what_a_package_needs_is_there_before_the_one_transaction() -> None:
@@ -121,7 +140,7 @@ def test_an_images_pythons_move_as_a_hosts_do() -> None:
 
 def test_an_image_is_refused_first_and_made_nobody_last() -> None:
     tasks = image_tasks()
-    assert "ansible.builtin.assert" in tasks[1]
+    assert "ansible.builtin.assert" in tasks[2]
     last = tasks[-1]["runnerhost.toolkit.file_set"]
     paths = {item["path"]: item for item in last["files"]}
     for gone in (
@@ -190,7 +209,12 @@ def prepare_tasks() -> list[dict[str, Any]]:
 
 
 def test_preparing_an_upgrade_changes_nothing_unless_asked_to() -> None:
-    reads = ("runnerhost.toolkit.upgrade_look", "ansible.builtin.debug", "ansible.builtin.assert")
+    reads = (
+        "runnerhost.toolkit.validate_variables",
+        "runnerhost.toolkit.upgrade_look",
+        "ansible.builtin.debug",
+        "ansible.builtin.assert",
+    )
     tasks = prepare_tasks()
     changing = [task for task in tasks if not any(name in task for name in reads)]
     assert [task["ansible.builtin.import_role"]["tasks_from"] for task in changing] == [

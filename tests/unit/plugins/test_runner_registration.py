@@ -9,12 +9,10 @@ from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import pytest
-import yaml
 from ansible.errors import AnsibleActionFail
 
 from ansible_collections.runnerhost.toolkit.plugins.action import runner_registration
-from ansible_collections.runnerhost.toolkit.plugins.action.runner_plan import entries_problems
-from ansible_collections.runnerhost.toolkit.plugins.module_utils import host, runner_toml
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import host
 from ansible_collections.runnerhost.toolkit.plugins.modules import runner_registration as module
 
 TOKEN = "glrt-" + "a" * 20
@@ -43,34 +41,6 @@ log_level = "warning"
     MaxUploadedArchiveSize = 0
     [runners.cache.s3]
 """
-
-
-def described() -> tuple[str, dict[str, Any]]:
-    text = runner_registration.describe(runner_toml.parse(CONFIG), "https://gitlab.com")
-    return text, yaml.safe_load(text)
-
-
-def test_described_host_is_an_inventory_that_the_role_takes() -> None:
-    _, data = described()
-    assert data["gitlab_runner_url"] == "https://gitlab.example.com"
-    assert data["gitlab_runner_concurrent"] == 3
-    assert data["gitlab_runner_settings"] == {"log_level": "warning"}
-    (entry,) = data["gitlab_runner_runners"]
-    assert (entry["name"], entry["limit"]) == ("Build & test", 2)
-    assert entry["token"] == "{{ vault_gitlab_runner_build_test_token }}"
-    entry["token"] = TOKEN
-    # A secret in the environment is the one thing that the role does not take over.
-    entry["environment"] = [line for line in entry["environment"] if "TOKEN" not in line]
-    assert entries_problems(data["gitlab_runner_url"], {"gitlab_runner_runners": [entry]}) == []
-
-
-def test_described_host_shows_no_secret_and_no_identity() -> None:
-    text, data = described()
-    assert TOKEN not in text
-    assert "hunter2" not in text
-    assert not {"id", "token_obtained_at", "token_expires_at"} & set(
-        data["gitlab_runner_runners"][0]
-    )
 
 
 def judge(

@@ -1,0 +1,22 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Refuses unknown variables and wrong types, all of them in one message; asks no host."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import variables
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils.controller import ToolkitAction
+
+
+class ActionModule(ToolkitAction):
+    """The task's controller side, which is all of it."""
+
+    def run(
+        self, tmp: str | None = None, task_vars: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """Returns warnings; fails with every refusal at once."""
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        roles = self._task.args.get("roles") or variables.ROLES
+        warnings = self.validate([str(role) for role in roles], task_vars or {})
+        return {**result, "changed": False, **({"warnings": warnings} if warnings else {})}

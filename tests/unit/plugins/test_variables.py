@@ -1,0 +1,289 @@
+"""Unknown variables and wrong types, each named in one line; and what YAML has made of a text."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar, trust_as_template
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ansible_collections.runnerhost.toolkit.plugins.action import runner_plan
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import env_file, runner_keys
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import isolated, variables
+from tests.unit.plugins.test_runner_plan import GOOD
+
+CHECKOUT = Path(__file__).resolve().parents[3]
+
+
+def found(given: dict[str, Any], *roles: str) -> list[str]:
+    return variables.problems(roles or variables.ROLES, given, lambda value: value)[0]
+
+
+def test_every_default_is_right() -> None:
+    given = {
+        name: option["default"]
+        for role in variables.ROLES
+        for name, option in variables.options(role).items()
+    }
+    assert found({**given, **dict.fromkeys(variables.PLAYBOOK_VARIABLES, "error")}) == []
+
+
+def test_playbook_variables_are_what_the_playbooks_read() -> None:
+    root = variables.ROLES_FOLDER.parent
+    texts = [
+        path.read_text(encoding="utf-8")
+        for folder in ("playbooks", "roles/gitlab_runner/tasks")
+        for path in (root / folder).glob("*.yml")
+    ]
+    for name in variables.PLAYBOOK_VARIABLES[1:]:
+        assert any(name in text for text in texts), name
+
+
+@pytest.mark.parametrize(
+    ("wrong", "right"),
+    [
+        # After a role's own prefix.
+        ("gitlab_runner_concurent", "gitlab_runner_concurrent"),
+        ("gitlab_runner_enviroment", "gitlab_runner_environment"),
+        ("gitlab_runner_runner", "gitlab_runner_runners"),
+        ("python_versions_wnated", "python_versions_wanted"),
+        ("build_tools_extra_package", "build_tools_extra_packages"),
+        ("network_access_http_prxy", "network_access_http_proxy"),
+        ("network_access_no_proxies", "network_access_no_proxy"),
+        # In the prefix, or in both.
+        ("gitlab_runer_concurrent", "gitlab_runner_concurrent"),
+        ("giltab_runner_url", "gitlab_runner_url"),
+        ("giltab_runer_concurent", "gitlab_runner_concurrent"),
+        ("gitlabrunner_url", "gitlab_runner_url"),
+        ("python_version_wanted", "python_versions_wanted"),
+        ("buildtools_packages", "build_tools_packages"),
+        ("network_acces_https_proxy", "network_access_https_proxy"),
+        ("GITLAB_RUNNER_CONCURRENT", "gitlab_runner_concurrent"),
+        ("gitlab-runner-url", "gitlab_runner_url"),
+        # The playbooks' own.
+        ("upgrade_seriel", "upgrade_serial"),
+        ("retire_whithout_gitlab", "retire_without_gitlab"),
+        ("rotate_name", "rotate_names"),
+        ("reboot_allways", "reboot_always"),
+        ("verify_raport", "verify_report"),
+        ("prepare_upgrade_aply", "prepare_upgrade_apply"),
+        ("runnerhost_unknown_variable", "runnerhost_unknown_variables"),
+    ],
+)
+def test_a_misspelt_variable_is_named_with_the_right_one(wrong: str, right: str) -> None:
+    (text,) = found({wrong: 1})
+    assert text.startswith(f"{wrong}: unknown variable; did you mean {right}?"), text
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "vault_gitlab_runner_build_token",
+        "vault_network_access_proxy_password",
+        "old_gitlab_runner_url",
+        "my_gitlab_runner_repository_url",
+        "__gitlab_runner_planned",
+        "ansible_facts",
+        "gitlab_url",
+        "company_python_versions",
+        "upgrade_windows",
+        "runner_concurrent_jobs",
+        "inventory_hostname",
+        "verify",
+    ],
+)
+def test_other_variables_are_nobodys_business(name: str) -> None:
+    assert found({name: "x"}) == []
+
+
+def test_each_name_of_ours_but_for_one_letter_is_noticed() -> None:
+    public = [n for role in variables.ROLES for n in variables.options(role)]
+    for name in [*public, *variables.PLAYBOOK_VARIABLES]:
+        for index in range(len(name)):
+            slip = name[:index] + name[index + 1 :]
+            if slip not in public and not slip.startswith("_"):
+                assert found({slip: 1}), slip
+
+
+def test_a_role_alone_looks_at_its_own_variables() -> None:
+    """Another collection's role may be called gitlab_runner too."""
+    given = {"gitlab_runner_executor_list": 1, "python_versions_wnated": 1}
+    (text,) = found(given, "python_versions")
+    assert "python_versions_wnated" in text
+
+
+def test_all_in_one_and_a_variable_makes_them_warnings() -> None:
+    given = {"gitlab_runner_concurent": 8, "gitlab_runner_my_helper": 1, "build_tools_packages": 1}
+    errors = found(given)
+    assert len(errors) == 3
+    assert "runnerhost_unknown_variables: warn" in errors[1]
+    both = variables.problems(variables.ROLES, {**given, variables.SWITCH: "warn"}, lambda v: v)
+    assert [len(part) for part in both] == [1, 2]
+    (text,) = found({variables.SWITCH: "yes"})
+    assert "expected error or warn" in text
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("gitlab_runner_concurrent", "many", "'many'; expected a whole number"),
+        ("gitlab_runner_concurrent", 2.5, "2.5; expected a whole number"),
+        ("gitlab_runner_concurrent", True, "true; expected a whole number"),
+        ("gitlab_runner_concurrent", [1], "a list; expected a whole number"),
+        ("gitlab_runner_version", 18.1, "18.1; expected a string: quote it"),
+        ("gitlab_runner_umask", 23, "23; expected a string: quote it"),
+        ("gitlab_runner_home", {"a": 1}, "a mapping; expected a string"),
+        ("gitlab_runner_hidepid", "false", "'false'; expected true or false, on the command line"),
+        ("gitlab_runner_hidepid", "maybe", "'maybe'; expected true or false"),
+        ("gitlab_runner_path", "/opt/bin", "'/opt/bin'; expected a list"),
+        ("gitlab_runner_job_limits", ["x"], "a list; expected a mapping"),
+        ("gitlab_runner_drain_at_deadline", "wait", "'wait'; expected give_up or go_on"),
+        ("build_tools_packages", "git", "'git'; expected a list"),
+    ],
+)
+def test_a_wrong_type_is_one_line(name: str, value: Any, says: str) -> None:
+    (text,) = found({name: value})
+    assert text.startswith(f"{name}: invalid value {says}"), text
+    assert "\n" not in text
+
+
+def test_a_wrong_item_is_named_by_its_place() -> None:
+    (text,) = found({"gitlab_runner_repository_components": ["main", 3.1]})
+    assert text.startswith("gitlab_runner_repository_components[1]: invalid value 3.1")
+    (text,) = found({"build_tools_extra_packages": ["git", "Not one"]})
+    assert text.endswith("expected a package name, alone or as name=version")
+
+
+@pytest.mark.parametrize("value", ["3", 3, None])
+def test_what_the_command_line_gives_is_taken(value: Any) -> None:
+    assert found({"gitlab_runner_concurrent": value}) == []
+    assert found({"gitlab_runner_allow_downgrade": "true"}) == []
+
+
+def test_a_name_like_no_other_gets_no_wrong_hint() -> None:
+    (text,) = found({"gitlab_runner_my_helper": 1})
+    assert "gitlab_runner has no such variable" in text
+
+
+def test_host_group_play_and_command_line_are_looked_at(tmp_path: Path) -> None:
+    """As Ansible itself runs it: one refusal, a line for each, nothing of a spec."""
+    (tmp_path / "hosts.yml").write_text(
+        "all:\n"
+        "  vars: {gitlab_runner_concurent: 8, gitlab_runner_stop_timeout: soon}\n"
+        "  hosts:\n"
+        "    one: {ansible_connection: local, python_versions_wnated: [], "
+        "gitlab_runner_version: 18.10}\n"
+    )
+    (tmp_path / "play.yml").write_text(
+        "- hosts: all\n"
+        "  gather_facts: false\n"
+        "  vars: {giltab_runner_url: x}\n"
+        "  tasks: [{runnerhost.toolkit.validate_variables: }]\n"
+    )
+    program = Path(sys.executable).with_name("ansible-playbook")
+    done = subprocess.run(
+        [program, "-i", tmp_path / "hosts.yml", tmp_path / "play.yml", "-e", "upgrade_seriel=2"],
+        cwd=CHECKOUT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 2
+    assert "refused, nothing was changed: 6 problems:" in done.stdout, done.stdout
+    assert "quote it (YAML reads 18.10 as 18.1)" in done.stdout
+    for name in ("gitlab_runner_concurent", "giltab_runner_url", "python_versions_wnated"):
+        assert f"- {name}: unknown variable; did you mean" in done.stdout
+    assert len(done.stdout.splitlines()) < 40
+
+
+def test_no_secret_is_shown() -> None:
+    (text,) = found({"gitlab_runner_concurrent": "glrt-0123456789abcdefghij"})
+    assert "0123456789" not in text
+
+
+def test_a_value_that_needs_an_undefined_variable_is_left_to_its_user() -> None:
+    templar = Templar(DataLoader())
+    given = {"gitlab_runner_url": trust_as_template("{{ not_there }}")}
+    assert variables.problems(variables.ROLES, given, templar.template) == ([], [])
+
+
+def environment(tmp_path: Path, text: str) -> Any:
+    """A mapping as Ansible reads and templates it."""
+    path = tmp_path / "vars.yml"
+    path.write_text(text, encoding="utf-8")
+    given = DataLoader().load_from_file(str(path), trusted_as_template=True)
+    templar = Templar(DataLoader(), variables=given)
+    return templar.template(trust_as_template("{{ e }}"))
+
+
+@pytest.mark.parametrize("form", ["e:\n  NAME: {}\n", "e: {{OTHER: a, NAME: {}}}\n"])
+@pytest.mark.parametrize(
+    ("value", "read"),
+    [("0755", "493"), ("12:30", "750"), ("1_000", "1000"), ("0x1F", "31"), ("+4", "4")],
+)
+def test_a_number_that_is_read_as_another_is_refused(
+    tmp_path: Path, value: str, read: str, form: str
+) -> None:
+    given = environment(tmp_path, form.format(value))
+    (text,) = variables.misread("gitlab_runner_environment", given)
+    assert text.startswith(
+        f"gitlab_runner_environment.NAME: invalid value {read}; expected a string"
+    )
+    assert f"YAML reads {value} as {read}" in text
+
+
+@pytest.mark.parametrize("value", ["4", '"0755"', "0", "4  # four", "-1", "{{ 4 }}"])
+def test_a_number_that_is_what_it_says_is_taken(tmp_path: Path, value: str) -> None:
+    given = environment(tmp_path, f"e:\n  NAME: {value}\n" if "{" not in value else "e: {NAME: 4}")
+    assert variables.misread("gitlab_runner_environment", given) == []
+    assert env_file.problems("gitlab_runner_environment", given) == []
+
+
+@pytest.mark.parametrize("value", ["3.10", "yes", "2024-01-02", "1.0e+3", ".inf", "~"])
+def test_what_is_no_text_is_refused_in_the_environment(tmp_path: Path, value: str) -> None:
+    given = environment(tmp_path, f"e: {{UV_PYTHON: {value}}}\n")
+    (text,) = env_file.problems("gitlab_runner_environment", given)
+    assert "UV_PYTHON" in text
+    assert "quote" in text
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("name", 2024),
+        ("builds_dir", 3.1),
+        ("shell", True),
+        ("environment", ["A=1", 3.1]),
+        ("labels", {"a": 1}),
+        ("unhealthy_interval", 60),
+    ],
+)
+def test_what_is_no_text_is_refused_in_a_runner(key: str, value: Any) -> None:
+    (text,) = runner_keys.runner_problems("x", {key: value})
+    assert text.endswith("quote it")
+
+
+def test_isolated_and_credentials_have_the_nearest_key() -> None:
+    entry = {"name": "publish", "runners": [], "enviroment": {}}
+    (text,) = isolated.problems({**GOOD, "isolated": [entry]})
+    assert "unknown key 'enviroment'; did you mean 'environment'?" in text
+
+
+ANY = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner),
+    max_leaves=5,
+)
+
+
+@pytest.mark.parametrize("name", sorted(GOOD))
+@given(value=ANY)
+def test_no_value_makes_the_validation_itself_fail(name: str, value: Any) -> None:
+    runner_plan.problems({**GOOD, name: value})
