@@ -18,7 +18,10 @@ PY = $(VENV)/bin/python
 # Molecule and ansible-lint look for their programs on PATH.
 export PATH := $(abspath $(VENV)/bin):$(PATH)
 export PYTHON
-STAMP = $(VENV)/.stamp
+# What .venv was made for: provisioning, the lab too, tests and lint too. A larger set serves the smaller.
+DEV = $(VENV)/.stamp-dev
+LAB := $(firstword $(wildcard $(DEV)) $(VENV)/.stamp-lab)
+STAMP := $(firstword $(wildcard $(DEV) $(VENV)/.stamp-lab) $(VENV)/.stamp)
 LINK = .ansible/collections/ansible_collections/runnerhost/toolkit
 
 .PHONY: help
@@ -28,12 +31,21 @@ help: ## Show this list
 .PHONY: venv
 venv: $(STAMP) $(LINK) ## Make the controller's Python environment in .venv
 
-$(STAMP): requirements.txt requirements.yml
+# requirements.txt provisions and verifies; the lab and the tests have more.
+$(VENV)/.stamp: requirements.txt
+$(VENV)/.stamp-lab: requirements-lab.txt
+$(VENV)/.stamp-dev: requirements-dev.txt
+$(VENV)/.stamp $(VENV)/.stamp-lab $(VENV)/.stamp-dev:
 	@lab/setup/system-packages controller
 	@test -x $(PY) || lab/setup/step "making $(VENV)" $(PYTHON) -m venv $(VENV)
-	@lab/setup/step "installing the controller's Python packages" $(PY) -m pip install -q --disable-pip-version-check -r requirements.txt
-	@lab/setup/step "looking for the collections of requirements.yml" $(VENV)/bin/ansible-galaxy collection install -r requirements.yml
+	@$(PY) lab/setup/python-packages $<
 	@touch $@
+
+.PHONY: lab-venv
+lab-venv: $(LAB) $(LINK)
+
+.PHONY: dev-venv
+dev-venv: $(DEV) $(LINK)
 
 # A plain clone resolves runnerhost.toolkit.* through this link.
 $(LINK):
@@ -45,7 +57,8 @@ lab-packages:
 	@lab/setup/system-packages lab
 
 .PHONY: demo
-demo: lab-packages venv ## Lab, one provisioned host, a real build job, and what you got
+demo: export RUNNERHOST_STARTED := $(shell date +%s)
+demo: lab-packages lab-venv ## Lab, one provisioned host, a real build job, and what you got
 	@$(PY) -m lab demo
 
 .PHONY: provision
@@ -90,7 +103,7 @@ verify: venv ## Ask GitLab about each runner, and check that hosts are what test
 	$(VENV)/bin/ansible-playbook -i $(INVENTORY) playbooks/verify.yml $(ARGS)
 
 .PHONY: lint
-lint: venv ## ansible-lint (production), ruff, mypy (strict), changelog fragments
+lint: dev-venv ## ansible-lint (production), ruff, mypy (strict), changelog fragments
 	$(VENV)/bin/ansible-lint --offline
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/ruff format --check
@@ -103,39 +116,39 @@ lint: venv ## ansible-lint (production), ruff, mypy (strict), changelog fragment
 unit: unit-lab unit-rest ## Unit tests
 
 .PHONY: unit-lab
-unit-lab: venv
+unit-lab: dev-venv
 	$(PY) -m pytest -q tests/unit/lab
 
 .PHONY: unit-rest
-unit-rest: venv
+unit-rest: dev-venv
 	$(PY) -m pytest -q tests/unit --ignore tests/unit/lab
 
 .PHONY: test-fast
-test-fast: venv ## Lint and unit tests, side by side: under two minutes
+test-fast: dev-venv ## Lint and unit tests, side by side: under two minutes
 	@$(MAKE) -j3 -Otarget lint unit-lab unit-rest
 
 .PHONY: test
-test: lab-packages venv ## All but the slowest suites: about 35 minutes on two cores; needs containers
+test: lab-packages dev-venv ## All but the slowest suites: about 35 minutes on two cores; needs containers
 	@$(PY) -m tests
 
 .PHONY: test-full
-test-full: lab-packages venv ## The same and each role alone, which takes longer
+test-full: lab-packages dev-venv ## The same and each role alone, which takes longer
 	@$(PY) -m tests --full
 
 .PHONY: bench
-bench: lab-packages venv ## Measured claims, each against its limit: RUNS=3
+bench: lab-packages dev-venv ## Measured claims, each against its limit: RUNS=3
 	@$(PY) -m bench --runs $(RUNS)
 
 .PHONY: bench-jobs
-bench-jobs: lab-packages venv ## A stream of jobs while every verb runs: none may be lost
+bench-jobs: lab-packages dev-venv ## A stream of jobs while every verb runs: none may be lost
 	@$(PY) -m bench.jobs_survive
 
 .PHONY: docs
-docs: venv ## Write docs/roles.md anew from the argument specs
+docs: lab-venv ## Write docs/roles.md anew from the argument specs
 	$(PY) -m lab.reference
 
 .PHONY: changelog
-changelog: venv ## Write CHANGELOG.md anew from changelogs/
+changelog: dev-venv ## Write CHANGELOG.md anew from changelogs/
 	lab/setup/changelog
 
 .PHONY: collection
@@ -143,19 +156,19 @@ collection: venv ## Build the collection of the last commit: dist/*.tar.gz
 	@$(PY) -m lab.collection dist
 
 .PHONY: lab-up
-lab-up: lab-packages venv ## Bring up the lab: hosts, mirror, GitLab
+lab-up: lab-packages lab-venv ## Bring up the lab: hosts, mirror, GitLab
 	@$(PY) -m lab up
 
 .PHONY: lab-down
-lab-down: venv ## Take the lab down; only the cache stays
+lab-down: lab-venv ## Take the lab down; only the cache stays
 	@$(PY) -m lab down
 
 .PHONY: lab-shell
-lab-shell: venv ## A shell on a lab host: HOST=jammy
+lab-shell: lab-venv ## A shell on a lab host: HOST=jammy
 	@$(PY) -m lab shell $(HOST)
 
 .PHONY: lock
-lock: ## Pin requirements.txt anew from requirements.in
+lock: ## Lock the Python packages anew: requirements*.in -> requirements*.txt
 	lab/setup/lock $(PYTHON)
 
 .PHONY: clean

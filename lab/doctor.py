@@ -31,7 +31,7 @@ PROGRAMS = {
     "ssh-keygen": "openssh-client", "git": "git", "iptables": "iptables",
 }  # fmt: skip
 """Program to the Debian package that has it."""
-MODULES = ("fastapi", "uvicorn", "httpx", "trustme", "cryptography", "yaml", "multipart")
+MODULES = ("fastapi", "uvicorn", "requests", "trustme", "cryptography", "yaml", "multipart")
 SYSTEM_PATH = "/usr/sbin:/sbin"
 """Not on an ordinary user's PATH, but on sudo's."""
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import httpx
+import requests
 import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -141,11 +141,13 @@ def _start(lab: Lab, settings: ServeSettings) -> None:
 def health(address: str) -> dict[str, Any] | None:
     """What the mirror says of the process behind it, None where none answers."""
     try:
-        answer = httpx.get(
-            f"http://{address}:{MIRROR_PORT}{HEALTH_PATH}", timeout=2, trust_env=False
-        )
-        found: dict[str, Any] = answer.raise_for_status().json()
-    except (httpx.HTTPError, ValueError):
+        with requests.Session() as session:
+            # No proxy of the environment.
+            session.trust_env = False
+            answer = session.get(f"http://{address}:{MIRROR_PORT}{HEALTH_PATH}", timeout=2)
+        answer.raise_for_status()
+        found: dict[str, Any] = answer.json()
+    except (requests.RequestException, ValueError):
         return None
     return found
 

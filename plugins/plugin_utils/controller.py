@@ -51,6 +51,30 @@ def lacking(*modules: str) -> list[str]:
     ]
 
 
+def authority_problems(file: str, text: str) -> list[str]:
+    """What keeps a PEM text from being a CA's certificate; empty if nothing does."""
+    if missing := lacking("cryptography"):
+        return missing
+    # Not at the top: a host without private CAs needs none of it.
+    from cryptography import x509
+
+    found = ""
+    said = f"{NETWORK}ca_certificates: invalid value '{file}' (%s); expected a CA's certificate"
+    try:
+        certificate = x509.load_pem_x509_certificate(text.encode())
+        constraints = certificate.extensions.get_extension_for_class(x509.BasicConstraints)
+        is_authority = constraints.value.ca
+    except x509.ExtensionNotFound:
+        is_authority = False
+    except ValueError:
+        return [said % "damaged"]
+    if not is_authority:
+        found = "not a CA"
+    elif certificate.not_valid_after_utc < datetime.now(timezone.utc):
+        found = f"expired on {certificate.not_valid_after_utc:%Y-%m-%d}"
+    return [said % found] if found else []
+
+
 def kept_files(what: str) -> list[str]:
     """The refusal if Ansible would leave modules' arguments in files on the host."""
     if not constants.DEFAULT_KEEP_REMOTE_FILES:
@@ -214,6 +238,7 @@ class ToolkitAction(ActionBase):  # type: ignore[misc]
                         "one PEM file for each CA, without keys"
                     ]
                 )
+            self.refuse(authority_problems(str(file), text))
             name = hashlib.sha256(text.encode()).hexdigest()[:12]
             found.append((f"{CA_FOLDER}/runnerhost-{name}.crt", text))
         # One CA in two files is one.

@@ -49,7 +49,7 @@ class Point:
 
 
 def changes(record: dict[str, Any]) -> list[Change]:
-    """The changing tasks of a run, in its order, from the output of Ansible's JSON callback."""
+    """The changing tasks of a run, in its order, from what callbacks/record.py printed."""
     found = []
     for play in record["plays"]:
         for task in play["tasks"]:

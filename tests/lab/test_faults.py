@@ -414,7 +414,7 @@ SLOW = [
     Fault(
         "private CA expired",
         authority_expired,
-        r"network_access_ca_certificates .*expired",
+        r"network_access_ca_certificates: .*expired on ",
     ),
     Fault(
         "clock behind: GitLab's certificate is not valid yet",

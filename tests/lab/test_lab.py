@@ -9,8 +9,8 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import httpx
 import pytest
+import requests
 import yaml
 
 from lab import hosts, services
@@ -143,7 +143,9 @@ def test_mirror_lists_no_folders(lab: Lab) -> None:
     network = status(lab).network
     assert network is not None
     url = f"http://{network.gateway}:{MIRROR_PORT}/deadsnakes/ppa/ubuntu/../../../"
-    assert httpx.get(url, trust_env=False).status_code == 404
+    with requests.Session() as session:
+        session.trust_env = False
+        assert session.get(url, timeout=10).status_code == 404
 
 
 def _kill_service(lab: Lab) -> None:

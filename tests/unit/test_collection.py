@@ -153,3 +153,40 @@ def test_changelog_is_what_its_fragments_say(tmp_path: Path) -> None:
     run(["lab/setup/changelog", str(tmp_path / "new.md")], cwd=ROOT, env={"PATH": path})
     new = (tmp_path / "new.md").read_text(encoding="utf-8")
     assert (ROOT / "CHANGELOG.md").read_text(encoding="utf-8") == new, "run: make changelog"
+
+
+@pytest.mark.parametrize("name", ["requirements", "requirements-lab", "requirements-dev"])
+def test_locks_have_hashes_for_every_package_and_no_address(name: str) -> None:
+    text = (ROOT / f"{name}.txt").read_text(encoding="utf-8")
+    wanted = (ROOT / f"{name}.in").read_text(encoding="utf-8")
+    pins = re.findall(r"^(\S+)==\S+.*\n(?:    --hash=sha256:[0-9a-f]{64}.*\n)+", text, re.M)
+    assert len(pins) == len(re.findall(r"^\S+==", text, re.M))
+    assert "://" not in text
+    names = [re.split("[<>=]", line)[0] for line in wanted.splitlines() if line[0] not in "#-"]
+    assert {one.lower() for one in names} <= set(pins)
+
+
+def test_the_smaller_sets_are_parts_of_the_larger() -> None:
+    """So that one can be installed over another: what .venv was made for only grows."""
+
+    def pins(name: str) -> set[str]:
+        return set(re.findall(r"^\S+==.*?(?= \\$)", (ROOT / name).read_text(), re.M))
+
+    small, lab, dev = (pins(f"requirements{more}.txt") for more in ("", "-lab", "-dev"))
+    versions = [{re.split(" ; ", pin)[0] for pin in one} for one in (small, lab, dev)]
+    assert versions[0] < versions[1] < versions[2]
+
+
+def test_no_other_collection_is_needed() -> None:
+    """Nothing but Ansible's own: a controller without Galaxy in reach needs nothing more."""
+    assert yaml.safe_load((ROOT / "galaxy.yml").read_text())["dependencies"] == {}
+    assert yaml.safe_load((ROOT / "requirements.yml").read_text()) == {"collections": []}
+    foreign = [
+        f"{path.relative_to(ROOT)}: {found}"
+        for path in collection.checkout_files()
+        if path.suffix in {".yml", ".yaml"} and path.parts[len(ROOT.parts)] != "changelogs"
+        for found in re.findall(
+            r"\b(?:community|ansible|containers)\.(?!builtin\b)\w+\.\w+", path.read_text()
+        )
+    ]
+    assert foreign == []

@@ -49,7 +49,7 @@ class Machine:
         return f"/usr/bin/{program}" if program in self.programs else None
 
     def find_spec(self, name: str) -> object | None:
-        return object() if self.modules or name != "httpx" else None
+        return object() if self.modules or name != "requests" else None
 
     def engine(self) -> Callable[..., subprocess.CompletedProcess[str]]:
         return lambda *words, check=True: self.podman
@@ -240,7 +240,7 @@ def _no_apt_utils(machine: Machine) -> None:
                 )
             ],
         ),
-        (_no_modules, [("python modules: not there: httpx", "make venv")]),
+        (_no_modules, [("python modules: not there: requests", "make venv")]),
         (
             _no_apt_utils,
             [

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
+import requests
 from ansible.errors import AnsibleActionFail
 
 from ansible_collections.runnerhost.toolkit.plugins.module_utils import runner_toml
@@ -31,11 +31,13 @@ class GitLab:
 
     def api(self, method: str, path: str, token: str = ADMIN, **options: Any) -> Any:
         headers = {"PRIVATE-TOKEN": token}
-        return httpx.request(method, f"{self.url}/api/v4{path}", headers=headers, **options)
+        return requests.request(method, f"{self.url}/api/v4{path}", headers=headers, **options)
 
     def control(self, method: str, path: str, **options: Any) -> Any:
         headers = {"Lab-Secret": SECRET}
-        return httpx.request(method, f"{self.url}/lab/v1{path}", headers=headers, **options).json()
+        return requests.request(
+            method, f"{self.url}/lab/v1{path}", headers=headers, **options
+        ).json()
 
     def access_token(self, *scopes: str) -> str:
         return str(self.control("POST", "/tokens", json={"scopes": list(scopes)})["token"])
@@ -66,7 +68,7 @@ class Host(base.Host):
 
     def _register(self, token: str) -> dict[str, Any]:
         body = {"token": token, "system_id": self.system_id}
-        answer = httpx.post(f"{self.server.url}/api/v4/runners/verify", json=body)
+        answer = requests.post(f"{self.server.url}/api/v4/runners/verify", json=body)
         if answer.status_code != 200:
             return {"ok": False, "refused": True, "said": "is not valid"}
         self.gitlab[token] = int(answer.json()["id"])
@@ -206,7 +208,7 @@ def test_runner_that_another_host_uses_is_not_taken_from_it(
 
     def call(_: float) -> None:
         body = {"token": token, "system_id": "s_alive0000000"}
-        httpx.post(f"{gitlab.url}/api/v4/runners/verify", json=body)
+        requests.post(f"{gitlab.url}/api/v4/runners/verify", json=body)
 
     monkeypatch.setattr(gitlab_side, "time", _Clock(call))
     with pytest.raises(AnsibleActionFail, match="in use by another host"):

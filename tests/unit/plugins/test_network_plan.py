@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,6 +15,9 @@ from ansible import constants
 from ansible.errors import AnsibleActionFail
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from ansible_collections.runnerhost.toolkit.plugins.action import network_plan
 from ansible_collections.runnerhost.toolkit.plugins.module_utils import network
@@ -23,6 +27,25 @@ FACTS = {"ansible_facts": {"distribution_release": "jammy"}}
 PROXY = {"network_access_http_proxy": "http://proxy.test:3128"}
 LOGIN = {"network_access_proxy_login": "build", "network_access_proxy_password": "s3cret.1"}
 MIRROR = {"network_access_distribution_url": "https://mirror.test/ubuntu"}
+
+
+def certificate(days: int = 9, authority: bool | None = True) -> str:
+    """A certificate that expires in so many days; without constraints where `authority` is None."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "Company")])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=99))
+        .not_valid_after(now + timedelta(days=days))
+    )
+    if authority is not None:
+        constraints = x509.BasicConstraints(ca=authority, path_length=None)
+        made = made.add_extension(constraints, critical=True)
+    return made.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM).decode()
+
+
+AUTHORITY = certificate()
 
 
 class Action(network_plan.ActionModule):
@@ -128,9 +151,32 @@ def test_a_name_without_a_value_is_the_default(name: str) -> None:
 def test_one_ca_in_two_files_is_one(tmp_path: Path) -> None:
     files = [tmp_path / name for name in ("a.pem", "b.pem")]
     for file in files:
-        file.write_text(f"{'-' * 5}BEGIN CERTIFICATE{'-' * 5}\nx\n")
+        file.write_text(AUTHORITY)
     found = steps(plan({"network_access_ca_certificates": [str(file) for file in files]}))
     assert len([path for state, path in found if state == "file" and path.endswith(".crt")]) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        (certificate(days=-1), "expired on "),
+        (certificate(authority=False), "not a CA"),
+        (certificate(authority=None), "not a CA"),
+        (AUTHORITY.replace("M", "!", 1), "damaged"),
+        (AUTHORITY[:-30], "damaged"),
+        (AUTHORITY * 2, "no single certificate"),
+        ("", "no single certificate"),
+    ],
+)
+def test_what_is_no_valid_ca_is_refused(tmp_path: Path, text: str, why: str) -> None:
+    file = tmp_path / "ca.pem"
+    file.write_text(text)
+    with pytest.raises(AnsibleActionFail) as caught:
+        plan({"network_access_ca_certificates": [str(file)]})
+    said = str(caught.value)
+    assert "network_access_ca_certificates" in said
+    assert str(file) in said
+    assert why in said
 
 
 @pytest.fixture

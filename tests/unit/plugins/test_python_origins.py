@@ -12,7 +12,6 @@ import json
 import os
 import re
 import shutil
-import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -177,7 +176,8 @@ def run_module(apt_host: AptHost, arguments: Mapping[str, Any]) -> dict[str, Any
     output = io.StringIO()
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(output):
         # It runs on whatever interpreter runs the tests, and the host's sources lie in a folder.
-        patch.setattr(host, "SYSTEM_PYTHON", sys.executable)
+        # The tests' own interpreter is no host's.
+        patch.setattr(host, "system_python_problem", lambda: None)
         patch.setattr(apt_offer, "_PLACE", str(apt_host.root))
         for name in set(os.environ) - set(apt_host.environment):
             patch.delenv(name)
