@@ -5,7 +5,8 @@ MAKEFLAGS += --no-print-directory
 
 PYTHON ?= python3
 VENV ?= .venv
-INVENTORY ?= inventories/lab
+# The default lab's; another lab's (LAB_NAME) is in its own folder.
+INVENTORY ?= $(if $(filter-out demo,$(LAB_NAME)),.lab/$(LAB_NAME)/inventory,inventories/lab)
 # The mirror's settings.
 MIRROR ?= mirror.yml
 # Further arguments for ansible-playbook: ARGS='--limit web1 --check --diff --ask-vault-pass'

@@ -82,8 +82,8 @@ class Clock:
     def started(cls) -> Clock:
         """A clock that has the preparation already."""
         begun = os.environ.get("RUNNERHOST_STARTED", "")
-        before = time.time() - int(begun) if begun.isdecimal() else 0.0
-        return cls({"preparation": before} if before >= 0 and begun else {})
+        before = time.time() - int(begun) if begun.isdecimal() else -1.0
+        return cls({"preparation": before} if before >= 0 else {})
 
     def told(self) -> str:
         """All parts and their sum."""
