@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import locale
 import os
 import shutil
 import sys
@@ -134,8 +135,13 @@ class Action(packages.ActionModule):
             # A host in German: apt's words are read all the same.
             patch.setenv("LC_ALL", "de_DE.UTF-8")
             patch.setenv("LANGUAGE", "de")
-            with patch_module_args(dict(arguments)), pytest.raises(SystemExit):
-                apt_offer.main()
+            before = locale.setlocale(locale.LC_ALL)
+            try:
+                with patch_module_args(dict(arguments)), pytest.raises(SystemExit):
+                    apt_offer.main()
+            finally:
+                # AnsibleModule takes the environment's; later tests read English words.
+                locale.setlocale(locale.LC_ALL, before)
         answer: dict[str, Any] = json.loads(output.getvalue())
         assert not answer.get("failed"), answer
         return answer
