@@ -33,7 +33,8 @@ for unit in $(systemctl list-units --plain --no-legend --state=active,activating
     'runnerhost-clean*.service' | cut -d' ' -f1); do echo "clean=$unit"; done
 for lock in /var/lib/dpkg/lock-frontend /var/lib/dpkg/lock; do
   number=$(stat -c %i "$lock" 2>/dev/null) || continue
-  for pid in $(awk -v end=":$number\\$" '$6 ~ end {print $5}' /proc/locks); do
+  for pid in $(awk -v n="$number" '{k = split($6, a, ":"); if (a[k] == n) print $5}' \
+      /proc/locks); do
     echo "apt=$(ps -o comm= -p "$pid") (process $pid)"
   done
 done
