@@ -142,6 +142,9 @@ def _slip(name: str, counts: Mapping[str, Counter[str]]) -> str:
         most = min(_SLIPS, len(other) // _LETTERS_PER_SLIP)
         if abs(len(name) - len(other)) > most:
             continue
+        if other.endswith(name) and len(name) < len(other) - 1:
+            # Another first word, such as lab_runner_version.
+            continue
         if ((mine - theirs) | (theirs - mine)).total() > 2 * most:
             continue
         distance = _distance(name, other)

@@ -91,6 +91,7 @@ def test_a_misspelt_variable_is_named_with_the_right_one(wrong: str, right: str)
         "__gitlab_runner_planned",
         "ansible_facts",
         "gitlab_url",
+        "lab_runner_version",
         "company_python_versions",
         "upgrade_windows",
         "runner_concurrent_jobs",
