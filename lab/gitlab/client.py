@@ -334,9 +334,11 @@ class LabGitLab:
         expires_in: float | None = None,
         token_ttl: float | None = None,
         revoke: bool = False,
+        token: str = "",
     ) -> dict[str, Any]:
-        """Make a runner's token expire (seconds from now), renewed ones too, or revoke it."""
-        body = {"expires_in": expires_in, "token_ttl": token_ttl, "revoke": revoke}
+        """Make a runner's token expire (seconds from now), renewed ones too, revoke or set it."""
+        times = {"expires_in": expires_in, "token_ttl": token_ttl}
+        body = {**times, "revoke": revoke, "token": token}
         return cast(dict[str, Any], self.control("PATCH", f"/runners/{runner_id}", json=body))
 
     # -- plumbing -----------------------------------------------------------------------------

@@ -30,6 +30,7 @@ from lab.gitlab.store import (
     PENDING,
     Job,
     Runner,
+    digest,
     new_token,
 )
 from lab.gitlab.traffic import Fault
@@ -130,6 +131,7 @@ class RunnerSet(_Strict):
     expires_in: float | None = None
     token_ttl: float | None = None
     revoke: bool = False
+    token: str = ""
 
 
 class ProjectIn(_Strict):
@@ -198,7 +200,7 @@ async def list_runners(request: Request) -> list[dict[str, Any]]:
 
 @router.patch("/runners/{runner_id}")
 async def set_runner(request: Request, runner_id: int, change: RunnerSet) -> dict[str, Any]:
-    """Make a runner's token expire, or revoke it."""
+    """Make a runner's token expire, revoke it, or set it."""
     state = state_of(request)
     runner = state.store.runner(runner_id)
     if runner is None:
@@ -210,6 +212,9 @@ async def set_runner(request: Request, runner_id: int, change: RunnerSet) -> dic
     if change.revoke:
         # The new token is told to nobody: whoever holds the old one gets 403.
         renew_token(state, runner)
+    if change.token:
+        # Such as a GitLab gives that puts a prefix of its own in front.
+        runner.token_digest = digest(change.token)
     state.store.save_runner(runner)
     state.changes.tell()
     return _runner_json(runner)

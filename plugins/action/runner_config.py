@@ -224,6 +224,7 @@ class ActionModule(ToolkitAction):
                 + side.warnings
                 + self._said
                 + self._warnings(result["foreign"], entries, asked, answers)
+                + _shared_builds(merged.config)
             )
             result["gitlab"] = side.done
             if not result["changed"]:
@@ -283,12 +284,12 @@ class ActionModule(ToolkitAction):
             {
                 "op": "swap",
                 "expected": read["sha256"],
-                "text": _encode(runner_toml.dump(merged.config)) if config_changes else "",
-                "state_text": _encode(json.dumps(_state(notes), indent=1) + "\n"),
-                "paused_text": _encode(without_runners(merged.config)),
+                "text": encode(runner_toml.dump(merged.config)) if config_changes else "",
+                "state_text": encode(json.dumps(_state(notes), indent=1) + "\n"),
+                "paused_text": encode(without_runners(merged.config)),
                 "verify": unverified,
                 # Only then is it noted that GitLab takes them: a run that fails before asks again.
-                "proven_text": _encode(json.dumps(_state(merged.known), indent=1) + "\n")
+                "proven_text": encode(json.dumps(_state(merged.known), indent=1) + "\n")
                 if unverified
                 else "",
             }
@@ -673,6 +674,27 @@ def without_runners(config: runner_toml.Data) -> str:
     return head + runner_toml.dump({key: config[key] for key in config if key != "runners"})
 
 
+def _shared_builds(config: runner_toml.Data) -> list[str]:
+    """A warning for runners whose jobs gitlab-runner puts into one folder.
+
+    It names the folder by the 9 characters behind the prefix glrt-, and knows no prefix in front of
+    that (19.3, helpers/shorten_token.go; gitlab-runner#39938).
+    """
+    folders: dict[tuple[str, str], list[str]] = {}
+    for runner in config.get("runners", []):
+        token = str(runner.get("token", ""))
+        if "glrt-" in token and not token.startswith("glrt-"):
+            place = (token[:9], str(runner.get("builds_dir") or ""))
+            folders.setdefault(place, []).append(str(runner.get("name")))
+    return [
+        f"runners {', '.join(names)}: their tokens have a prefix of the GitLab instance, which "
+        "gitlab-runner up to 19.3 does not know; it builds their jobs in the same folders, where "
+        "two jobs of one project disturb each other. Give each runner a builds_dir of its own"
+        for names in folders.values()
+        if len(names) > 1
+    ]
+
+
 def way_to_gitlab(ours: dict[str, str], given: dict[str, Any]) -> dict[str, str]:
     """What of the service's environment, ours and the user's, decides how GitLab is reached."""
     environment = network.with_given(ours, given)
@@ -727,7 +749,8 @@ def _identities(config: runner_toml.Data) -> set[tuple[str, int]]:
     return {(str(r.get("url", "")), int(r["id"])) for r in config.get("runners", []) if r.get("id")}
 
 
-def _encode(text: str) -> str:
+def encode(text: str) -> str:
+    """A text as the host's side takes it."""
     return base64.b64encode(text.encode("utf-8", "surrogateescape")).decode()
 
 

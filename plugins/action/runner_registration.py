@@ -10,7 +10,9 @@ from ansible.errors import AnsibleActionFail
 from ansible.utils.display import Display
 
 from ansible_collections.runnerhost.toolkit.plugins.action.runner_config import (
+    TRIES,
     decode,
+    encode,
     seconds,
     way_to_gitlab,
 )
@@ -30,6 +32,10 @@ from ansible_collections.runnerhost.toolkit.plugins.plugin_utils.controller impo
 MODULE = "runnerhost.toolkit.runner_registration"
 IO = "runnerhost.toolkit.runner_config_io"
 _DAY = 86400.0
+# What gitlab-runner knows a created runner's token by.
+_CREATED = "glrt-"
+_TLS = ("tls-ca-file", "tls-cert-file", "tls-key-file")
+_DONE = "is unregistered"
 _GONE = "GitLab had it no more (403); its entry is dropped from config.toml"
 _SAID = {
     "valid": "valid",
@@ -85,6 +91,8 @@ class ActionModule(ToolkitAction):
             answer = self._ask(MODULE, {"verb": "verify", "names": names})
             judged = self._judge(runners, {**answer, "asleep": asleep, "causes": causes}, read)
             return {**result, "unit": self._where["unit"], **judged}
+        if verb == "unregister" and not self._task.check_mode:
+            return {**result, **self._unregister(runners)}
         return {**result, **self._do(verb, names)}
 
     def _ask(self, module: str, arguments: dict[str, Any]) -> dict[str, Any]:
@@ -114,7 +122,7 @@ class ActionModule(ToolkitAction):
         answer = self._ask(MODULE, {"verb": command, "names": names})
         if self._task.check_mode:
             return {"changed": True, "runners": [f"{name}: would {verb}" for name in names]}
-        done = {"rotate": "has a new token", "unregister": "is unregistered"}[verb]
+        done = {"rotate": "has a new token", "unregister": _DONE}[verb]
         lines, failed = [], []
         for name in names:
             said = answer["problems"].get(name, "")
@@ -128,6 +136,48 @@ class ActionModule(ToolkitAction):
         if failed:
             result.update(failed=True, msg=f"{verb}: " + "; ".join(failed))
         return result
+
+    def _unregister(self, runners: list[runner_toml.Data]) -> dict[str, Any]:
+        """Takes this host off the runners; GitLab keeps each of them for other hosts.
+
+        Of a token that does not begin with glrt- (an instance's prefix; a legacy one), the
+        runner's own `unregister` deletes the runner (gitlab-runner 19.3, commands/unregister.go).
+        """
+        own = [runner for runner in runners if not str(runner.get("token")).startswith(_CREATED)]
+        said = [(str(runner["name"]), *self._remove_manager(runner)) for runner in own]
+        failed = {name: words for name, well, words in said if not well}
+        # The runner's command takes the first of a name: not one that stayed.
+        names = [str(r["name"]) for r in runners if str(r.get("token")).startswith(_CREATED)]
+        result = self._do("unregister", [name for name in names if name not in failed])
+        result["runners"] = [f"{name}: {words}" for name, _, words in said] + result["runners"]
+        result["changed"] = result["changed"] or len(failed) < len(said)
+        if failed:
+            problems = [f"{name}: {words}" for name, words in failed.items()]
+            more = [str(result["msg"]).removeprefix("unregister: ")] if "msg" in result else []
+            result.update(failed=True, msg="unregister: " + "; ".join(problems + more))
+        return result
+
+    def _remove_manager(self, runner: runner_toml.Data) -> tuple[bool, str]:
+        """Takes this host off one runner by GitLab's API, and the entry out of config.toml."""
+        same = (runner.get("url"), runner.get("token"))
+        asked = {key: str(runner[key]) for key in ("name", "url", *_TLS) if key in runner}
+        answer = self._ask(
+            MODULE, {"verb": "manager", "runner": asked, "token": str(runner["token"])}
+        )
+        if answer["outcome"] == "failed":
+            return False, str(answer["said"])
+        for _ in range(TRIES):
+            read = self._ask(IO, {"op": "read"})["read"]
+            config = runner_toml.parse(decode(read["text"]))
+            config["runners"] = [
+                one
+                for one in config.get("runners", [])
+                if (one.get("url"), one.get("token")) != same
+            ]
+            text = encode(runner_toml.dump(config))
+            if self._ask(IO, {"op": "swap", "expected": read["sha256"], "text": text})["swapped"]:
+                return True, _GONE if answer["outcome"] == "gone" else _DONE
+        return False, "config.toml was changed by something else meanwhile; run again"
 
     def _judge(
         self, runners: list[runner_toml.Data], answer: dict[str, Any], read: dict[str, Any]

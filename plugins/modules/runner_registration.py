@@ -14,6 +14,7 @@ from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
     drain,
     host,
     runner_cli,
+    runner_managers,
     secrets,
 )
 
@@ -29,8 +30,9 @@ options:
       - C(verify) asks GitLab about each runner, and says how long its token still lives. It fails
         if GitLab refuses one or gives no answer, and says which of the two.
       - C(rotate) gives each runner a new token now, through the runner's own C(reset-token).
-      - C(unregister) takes this host off each runner, through the runner's own C(unregister). One
-        that was deleted in GitLab is only dropped from config.toml.
+      - C(unregister) takes this host off each runner, through the runner's own C(unregister), or
+        through GitLab's API where that would delete the runner for every host (a token that does
+        not begin with C(glrt-)). One that was deleted in GitLab is only dropped from config.toml.
     type: str
     choices: [verify, rotate, unregister]
     required: true
@@ -93,6 +95,7 @@ runners:
   returned: success
 """
 
+TLS = ("tls-ca-file", "tls-cert-file", "tls-key-file")
 # More than any config.toml takes.
 ROOM_BYTES = 1_000_000
 
@@ -141,6 +144,34 @@ def forget(
     return left, [name for name in refused if not left[name]]
 
 
+def remove_manager(
+    folder: str, path: str, asked: dict[str, Any], way: dict[str, str]
+) -> dict[str, str]:
+    """Takes this host off one runner, without gitlab-runner's `unregister`.
+
+    Returns:
+        ``outcome``: removed, gone (GitLab has no such runner) or failed; and GitLab's words.
+    """
+    # urllib has its proxies from here.
+    os.environ.update(way)
+    id_file = f"{folder}/.runner_system_id"
+    if not os.path.exists(id_file):
+        # Asking makes it anew, and a host keeps its id.
+        runner_cli.verify(path, [asked["name"]], way)
+    system_id = (drain.raw(id_file) or b"").decode().strip()
+    tls = {name: str(asked.get(name) or "") for name in TLS}
+    status, said = runner_managers.remove(asked["url"], asked["token"], system_id, tls, folder)
+    # 404: GitLab has the runner, and no longer this host.
+    if status in (200, 202, 204, 404):
+        return {"outcome": "removed", "said": ""}
+    # A proxy may answer 403 to a DELETE: what GitLab says of the token counts.
+    if status == 403 and runner_cli.verify(path, [asked["name"]], way) == {
+        asked["name"]: "refused"
+    }:
+        return {"outcome": "gone", "said": ""}
+    return {"outcome": "failed", "said": runner_cli.unanswered(said)}
+
+
 def no_room(folder: str) -> str:
     """Why the runner must not write its file now; empty if it may.
 
@@ -168,8 +199,11 @@ def main() -> None:
     """Entry point of the module."""
     module = AnsibleModule(
         argument_spec={
-            "verb": {"type": "str", "choices": ["verify", "reset-token", "unregister"]},
+            "verb": {"type": "str", "choices": ["verify", "reset-token", "unregister", "manager"]},
             "names": {"type": "list", "elements": "str", "default": []},
+            "runner": {"type": "dict", "default": {}},
+            # Apart from `runner`: every value of a no_log option is cut out of the answer.
+            "token": {"type": "str", "default": "", "no_log": True},
             # A proxy's password may be in it.
             "environment": {"type": "dict", "default": {}, "no_log": True},
             "folder": {"type": "str", "default": "/etc/gitlab-runner"},
@@ -194,6 +228,9 @@ def main() -> None:
             # Asking makes it anew where it was lost.
             system_id=(drain.raw(f"{folder}/.runner_system_id") or b"").decode().strip(),
         )
+    if asked["verb"] == "manager":
+        runner = {**asked["runner"], "token": asked["token"]}
+        module.exit_json(changed=False, **remove_manager(folder, path, runner, way))
     full = no_room(folder) if names else ""
     if full:
         module.fail_json(msg=full)

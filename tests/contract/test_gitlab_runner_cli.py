@@ -8,7 +8,7 @@ import re
 import pytest
 import tomllib
 
-from lab.gitlab.client import LabGitLab
+from lab.gitlab.client import LabGitLab, LabGitLabError, RunnerCreated
 from tests.contract.harness import Host
 
 
@@ -315,6 +315,21 @@ def test_unregister(host: Host, gitlab: LabGitLab) -> None:
     assert (done.code, "Failed to unregister runners" in done.log) == (0, True)
     assert host.run("unregister", *config, "--all-runners").code == 0
     assert tomllib.loads(host.config.read_text()).get("runners", []) == []
+
+
+def test_unregister_deletes_the_runner_of_a_token_with_an_instance_prefix(
+    host: Host, gitlab: LabGitLab
+) -> None:
+    """gitlab-runner#39938: it takes such a token for a legacy one. The roles never ask it to."""
+    made = gitlab.create_runner()
+    token = f"acme-{made.token}"
+    gitlab.set_runner(made.id, token=token)
+    host.write_config(RunnerCreated(made.id, token, None))
+    assert "is alive" in verify(host)[1]
+    done = host.run("unregister", "--config", str(host.config), "--name", "r0")
+    assert done.code == 0, done.log
+    with pytest.raises(LabGitLabError, match="404"):
+        gitlab.runner(made.id)
 
 
 def test_deleted_runner_is_dropped_by_verify_alone(host: Host, gitlab: LabGitLab) -> None:

@@ -430,6 +430,20 @@ def test_legacy_runner_of_the_host_is_adopted_as_it_is(identity: str) -> None:
     assert "GitLab 20.0 removes" in again["warnings"][0]
 
 
+def test_runners_that_share_their_builds_folder_are_named() -> None:
+    """Prefixed tokens are alike in the nine characters by which gitlab-runner names it."""
+    entries = "".join(
+        f'[[runners]]\nname = "{name}"\nurl = "{URL}"\ntoken = "acme-glrt-{name * 20}"\n'
+        'executor = "shell"\n'
+        for name in "ab"
+    )
+    runners = [{"name": name, "token": f"acme-glrt-{name * 20}"} for name in "ab"]
+    [said] = [w for w in converge(Host(entries), runners=runners)["warnings"] if "builds_dir" in w]
+    assert said.startswith("runners a, b: their tokens have a prefix")
+    runners[1]["builds_dir"] = "/srv/b"
+    assert "builds_dir" not in str(converge(Host(entries), runners=runners)["warnings"])
+
+
 def test_legacy_token_of_no_runner_of_the_host_is_refused() -> None:
     host = Host()
     with pytest.raises(AnsibleActionFail, match=r"\[0\] \(build\)\.token: its token has no glrt-"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -12,7 +13,12 @@ import pytest
 from ansible.errors import AnsibleActionFail
 
 from ansible_collections.runnerhost.toolkit.plugins.action import runner_registration
-from ansible_collections.runnerhost.toolkit.plugins.module_utils import host
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
+    host,
+    runner_cli,
+    runner_managers,
+    runner_toml,
+)
 from ansible_collections.runnerhost.toolkit.plugins.modules import runner_registration as module
 
 TOKEN = "glrt-" + "a" * 20
@@ -174,6 +180,102 @@ def test_runner_that_gitlab_had_no_more_is_told_from_an_unregistered_one() -> No
             "old: GitLab had it no more (403); its entry is dropped from config.toml",
         ],
     }
+
+
+class Leaving:
+    """A host's runners as the action sees them; the runner's own `unregister` is noted."""
+
+    def __init__(self, runners: list[dict[str, str]], **outcomes: str) -> None:
+        self.runners = [{"url": "https://x", **one} for one in runners]
+        self.outcomes = outcomes
+        self.commanded: list[str] = []
+        self.asked: list[str] = []
+
+    def ask(self, module: str, arguments: dict[str, Any]) -> dict[str, Any]:
+        if arguments.get("verb") == "unregister":
+            self.commanded += arguments["names"]
+            return {"changed": True, "problems": {}, "answers": {}, "gone": []}
+        if arguments.get("verb") == "manager":
+            assert "token" not in arguments["runner"]
+            self.asked.append(arguments["token"])
+            outcome = self.outcomes.get(arguments["runner"]["name"], "removed")
+            return {"outcome": outcome, "said": "GitLab answered with an error: 500"}
+        text = runner_toml.dump({"concurrent": 1, "runners": self.runners})
+        if arguments["op"] == "read":
+            return {"read": {"text": text.encode().hex(), "sha256": "1"}}
+        kept = runner_toml.parse(base64.b64decode(arguments["text"]).decode())
+        self.runners = kept.get("runners", [])
+        return {"swapped": True}
+
+    def run(self) -> dict[str, Any]:
+        action = object.__new__(runner_registration.ActionModule)
+        action._task = SimpleNamespace(args={}, check_mode=False)
+        action._ask = self.ask  # type: ignore[method-assign]
+        return action._unregister(list(self.runners))
+
+
+PREFIXED = ["acme-" + TOKEN, "acme" + TOKEN, "a.b_" + TOKEN, "b" * 20, "glrtr-" + "c" * 20]
+
+
+@pytest.mark.parametrize("token", PREFIXED)
+def test_unregister_never_deletes_a_runner_for_other_hosts(token: str) -> None:
+    """gitlab-runner up to 19.3 deletes it where the token does not begin with glrt-."""
+    host = Leaving([{"name": "build", "token": TOKEN}, {"name": "acme", "token": token}])
+    done = host.run()
+    assert host.commanded == ["build"]
+    assert host.asked == [token]
+    assert [one["name"] for one in host.runners] == ["build"], "gitlab-runner drops that one"
+    assert done == {
+        "changed": True,
+        "runners": ["acme: is unregistered", "build: is unregistered"],
+    }
+
+
+def test_failure_to_leave_keeps_the_entry_and_its_namesakes() -> None:
+    runners = [
+        {"name": "build", "token": PREFIXED[0]},
+        {"name": "build", "token": TOKEN},
+        {"name": "gone", "token": PREFIXED[1]},
+    ]
+    host = Leaving(runners, build="failed", gone="gone")
+    done = host.run()
+    assert host.commanded == [], "gitlab-runner would take the first of the name"
+    assert [one["name"] for one in host.runners] == ["build", "build"]
+    assert done["failed"]
+    assert done["msg"] == "unregister: build: GitLab answered with an error: 500"
+    assert "gone: GitLab had it no more" in done["runners"][1]
+    assert done["changed"]
+
+
+@pytest.mark.parametrize(
+    ("status", "says", "outcome"),
+    [
+        (204, "valid", "removed"),
+        (404, "valid", "removed"),
+        (403, "refused", "gone"),
+        (403, "valid", "failed"),
+        (403, "unanswered", "failed"),
+        (500, "valid", "failed"),
+        (0, "valid", "failed"),
+    ],
+)
+def test_what_gitlab_answers_about_a_host_that_leaves(
+    status: int, says: str, outcome: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / ".runner_system_id").write_text("s_1\n", encoding="utf-8")
+    asked: list[tuple[Any, ...]] = []
+
+    def remove(*arguments: Any) -> tuple[int, str]:
+        asked.append(arguments)
+        return status, f"{status} words"
+
+    monkeypatch.setattr(runner_managers, "remove", remove)
+    monkeypatch.setattr(runner_cli, "verify", lambda *_: {"build": says})
+    runner = {"name": "build", "url": "https://x", "token": PREFIXED[0], "tls-ca-file": "/ca"}
+    done = module.remove_manager(str(tmp_path), "config.toml", runner, {})
+    assert done["outcome"] == outcome
+    tls = {"tls-ca-file": "/ca", "tls-cert-file": "", "tls-key-file": ""}
+    assert asked == [("https://x", PREFIXED[0], "s_1", tls, str(tmp_path))]
 
 
 def test_rotation_of_two_runners_with_one_name_is_refused() -> None:
