@@ -35,7 +35,8 @@ def remove(
         folder: the folder of config.toml; certificates may lie in its ``certs``.
 
     Returns:
-        GitLab's status, 0 for no answer, and what it said, without a secret.
+        GitLab's status, 0 for no answer; and why the host is still on the runner, without a
+        secret: empty if it is not.
     """
     # The runner's own rule (network/client.go).
     base = url.rstrip("/").removesuffix("/ci").rstrip("/")
@@ -49,9 +50,13 @@ def remove(
         )
         context = _trusting(urlsplit(base).hostname or "", tls, folder)
         with build_opener(HTTPSHandler(context=context)).open(request, timeout=SECONDS) as answer:
-            return int(answer.status), ""
+            # A proxy may answer 200 in GitLab's place.
+            said = "" if answer.status == 204 else f"{answer.status} {answer.reason}"
+            return int(answer.status), said
     except HTTPError as error:
-        return error.code, f"{error.code} {error.reason}"
+        # GitLab has the runner, and this host no longer; any other 404 may be another server's.
+        left = error.code == 404 and b"Runner manager" in error.read(10_000)
+        return error.code, "" if left else f"{error.code} {error.reason}"
     except (OSError, HTTPException, ValueError) as error:
         return 0, secrets.redact_text(str(getattr(error, "reason", error)), {token})
 

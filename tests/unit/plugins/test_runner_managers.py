@@ -56,10 +56,12 @@ def test_this_host_alone_leaves_the_runner(gitlab: LabGitLab, tmp_path: Path, pr
     url = gitlab.base_url + "/"
     assert runner_managers.remove(url, token, ME, tls, str(tmp_path)) == (204, "")
     assert [one["system_id"] for one in gitlab.managers(number)] == [OTHER]
-    assert runner_managers.remove(url, token, ME, tls, str(tmp_path))[0] == 404
+    assert runner_managers.remove(url, token, ME, tls, str(tmp_path)) == (404, "")
     assert [one["system_id"] for one in gitlab.managers(number)] == [OTHER]
+    elsewhere = runner_managers.remove(f"{url}elsewhere", token, ME, tls, str(tmp_path))
+    assert elsewhere == (404, "404 Not Found"), "no GitLab has said that"
     gitlab.delete_runner(number)
-    assert runner_managers.remove(url, token, ME, tls, str(tmp_path))[0] == 403
+    assert runner_managers.remove(url, token, ME, tls, str(tmp_path)) == (403, "403 Forbidden")
 
 
 def test_authority_is_found_where_gitlab_runner_finds_it(gitlab: LabGitLab, tmp_path: Path) -> None:

@@ -251,7 +251,7 @@ def test_failure_to_leave_keeps_the_entry_and_its_namesakes() -> None:
     ("status", "says", "outcome"),
     [
         (204, "valid", "removed"),
-        (404, "valid", "removed"),
+        (404, "valid", "failed"),
         (403, "refused", "gone"),
         (403, "valid", "failed"),
         (403, "unanswered", "failed"),
@@ -267,7 +267,7 @@ def test_what_gitlab_answers_about_a_host_that_leaves(
 
     def remove(*arguments: Any) -> tuple[int, str]:
         asked.append(arguments)
-        return status, f"{status} words"
+        return status, "" if status == 204 else f"{status} Words"
 
     monkeypatch.setattr(runner_managers, "remove", remove)
     monkeypatch.setattr(runner_cli, "verify", lambda *_: {"build": says})
