@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import locale
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,10 +16,14 @@ ASK = "echo $LC_ALL-$LANGUAGE-"
 
 
 @pytest.fixture(autouse=True)
-def german(monkeypatch: pytest.MonkeyPatch) -> None:
+def german() -> Iterator[None]:
     """As sshd takes it over from a login, or the system has it."""
-    monkeypatch.setenv("LC_ALL", "de_DE.UTF-8")
-    monkeypatch.setenv("LANGUAGE", "de:fr")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LC_ALL", "de_DE.UTF-8")
+        patch.setenv("LANGUAGE", "de:fr")
+        yield
+    # gettext keeps what it has translated until the locale is set anew (dcgettext(3)).
+    locale.setlocale(locale.LC_ALL, locale.setlocale(locale.LC_ALL))
 
 
 def test_what_modules_run() -> None:
@@ -25,7 +31,13 @@ def test_what_modules_run() -> None:
 
 
 def test_what_verify_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    ssh = {"argv": ["sh", "-c"], "password": "", "root": True, "become_password": ""}
+    ssh = {
+        "argv": ["sh", "-c"],
+        "remote": ["sh", "-c", 'echo mark; echo mark >&2; exec sh -c "$1"', "sh"],
+        "stdin": "",
+        "mark": "mark",
+        "password": "",
+    }
     given = tmp_path / "given.json"
     given.write_text(json.dumps({"host": "h"}))
     monkeypatch.setenv("RUNNERHOST_VERIFY", str(given))

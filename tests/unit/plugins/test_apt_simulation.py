@@ -125,6 +125,7 @@ class Action(packages.ActionModule):
     ) -> dict[str, Any]:
         self.asked.append(dict(arguments))
         output = io.StringIO()
+        before = locale.setlocale(locale.LC_ALL)
         with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(output):
             patch.setattr(host, "SYSTEM_PYTHON", sys.executable)
             patch.setattr(apt_offer, "_PLACE", str(self.host.root))
@@ -135,13 +136,10 @@ class Action(packages.ActionModule):
             # A host in German: apt's words are read all the same.
             patch.setenv("LC_ALL", "de_DE.UTF-8")
             patch.setenv("LANGUAGE", "de")
-            before = locale.setlocale(locale.LC_ALL)
-            try:
-                with patch_module_args(dict(arguments)), pytest.raises(SystemExit):
-                    apt_offer.main()
-            finally:
-                # AnsibleModule takes the environment's; later tests read English words.
-                locale.setlocale(locale.LC_ALL, before)
+            with patch_module_args(dict(arguments)), pytest.raises(SystemExit):
+                apt_offer.main()
+        # AnsibleModule has taken the environment's; gettext keeps what it translated until then.
+        locale.setlocale(locale.LC_ALL, before)
         answer: dict[str, Any] = json.loads(output.getvalue())
         assert not answer.get("failed"), answer
         return answer
