@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from lab.places import CHECKOUT, write
+from lab.tree import files
 
 TARGET = CHECKOUT / "docs" / "roles.md"
 HEAD = """\
@@ -42,7 +43,7 @@ def role_order(checkout: Path = CHECKOUT) -> list[str]:
     name = "ansible.builtin.import_role"
     imports = (task[name] for play in plays for task in play["tasks"] if name in task)
     named = [one["name"].rpartition(".")[2] for one in imports if "tasks_from" not in one]
-    specs = sorted(path.parts[-3] for path in checkout.glob("roles/*/meta/argument_specs.yml"))
+    specs = [path.parts[-3] for path in files("roles/*/meta/argument_specs.yml", checkout)]
     return [name for name in named if name in specs] + [n for n in specs if n not in named]
 
 

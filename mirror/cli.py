@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(mirror.make(asked.name), end="")
     except (config.Refused, Failed, OSError) as problem:
         print(
-            "".join(f"mirror: {line}\n" for line in str(problem).splitlines()),
+            "".join(f"mirror: {line}\n" for line in _told(problem).splitlines()),
             file=sys.stderr,
             end="",
         )
@@ -52,3 +52,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("mirror: interrupted; another run begins the snapshot anew", file=sys.stderr)
         return 130
     return 0
+
+
+def _told(problem: Exception) -> str:
+    """A file's name and what is wrong with it, without a number."""
+    if isinstance(problem, OSError) and problem.filename:
+        return f"{problem.filename}: {problem.strerror}"
+    return str(problem)

@@ -21,6 +21,7 @@ from ansible_collections.runnerhost.toolkit.plugins.module_utils import openpgp,
 from ansible_collections.runnerhost.toolkit.plugins.module_utils.secrets import kind_of
 
 ROLES = Path(__file__).resolve().parents[1] / "roles"
+EXAMPLE = "mirror/example.yml"
 SUITE = re.compile(r"[a-z][a-z0-9.-]*\Z")
 _URL = re.compile(r"https?://[^\s/@]+(?:/[^\s@]*)?\Z")
 _VERSION = re.compile(r"\d+\.\d+\.\d+(?:-\d+)?\Z")
@@ -115,7 +116,14 @@ def load(path: Path) -> Config:
     """
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except FileNotFoundError as error:
+        raise Refused(
+            f"{path}: no such file; copy {EXAMPLE} and write what is yours, or name another file "
+            "(make mirror MIRROR=FILE)"
+        ) from error
+    except OSError as error:
+        raise Refused(f"{path}: {error.strerror}; expected a YAML file of settings") from error
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
         raise Refused(f"{path}: {error}") from error
     if not isinstance(data, dict):
         raise Refused(f"{path} is a {kind_of(data)}, it takes a mapping")
@@ -185,6 +193,17 @@ class _Reader:
     def file(self, value: str) -> str:
         """A path, from the settings' folder on."""
         return str(self.base / Path(value).expanduser()) if value else ""
+
+    def readable(self, at: str, value: str) -> str:
+        """A file that exists; its path, from the settings' folder on."""
+        path = self.file(value)
+        if path:
+            try:
+                with open(path, "rb"):
+                    pass
+            except OSError as error:
+                self.wrong.append(f"{at}: {path}: {error.strerror}; expected a file of keys")
+        return path
 
 
 def _told(value: Any) -> str:
@@ -273,7 +292,7 @@ def _upstream(
     if "key" in part and "key_fingerprint" not in part:
         read.wrong.append(f"{name}.key takes {name}.key_fingerprint beside it")
     components = read.texts(part, f"{name}.components", "components", own[f"{prefix}_components"])
-    key = key if key.startswith(("https://", "http://")) else read.file(key)
+    key = key if key.startswith(("https://", "http://")) else read.readable(f"{name}.key", key)
     return Upstream((Archive(url, ("{suite}",)),), components, key, fingerprint)
 
 
@@ -307,8 +326,10 @@ def _distribution(read: _Reader, part: Mapping[str, Any]) -> Upstream:
             "packages are trusted"
         )
     components = read.texts(part, "distribution.components", "components", ["main", "universe"])
-    key = key if key.startswith(("https://", "http://")) else read.file(key)
-    return Upstream(tuple(archives), components, key, fingerprint, read.file(keyring))
+    if not key.startswith(("https://", "http://")):
+        key = read.readable("distribution.key", key)
+    keyring = read.readable("distribution.keyring", keyring)
+    return Upstream(tuple(archives), components, key, fingerprint, keyring)
 
 
 def passphrase_problems(path: str) -> list[str]:

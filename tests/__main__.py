@@ -22,6 +22,7 @@ from threading import Thread
 from typing import IO
 
 from lab.engine import Engine
+from tests import other_python
 from tests.processes import kill_marked
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -74,6 +75,7 @@ class Suite:
         argv: the command, run in the checkout.
         containers: whether it needs the lab's hosts.
         full: whether only `make test-full` runs it.
+        other: whether it needs another Python than this one.
         limit: seconds after which it counts as failed.
     """
 
@@ -81,6 +83,7 @@ class Suite:
     argv: tuple[str, ...]
     containers: bool = False
     full: bool = False
+    other: bool = False
     limit: int = 1200
 
 
@@ -102,6 +105,7 @@ SUITES = (
     lab_suite(LAB[0], "not slow"),
     Suite("lint", ("make", "lint"), limit=300),
     Suite("unit", ("make", "unit"), limit=300),
+    Suite("unit-other", (sys.executable, "-m", "tests.other_python"), other=True, limit=900),
     Suite("contract", (sys.executable, "-m", "pytest", "-q", "tests/contract"), limit=600),
     Suite("mirror", (sys.executable, "-m", "pytest", "-q", "tests/mirror"), limit=600),
     Suite(
@@ -189,6 +193,9 @@ def state(suite: Suite, problem: str) -> tuple[str, float, str]:
         # On a CI machine a lab that cannot run is a failure, not an omission.
         word = "failed" if os.environ.get("CI") == "true" else "skipped"
         return word, 0.0, f"no containers here: {problem}"
+    if suite.other and not other_python.find():
+        print(f"{suite.name:{WIDTH}s} skipped: {other_python.missing()}", flush=True)
+        return "skipped", 0.0, other_python.missing()
     return (*run(suite), "")
 
 

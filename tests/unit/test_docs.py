@@ -15,10 +15,11 @@ from ansible_collections.runnerhost.toolkit.plugins.plugin_utils.controller impo
     DISTRIBUTION_SOURCES,
 )
 from lab import reference
+from lab.tree import files
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = ROOT / "inventories" / "example" / "group_vars" / "runner_hosts"
-MARKDOWN = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
+MARKDOWN = [*files("*.md"), *files("docs/*.md")]
 
 _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 _FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
@@ -93,7 +94,7 @@ def test_a_default_is_shown_as_it_is_written(value: Any, shown: str) -> None:
 
 def test_the_shape_of_what_the_role_checks_itself_is_told() -> None:
     """The type says `raw`; the first sentence says what it takes."""
-    for path in ROOT.glob("roles/*/meta/argument_specs.yml"):
+    for path in files("roles/*/meta/argument_specs.yml"):
         for name, option in load(path)["argument_specs"]["main"]["options"].items():
             if option["type"] == "raw":
                 told = option["description"]
@@ -155,7 +156,7 @@ def test_readme_names_every_file_that_the_roles_write() -> None:
     written = (network.APT_CONF, network.APT_AUTH, network.APT_DIRECT, DISTRIBUTION_SOURCES)
     missing |= {path for path in written if path not in readme}
     folder = ROOT / "roles" / "gitlab_runner" / "templates"
-    for template in folder.rglob("*.j2"):
+    for template in files("roles/gitlab_runner/templates/**/*.j2"):
         path = "/" + str(template.relative_to(folder)).removesuffix(".j2").replace("@.", "@UID.")
         if path not in readme:
             missing.add(path)
@@ -164,7 +165,7 @@ def test_readme_names_every_file_that_the_roles_write() -> None:
 
 def test_example_inventory_has_every_variable_and_no_other() -> None:
     public = {"verify_roles"}
-    for defaults in ROOT.glob("roles/*/defaults/main.yml"):
+    for defaults in files("roles/*/defaults/main.yml"):
         public |= set(load(defaults))
     text = (EXAMPLE / "main.yml").read_text(encoding="utf-8")
     # Set, or shown with its default as a comment.
@@ -174,7 +175,7 @@ def test_example_inventory_has_every_variable_and_no_other() -> None:
 def test_defaults_in_the_examples_comments_are_true() -> None:
     text = (EXAMPLE / "main.yml").read_text(encoding="utf-8")
     defaults: dict[str, Any] = {}
-    for path in ROOT.glob("roles/*/defaults/main.yml"):
+    for path in files("roles/*/defaults/main.yml"):
         defaults.update(load(path))
     # These comments show how to set the variable, since its default is empty or of no use here.
     examples = {

@@ -20,6 +20,9 @@ LEFT = {
     "dist/unpacked/playbook.yml": "- hosts: all\n  tasks:\n   - shell: ls\n",
     "my own.yml": "- hosts: all\n  tasks:\n   - shell: ls\n",
     "playbooks/ours.yml": "- hosts: all\n  tasks:\n   - shell: ls\n",
+    "lab/ours.py": PYTHON,
+    "plugins/filter/ours.py": PYTHON,
+    "tests/host/test_ours.py": PYTHON,
     "try.py": PYTHON,
     "umlaut-ä.py": PYTHON,
 }
@@ -37,6 +40,15 @@ def test_only_what_git_tracks_is_linted(tmp_path: Path) -> None:
     (example / "main.yml").write_text("---\n")
     (source / "playbooks").mkdir()
     (source / "playbooks" / "site.yml").write_text("---\n")
+    python = {
+        "plugins/modules/a b.py",
+        "lab/tree.py",
+        "tests/host/conftest.py",
+        "lab/projects/p.py",
+    }
+    for name in python:
+        (source / name).parent.mkdir(parents=True, exist_ok=True)
+        (source / name).write_text(PYTHON)
     git = ["git", "-C", str(source), "-c", "user.name=t", "-c", "user.email=t@example.com"]
     subprocess.run([*git, "init", "-q"], check=True)
     subprocess.run([*git, "add", "-A"], check=True)
@@ -47,14 +59,18 @@ def test_only_what_git_tracks_is_linted(tmp_path: Path) -> None:
         path.write_text(text)
     tools = tmp_path / "bin"
     tools.mkdir()
-    for name in ("ansible-lint", "ruff"):
+    for name in ("ansible-lint", "ruff", "mypy"):
         (tools / name).write_text('#!/bin/sh\nprintf "%s\\n" "${0##*/}: $1" "$@"\n')
         (tools / name).chmod(0o755)
     said = subprocess.run(
         [str(source / "lab/setup/lint"), str(tools)], check=True, capture_output=True, text=True,
         env={"PATH": os.environ["PATH"]}, timeout=60,
     ).stdout  # fmt: skip
-    for call in said.split("ansible-lint: ")[1].split("ruff: "):
+    linted, *typed = said.split("mypy: ")
+    typed = [line for call in typed for line in call.splitlines()[1:]]
+    link = ".ansible/collections/ansible_collections/runnerhost/toolkit/"
+    assert {line.removeprefix(link) for line in typed} == python - {"lab/projects/p.py"}
+    for call in linted.split("ansible-lint: ")[1].split("ruff: "):
         excluded = [
             line.removeprefix("--exclude=")
             for line in call.splitlines()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from ansible_collections.runnerhost.toolkit.mirror import config
+from ansible_collections.runnerhost.toolkit.mirror import cli, config
 from ansible_collections.runnerhost.toolkit.mirror.aptly import Package, depended
 from ansible_collections.runnerhost.toolkit.mirror.snapshots import runner_problems, runner_query
 
@@ -68,6 +69,16 @@ def test_upstreams_are_the_roles_defaults(tmp_path: Path) -> None:
         ),
         ({"distribution": {"extra_packages": ["a | b"]}}, "distribution.packages got 'a | b'"),
         ({"passphrase_file": "nothing"}, "No such file"),
+        (
+            {"deadsnakes": {"pythons": ["3.11"], "key": "x.asc", "key_fingerprint": PRINT}},
+            "/x.asc: No such file or directory; expected",
+        ),
+        (
+            {"gitlab_runner": {"versions": ["18.5.0"], "key": "/", "key_fingerprint": PRINT}},
+            "gitlab_runner.key: /: Is a directory; expected",
+        ),
+        ({"distribution": {"keyring": "k"}}, "/k: No such file or directory; expected"),
+        ({"distribution": {"key": "k", "key_fingerprint": PRINT}}, "distribution.key: "),
     ],
 )
 def test_what_cannot_work_is_refused_by_name(
@@ -107,9 +118,39 @@ def test_no_yaml_is_refused(tmp_path: Path) -> None:
             config.load(path)
 
 
-def test_the_example_is_taken_and_names_every_setting() -> None:
+@pytest.mark.parametrize("option", ["--list", "--show=x", "--drop=x", "--name=x"])
+def test_settings_that_do_not_exist_are_told_with_the_cure(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], option: str
+) -> None:
+    path = tmp_path / "mirror.yml"
+    assert cli.main([str(path), option]) == 1
+    assert capsys.readouterr().err == (
+        f"mirror: {path}: no such file; copy mirror/example.yml and write what is yours, or name "
+        "another file (make mirror MIRROR=FILE)\n"
+    )
+
+
+def test_a_folder_and_a_file_in_the_folders_place_are_told_in_words(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main([str(tmp_path), "--list"]) == 1
+    path = tmp_path / "mirror.yml"
+    path.write_text(yaml.safe_dump(settings()), encoding="utf-8")
+    (tmp_path / "store").write_text("no folder")
+    assert cli.main([str(path), "--drop", "x"]) == 1
+    told = capsys.readouterr().err.splitlines()
+    assert told[0] == f"mirror: {tmp_path}: Is a directory; expected a YAML file of settings"
+    assert "[Errno" not in "".join(told)
+
+
+def test_the_example_is_taken_and_names_every_setting(tmp_path: Path) -> None:
     text = EXAMPLE.read_text(encoding="utf-8")
-    read = config.load(EXAMPLE)
+    # The keyring of Ubuntu's is not on every machine.
+    keyring = tmp_path / "keyring.gpg"
+    keyring.write_bytes(b"")
+    copy = tmp_path / "mirror.yml"
+    copy.write_text(re.sub(r"(?m)^( +keyring:) .*$", rf"\1 {keyring}", text), encoding="utf-8")
+    read = config.load(copy)
     assert read.distribution is not None
     data = yaml.safe_load(text)
     shown = "\n".join(line.removeprefix("# ") for line in text.splitlines())

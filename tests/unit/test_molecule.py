@@ -9,11 +9,12 @@ import pytest
 import yaml
 
 from lab.kinds import KINDS
+from lab.tree import files, roles
 from tests.__main__ import WHOLE_HOST
 
 ROOT = Path(__file__).resolve().parents[2]
 SHARED = yaml.safe_load((ROOT / ".config/molecule/config.yml").read_text(encoding="utf-8"))
-SCENARIOS = sorted(path.parent.name for path in ROOT.glob("molecule/*/molecule.yml"))
+SCENARIOS = [path.parent.name for path in files("molecule/*/molecule.yml")]
 
 
 def scenario(name: str) -> dict[str, Any]:
@@ -33,9 +34,8 @@ def test_make_test_runs_the_whole_host_of_each_kind() -> None:
 
 
 def test_each_role_has_a_scenario() -> None:
-    roles = {path.name for path in (ROOT / "roles").iterdir()}
-    assert roles <= set(SCENARIOS)
-    for role in roles:
+    assert set(roles()) <= set(SCENARIOS)
+    for role in roles():
         variables = scenario(role)["provisioner"]["inventory"]["host_vars"]
         assert variables == {"jammy": {"verify_roles": [role]}}
 

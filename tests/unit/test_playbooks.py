@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 
 from ansible_collections.runnerhost.toolkit.plugins.module_utils import upgrades
+from lab.tree import files
 
 ROOT = Path(__file__).resolve().parents[2]
 ROLES = ("network_access", "build_tools", "python_versions", "gitlab_runner")
@@ -69,7 +70,7 @@ def test_the_installation_is_simulated_after_the_plans_and_before_any_change() -
 
 def test_every_playbook_for_hosts_validates_the_variables_first() -> None:
     """A misspelt variable is named by each verb, and by none after it has changed anything."""
-    for path in sorted((ROOT / "playbooks").glob("*.yml")):
+    for path in files("playbooks/*.yml"):
         plays = yaml.safe_load(path.read_text(encoding="utf-8"))
         # The first play of verify.yml removes a report on the controller.
         first = plays[-1]["tasks"][0]
@@ -83,7 +84,7 @@ def test_each_argument_spec_is_validated_once() -> None:
         for task in flat(play["tasks"]):
             part = task.get("ansible.builtin.import_role", {"tasks_from": "x"})
             assert "tasks_from" in part or part["rolespec_validate"] is False, task["name"]
-    for path in ROOT.glob("roles/*/meta/argument_specs.yml"):
+    for path in files("roles/*/meta/argument_specs.yml"):
         assert [*yaml.safe_load(path.read_text(encoding="utf-8"))["argument_specs"]] == ["main"]
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import other_python
 from tests.__main__ import BIN, SUITES
 from tests.processes import marked
 
@@ -184,6 +185,41 @@ def test_one_word_names_all_suites_of_the_lab(
     chosen = {suite.name: suite.argv for suite in SUITES if suite.name in named}
     assert named == {suite.name for suite in SUITES if suite.name.startswith(f"{asked}/")}
     assert {argv[-2] for argv in chosen.values()} == marks
+
+
+@pytest.mark.parametrize("ci", [False, True])
+def test_without_another_python_its_suite_is_skipped(machine: Machine, ci: bool) -> None:
+    """On a CI machine too: it may have one Python alone."""
+    machine.program("podman", "exit 0")
+    done = machine.run("tests", "unit", "unit-other", ci=ci)
+    assert done.returncode == 0, done.stdout + done.stderr
+    wanted = "Python 3.12 or newer" if sys.version_info < (3, 12) else "Python 3.11"
+    why = f"no {wanted} beside this one"
+    assert rows(done.stdout)["unit-other"] == ("skipped", why)
+    assert f"skipped: {why}" in done.stdout
+    assert closing(done.stdout) == "1 passed, 0 failed, 1 skipped"
+
+
+def test_the_other_python_is_one_that_works(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A shim of pyenv says that there is none; one without ensurepip makes no environment."""
+    monkeypatch.setattr(other_python, "NEWER", ("3.14", "3.13", "3.12"))
+    monkeypatch.setattr(other_python, "OLDER", ("3.14", "3.13", "3.12"))
+    monkeypatch.setenv("PATH", str(machine.programs))
+    machine.program("python3.14", "echo 'pyenv: python3.14: command not found'; exit 127")
+    machine.program("python3.13", "echo \"ModuleNotFoundError: 'ensurepip'\" >&2; exit 1")
+    machine.program("python3.12", "echo 3.12 /opt/three/bin/python3.12")
+    assert other_python.find() == "/opt/three/bin/python3.12"
+    folder = machine.programs / "versions" / "3.13"
+    (folder / "bin").mkdir(parents=True)
+    (folder / "bin" / "python").write_text("#!/bin/sh\necho 3.13 /opt/pyenv/3.13/bin/python\n")
+    (folder / "bin" / "python").chmod(0o755)
+    machine.program("pyenv", f'[ "$1 $2" = "prefix 3.13" ] && echo {folder}')
+    assert other_python.find() == "/opt/pyenv/3.13/bin/python"
+    machine.program("uv", 'for last; do :; done; [ $last = 3.14 ] && echo "$(dirname "$0")/uvs"')
+    machine.program("uvs", "echo 3.14 /opt/uv/3.14/bin/python")
+    assert other_python.find() == "/opt/uv/3.14/bin/python"
 
 
 def test_an_unknown_suite_is_refused(machine: Machine) -> None:

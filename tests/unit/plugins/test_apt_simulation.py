@@ -8,7 +8,6 @@ import json
 import locale
 import os
 import shutil
-import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
@@ -127,7 +126,8 @@ class Action(packages.ActionModule):
         output = io.StringIO()
         before = locale.setlocale(locale.LC_ALL)
         with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(output):
-            patch.setattr(host, "SYSTEM_PYTHON", sys.executable)
+            # The tests' own interpreter is no host's.
+            patch.setattr(host, "system_python_problem", lambda: None)
             patch.setattr(apt_offer, "_PLACE", str(self.host.root))
             for name in set(os.environ) - set(self.host.environment):
                 patch.delenv(name)

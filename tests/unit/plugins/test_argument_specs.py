@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 import yaml
 
+from lab.tree import roles
+
 ROOT = Path(__file__).resolve().parents[3]
-ROLES = sorted(path.name for path in (ROOT / "roles").iterdir())
+ROLES = roles()
 TYPES = {"str": str, "int": int, "float": float, "bool": bool, "list": list, "dict": dict}
 
 

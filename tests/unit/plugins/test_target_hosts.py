@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from lab.tree import files
+
 ROOT = Path(__file__).resolve().parents[3]
-PLAYBOOKS = sorted((ROOT / "playbooks").glob("*.yml"))
+PLAYBOOKS = files("playbooks/*.yml")
 HOSTS: dict[str, object] = {
     "runner_hosts": {"hosts": {"h1": {}, "h2": {}}},
     "others": {"hosts": {"web": {}}},

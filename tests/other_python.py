@@ -1,0 +1,95 @@
+"""The unit tests on the other end of the supported ansible-core versions.
+
+requirements-dev.txt locks two: the newest that runs on Python 3.11, and the newest of all, from
+Python 3.12 on. The suite `unit` has one of them, this one the other: with another Python of this
+machine, in a virtual environment in the cache.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from lab.places import cache_dir, digest, locked
+
+ROOT = Path(__file__).resolve().parents[1]
+LOCK = ROOT / "requirements-dev.txt"
+NEWER = ("3.14", "3.13", "3.12")
+"""The Pythons on which the lock takes the newest ansible-core, in the order they are looked for."""
+OLDER = ("3.11",)
+WORKS = "import ensurepip, ssl, venv, sys; print('%d.%d' % sys.version_info[:2], sys.executable)"
+
+
+def missing() -> str:
+    """What is said where there is no such Python."""
+    wanted = "Python 3.12 or newer" if sys.version_info < (3, 12) else "Python 3.11"
+    return f"no {wanted} beside this one"
+
+
+def find() -> str:
+    """The other Python's program, or an empty text: from PATH, pyenv or uv, none is downloaded."""
+    for version in NEWER if sys.version_info < (3, 12) else OLDER:
+        named = (f"python{version}",)
+        asked = (
+            ("pyenv", "prefix", version),
+            ("uv", "python", "find", "--no-python-downloads", "--no-project", version),
+        )
+        for program in (*named, *(said(*words) for words in asked)):
+            if program and os.path.isdir(program):
+                program = f"{program}/bin/python"
+            # A shim of pyenv is there for Pythons that it would not run.
+            got, _, path = said(program, "-c", WORKS).partition(" ") if program else ("", "", "")
+            if got == version:
+                return path
+    return ""
+
+
+def said(*words: str) -> str:
+    """The one line that a program prints, or an empty text where it fails or does not exist."""
+    if not shutil.which(words[0]):
+        return ""
+    done = subprocess.run(
+        words, capture_output=True, text=True, check=False, cwd="/", timeout=60,
+        stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+    return done.stdout.strip() if done.returncode == 0 else ""
+
+
+def environment(python: str) -> Path:
+    """A virtual environment of that Python with what the lock says; one is kept."""
+    folder = cache_dir() / "other-python"
+    made = folder / digest(python, LOCK.read_bytes())
+    with locked(folder / "lock"):
+        if not (made / "ready").exists():
+            for old in folder.glob("*/"):
+                shutil.rmtree(old)
+            subprocess.run([python, "-m", "venv", str(made)], check=True)
+            install = (made / "bin" / "python", ROOT / "lab/setup/python-packages", LOCK)
+            subprocess.run([str(word) for word in install], check=True)
+            (made / "ready").touch()
+    return made
+
+
+def main() -> int:
+    """Runs the tests; pytest's exit code."""
+    python = find()
+    if not python:
+        print(f"skipped: {missing()}")
+        return 0
+    programs = environment(python) / "bin"
+    core = [str(programs / "ansible"), "--version"]
+    print(subprocess.run(core, capture_output=True, text=True, check=True).stdout.splitlines()[0])
+    # The lab runs on the first environment alone.
+    return subprocess.run(
+        [str(programs / "python"), "-m", "pytest", "-q", "-p", "no:cacheprovider",
+         "tests/unit", "--ignore", "tests/unit/lab"],
+        cwd=ROOT, check=False,
+        env={**os.environ, "PATH": f"{programs}:{os.environ.get('PATH', '')}"},
+    ).returncode  # fmt: skip
+
+
+if __name__ == "__main__":
+    sys.exit(main())

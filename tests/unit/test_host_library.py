@@ -1,0 +1,31 @@
+"""pytest-testinfra is no longer actively maintained: its use stays small and in one place."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+from lab.tree import files
+
+ROOT = Path(__file__).resolve().parents[2]
+IMPORTS = re.compile(r"(?m)^\s*(?:import|from) testinfra\b")
+
+
+def test_one_file_imports_it() -> None:
+    paths = [path for pattern in ("**/*.py", "lab/setup/*") for path in files(pattern)]
+    found = {
+        str(path.relative_to(ROOT)) for path in paths if IMPORTS.search(path.read_text("utf-8"))
+    }
+    assert found == {"tests/host/conftest.py"}
+
+
+def test_the_tests_use_of_it_what_the_docs_say() -> None:
+    used = set()
+    for path in files("tests/host/*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Attribute) and getattr(node.value, "id", "") == "host":
+                used.add(node.attr)
+    assert used == {"check_output", "file", "run", "service", "user"}
+    told = " ".join((ROOT / "docs" / "verified.md").read_text("utf-8").split())
+    assert "`file`, `user`, `service`, `run` and `check_output`" in told
