@@ -15,8 +15,8 @@ def build(target: Path, *, committed: bool = True) -> Path:
     """Build the artifact into `target` and return its path.
 
     From the last commit, or else from the checkout's files as they are now.
-    In neither case from what git ignores: a checkout holds more than belongs
-    into an artifact. Raises LabError if git or ansible-galaxy fails.
+    In neither case from what git does not track: a checkout holds more than
+    belongs into an artifact. Raises LabError if git or ansible-galaxy fails.
     """
     program = Path(sys.executable).with_name("ansible-galaxy")
     with tempfile.TemporaryDirectory(prefix="runnerhost-build-") as name:
@@ -40,10 +40,8 @@ def build(target: Path, *, committed: bool = True) -> Path:
 
 
 def checkout_files() -> list[Path]:
-    """The checkout's files, as git has them or would take them."""
-    names = run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=CHECKOUT
-    ).stdout
+    """The checkout's files that git tracks, as they are now."""
+    names = run(["git", "ls-files", "-z"], cwd=CHECKOUT).stdout
     paths = [CHECKOUT / name for name in names.split("\0") if name]
     return [path for path in paths if path.is_file()]
 

@@ -142,7 +142,7 @@ def test_the_lines_for_a_users_ansible_cfg_are_the_projects() -> None:
     told, ours = configparser.ConfigParser(), configparser.ConfigParser()
     told.read_string(re.sub(r"(?m)^ +", "", block.group(1)))
     ours.read(ROOT / "ansible.cfg")
-    assert told.sections() == ["defaults", "ssh_connection"]
+    assert told.sections() == ["defaults", "inventory", "ssh_connection"]
     for section in told.sections():
         for name, value in told[section].items():
             assert ours[section][name] == value
