@@ -151,6 +151,8 @@ def test_no_run_ends_a_job_of_a_service_that_the_toolkit_does_not_manage(
         "until test -e /var/tmp/deploy; do sleep 0.2; done",
         "gitlab-runner --version",
         tags=["deploy"],
+        # It outlives seven playbooks, on a busy machine too.
+        timeout=3600,
     )
     with site.gitlab() as gitlab:
         until(lambda: "begun" in gitlab.trace(job), 60, "the job runs")

@@ -11,7 +11,12 @@ from typing import Any
 import pytest
 
 from ansible_collections.runnerhost.toolkit.plugins.action.runner_config import without_runners
-from ansible_collections.runnerhost.toolkit.plugins.module_utils import drain, host, runner_toml
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
+    drain,
+    host,
+    runner_processes,
+    runner_toml,
+)
 from ansible_collections.runnerhost.toolkit.plugins.modules import runner_drain
 
 WHOLE = """concurrent = 2
@@ -212,6 +217,27 @@ def test_a_quiet_that_has_begun_is_seen_to_its_end(
     asked = {"patience": patience, "folder": "f", "unit": "u", "lease": 120}
     assert runner_drain.look_until_idle(asked)["idle"] is idle
     assert len(busy) - len(left) == looks
+
+
+def test_a_job_of_another_daemon_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, left = [0.0], ["busy", "unknown", *["idle"] * 99]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(time, "sleep", lambda more: clock.append(clock.pop() + more))
+    monkeypatch.setattr(drain, "renew", lambda *_: None)
+    monkeypatch.setattr(drain, "look", lambda *_: {"busy": False, "pid": 7})
+    own = {"u": "f/config.toml"}
+    asked = {"patience": 10, "folder": "f", "unit": "u", "lease": 120, "own": own}
+
+    def others(given: dict[str, str]) -> list[dict[str, Any]]:
+        assert given == own
+        return [{"activity": left.pop(0)}]
+
+    monkeypatch.setattr(runner_processes, "others", others)
+    assert runner_drain.look_until_idle(asked)["idle"]
+    # Two looks that were not quiet, and seven that were, half a second apart.
+    assert 101 - len(left) == 9
+    left[:] = ["busy"] * 99
+    assert not runner_drain.look_until_idle(asked)["idle"]
 
 
 def test_only_the_lines_about_jobs_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
