@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import locale
 import shutil
 import subprocess
 
@@ -12,6 +13,12 @@ from hypothesis import HealthCheck, settings
 # on a busy machine that says nothing.
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")
+
+
+@pytest.fixture(autouse=True)
+def english() -> None:
+    """The system's words are English, whatever a test before has set."""
+    locale.setlocale(locale.LC_MESSAGES, "C")
 
 
 @pytest.fixture(scope="session")
