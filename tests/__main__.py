@@ -106,6 +106,13 @@ SUITES = (
     Suite("lint", ("make", "lint"), limit=300),
     Suite("unit", ("make", "unit"), limit=300),
     Suite("unit-other", (sys.executable, "-m", "tests.other_python"), other=True, limit=900),
+    # Without capture: what the commands say is shown as they say it.
+    Suite(
+        "readme",
+        (sys.executable, "-m", "pytest", "-q", "-x", "-s", "tests/readme"),
+        containers=True,
+        limit=1800,
+    ),
     Suite("contract", (sys.executable, "-m", "pytest", "-q", "tests/contract"), limit=600),
     Suite("mirror", (sys.executable, "-m", "pytest", "-q", "tests/mirror"), limit=600),
     Suite(
