@@ -345,21 +345,24 @@ def test_verify_is_red_on_a_host_that_has_drifted(site: Site) -> None:
 
 
 def test_verify_tells_a_full_disk_and_runners_that_were_registered_by_hand(site: Site) -> None:
-    site.sh(
-        "systemctl stop runnerhost-disk.timer; cd /\n"
-        "cp -a /etc/gitlab-runner/config.toml /root/whole\n"
-        'printf \'\\n[[runners]]\\n  name = "by-hand"\\n  id = 5757\\n  executor = "shell"\\n'
-        '  url = "https://elsewhere.invalid"\\n  token = "glrt-by-hand-0123456789"\\n\' '
-        ">> /etc/gitlab-runner/config.toml\n"
-        "export PYTHONPATH=/usr/local/lib/runnerhost\n"
-        "eval \"$(sed -n 's/^ExecStart=//p' /etc/systemd/system/runnerhost-disk.service"
-        " | sed -E 's/--space [0-9.]+/--space 99.99/')\""
+    entry = (
+        '\\n[[runners]]\\n  name = "by-hand"\\n  id = 5757\\n  executor = "shell"\\n'
+        '  url = "https://elsewhere.invalid"\\n  token = "glrt-by-hand-0123456789"\\n'
     )
+    site.sh("cp -a /etc/gitlab-runner/config.toml /root/whole")
     try:
+        site.sh(
+            "systemctl stop runnerhost-disk.timer\n"
+            f"printf '{entry}' >> /etc/gitlab-runner/config.toml\n"
+            # What the timer calls, with a limit that every disk is below.
+            "PYTHONPATH=/usr/local/lib/runnerhost PYTHONDONTWRITEBYTECODE=1 /usr/bin/python3 -m "
+            "ansible_collections.runnerhost.toolkit.plugins.module_utils.hygiene "
+            "disk --path /home --space 99.99"
+        )
         run = site.playbook("verify.yml")
         flat = re.sub(r"\s+", " ", run.output)
         assert run.code == 2, run.output
-        assert "gitlab-runner is paused: " in flat
+        assert "gitlab-runner is paused: " in flat, run.output
         assert re.search(r"has [\d.]+ % of its space free, less than 99.99 %", flat)
         assert "runner 'by-hand', id 5757, is not in the inventory" in flat
         assert "runner is configured" not in flat
