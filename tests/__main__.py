@@ -103,8 +103,8 @@ def lab_suite(name: str, marks: str, full: bool = False) -> Suite:
 # In the order in which they begin.
 SUITES = (
     lab_suite(LAB[0], "not slow"),
-    Suite("lint", ("make", "lint"), limit=300),
-    Suite("unit", ("make", "unit"), limit=300),
+    Suite("lint", ("make", "lint"), limit=600),
+    Suite("unit", ("make", "unit"), limit=900),
     Suite("unit-other", (sys.executable, "-m", "tests.other_python"), other=True, limit=900),
     # Without capture: what the commands say is shown as they say it.
     Suite(
