@@ -7,7 +7,6 @@ import os
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
-from ansible.utils.display import Display
 
 from ansible_collections.runnerhost.toolkit.plugins.action.runner_config import decode
 from ansible_collections.runnerhost.toolkit.plugins.action.runner_plan import entries_problems
@@ -72,7 +71,7 @@ class ActionModule(ToolkitAction):
             where = {"folder": of.folder, "unit": of.unit, "other_runners": not name}
             read = self.ask(IO, {"op": "read", **where}, variables)["read"]
         for text in runner_processes.warnings(read["other_runners"]) if not name else []:
-            Display().warning(text)
+            self.warn(text)
         try:
             return runner_toml.parse(decode(read["text"]))
         except runner_toml.TomlError as error:

@@ -744,10 +744,19 @@ def _environment_list_problems(at: str, value: Any, allowed: Collection[str]) ->
     if not isinstance(value, list):
         return []
     found = []
-    for item in value:
-        name, mark, text = str(item).partition("=")
-        if not mark:
-            found.append(f"{at}.environment: {name!r} has no =; the runner would drop it silently")
+    for index, item in enumerate(value):
+        if not isinstance(item, str):
+            # Told by its type.
+            continue
+        name, mark, text = item.partition("=")
+        slip = re.match(r"([A-Za-z_][A-Za-z0-9_]*)\s*:", name)
+        if not mark or slip or not re.fullmatch(r"(?:export )?\w+", name):
+            # The whole of it may be a secret.
+            wrong = "with a colon" if slip else "without =" if not mark else "with no name before ="
+            found.append(
+                f"{at}.environment[{index}]: invalid value (hidden) {wrong}; "
+                f"expected NAME=value{f', with = after {slip[1]}' if slip else ''}"
+            )
         elif name == "PATH":
             found.append(
                 f"{at}.environment: PATH does not belong here; the runner would not expand $PATH: "

@@ -7,7 +7,6 @@ import re
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
-from ansible.utils.display import Display
 
 from ansible_collections.runnerhost.toolkit.plugins.action.runner_config import (
     TRIES,
@@ -68,7 +67,7 @@ class ActionModule(ToolkitAction):
         read = self._ask(IO, {"op": "read", "other_runners": others})["read"]
         if others:
             for text in runner_processes.warnings(read["other_runners"]):
-                Display().warning(text)
+                self.warn(text)
         try:
             config = runner_toml.parse(decode(read["text"]))
         except runner_toml.TomlError as error:

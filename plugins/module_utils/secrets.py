@@ -230,6 +230,12 @@ _LOGIN = re.compile(
     r"(?P<head>\s(?:-[A-Za-z]*[uU]|--(?:proxy-)?user)(?P<gap>\s+|=)?[\"']?[^\s:\"'=$\-][^\s:\"'=]*:)"
     r"(?P<secret>[^\s\"']+)"
 )
+# A message about one of the toolkit's variables. What follows is prose, which no name tells of.
+_SAYS = re.compile(
+    r"\b((?:gitlab_runner|python_versions|build_tools|network_access)_[a-z_]+)(?=: )"
+)
+# A shorter text may be a word of any message.
+_KNOWN_LENGTH = 8
 # In these, user:group is no login.
 _NO_LOGIN = re.compile(r"\b(?:docker|podman|nerdctl|kubectl|sudo|chown|install|runuser|setpriv)\b")
 # {"name": "DB_PASSWORD", "value": "…"}, in YAML too.
@@ -262,6 +268,34 @@ def redact_text(text: str, secrets: frozenset[str] | set[str] = frozenset()) -> 
     text = _BEARER.sub(_hide_secret, text)
     text = _URL_PASSWORD.sub(_hide_secret, text)
     return _URL_USER.sub(_hide_secret, text)
+
+
+def redact_message(text: str, secrets: frozenset[str] | set[str] = frozenset()) -> str:
+    """The same for a message of the toolkit's own: what it says of a variable is no value.
+
+    `gitlab_runner_api_token: GitLab answered 401` stays whole.
+    """
+    return redact_text(_SAYS.sub(r"\1\0", text), secrets).replace("\0", "")
+
+
+def known(value: Any) -> set[str]:
+    """The secrets in plain data, told by their keys' names: for `redact_text`."""
+    if isinstance(value, dict):
+        pairs = [(str(key), item) for key, item in value.items()]
+    elif isinstance(value, list | tuple):
+        # NAME=value of a list such as environment.
+        parted = [item.partition("=") for item in value if isinstance(item, str)]
+        pairs = [(name, item) for name, mark, item in parted if mark]
+        pairs += [("", item) for item in value if not isinstance(item, str)]
+    else:
+        return set()
+    found: set[str] = set()
+    for key, item in pairs:
+        if not isinstance(item, str):
+            found |= known(item)
+        elif len(item) >= _KNOWN_LENGTH and _hides(key, item):
+            found.add(item)
+    return found
 
 
 def _hide_secret(match: re.Match[str]) -> str:

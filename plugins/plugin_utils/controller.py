@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from importlib.util import find_spec
@@ -36,6 +37,17 @@ CA_FOLDER = "/usr/local/share/ca-certificates"
 DISTRIBUTION_SOURCES = apt_sources.DISTRIBUTION_SOURCES
 NETWORK = "network_access_"
 NETWORK_DEFAULTS = ROOT / "roles" / "network_access" / "defaults" / "main.yml"
+# What may hold secrets of the inventory's, whichever role's task fails.
+_WITH_SECRETS = frozenset(
+    {
+        "gitlab_runner_api_token",
+        "gitlab_runner_environment",
+        "gitlab_runner_isolated",
+        "gitlab_runner_runners",
+        "network_access_proxy_password",
+        "network_access_repository_credentials",
+    }
+)
 # Days before its expiry from which on a key is warned of.
 KEY_WARNING_DAYS = 60
 
@@ -85,11 +97,53 @@ def kept_files(what: str) -> list[str]:
     ]
 
 
+def _redacted(run: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
+    """An action's `run` whose refusals and warnings show no secret."""
+
+    @functools.wraps(run)
+    def redacting(
+        self: ToolkitAction, tmp: str | None = None, task_vars: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
+        result: dict[str, Any] = {}
+        failure: AnsibleActionFail | None = None
+        try:
+            result = run(self, tmp, task_vars)
+        except AnsibleActionFail as error:
+            found = self.known_secrets(task_vars or {})
+            said = secrets.redact_message(str(error.message), found)
+            if said == str(error.message):
+                raise
+            kept = {key: value for key, value in error.result.items() if key != "exception"}
+            failure = AnsibleActionFail(said, result={**kept, "msg": said})
+        if failure is not None:
+            # Outside the handler: a traceback would show the other message.
+            raise failure
+        said_too = [key for key in ("warnings", "msg") if result.get(key)]
+        if said_too:
+            found = self.known_secrets(task_vars or {})
+            for key in said_too:
+                texts = result[key]
+                result[key] = (
+                    [secrets.redact_message(str(text), found) for text in texts]
+                    if isinstance(texts, list)
+                    else secrets.redact_message(str(texts), found)
+                )
+        return result
+
+    return redacting
+
+
 class ToolkitAction(ActionBase):  # type: ignore[misc]
     """Base of the action plugins: asks modules, refuses with one message, keeps secrets quiet."""
 
     _supports_check_mode = True
     _supports_diff = True
+
+    def __init_subclass__(cls, **more: Any) -> None:
+        """Has what each action says pass one redaction."""
+        super().__init_subclass__(**more)
+        if "run" in cls.__dict__:
+            cls.run = _redacted(cls.__dict__["run"])  # type: ignore[method-assign]
 
     def run(
         self, tmp: str | None = None, task_vars: dict[str, Any] | None = None
@@ -98,6 +152,18 @@ class ToolkitAction(ActionBase):  # type: ignore[misc]
         result: dict[str, Any] = super().run(tmp, task_vars)
         self._pipeline()
         return result
+
+    def known_secrets(self, task_vars: Mapping[str, Any]) -> set[str]:
+        """The inventory's own secrets, as far as they can be read."""
+        found = secrets.known(dict(self._task.args))
+        for name, value in task_vars.items():
+            if name in _WITH_SECRETS:
+                try:
+                    found |= secrets.known({name: self._templar.template(value)})
+                except Exception:
+                    # The task that uses it tells why.
+                    continue
+        return found
 
     def _pipeline(self) -> None:
         """Pipelining, unless somebody has said otherwise.
@@ -171,7 +237,8 @@ class ToolkitAction(ActionBase):  # type: ignore[misc]
         """Ends the task if there is any problem, naming all of them at once."""
         if problems:
             lines = problems if len(problems) == 1 else [f"{len(problems)} problems:", *problems]
-            raise AnsibleActionFail(f"refused, {untouched}: " + "\n- ".join(lines))
+            said = f"refused, {untouched}: " + "\n- ".join(lines)
+            raise AnsibleActionFail(secrets.redact_message(said))
 
     def validate(
         self, roles: list[str], task_vars: Mapping[str, Any], more: Iterable[str] = ()
@@ -212,14 +279,17 @@ class ToolkitAction(ActionBase):  # type: ignore[misc]
         ways = network.from_values(values, self._authorities(values["ca_certificates"]))
         if ways.secrets():
             for text in self.no_file_on_host("the passwords of proxies and repositories"):
-                Display().warning(text)
+                self.warn(text)
         return ways
 
-    @staticmethod
-    def hide(result: dict[str, Any]) -> None:
+    def warn(self, text: str, task_vars: Mapping[str, Any] | None = None) -> None:
+        """A warning that no result carries."""
+        Display().warning(secrets.redact_message(text, self.known_secrets(task_vars or {})))
+
+    def hide(self, result: dict[str, Any]) -> None:
         """Has Ansible show nothing of a result but its warnings, which it would drop too."""
         for text in result.pop("warnings", []):
-            Display().warning(text)
+            self.warn(text)
         result["_ansible_no_log"] = True
 
     def _authorities(self, files: list[Any]) -> list[tuple[str, str]]:

@@ -189,7 +189,7 @@ def told(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def test_a_hidden_result_keeps_its_warnings(told: list[str]) -> None:
     result = {"plan": "s3cret.1", "warnings": ["expires soon"]}
-    controller.ToolkitAction.hide(result)
+    made().hide(result)
     assert result == {"plan": "s3cret.1", "_ansible_no_log": True}
     assert told == ["expires soon"]
 

@@ -76,7 +76,7 @@ def test_good() -> None:
         ({"runners": [{"name": "build"}]}, "is empty"),
         ({"runners": [{"name": "a", "token": TOKEN, "env": {}}]}, "use environment"),
         ({"runners": [{"name": "a", "token": TOKEN, "builds_dir": "builds"}]}, "absolute path"),
-        ({"runners": [{"name": "a", "token": TOKEN, "environment": ["A"]}]}, "has no ="),
+        ({"runners": [{"name": "a", "token": TOKEN, "environment": ["A"]}]}, "without ="),
         ({"runners": [{"name": "a", "token": TOKEN, "environment": ["PATH=/x"]}]}, "$PATH"),
         (
             {"runners": [{"name": "a", "token": TOKEN, "environment": ["PYTHONPATH=/x"]}]},
