@@ -11,8 +11,10 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from typing import Any
 
+from ansible import context
 from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.utils.display import Display
 
@@ -119,11 +121,13 @@ class ActionModule(ToolkitAction):
         # 0: all passed, 1: some failed (pytest's documentation, exit codes).
         if done.returncode not in (0, 1) or (done.returncode and not told.get("failures")):
             said = lines[-1] if lines else f"pytest ended with exit code {done.returncode}"
-            cure = f"run them by hand to see why: {by_hand(name)}"
+            cure = (
+                f"run them by hand to see why: {by_hand(name, self._inventory(), context.CLIARGS)}"
+            )
             return self._stopped(result, Obstacle(CONTROLLER, said, cure))
         result.update(told, changed=False, summary=lines[-1] if lines else "no output")
         result["msg"] = f"{name}: {result['summary']}"
-        result["by_hand"] = by_hand(name, self._inventory())
+        result["by_hand"] = by_hand(name, self._inventory(), context.CLIARGS)
         # The number of tests is what the reader wants to see, also without -v.
         Display().display(str(result["msg"]))
         return result
@@ -250,12 +254,54 @@ def environment(given: str, answer: str) -> dict[str, str]:
     }
 
 
-def by_hand(name: str, inventory: str = "") -> str:
-    """The same tests as a command that a person can type."""
-    return (
+def by_hand(name: str, inventory: str, options: Mapping[str, Any]) -> str:
+    """The same tests as a command that a person can type.
+
+    Args:
+        name: the host's.
+        inventory: empty where the run has had several.
+        options: Ansible's command line, of which Ansible needs the logins and the vault again.
+    """
+    text = (
         f"{sys.executable} -m pytest {ROOT}/tests/host --hosts={name} "
-        f"--ansible-inventory={inventory or 'INVENTORY'}"
+        f"--ansible-inventory={shlex.quote(inventory) if inventory else 'INVENTORY'}"
     )
+    more = shlex.join(_login_options(options))
+    return f"{text} --ansible-args={shlex.quote(more)}" if more else text
+
+
+def _login_options(options: Mapping[str, Any]) -> list[str]:
+    """What of Ansible's command line is no secret, and reaches the host and the vault."""
+    found = [
+        f"--{option.replace('_', '-')}"
+        for option, name in (
+            ("ask_vault_pass", "ask_vault_pass"),
+            ("ask_pass", "ask_pass"),
+            ("ask_become_pass", "become_ask_pass"),
+        )
+        if options.get(name)
+    ]
+    for option, name in (
+        ("vault_id", "vault_ids"),
+        ("vault_password_file", "vault_password_files"),
+        ("become_password_file", "become_password_file"),
+        ("connection_password_file", "connection_password_file"),
+        ("private_key", "private_key_file"),
+        ("user", "remote_user"),
+    ):
+        given = options.get(name) or []
+        for value in [given] if isinstance(given, str) else given:
+            # The tests call Ansible from another folder.
+            label, at, path = str(value).rpartition("@")
+            there = f"{label}{at}{os.path.abspath(path)}" if os.path.exists(path) else str(value)
+            found.append(f"--{option.replace('_', '-')}={there}")
+    for value in options.get("extra_vars") or []:
+        if str(value).startswith("@"):
+            found.append(f"-e@{os.path.abspath(str(value)[1:])}")
+        elif not str(value).startswith("verify_"):
+            # May hold a secret.
+            found.append("-eNAME=VALUE")
+    return found
 
 
 def probe(ssh: dict[str, Any]) -> Obstacle | None:

@@ -11,7 +11,14 @@ from typing import Any
 
 from ansible import context
 from ansible.errors import AnsibleLookupError
+from ansible.inventory.manager import InventoryManager
 from ansible.plugins.lookup import LookupBase
+from ansible.utils.display import Display
+from ansible.vars.manager import VariableManager
+
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import (
+    variables as variables_of_inventory,
+)
 
 DOCUMENTATION = r"""
 name: target_hosts
@@ -23,6 +30,8 @@ description:
   - Refuses an inventory that does not exist, a group that the inventory lacks or that is empty, a
     limit with no host of the group, and, where the collection's own playbooks are run directly,
     tags that no task has.
+  - Refuses a file or folder in C(group_vars) or C(host_vars) whose name differs from that of a
+    group or host by a slip; C(runnerhost_unknown_variables=warn) only warns of it.
 options:
   _terms:
     description: The group.
@@ -72,7 +81,46 @@ class LookupModule(LookupBase):  # type: ignore[misc]
             )
             if found:
                 raise AnsibleLookupError(f"refused, nothing was changed: {found}")
+            if not context.CLIARGS.get("syntax"):
+                self._look_for_misnamed_files(str(group), variables or {})
         return list(terms)
+
+    def _look_for_misnamed_files(self, group: str, given: Mapping[str, Any]) -> None:
+        """Refuses group_vars and host_vars that Ansible does not read for a slip in their name."""
+        groups = given.get("groups") or {}
+        folders = [
+            source if os.path.isdir(source) else os.path.dirname(source)
+            for source in map(str, given.get("ansible_inventory_sources") or [])
+            if "," not in source
+        ]
+        found = variables_of_inventory.misnamed_files(
+            # Beside the playbook too.
+            [*folders, self._loader.get_basedir()],
+            groups,
+            groups.get("all", []),
+        )
+        if not found:
+            return
+        switch = variables_of_inventory.SWITCH
+        if given.get(switch) == "warn" or self._some_host_has(groups[group], switch, given):
+            for text in found:
+                Display().warning(text)
+            return
+        raise AnsibleLookupError(
+            "refused, nothing was changed: "
+            + "\n- ".join(found if len(found) == 1 else [f"{len(found)} problems:", *found])
+            + f" ({switch}: warn accepts files of such names)"
+        )
+
+    def _some_host_has(self, hosts: Sequence[str], switch: str, given: Mapping[str, Any]) -> bool:
+        """Whether the inventory itself says ``warn``: a play's keywords see no host's variables."""
+        inventory = InventoryManager(self._loader, given.get("ansible_inventory_sources"))
+        manager = VariableManager(self._loader, inventory)
+        every = (
+            manager.get_vars(host=inventory.get_host(host), include_hostvars=False)
+            for host in hosts
+        )
+        return any(one.get(switch) == "warn" for one in every)
 
 
 def problem(group: str, tags: Sequence[str], variables: Mapping[str, Any]) -> str:

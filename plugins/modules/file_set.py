@@ -577,10 +577,12 @@ def main() -> None:
         due = command["force"] or any(p.startswith(command["if_changed"]) for p in changed_paths)
         expected = command["unless_found"]
         argv = command["argv"]
+        lacking = False
         if expected:
             found = {os.path.basename(path) for path in glob.glob(expected["glob"])}
             names = set(expected["names"])
-            due = due or (not names <= found if expected.get("others") else names != found)
+            lacking = not names <= found if expected.get("others") else names != found
+            due = due or lacking
             argv = argv if found else command.get("argv_first") or argv
         if not due:
             continue
@@ -588,6 +590,9 @@ def main() -> None:
         if not argv:
             continue
         changed_paths.append(" ".join(argv))
+        if lacking:
+            # No file's diff tells of it.
+            diffs.append({"prepared": f"run: {' '.join(argv)}\n"})
         if module.check_mode:
             continue
         done = host.run(argv, timeout=120)

@@ -7,6 +7,7 @@ Ansible ignores a variable that no role reads, and its own check of a spec print
 from __future__ import annotations
 
 import difflib
+import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from ansible import constants
 
 from ansible_collections.runnerhost.toolkit.plugins.module_utils import secrets
 
@@ -52,6 +54,8 @@ PLAYBOOK_VARIABLES = (
 _SLIPS = 3
 _LETTERS_PER_SLIP = 6
 _FOREIGN = ("ansible_", "_", "vault_")
+# The same of a file's name. Shorter names differ in that much and mean another group.
+_FILE_SLIPS = ((12, 2), (4, 1))
 _TAKES = {
     "str": "a string",
     "int": "a whole number",
@@ -129,6 +133,63 @@ def _unknown(roles: list[str], variables: Mapping[str, Any]) -> Iterator[str]:
             yield f"{name}: unknown variable; {hint}"
         elif near_name := _slip(plain, counts):
             yield f"{name}: unknown variable; did you mean {near_name}?"
+
+
+def misnamed_files(
+    folders: Iterable[str], groups: Iterable[str], hosts: Iterable[str]
+) -> list[str]:
+    """Entries of group_vars and host_vars that a slip of the pen keeps Ansible from reading.
+
+    Folders that several inventories share hold names that are in none of this one's: those are
+    left alone.
+
+    Args:
+        folders: where Ansible looks for both.
+        groups: the inventory's.
+        hosts: the inventory's.
+    """
+    found = []
+    kinds = (("group", sorted(groups)), ("host", sorted({*hosts, "localhost"})))
+    for folder in dict.fromkeys(map(os.path.realpath, folders)):
+        for kind, names in kinds:
+            place = Path(folder, f"{kind}_vars")
+            for entry in sorted(os.listdir(place)) if place.is_dir() else []:
+                name, ending = os.path.splitext(entry)
+                if ending not in constants.YAML_FILENAME_EXTENSIONS:
+                    name, ending = entry, ""
+                near = "" if name in names else _misnamed(name, names)
+                if near:
+                    found.append(
+                        f"{place / entry}: the inventory has no {kind} {name}; "
+                        f"did you mean {near}{ending}?"
+                    )
+    return found
+
+
+def _misnamed(name: str, names: Iterable[str]) -> str:
+    """The group or host that this name is a slip of the pen of; empty if it is another one."""
+    if name.startswith(".") or name.endswith(("~", "#")):
+        # An editor's.
+        return ""
+    mine, my_marks = _plain(name)
+    best = ("", max(most for _, most in _FILE_SLIPS) + 1)
+    for other in names:
+        theirs, marks = _plain(other)
+        longest = max(len(name), len(other))
+        most = next((most for letters, most in _FILE_SLIPS if longest >= letters), 0)
+        # What tells runner-1 from runner-2, or zone_a from zone_b, is no slip.
+        if marks != my_marks or abs(len(mine) - len(theirs)) > most:
+            continue
+        distance = _distance(mine, theirs)
+        if distance <= most and distance < best[1]:
+            best = (other, distance)
+    return best[0]
+
+
+def _plain(name: str) -> tuple[str, list[str]]:
+    """A name without case, hyphens and leading zeros; and its numbers and single letters."""
+    words = [word.lstrip("0") or word for word in re.findall(r"[^\W\d_]+|\d+", name.lower())]
+    return "".join(words), [word for word in words if len(word) == 1 or word.isdigit()]
 
 
 def _slip(name: str, counts: Mapping[str, Counter[str]]) -> str:

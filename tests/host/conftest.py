@@ -234,8 +234,10 @@ def pytest_runtest_makereport(
         what, expected, found = finding(call.excinfo.value, f"{name}{case}")
         one = {"what": what, "expected": expected, "found": found, "where": item.nodeid}
         # What many tests need is missing once.
-        known = [(f["expected"], f["found"]) for f in _RESULT["failures"]]
-        if report.when == "call" or (expected, found) not in known:
+        told = [(f["what"], f["expected"], f["found"]) for f in _RESULT["failures"]]
+        known = [one_told[1:] for one_told in told]
+        again = (what, expected, found) in told
+        if not again and (report.when == "call" or (expected, found) not in known):
             _RESULT["failures"].append(one)
     _COMPARED.clear()
     return report

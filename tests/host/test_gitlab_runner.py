@@ -114,14 +114,17 @@ def job_environment(host: Any, wanted: dict[str, Any], unit: dict[str, str]) -> 
 
 def running(unit: dict[str, str]) -> None:
     """Ends the test where the daemon, of which it asks, does not run."""
-    assert unit.get("MainPID", "0") != "0", f"{SERVICE}: expected running, found {_is(unit)}"
+    assert unit.get("MainPID", "0") != "0", (
+        f"{SERVICE}: expected enabled and running, found {_is(unit)}"
+    )
 
 
 def _is(unit: dict[str, str]) -> str:
     """A service's state in words."""
     words = f"{unit.get('UnitFileState') or 'missing'} and {unit.get('ActiveState')}"
     if unit.get("UnitFileState") == "disabled" and unit.get("ActiveState") == "inactive":
-        words += " (as prepare_upgrade_apply leaves it; make provision starts it again)"
+        # So does prepare_upgrade_apply leave it, and leaves no other mark.
+        words += " (make provision starts it again, also after prepare_upgrade_apply)"
     return words
 
 
@@ -185,6 +188,19 @@ def test_service_is_enabled_and_running(unit: dict[str, str]) -> None:
         f"{SERVICE}: expected loaded as its files are, "
         "found changed files (systemctl daemon-reload)"
     )
+
+
+def test_timers_are_enabled_and_active(host: Any) -> None:
+    """The daily clean and the watch of the disk; that of a drain runs during drains alone."""
+    for name in ("runnerhost-clean.timer", "runnerhost-disk.timer"):
+        text = host.check_output("systemctl show -p UnitFileState -p ActiveState %s", name)
+        timer = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
+        here = (timer.get("UnitFileState"), timer.get("ActiveState"))
+        # Provision enables it with --now, where it is not enabled.
+        cure = f" (systemctl start {name})" if here[0] == "enabled" else ""
+        assert here == ("enabled", "active"), (
+            f"{name}: expected enabled and active, found {here[0] or 'missing'} and {here[1]}{cure}"
+        )
 
 
 def test_runner_takes_jobs(state: dict[str, list[str]]) -> None:
@@ -401,6 +417,7 @@ def test_jobs_see_no_other_processes(
         assert unit.get("ProtectProc", "default") == "default"
         return
     assert unit["ProtectProc"] == "invisible"
+    running(unit)
     mounts = host.check_output(f"cat /proc/{unit['MainPID']}/mountinfo")
     proc = [line for line in mounts.splitlines() if line.split()[4] == "/proc"]
     assert any("hidepid=invisible" in line or "hidepid=2" in line for line in proc)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import inspect
 import json
+import re
 import subprocess
 from pathlib import Path
 from types import SimpleNamespace
@@ -230,3 +232,63 @@ def test_a_test_that_breaks_is_told_without_a_traceback(conftest: Any) -> None:
     assert found == "the test cannot tell (KeyError: 'gitlab-runner')"
     told = conftest.finding(AssertionError("mode of x: expected 0600, found 0644"), "a name")
     assert told == ("mode of x", "0600", "0644")
+
+
+@pytest.fixture(scope="module")
+def runner_tests() -> Any:
+    """tests/host/test_gitlab_runner.py as a module of its own."""
+    path = ROOT / "tests/host/test_gitlab_runner.py"
+    spec = importlib.util.spec_from_file_location("host_test_gitlab_runner", path)
+    assert spec and spec.loader  # noqa: PT018
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize(
+    ("clean", "told"),
+    [
+        ("UnitFileState=enabled\nActiveState=active", ""),
+        ("ActiveState=inactive\nUnitFileState=disabled", "found disabled and inactive"),
+        ("ActiveState=inactive\nUnitFileState=", "found missing and inactive"),
+        (
+            "ActiveState=inactive\nUnitFileState=enabled",
+            "found enabled and inactive (systemctl start runnerhost-clean.timer)",
+        ),
+    ],
+)
+def test_a_timer_that_is_off_is_told(runner_tests: Any, clean: str, told: str) -> None:
+    states = {
+        "runnerhost-clean.timer": clean,
+        "runnerhost-disk.timer": "ActiveState=active\nUnitFileState=enabled",
+    }
+    host = SimpleNamespace(check_output=lambda command, name: states[name])
+    if not told:
+        runner_tests.test_timers_are_enabled_and_active(host)
+        return
+    with pytest.raises(AssertionError) as problem:
+        runner_tests.test_timers_are_enabled_and_active(host)
+    first = str(problem.value).splitlines()[0]
+    assert first == f"runnerhost-clean.timer: expected enabled and active, {told}"
+
+
+def test_the_timers_are_those_that_the_role_enables(runner_tests: Any) -> None:
+    source = inspect.getsource(runner_tests.test_timers_are_enabled_and_active)
+    files = (ROOT / "roles/gitlab_runner/tasks/files.yml").read_text(encoding="utf-8")
+    (enabled,) = re.findall(r"\[systemctl, enable, --now, (.*)\]", files)
+    assert re.findall(r'"(runnerhost-\w+\.timer)"', source) == enabled.split(", ")
+
+
+def test_a_stopped_service_is_told_once_and_in_true_words(runner_tests: Any, conftest: Any) -> None:
+    unit = {
+        "MainPID": "0", "UnitFileState": "disabled", "ActiveState": "inactive", "SubState": "dead",
+    }  # fmt: skip
+    told = []
+    for test in (runner_tests.running, runner_tests.test_service_is_enabled_and_running):
+        with pytest.raises(AssertionError) as problem:
+            test(unit)
+        told.append(conftest.finding(problem.value, "a test"))
+    assert told[0] == told[1]
+    assert told[0][2] == (
+        "disabled and inactive (make provision starts it again, also after prepare_upgrade_apply)"
+    )

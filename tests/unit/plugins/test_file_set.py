@@ -409,8 +409,9 @@ def test_what_is_found_decides_on_a_command(
     expected = {"glob": f"{tmp_path}/*.pem", "names": ["a.pem"], "others": others}
     command = {"argv": ["true"], "if_changed": "/x", "unless_found": expected}
     monkeypatch.setattr(host, "system_python_problem", lambda: None)
-    answer = run(files=[], commands=[command])
+    answer = run(files=[], commands=[command], _ansible_diff=True)
     assert answer["changed_paths"] == (["true"] if runs else [])
+    assert answer["diff"] == ([{"prepared": "run: true\n"}] if runs else [])
 
 
 @pytest.mark.parametrize(("links", "ran"), [([], "true first"), (["b.pem"], "true again")])

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar
 
@@ -27,3 +30,32 @@ def test_a_name_without_a_value_is_the_default() -> None:
 
 def test_no_secret_is_handed_over() -> None:
     assert "hunter2" not in str(variables(network_access_proxy_password="hunter2"))
+
+
+def by_hand(**options: Any) -> list[str]:
+    """What the command has for Ansible."""
+    words = shlex.split(host_tests.by_hand("h1", "/srv/my inventory", options))
+    assert "--ansible-inventory=/srv/my inventory" in words
+    more = [word.partition("=")[2] for word in words if word.startswith("--ansible-args=")]
+    return shlex.split(more[0]) if more else []
+
+
+def test_the_command_for_a_run_by_hand_reaches_the_host_and_the_vault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert by_hand(ask_vault_pass=False, vault_ids=[], extra_vars=("verify_report=x",)) == []
+    assert by_hand(ask_vault_pass=True, become_ask_pass=True) == [
+        "--ask-vault-pass", "--ask-become-pass",
+    ]  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my pass").touch()
+    assert by_hand(
+        vault_ids=["prod@prompt", "dev@my pass"],
+        vault_password_files=("my pass",),
+        remote_user="ops",
+        extra_vars=("@my pass", "token=hunter2"),
+    ) == [
+        "--vault-id=prod@prompt", f"--vault-id=dev@{tmp_path}/my pass",
+        f"--vault-password-file={tmp_path}/my pass", "--user=ops",
+        f"-e@{tmp_path}/my pass", "-eNAME=VALUE",
+    ]  # fmt: skip

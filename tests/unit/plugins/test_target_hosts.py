@@ -111,6 +111,87 @@ def test_a_playbook_of_a_users_own_may_have_tags_of_its_own(tmp_path: Path) -> N
     assert done.returncode != 0
 
 
+WORKERS: dict[str, object] = {"runner_hosts": {"hosts": {"ci-worker-07": {}, "web1": {}}}}
+SLIPS = [
+    ("group_vars/runner-hosts", "has no group runner-hosts; did you mean runner_hosts?"),
+    ("group_vars/runner_host.yml", "no group runner_host; did you mean runner_hosts.yml?"),
+    ("group_vars/Runner_Hosts.yaml", "did you mean runner_hosts.yaml?"),
+    ("group_vars/runer_hsots.json", "did you mean runner_hosts.json?"),
+    ("group_vars/All", "did you mean all?"),
+    ("host_vars/ci-worker7.yml", "no host ci-worker7; did you mean ci-worker-07.yml?"),
+    ("host_vars/ci_worker_07", "did you mean ci-worker-07?"),
+    ("host_vars/wbe1.yml", "did you mean web1.yml?"),
+]  # fmt: skip
+
+
+def variable_file(path: Path) -> None:
+    """A file of variables, in a folder of its own where the name has no ending."""
+    path = path if path.suffix else path / "main.yml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("gitlab_runner_concurrent: 4\n", encoding="utf-8")
+
+
+@pytest.mark.parametrize(("name", "said"), SLIPS, ids=lambda value: value.partition(";")[0])
+def test_variables_of_a_misspelt_group_or_host_are_refused(
+    name: str, said: str, tmp_path: Path
+) -> None:
+    hosts = inventory(tmp_path, **WORKERS)
+    variable_file(tmp_path / name)
+    for source in (hosts, str(tmp_path)):
+        done = listed("playbooks/site.yml", "-i", source)
+        assert done.returncode != 0, done.stdout
+        assert f"{tmp_path / name}: the inventory has no" in done.stdout
+        assert said in done.stdout
+
+
+def test_every_inventory_and_the_playbooks_folder_are_looked_at(tmp_path: Path) -> None:
+    own = tmp_path / "mine" / "own.yml"
+    variable_file(own.parent / "group_vars" / "runner-hosts.yml")
+    own.write_text(
+        "- hosts: \"{{ lookup('runnerhost.toolkit.target_hosts', 'runner_hosts') }}\"\n"
+        "  gather_facts: false\n"
+    )
+    (tmp_path / "second").mkdir()
+    second = inventory(tmp_path / "second", others={"hosts": {"db": {}}})
+    variable_file(tmp_path / "second" / "host_vars" / "ci-worker-7.yml")
+    done = listed(own, "-i", inventory(tmp_path, **WORKERS), "-i", second)
+    assert done.returncode != 0
+    assert "refused, nothing was changed: 2 problems:" in done.stdout
+    for name in ("mine/group_vars/runner-hosts.yml", "second/host_vars/ci-worker-7.yml"):
+        assert f"{tmp_path / name}: the inventory has no" in done.stdout
+    assert "runnerhost_unknown_variables: warn accepts" in done.stdout
+
+
+@pytest.mark.parametrize("where", ["command line", "group_vars"])
+def test_a_misspelt_name_can_be_accepted(where: str, tmp_path: Path) -> None:
+    hosts = inventory(tmp_path, **WORKERS)
+    variable_file(tmp_path / "group_vars" / "runner-hosts.yml")
+    switch = "runnerhost_unknown_variables"
+    if where == "group_vars":
+        (tmp_path / "group_vars" / "runner_hosts.yml").write_text(f"{switch}: warn\n")
+    more = ["-e", f"{switch}=warn"] if where == "command line" else []
+    done = listed("playbooks/site.yml", "-i", hosts, *more)
+    assert done.returncode == 0, done.stdout
+    assert "[WARNING]: " in done.stdout
+    assert "has no group runner-hosts; did you mean runner_hosts.yml?" in done.stdout
+
+
+def test_variables_of_other_groups_and_hosts_are_left_alone(tmp_path: Path) -> None:
+    hosts = inventory(tmp_path, **WORKERS, us_east_1={}, builders_a={})
+    for name in (
+        "group_vars/all.yml", "group_vars/runner_hosts", "group_vars/ungrouped.yml",
+        "group_vars/staging.yml", "group_vars/us_west_1.yml", "group_vars/builders_b.yml",
+        "group_vars/.runner_hosts.swp", "group_vars/runner_hosts.yml~", "group_vars/al.yml",
+        "host_vars/ci-worker-07", "host_vars/ci-worker-08.yml", "host_vars/web2.yml",
+        "host_vars/localhost.yml", "host_vars/db1",
+    ):  # fmt: skip
+        variable_file(tmp_path / name)
+    for source in (hosts, str(tmp_path)):
+        done = listed("playbooks/site.yml", "-i", source)
+        assert done.returncode == 0, done.stdout
+        assert "did you mean" not in done.stdout
+
+
 def test_the_syntax_is_checked_without_an_inventory() -> None:
     done = listed("playbooks/site.yml", "--syntax-check", "-i", "localhost,")
     assert done.returncode == 0, done.stdout
