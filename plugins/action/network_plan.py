@@ -100,9 +100,10 @@ class ActionModule(ToolkitAction):
         # What every release has: a suite that exists and is empty is no distribution.
         answer = self.offer({"sources": text, "packages": ["ca-certificates"]}, ways, variables)
         if answer["error"]:
+            suites = ", ".join(map(str, self.network_values(variables)["distribution_suites"]))
             self.refuse(
                 [
-                    f"{NETWORK}distribution_url: {url} cannot be used; "
+                    f"{NETWORK}distribution_url: {url} (suites {suites}) cannot be used; "
                     + pythons.explain(answer["error"])
                 ]
             )

@@ -40,7 +40,9 @@ class ActionModule(ToolkitAction):
         result: dict[str, Any] = super().run(tmp, task_vars)
         variables = task_vars or {}
         args = self._task.args
-        said = self.validate(["python_versions"], variables, _problems(args))
+        home = variables.get("gitlab_runner_home") or ""
+        home = str(self._templar.template(home)) if home else ""
+        said = self.validate(["python_versions"], variables, _problems(args, home))
         ways = self.ways(variables)
         wanted = [v for v in (pythons.parse(str(value)) for value in args["wanted"]) if v]
         patterns = [str(pattern) for pattern in args["patterns"]]
@@ -233,7 +235,8 @@ class ActionModule(ToolkitAction):
         return result
 
 
-def _problems(args: dict[str, Any]) -> list[str]:
+def _problems(args: dict[str, Any], home: str = "") -> list[str]:
+    """What is wrong with the role's variables; `home` is gitlab_runner_home."""
     found = pythons.problems("python_versions_wanted", args["wanted"])
     for name, value in (
         ("packages", "patterns"),
@@ -253,6 +256,13 @@ def _problems(args: dict[str, Any]) -> list[str]:
             )
     for place in args["venv_places"]:
         if not re.fullmatch(r"(?:/[^/\x00-\x1f]+)+/?", str(place)) or ".." in str(place).split("/"):
+            if str(place) == home:
+                # By default the one is the other.
+                found.append(
+                    f"gitlab_runner_home: invalid value {home!r}; expected an absolute path such "
+                    "as /home/gitlab-runner"
+                )
+                continue
             found.append(
                 f"python_versions_venv_places got {place!r}, it takes absolute paths of folders "
                 "such as /home/gitlab-runner"

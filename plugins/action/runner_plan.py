@@ -561,14 +561,15 @@ def problems(args: dict[str, Any]) -> list[str]:
     return found
 
 
+_SIZE = (r"\d+[KMGT]?|\d+%|infinity", "a size such as 8G or 80%, or infinity")
 _LIMITS = {
-    "MemoryMax": r"\d+[KMGT]?|\d+%|infinity",
-    "MemoryHigh": r"\d+[KMGT]?|\d+%|infinity",
-    "MemorySwapMax": r"\d+[KMGT]?|\d+%|infinity",
-    "CPUQuota": r"\d+%",
-    "CPUWeight": r"\d+|idle",
-    "IOWeight": r"\d+",
-    "TasksMax": r"\d+|\d+%|infinity",
+    "MemoryMax": _SIZE,
+    "MemoryHigh": _SIZE,
+    "MemorySwapMax": _SIZE,
+    "CPUQuota": (r"\d+%", "a share such as 200% (two CPUs)"),
+    "CPUWeight": (r"\d+|idle", "a number such as 100, or idle"),
+    "IOWeight": (r"\d+", "a number such as 100"),
+    "TasksMax": (r"\d+|\d+%|infinity", "a number such as 4096, a share such as 80%, or infinity"),
 }
 """systemd's settings for a slice, and what each takes (systemd.resource-control)."""
 
@@ -585,9 +586,10 @@ def fitness_problems(fitness: dict[str, Any]) -> list[str]:
             found.append(
                 f"gitlab_runner_job_limits: unknown limit {name!r}; it takes {', '.join(_LIMITS)}"
             )
-        elif not re.fullmatch(_LIMITS[name], str(value)):
+        elif not re.fullmatch(_LIMITS[name][0], str(value)):
             found.append(
-                f"gitlab_runner_job_limits.{name} got {value!r}, which systemd does not take"
+                f"gitlab_runner_job_limits.{name}: invalid value {value!r}; "
+                f"expected {_LIMITS[name][1]}"
             )
     for name, most in (
         *((f"{kind}_max_age_days", 36500) for kind in ("builds", "cache", "temporary")),
@@ -724,20 +726,31 @@ def _gitlab_entry_problems(at: str, url: Any, entry: dict[str, Any], api_token: 
     return found
 
 
+# What stands behind a GitLab's own address: its API, a page of it, a repository.
+_BEHIND_GITLAB = re.compile(
+    r"/api(?:/.*)?$|(?:/groups/.*?)?/-/.*$|\.git/?$|/(?:admin/)?runners/?$|[?#].*$"
+)
+
+
 def _url_problems(variable: str, url: Any) -> list[str]:
-    if isinstance(url, str) and re.fullmatch(r"https?://[^\s/@$?#]+(?:/[^\s$?#]*)?", url):
-        more = re.search(r"/api(?:/.*)?$|/-/.*$|\.git/?$|/(?:admin/)?runners/?$", url)
-        if not more:
-            return []
+    text = url if isinstance(url, str) else ""
+    if "@" in text:
         return [
-            f"{variable}: invalid value {url!r}; expected the address of GitLab itself, "
-            f"without {more[0]!r}"
+            f"{variable}: invalid value (hidden); expected the address of GitLab such as "
+            "https://gitlab.example.com, without a user or password"
         ]
-    shown = repr(url) if isinstance(url, str) and "@" not in url else "(hidden)"
-    return [
-        f"{variable} got {shown}, it takes the address of a GitLab such as "
-        "https://gitlab.example.com, without a password"
-    ]
+    more = _BEHIND_GITLAB.search(text)
+    if more is None and re.fullmatch(r"https?://[^\s/@$?#]+(?:/[^\s$?#]*)?", text):
+        return []
+    wanted = []
+    if re.fullmatch(r"[\w-]+(?:\.[\w-]+)+(?::\d+)?(?:[/?#]\S*)?", text):
+        wanted.append("https:// in front")
+    if more:
+        wanted.append(f"the address of GitLab itself, without {more[0]!r}")
+    if not wanted:
+        wanted.append("the address of GitLab such as https://gitlab.example.com")
+    got = repr(url) if isinstance(url, str) else f"of type {unfit(url).rpartition(' ')[2]}"
+    return [f"{variable}: invalid value {got}; expected {' and '.join(wanted)}"]
 
 
 def _environment_list_problems(at: str, value: Any, allowed: Collection[str]) -> list[str]:

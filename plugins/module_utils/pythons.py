@@ -239,6 +239,8 @@ def offered(names: Iterable[str]) -> list[str]:
     return [str(v) for v in sorted(versions, key=lambda v: (int(v.base[2:]), v.flavour))]
 
 
+_NO_SUITE = "there is no such suite at this address: one of the two is wrong"
+_NO_TLS = "its port does not speak TLS: http:// in place of https://?"
 # The first that is found. apt ends with "is not signed" whatever it could not fetch, and whatever
 # its gpgv (Debian 12, jammy, noble) or sqv (Debian 13) has refused: what each says stands before.
 _REASONS = (
@@ -247,6 +249,9 @@ _REASONS = (
     ("Could not connect", "nothing answers at its address"),
     ("Connection refused", "nothing answers at its address"),
     ("Unable to connect", "nothing answers at its address"),
+    # GnuTLS's words, and those of the OpenSSL of newer releases.
+    ("unexpected TLS packet", _NO_TLS),
+    ("wrong version number", _NO_TLS),
     # Before what a certificate may be otherwise; the words are GnuTLS's.
     ("uses expired certificate", "its certificate has expired, or is the host's clock ahead?"),
     ("not yet valid certificate", "its certificate is not valid yet: is the host's clock behind?"),
@@ -271,8 +276,8 @@ _REASONS = (
     ("Message has been manipulated", "its signature is wrong"),
     ("is not signed", "it is not signed by the key given"),
     ("couldn't be verified", "it is signed by another key than the one given"),
-    ("does not have a Release file", "there is no such suite"),
-    ("404", "there is no such suite or address"),
+    ("does not have a Release file", _NO_SUITE),
+    ("404", _NO_SUITE),
     ("no answer in", "it does not answer in time"),
 )
 

@@ -87,6 +87,17 @@ def authority_problems(file: str, text: str) -> list[str]:
     return [said % found] if found else []
 
 
+def _held_blocks(text: str) -> str:
+    """What a PEM file holds, for a message."""
+    kinds = re.findall(r"-----BEGIN ([A-Z0-9 ]+)-----", text)
+    if not kinds:
+        return "no PEM block"
+    if set(kinds) == {"CERTIFICATE"}:
+        return f"{len(kinds)} certificates"
+    found = ", ".join(dict.fromkeys(kinds))
+    return f"{found}, which the CA has not signed yet" if "REQUEST" in kinds[0] else found
+
+
 def kept_files(what: str) -> list[str]:
     """The refusal if Ansible would leave modules' arguments in files on the host."""
     if not constants.DEFAULT_KEEP_REMOTE_FILES:
@@ -304,8 +315,8 @@ class ToolkitAction(ActionBase):  # type: ignore[misc]
             if text.count("-----BEGIN CERTIFICATE-----") != 1 or "PRIVATE KEY" in text:
                 self.refuse(
                     [
-                        f"{NETWORK}ca_certificates: {file} holds no single certificate: "
-                        "one PEM file for each CA, without keys"
+                        f"{NETWORK}ca_certificates: {file} holds no single certificate (found "
+                        f"{_held_blocks(text)}); expected one PEM file for each CA, without keys"
                     ]
                 )
             self.refuse(authority_problems(str(file), text))

@@ -258,7 +258,7 @@ REFUSALS: list[tuple[dict[str, Any], str]] = [
     ({"gitlab_runner_home": "/srv/other"}, "exists with the home"),
     ({"gitlab_runner_umask": "9"}, "gitlab_runner_umask got '9'"),
     ({"gitlab_runner_path": ["relative/bin"]}, r"gitlab_runner_path\[0\] got 'relative/bin'"),
-    ({"gitlab_runner_url": "gitlab.example.com"}, "gitlab_runner_url got"),
+    ({"gitlab_runner_url": "gitlab.example.com"}, "gitlab_runner_url: invalid value"),
     ({"gitlab_runner_settings": {"log_levl": "info"}}, "did you mean 'log_level'"),
     ({"gitlab_runner_settings": {"sentry_dsn": ["planted"]}}, "got list, it takes a string"),
     ({"gitlab_runner_environment": {"A B": "1"}}, "the name 'A B' is not one"),

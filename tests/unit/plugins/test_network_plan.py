@@ -138,6 +138,17 @@ def test_mirror_with_the_origin_that_python_versions_pins_is_refused() -> None:
     plan(MIRROR, {"python_versions_repository_origin": "LP-PPA-deadsnakes"})
 
 
+def test_a_mirror_that_answers_404_is_named_with_its_suites() -> None:
+    one = made()
+    one.offered = {"error": "E: Failed to fetch … 404  Not Found"}
+    with pytest.raises(AnsibleActionFail) as caught:
+        one.run(None, {**FACTS, **MIRROR})
+    assert (
+        "https://mirror.test/ubuntu (suites jammy, jammy-updates, jammy-security) cannot be used; "
+        "there is no such suite at this address"
+    ) in str(caught.value)
+
+
 @pytest.mark.parametrize(
     "name",
     ["http_proxy", "no_proxy", "proxy_password", "distribution_suites", "distribution_keyring"],
@@ -165,7 +176,17 @@ def test_one_ca_in_two_files_is_one(tmp_path: Path) -> None:
         (AUTHORITY.replace("M", "!", 1), "damaged"),
         (AUTHORITY[:-30], "damaged"),
         (AUTHORITY * 2, "no single certificate"),
+        (AUTHORITY * 2, "found 2 certificates"),
         ("", "no single certificate"),
+        ("", "found no PEM block"),
+        (
+            AUTHORITY.replace("CERTIFICATE", "CERTIFICATE REQUEST"),
+            "found CERTIFICATE REQUEST, which",
+        ),
+        (
+            AUTHORITY + "-----BEGIN EC PRIVATE KEY-----\nAA==\n",
+            "found CERTIFICATE, EC PRIVATE KEY",
+        ),
     ],
 )
 def test_what_is_no_valid_ca_is_refused(tmp_path: Path, text: str, why: str) -> None:

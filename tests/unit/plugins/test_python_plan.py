@@ -67,3 +67,12 @@ def test_an_unlisted_version_goes_with_all_its_parts() -> None:
     assert found["unlisted_packages"] == parts
     looked_for = [n for n in parts if any(fnmatch.fnmatchcase(n, p) for p in python_plan.FAMILY)]
     assert looked_for == parts
+
+
+def test_a_wrong_home_is_named_by_its_own_variable() -> None:
+    given = {**GOOD, "venv_places": ["~/runner", "/home/gitlab-runner-*"]}
+    (said,) = python_plan._problems(given, "~/runner")
+    assert said.startswith(
+        "gitlab_runner_home: invalid value '~/runner'; expected an absolute path"
+    )
+    assert python_plan._problems(GOOD, "/home/gitlab-runner") == []

@@ -133,7 +133,17 @@ def test_distribution_without_its_own() -> None:
         ),
         ("W: … BADSIG 46DA One\nE: The repository '…' is not signed.", "its signature is wrong"),
         ("E: The repository '…' is not signed.", "not signed by the key given"),
-        ("E: The repository '…' does not have a Release file.", "no such suite"),
+        ("E: The repository '…' does not have a Release file.", "no such suite at this address"),
+        ("E: Failed to fetch … 404  Not Found", "no such suite at this address"),
+        (
+            "W: … Could not handshake: An unexpected TLS packet was received.\n"
+            "E: The repository '…' is not signed.",
+            "does not speak TLS: http:// in place of https://?",
+        ),
+        (
+            "W: … OpenSSL error: … wrong version number\nE: The repository '…' is not signed.",
+            "does not speak TLS",
+        ),
         (
             "E: Could not connect to 127.0.0.1:1 - connect (111: Connection refused)",
             "nothing answers",

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.runnerhost.toolkit.plugins.action import runner_plan
+# runner_config: imported by the other at need, which no test may leave to when it runs.
+from ansible_collections.runnerhost.toolkit.plugins.action import runner_config, runner_plan  # noqa: F401
 from ansible_collections.runnerhost.toolkit.plugins.module_utils import host, network
 
 TOKEN = "glrt-" + "a" * 20
@@ -332,7 +333,7 @@ def test_absent_entry_takes_a_name_alone() -> None:
     ("fitness", "said"),
     [
         ({"job_limits": {"Memory": "1G"}}, "unknown limit 'Memory'"),
-        ({"job_limits": {"CPUQuota": 2}}, "CPUQuota got 2"),
+        ({"job_limits": {"CPUQuota": 2}}, "CPUQuota: invalid value 2"),
         ({"job_limits": ["x"]}, "takes a mapping"),
         ({"builds_max_age_days": -1}, "builds_max_age_days got -1"),
         ({"min_free_space_percent": "5%"}, "min_free_space_percent got '5%'"),
@@ -435,6 +436,45 @@ def test_address_with_something_behind_the_gitlab_is_refused(more: str) -> None:
 @pytest.mark.parametrize("more", ["", "/", "/gitlab", "/ci", ":8443/sub/path/"])
 def test_address_of_a_gitlab_is_taken(more: str) -> None:
     assert runner_plan._url_problems("x", f"https://gitlab.example.com{more}") == []
+
+
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("gitlab.example.com", "expected https:// in front"),
+        ("gitlab.example.com/", "expected https:// in front"),
+        ("gitlab.example.com/groups/platform/-/runners", "expected https:// in front"),
+        ("gitlab.example.com/groups/platform/-/runners", "without '/groups/platform/-/runners'"),
+        ("https://gitlab.example.com/groups/a/-/runners", "without '/groups/a/-/runners'"),
+        ("https://u:hunter2@gitlab.example.com", "without a user or password"),
+        ("https://gitlab.example.com?x=1", "without '?x=1'"),
+        ("", "expected the address of GitLab such as https://gitlab.example.com"),
+        (None, "expected the address of GitLab such as https://gitlab.example.com"),
+        ("ftp://gitlab.example.com", "expected the address of GitLab such as https://"),
+    ],
+)
+def test_refused_address_says_what_is_wrong_with_it(url: Any, says: str) -> None:
+    (said,) = runner_plan._url_problems("gitlab_runner_url", url)
+    assert said.startswith("gitlab_runner_url: invalid value ")
+    assert says in said
+    assert "hunter2" not in said
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("MemoryMax", "8 GB", "invalid value '8 GB'; expected a size such as 8G or 80%"),
+        ("MemorySwapMax", "x", "expected a size such as 8G or 80%"),
+        ("CPUQuota", 2, "invalid value 2; expected a share such as 200%"),
+        ("CPUWeight", "high", "expected a number such as 100, or idle"),
+        ("IOWeight", "1%", "expected a number such as 100"),
+        ("TasksMax", "many", "expected a number such as 4096, a share such as 80%, or infinity"),
+    ],
+)
+def test_refused_limit_says_what_it_takes(name: str, value: Any, says: str) -> None:
+    (said,) = runner_plan.fitness_problems({"job_limits": {name: value}})
+    assert said.startswith(f"gitlab_runner_job_limits.{name}: ")
+    assert says in said
 
 
 class HostWithLegacyRunner(runner_plan.ActionModule):
