@@ -233,6 +233,9 @@ class ActionModule(ToolkitAction):
             if keys:
                 verb = "would change" if self._task.check_mode else "changed"
                 result["msg"] = f"{verb}: {', '.join(keys)}"
+            elif not _same_state(state, note):
+                verb = "would change" if self._task.check_mode else "changed"
+                result["msg"] = f"{verb}: the state file beside config.toml, not config.toml itself"
             result["diff"] = self._diff(host, merged.config, read["exists"])
             if self._task.check_mode:
                 with self._answered():
