@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Iterator
-from itertools import pairwise
 from typing import Any
 
 HIDDEN = "(hidden)"
@@ -116,7 +115,7 @@ def looks_secret_name(name: str) -> bool:
     return (
         words[-1] in _LAST_WORDS
         or any(word in _WORDS or word.endswith(_ENDINGS) for word in words)
-        or any(second == "key" and first in _KEYS for first, second in pairwise(words))
+        or any(words[at] == "key" and words[at - 1] in _KEYS for at in range(1, len(words)))
         or ("auth" in words and words[-1] in ("config", "header", "json"))
     )
 
