@@ -24,4 +24,6 @@ def test_cmake_finds_ninja(host: Any) -> None:
     for name, version in (("cmake", "cmake version"), ("ninja", r".")):
         done = host.run(f"{name} --version")
         said = (done.stderr or done.stdout or "no output").strip().splitlines()[-1]
-        assert done.rc == 0 and version in done.stdout, f"{name}: expected to run, found {said}"  # noqa: PT018
+        told = f"{name}: expected to run, found {said}"
+        assert done.rc == 0, told
+        assert version in done.stdout, told

@@ -578,10 +578,12 @@ def test_gitlab_knows_the_runner(
     said = re.sub(r"\x1b\[[0-9;]*m", "", done.stderr + done.stdout)
     lines = [line for line in said.splitlines() if re.search("ERROR|FATAL|PANIC", line)]
     lines += [line for line in said.splitlines() if "not valid" in line]
-    assert done.rc == 0 and "is valid" in said, (  # noqa: PT018
+    told = (
         f"runner {runner['name']!r}: expected valid in GitLab, "
         f"found {(lines or said.splitlines() or ['no answer'])[-1]}"
     )
+    assert done.rc == 0, told
+    assert "is valid" in said, told
 
 
 # --- other daemons keep off

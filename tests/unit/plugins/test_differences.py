@@ -202,7 +202,8 @@ def test_failing_tests_are_told_in_words(tmp_path: Path, monkeypatch: pytest.Mon
 def conftest() -> Any:
     """tests/host/conftest.py as a module of its own."""
     spec = importlib.util.spec_from_file_location("host_conftest", ROOT / "tests/host/conftest.py")
-    assert spec and spec.loader  # noqa: PT018
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -239,7 +240,8 @@ def runner_tests() -> Any:
     """tests/host/test_gitlab_runner.py as a module of its own."""
     path = ROOT / "tests/host/test_gitlab_runner.py"
     spec = importlib.util.spec_from_file_location("host_test_gitlab_runner", path)
-    assert spec and spec.loader  # noqa: PT018
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
