@@ -17,8 +17,9 @@ from typing import Any
 
 import yaml
 
-from ansible_collections.runnerhost.toolkit.plugins.module_utils import openpgp, pythons
-from ansible_collections.runnerhost.toolkit.plugins.module_utils.secrets import kind_of
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import _pythons
+from ansible_collections.runnerhost.toolkit.plugins.module_utils._secrets import kind_of
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import _openpgp
 
 ROLES = Path(__file__).resolve().parents[1] / "roles"
 EXAMPLE = "mirror/example.yml"
@@ -77,7 +78,7 @@ class Config:
     passphrase_file: str
     suites: tuple[str, ...]
     architectures: tuple[str, ...]
-    pythons: tuple[pythons.Version, ...]
+    pythons: tuple[_pythons.Version, ...]
     python_patterns: tuple[str, ...]
     runners: tuple[str, ...]
     packages: tuple[str, ...]
@@ -215,7 +216,7 @@ def parse(data: Mapping[str, Any], base: Path) -> Config:
     read = _Reader(base)
     read.known("", data, TOP)
     folder = read.text(data, "folder")
-    signing_key = openpgp.plain_fingerprint(read.text(data, "signing_key"))
+    signing_key = _openpgp.plain_fingerprint(read.text(data, "signing_key"))
     if signing_key and not _FINGERPRINT.match(signing_key):
         read.wrong.append("signing_key takes the 40 hex digits of a fingerprint")
     passphrase_file = read.file(read.text(data, "passphrase_file", ""))
@@ -232,8 +233,8 @@ def parse(data: Mapping[str, Any], base: Path) -> Config:
     own = role_defaults("python_versions")
     part = read.part(data, "deadsnakes")
     wanted = part.get("pythons")
-    read.wrong += pythons.problems("deadsnakes.pythons", wanted)
-    versions = [pythons.parse(value) for value in wanted] if isinstance(wanted, list) else []
+    read.wrong += _pythons.problems("deadsnakes.pythons", wanted)
+    versions = [_pythons.parse(value) for value in wanted] if isinstance(wanted, list) else []
     patterns = read.texts(
         part, "deadsnakes.packages", "package names with {version}", own["python_versions_packages"]
     )

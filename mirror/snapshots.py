@@ -30,7 +30,7 @@ from ansible_collections.runnerhost.toolkit.mirror.aptly import (
     run,
 )
 from ansible_collections.runnerhost.toolkit.mirror.config import Config, Refused, Upstream
-from ansible_collections.runnerhost.toolkit.plugins.module_utils import openpgp
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import _openpgp
 
 NAME = re.compile(r"\d{4}-\d{2}-\d{2}(?:[.-][a-z0-9]+)*\Z")
 VARIABLES = "variables.yml"
@@ -151,8 +151,8 @@ class Mirror:
         secret = self.config.passphrase_file
         try:
             text = run(["gpg", "--batch", "--armor", "--export", key])
-            openpgp.check(openpgp.read(text), key, datetime.now(timezone.utc))
-        except (Failed, openpgp.KeyProblem) as problem:
+            _openpgp.check(_openpgp.read(text), key, datetime.now(timezone.utc))
+        except (Failed, _openpgp.KeyProblem) as problem:
             raise Refused(f"signing_key: the key {key} in gpg's keyring {problem}") from None
         how = ["--batch", "--pinentry-mode", "loopback", "--passphrase-file", secret]
         try:
@@ -175,9 +175,9 @@ class Mirror:
                 raise Refused(f"{name}.keyring: no such file: {upstream.keyring}")
             return Path(upstream.keyring)
         try:
-            key = openpgp.read(fetch(upstream.key))
-            openpgp.check(key, upstream.fingerprint, datetime.now(timezone.utc))
-        except openpgp.KeyProblem as problem:
+            key = _openpgp.read(fetch(upstream.key))
+            _openpgp.check(key, upstream.fingerprint, datetime.now(timezone.utc))
+        except _openpgp.KeyProblem as problem:
             raise Refused(f"{name}.key: the key from {upstream.key} {problem}") from None
         except (OSError, UnicodeDecodeError) as error:
             raise Refused(f"{name}.key: cannot read {upstream.key}: {error}") from None

@@ -13,14 +13,13 @@ from typing import Any
 
 from ansible.errors import AnsibleActionFail
 
-from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
-    differences,
-    python_releases,
-    pythons,
-    venvs,
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import _pythons, _venvs
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import (
+    _differences,
+    _python_releases,
 )
-from ansible_collections.runnerhost.toolkit.plugins.plugin_utils.controller import ToolkitAction
-from ansible_collections.runnerhost.toolkit.plugins.plugin_utils.obstacles import Obstacle
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._controller import ToolkitAction
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._unreachable import Obstacle
 
 
 class ActionModule(ToolkitAction):
@@ -39,8 +38,8 @@ class ActionModule(ToolkitAction):
         if not any(one.get("failed") for one in asked):
             asked += _results([args.get("gitlab_ended_by") or {}])
         found = [
-            *differences.from_gitlab(asked),
-            *differences.from_tests(args.get("tests") or {}),
+            *_differences.from_gitlab(asked),
+            *_differences.from_tests(args.get("tests") or {}),
         ]
         # config.toml may hold one name twice.
         found = list(dict.fromkeys(found))
@@ -59,12 +58,12 @@ class ActionModule(ToolkitAction):
         notes = [
             *tests.get("notes", []),
             *([str(looked["summary"])] if looked.get("venvs") else []),
-            *(one["text"] for one in looked.get("venvs", []) if one["state"] != venvs.ALIVE),
+            *(one["text"] for one in looked.get("venvs", []) if one["state"] != _venvs.ALIVE),
             *looked.get("left_out", []),
-            *python_releases.warnings(
-                [str(v) for v in args.get("wanted") or [] if pythons.parse(str(v))],
+            *_python_releases.warnings(
+                [str(v) for v in args.get("wanted") or [] if _pythons.parse(str(v))],
                 datetime.date.today(),
-                int(args.get("end_of_life_warning_days", python_releases.NEVER)),
+                int(args.get("end_of_life_warning_days", _python_releases.NEVER)),
                 str(looked.get("system_python", "")),
             ),
         ]
@@ -95,7 +94,7 @@ class ActionModule(ToolkitAction):
                 return
             found = {name: one if one else None for name, one in hosts.items()}
             now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
-            text = json.dumps(differences.report(found, now), indent=1, ensure_ascii=False) + "\n"
+            text = json.dumps(_differences.report(found, now), indent=1, ensure_ascii=False) + "\n"
             handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
             try:
                 with os.fdopen(handle, "w", encoding="utf-8") as stream:

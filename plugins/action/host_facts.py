@@ -7,9 +7,9 @@ from typing import Any
 
 from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure, AnsibleError
 
-from ansible_collections.runnerhost.toolkit.plugins.module_utils import secrets
-from ansible_collections.runnerhost.toolkit.plugins.plugin_utils.controller import ToolkitAction
-from ansible_collections.runnerhost.toolkit.plugins.plugin_utils.obstacles import (
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import _secrets
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._controller import ToolkitAction
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._unreachable import (
     CONNECTION,
     Obstacle,
     of_module,
@@ -37,18 +37,18 @@ class ActionModule(ToolkitAction):
         try:
             answer = self._execute_module(SETUP, {"gather_subset": SUBSET}, task_vars=task_vars)
         except AnsibleError as error:
-            said = secrets.redact_text(str(error))
+            said = _secrets.redact_text(str(error))
             unreachable = isinstance(error, AnsibleConnectionFailure)
             obstacle = recognised(said) or Obstacle(CONNECTION, " ".join(said.split()), "")
         else:
             if not answer.get("failed") and not answer.get("unreachable"):
                 return {**result, **answer, "changed": False}
             obstacle = of_module(answer) or Obstacle(
-                CONNECTION, secrets.redact_text(str(answer.get("msg") or "no answer")), ""
+                CONNECTION, _secrets.redact_text(str(answer.get("msg") or "no answer")), ""
             )
         if self._task.args.get("keep_going"):
             told = {"source": obstacle.source, "found": obstacle.found, "cure": obstacle.cure}
-            return {**result, "changed": False, "obstacle": secrets.redact(told)}
+            return {**result, "changed": False, "obstacle": _secrets.redact(told)}
         if unreachable or answer.get("unreachable"):
-            raise AnsibleConnectionFailure(secrets.redact_text(str(obstacle)))
-        raise AnsibleActionFail(secrets.redact_text(str(obstacle)))
+            raise AnsibleConnectionFailure(_secrets.redact_text(str(obstacle)))
+        raise AnsibleActionFail(_secrets.redact_text(str(obstacle)))

@@ -18,13 +18,13 @@ from ansible import context
 from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.utils.display import Display
 
-from ansible_collections.runnerhost.toolkit.plugins.module_utils import secrets
-from ansible_collections.runnerhost.toolkit.plugins.plugin_utils.controller import (
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import _secrets
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._controller import (
     ROOT,
     ToolkitAction,
     lacking,
 )
-from ansible_collections.runnerhost.toolkit.plugins.plugin_utils.obstacles import (
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._unreachable import (
     CONNECTION,
     CONTROLLER,
     Obstacle,
@@ -79,7 +79,7 @@ class ActionModule(ToolkitAction):
     @staticmethod
     def _stopped(result: dict[str, Any], obstacle: Obstacle) -> dict[str, Any]:
         told = {"source": obstacle.source, "found": obstacle.found, "cure": obstacle.cure}
-        redacted: dict[str, str] = secrets.redact(told)
+        redacted: dict[str, str] = _secrets.redact(told)
         return {**result, "changed": False, "obstacle": redacted, "failures": []}
 
     def _hand_over(self, path: str, variables: dict[str, Any]) -> dict[str, Any]:
@@ -109,12 +109,12 @@ class ActionModule(ToolkitAction):
             timeout=TIMEOUT,
             check=False,
         )
-        lines = secrets.redact_text(done.stdout + done.stderr).strip().splitlines()
+        lines = _secrets.redact_text(done.stdout + done.stderr).strip().splitlines()
         Display().v("\n".join(lines))
         told: dict[str, Any] = {}
         if os.path.exists(answer):
             with open(answer, encoding="utf-8") as file:
-                told = secrets.redact(json.load(file))
+                told = _secrets.redact(json.load(file))
         lost = told.pop("lost", None)
         if lost:
             return self._stopped(result, of_command(lost["code"], lost["stdout"], lost["stderr"]))
@@ -155,7 +155,7 @@ class ActionModule(ToolkitAction):
                 # Defaults that need gathered facts: the tests read those from the host itself.
                 continue
         plain = json.loads(json.dumps(found, default=str))
-        redacted: dict[str, Any] = secrets.redact(plain)
+        redacted: dict[str, Any] = _secrets.redact(plain)
         return redacted
 
     def _ssh(self, task_vars: dict[str, Any], folder: str) -> dict[str, Any]:

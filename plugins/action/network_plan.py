@@ -6,8 +6,9 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from ansible_collections.runnerhost.toolkit.plugins.module_utils import network, pythons
-from ansible_collections.runnerhost.toolkit.plugins.plugin_utils.controller import (
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import _pythons
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import _network
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._controller import (
     CA_FOLDER,
     DISTRIBUTION_SOURCES,
     LOOK,
@@ -29,7 +30,7 @@ class ActionModule(ToolkitAction):
         result: dict[str, Any] = super().run(tmp, task_vars)
         variables = task_vars or {}
         values = self.network_values(variables)
-        said = self.validate(["network_access"], variables, network.problems(values))
+        said = self.validate(["network_access"], variables, _network.problems(values))
         ways = self.ways(variables)
         # Without a mirror of the distribution there is nothing to ask the host.
         deployed = self._deployed(variables) if values["distribution_url"] else ""
@@ -47,7 +48,7 @@ class ActionModule(ToolkitAction):
                 {"path": DISTRIBUTION_SOURCES, "content": text},
                 {
                     "path": DISTRIBUTION_SOURCES,
-                    "state": "twins_absent",
+                    "state": "duplicates_absent",
                     "uris": [str(values["distribution_url"])],
                     "suites": [str(suite) for suite in values["distribution_suites"]],
                     "releases": distribution["distribution_suites"],
@@ -56,7 +57,7 @@ class ActionModule(ToolkitAction):
         removes = bool(self._task.args.get("removes", True))
         files = [
             *self._authority_files(ways),
-            _file(network.APT_AUTH, ways.apt_auth(), mode="0600", secret=True),
+            _file(_network.APT_AUTH, ways.apt_auth(), mode="0600", secret=True),
             *_proxy_files(ways),
             *own,
         ]
@@ -81,7 +82,7 @@ class ActionModule(ToolkitAction):
         return result
 
     @staticmethod
-    def _authority_files(ways: network.Network) -> list[dict[str, Any]]:
+    def _authority_files(ways: _network.Network) -> list[dict[str, Any]]:
         keep = [path for path, _ in ways.authorities]
         return [
             {"path": f"{CA_FOLDER}/runnerhost-*.crt", "state": "absent", "keep": keep},
@@ -94,7 +95,7 @@ class ActionModule(ToolkitAction):
         return str(look["files"][DISTRIBUTION_SOURCES].get("text", ""))
 
     def _ask_mirror(
-        self, text: str, url: str, ways: network.Network, variables: dict[str, Any]
+        self, text: str, url: str, ways: _network.Network, variables: dict[str, Any]
     ) -> None:
         """Refuses a mirror of the distribution that apt cannot use."""
         # What every release has: a suite that exists and is empty is no distribution.
@@ -104,7 +105,7 @@ class ActionModule(ToolkitAction):
             self.refuse(
                 [
                     f"{NETWORK}distribution_url: {url} (suites {suites}) cannot be used; "
-                    + pythons.explain(answer["error"])
+                    + _pythons.explain(answer["error"])
                 ]
             )
         if not answer["offer"].get("ca-certificates"):
@@ -115,17 +116,17 @@ class ActionModule(ToolkitAction):
         """The pin of python_versions, which keeps an Origin's packages away, must not hit this."""
         name = "python_versions_repository_origin"
         pinned = self._templar.template(variables.get(name))
-        return pythons.origin_problems(str(pinned), origins, f"{NETWORK}distribution_url")
+        return _pythons.origin_problems(str(pinned), origins, f"{NETWORK}distribution_url")
 
 
-def _proxy_files(ways: network.Network) -> list[dict[str, Any]]:
+def _proxy_files(ways: _network.Network) -> list[dict[str, Any]]:
     """apt's setting, and the program that it names, which is never missing meanwhile."""
-    program = _file(network.APT_DIRECT, ways.apt_direct(), mode="0755")
-    setting = _file(network.APT_CONF, ways.apt_conf())
+    program = _file(_network.APT_DIRECT, ways.apt_direct(), mode="0755")
+    setting = _file(_network.APT_CONF, ways.apt_conf())
     if not ways.apt_direct():
         return [setting, program]
     # apt runs it as the user _apt, whatever umask the folder was once made with.
-    folder = {"path": os.path.dirname(network.APT_DIRECT), "state": "directory", "mode": "0755"}
+    folder = {"path": os.path.dirname(_network.APT_DIRECT), "state": "directory", "mode": "0755"}
     return [folder, program, setting]
 
 

@@ -9,13 +9,13 @@ from typing import Any
 
 from ansible.utils.display import Display
 
-from ansible_collections.runnerhost.toolkit.plugins.module_utils.host import is_installed
-from ansible_collections.runnerhost.toolkit.plugins.plugin_utils.controller import (
+from ansible_collections.runnerhost.toolkit.plugins.module_utils._dpkg import is_installed
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._controller import (
     DISTRIBUTION_SOURCES,
     ToolkitAction,
 )
 
-LOOK = "runnerhost.toolkit.host_look"
+LOOK = "runnerhost.toolkit.host_info"
 APT = "runnerhost.toolkit.apt_transaction"
 # How old apt's lists may be, in seconds, before they are read anew for an installation.
 LISTS_AGE = 3600
@@ -53,7 +53,7 @@ def judge(
     """Why a simulated transaction must not be made, and warnings.
 
     Args:
-        found: what apt_offer returned as ``simulated``.
+        found: what apt_candidates_info returned as ``simulated``.
         wanted: the packages that each variable asks for.
         expected: versions that a repository offers of packages that must come from it.
     """

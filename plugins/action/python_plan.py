@@ -8,14 +8,11 @@ import fnmatch
 import re
 from typing import Any
 
-from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
-    apt_sources,
-    python_releases,
-    pythons,
-)
-from ansible_collections.runnerhost.toolkit.plugins.module_utils.host import is_installed
-from ansible_collections.runnerhost.toolkit.plugins.module_utils.secrets import unfit
-from ansible_collections.runnerhost.toolkit.plugins.plugin_utils.controller import (
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import _apt_sources, _pythons
+from ansible_collections.runnerhost.toolkit.plugins.module_utils._dpkg import is_installed
+from ansible_collections.runnerhost.toolkit.plugins.module_utils._secrets import unfit
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import _python_releases
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._controller import (
     DISTRIBUTION_SOURCES,
     LOOK,
     ToolkitAction,
@@ -44,7 +41,7 @@ class ActionModule(ToolkitAction):
         home = str(self._templar.template(home)) if home else ""
         said = self.validate(["python_versions"], variables, _problems(args, home))
         ways = self.ways(variables)
-        wanted = [v for v in (pythons.parse(str(value)) for value in args["wanted"]) if v]
+        wanted = [v for v in (_pythons.parse(str(value)) for value in args["wanted"]) if v]
         patterns = [str(pattern) for pattern in args["patterns"]]
         sources_path, preferences_path = str(args["sources_path"]), str(args["preferences_path"])
         also = [str(name).partition("=")[0] for name in args.get("look_also") or []]
@@ -69,33 +66,33 @@ class ActionModule(ToolkitAction):
             look["files"][sources_path].get("text", ""),
         )
         system = str(look["system_python"])
-        warnings += said + python_releases.warnings(
+        warnings += said + _python_releases.warnings(
             [str(v) for v in wanted],
             datetime.date.today(),
             int(args["end_of_life_warning_days"]),
             system,
         )
-        where = pythons.by_origin(wanted, system)
+        where = _pythons.by_origin(wanted, system)
         url, suite = str(args["url"]), str(args["suite"])
         components = [str(c) for c in args["components"]]
         texts = {}
         if where.repository:
             pin = f"release o={args['origin']}"
             texts = {
-                sources_path: apt_sources.render_sources(
+                sources_path: _apt_sources.render_sources(
                     url, suite, components, key, "Python versions beside the system's own"
                 ),
                 preferences_path: "\n".join(
                     [
-                        apt_sources.render_pin(["*"], pin, LOW_PRIORITY),
-                        apt_sources.render_pin(
-                            pythons.pinned(where.repository), pin, WANTED_PRIORITY
+                        _apt_sources.render_pin(["*"], pin, LOW_PRIORITY),
+                        _apt_sources.render_pin(
+                            _pythons.pinned(where.repository), pin, WANTED_PRIORITY
                         ),
                     ]
                 ),
             }
         names = {v: v.packages(patterns) for v in wanted}
-        noted = pythons.noted(look["files"][STAMP].get("text", ""))
+        noted = _pythons.noted(look["files"][STAMP].get("text", ""))
         perhaps = {v: v.optional(patterns) for v in wanted}
         # With what is wanted where there is one: asked anew when that list changes.
         marked = "".join(f" {pattern}" for pattern in patterns if pattern.endswith("?"))
@@ -143,7 +140,7 @@ class ActionModule(ToolkitAction):
                     variables,
                 )
             self.refuse(
-                pythons.refusals(
+                _pythons.refusals(
                     where.repository,
                     system,
                     patterns,
@@ -237,7 +234,7 @@ class ActionModule(ToolkitAction):
 
 def _problems(args: dict[str, Any], home: str = "") -> list[str]:
     """What is wrong with the role's variables; `home` is gitlab_runner_home."""
-    found = pythons.problems("python_versions_wanted", args["wanted"])
+    found = _pythons.problems("python_versions_wanted", args["wanted"])
     for name, value in (
         ("packages", "patterns"),
         ("repository_components", "components"),
@@ -293,13 +290,13 @@ def _problems(args: dict[str, Any], home: str = "") -> list[str]:
     return found
 
 
-def _family(version: pythons.Version, records: dict[str, Any]) -> list[str]:
+def _family(version: _pythons.Version, records: dict[str, Any]) -> list[str]:
     """Everything of a version that is installed."""
-    return pythons.family(version.base, (n for n, r in records.items() if is_installed(r)))
+    return _pythons.family(version.base, (n for n, r in records.items() if is_installed(r)))
 
 
 def _is_foreign(
-    version: pythons.Version, records: dict[str, Any], noted: pythons.Noted, source: str
+    version: _pythons.Version, records: dict[str, Any], noted: _pythons.Noted, source: str
 ) -> bool:
     """True if the build of the system's own version is another's: of a PPA by its name, or the one
     that the repository has brought when the host's own version was another."""
@@ -308,7 +305,7 @@ def _is_foreign(
     own = source.rpartition("; ")[2]
     before = noted.source.rpartition("; ")[2]
     brought = bool(before) and before != own and noted.versions.get(name) == installed
-    return apt_sources.is_ppas(installed) or (bool(installed) and brought)
+    return _apt_sources.is_ppas(installed) or (bool(installed) and brought)
 
 
 def _unlisted(records: dict[str, Any], wanted: list[str], system: str) -> dict[str, Any]:
@@ -320,7 +317,7 @@ def _unlisted(records: dict[str, Any], wanted: list[str], system: str) -> dict[s
     )
     extra = [v for v in versions if v not in wanted and v != system]
     packages = sorted(
-        {name for v in extra for name in pythons.family(v, records) if is_installed(records[name])}
+        {name for v in extra for name in _pythons.family(v, records) if is_installed(records[name])}
     )
     return {
         "unlisted": extra,

@@ -10,13 +10,14 @@ from ansible.errors import AnsibleActionFail
 
 from ansible_collections.runnerhost.toolkit.plugins.action.runner_config import decode
 from ansible_collections.runnerhost.toolkit.plugins.action.runner_plan import entries_problems
-from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
-    runner_processes,
-    runner_toml,
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import _runner_processes
+from ansible_collections.runnerhost.toolkit.plugins.module_utils._instances import place
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import (
+    _adopt,
+    _isolated,
+    _runner_toml,
 )
-from ansible_collections.runnerhost.toolkit.plugins.module_utils.instances import place
-from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import adopt, isolated
-from ansible_collections.runnerhost.toolkit.plugins.plugin_utils.controller import (
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._controller import (
     LOOK,
     ToolkitAction,
     lacking,
@@ -37,12 +38,12 @@ class ActionModule(ToolkitAction):
         args = self._task.args
         self.refuse(lacking("tomlkit"))
         self.no_file_on_host("the runners' tokens")
-        look = self.ask(LOOK, {"globs": [isolated.HERE]}, variables)["look"]
-        here = isolated.names_of(look["globs"][isolated.HERE])
+        look = self.ask(LOOK, {"globs": [_isolated.HERE]}, variables)["look"]
+        here = _isolated.names_of(look["globs"][_isolated.HERE])
         names = sorted({*here, *map(str, args.get("isolated") or [])})
         services = [(name, self._config(name, variables)) for name in ("", *names)]
         allowed = [str(name) for name in args.get("environment_allowed") or []]
-        found = adopt.adopt(
+        found = _adopt.adopt(
             services,
             str(args["url"]),
             lambda url, lists: entries_problems(url, lists, allowed=allowed),
@@ -64,17 +65,17 @@ class ActionModule(ToolkitAction):
             "_ansible_verbose_always": True,
         }
 
-    def _config(self, name: str, variables: dict[str, Any]) -> runner_toml.Data:
+    def _config(self, name: str, variables: dict[str, Any]) -> _runner_toml.Data:
         of = place(name)
         with self.quiet():
             # The host's other daemons are named once, with the main service's runners.
             where = {"folder": of.folder, "unit": of.unit, "other_runners": not name}
             read = self.ask(IO, {"op": "read", **where}, variables)["read"]
-        for text in runner_processes.warnings(read["other_runners"]) if not name else []:
+        for text in _runner_processes.warnings(read["other_runners"]) if not name else []:
             self.warn(text)
         try:
-            return runner_toml.parse(decode(read["text"]))
-        except runner_toml.TomlError as error:
+            return _runner_toml.parse(decode(read["text"]))
+        except _runner_toml.TomlError as error:
             raise AnsibleActionFail(
                 f"{of.folder}/config.toml on the host is no valid TOML ({error}): mend it first"
             ) from None

@@ -20,19 +20,24 @@ from typing import Any
 from ansible.errors import AnsibleActionFail
 
 from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
-    network,
-    runner_cli,
-    runner_health,
-    runner_keys,
-    runner_merge,
-    runner_toml,
-    secrets,
-    tokens,
+    _runner_cli,
+    _runner_health,
+    _secrets,
 )
-from ansible_collections.runnerhost.toolkit.plugins.plugin_utils.controller import ToolkitAction
-from ansible_collections.runnerhost.toolkit.plugins.plugin_utils.gitlab_api import ApiProblem
-from ansible_collections.runnerhost.toolkit.plugins.plugin_utils.gitlab_side import side_of
-from ansible_collections.runnerhost.toolkit.plugins.plugin_utils.isolated import VARIABLE, protected
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import (
+    _network,
+    _runner_keys,
+    _runner_merge,
+    _runner_toml,
+    _tokens,
+)
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._controller import ToolkitAction
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._gitlab_api import ApiProblem
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._gitlab_sync import side_of
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._isolated import (
+    VARIABLE,
+    protected,
+)
 
 IO = "runnerhost.toolkit.runner_config_io"
 # Swaps that may fail because the file was changed meanwhile.
@@ -47,7 +52,7 @@ ROTATION_WAIT = 20.0
 ROTATION_PART = 0.75
 
 
-def effective_entries(url: str, runners: list[dict[str, Any]]) -> list[runner_toml.Data]:
+def effective_entries(url: str, runners: list[dict[str, Any]]) -> list[_runner_toml.Data]:
     """The inventory's entries with their defaults."""
     found = []
     for entry in runners:
@@ -73,7 +78,7 @@ def seconds(moment: Any) -> float | None:
         return None
 
 
-def rotation_due(config: runner_toml.Data, now: float) -> bool:
+def rotation_due(config: _runner_toml.Data, now: float) -> bool:
     """True if the daemon may rotate a token, and so write the file, within seconds."""
     for runner in config.get("runners", []):
         expires = seconds(runner.get("token_expires_at"))
@@ -114,8 +119,8 @@ class ActionModule(ToolkitAction):
         entries = effective_entries(
             str(args["url"]), side.take([_stateless(given[i]) for i in self._places])
         )
-        wanted: runner_toml.Data = {"concurrent": args["concurrent"], **args["settings"]}
-        answers: dict[int, runner_toml.Data] = {}
+        wanted: _runner_toml.Data = {"concurrent": args["concurrent"], **args["settings"]}
+        answers: dict[int, _runner_toml.Data] = {}
         asked: set[int] = set()
         written: dict[str, Any] = {}
         # What holds for the whole run, whatever the file is at the next try.
@@ -128,8 +133,8 @@ class ActionModule(ToolkitAction):
         for _ in range(TRIES):
             read, host = self._read()
             note = note_of(read)
-            known = [k for k in runner_merge.state_entries(note) if k.name not in leaving]
-            planned = runner_merge.plan(entries, host, known, side.ids())
+            known = [k for k in _runner_merge.state_entries(note) if k.name not in leaving]
+            planned = _runner_merge.plan(entries, host, known, side.ids())
             moved = sorted({*planned.foreign} & {str(n) for n in args.get("elsewhere") or []})
             self.refuse(
                 [
@@ -143,7 +148,7 @@ class ActionModule(ToolkitAction):
             self.refuse(
                 [
                     legacy_refusal(self._at(entries, index))
-                    for index in runner_merge.unknown_legacy(entries, planned)
+                    for index in _runner_merge.unknown_legacy(entries, planned)
                 ],
                 "config.toml was not changed",
             )
@@ -159,7 +164,7 @@ class ActionModule(ToolkitAction):
                 "config.toml was not changed",
             )
             self._name_lost(entries, host, known)
-            if decode(read["text"]).startswith(runner_toml.BYTE_ORDER_MARK):
+            if decode(read["text"]).startswith(_runner_toml.BYTE_ORDER_MARK):
                 self._say(
                     f"{args['folder']}/config.toml begins with a byte order mark: the runner skips "
                     "it, and the next change removes it"
@@ -175,8 +180,8 @@ class ActionModule(ToolkitAction):
                 # GitLab was asked over the network: the file may be another one by now, and came
                 # with the answers.
                 continue
-            merged = runner_merge.merge(wanted, entries, host, planned, answers, known)
-            keys = runner_merge.changed_keys(host, merged.config)
+            merged = _runner_merge.merge(wanted, entries, host, planned, answers, known)
+            keys = _runner_merge.changed_keys(host, merged.config)
             if self._task.check_mode:
                 # Asked about, a runner that the host has gets what GitLab answers.
                 keys += [
@@ -277,7 +282,7 @@ class ActionModule(ToolkitAction):
     def _swap(
         self,
         read: dict[str, Any],
-        merged: runner_merge.Merged,
+        merged: _runner_merge.Merged,
         config_changes: bool,
         unverified: list[str],
     ) -> dict[str, Any]:
@@ -287,7 +292,7 @@ class ActionModule(ToolkitAction):
             {
                 "op": "swap",
                 "expected": read["sha256"],
-                "text": encode(runner_toml.dump(merged.config)) if config_changes else "",
+                "text": encode(_runner_toml.dump(merged.config)) if config_changes else "",
                 "state_text": encode(json.dumps(_state(notes), indent=1) + "\n"),
                 "paused_text": encode(without_runners(merged.config)),
                 "verify": unverified,
@@ -300,9 +305,9 @@ class ActionModule(ToolkitAction):
 
     @staticmethod
     def _unverified(
-        entries: list[runner_toml.Data],
-        merged: runner_merge.Merged,
-        known: list[runner_merge.Known],
+        entries: list[_runner_toml.Data],
+        merged: _runner_merge.Merged,
+        known: list[_runner_merge.Known],
         asked: set[int],
     ) -> list[str]:
         """Names of entries that are new, or that GitLab has not called valid yet."""
@@ -311,16 +316,16 @@ class ActionModule(ToolkitAction):
         names |= {n.name for n in merged.known if (n.id, n.token_sha256) in doubted}
         return sorted(names & {str(entry["name"]) for entry in entries})
 
-    def _at(self, entries: list[runner_toml.Data], index: int) -> str:
+    def _at(self, entries: list[_runner_toml.Data], index: int) -> str:
         """An entry as messages name it."""
         return f"{self._variable}[{self._places[index]}] ({entries[index]['name']})"
 
     def _warnings(
         self,
         foreign: list[str],
-        entries: list[runner_toml.Data],
+        entries: list[_runner_toml.Data],
         asked: set[int],
-        answers: dict[int, runner_toml.Data],
+        answers: dict[int, _runner_toml.Data],
     ) -> list[str]:
         """What the user should know though nothing failed."""
         found = [
@@ -333,7 +338,7 @@ class ActionModule(ToolkitAction):
             "GitLab 20.0 removes: it works as it is, but cannot be registered again. Create a new "
             "one in GitLab in time and give its token"
             for index, entry in enumerate(entries)
-            if tokens.is_legacy(entry["token"])
+            if _tokens.is_legacy(entry["token"])
         ]
         if foreign:
             found.append(
@@ -344,9 +349,9 @@ class ActionModule(ToolkitAction):
 
     def _name_lost(
         self,
-        entries: list[runner_toml.Data],
-        host: runner_toml.Data,
-        known: list[runner_merge.Known],
+        entries: list[_runner_toml.Data],
+        host: _runner_toml.Data,
+        known: list[_runner_merge.Known],
     ) -> None:
         """Says which runners the host had, and somebody took from its file."""
         held = {int(runner.get("id") or 0) for runner in host.get("runners", [])}
@@ -363,10 +368,10 @@ class ActionModule(ToolkitAction):
         if text not in self._said:
             self._said.append(text)
 
-    def _name_dropped(self, host: runner_toml.Data, wanted: runner_toml.Data) -> None:
+    def _name_dropped(self, host: _runner_toml.Data, wanted: _runner_toml.Data) -> None:
         """Says which keys of the host's file go, before they go."""
         verb = "would be" if self._task.check_mode else "are"
-        for name, keys in runner_merge.dropped_keys(host, wanted).items():
+        for name, keys in _runner_merge.dropped_keys(host, wanted).items():
             whose = f"of runner {name!r} " if name else ""
             self._say(
                 f"config.toml has keys {whose}that the inventory does not set; they {verb} "
@@ -375,12 +380,12 @@ class ActionModule(ToolkitAction):
 
     def _name_swapped(
         self,
-        entries: list[runner_toml.Data],
-        host: runner_toml.Data,
-        planned: runner_merge.Plan,
-        merged: runner_merge.Merged,
-        known: list[runner_merge.Known],
-        unasked: Mapping[int, runner_merge.Question],
+        entries: list[_runner_toml.Data],
+        host: _runner_toml.Data,
+        planned: _runner_merge.Plan,
+        merged: _runner_merge.Merged,
+        known: list[_runner_merge.Known],
+        unasked: Mapping[int, _runner_merge.Question],
     ) -> None:
         """Says which entries become another runner than the host has for them."""
         digests = {note.token_sha256 for note in known}
@@ -391,7 +396,7 @@ class ActionModule(ToolkitAction):
             held = host["runners"][position].get("id")
             now = merged.config["runners"][position].get("id")
             before = held
-            if held == now and secrets.digest(str(entry["token"])) not in digests:
+            if held == now and _secrets.digest(str(entry["token"])) not in digests:
                 # It has the token of another of the host's runners.
                 before = _noted(known, entry) or held
             at = self._at(entries, index)
@@ -410,10 +415,10 @@ class ActionModule(ToolkitAction):
 
     def _wake(
         self,
-        entries: list[runner_toml.Data],
-        planned: runner_merge.Plan,
+        entries: list[_runner_toml.Data],
+        planned: _runner_merge.Plan,
         read: dict[str, Any],
-        host: runner_toml.Data,
+        host: _runner_toml.Data,
     ) -> bool:
         """Has the daemon ask for jobs again for valid runners that it leaves alone.
 
@@ -421,9 +426,9 @@ class ActionModule(ToolkitAction):
             True if the daemon was told so: the file has another time now.
         """
         said = [(moment, decode(text)) for moment, text in read.get("complaints", [])]
-        names = runner_health.asleep(said, host.get("runners", []), float(read["now"]))
+        names = _runner_health.asleep(said, host.get("runners", []), float(read["now"]))
         names = [name for name in names if name not in self._doubted]
-        causes = runner_health.causes(said, host.get("runners", []), float(read["now"]))
+        causes = _runner_health.causes(said, host.get("runners", []), float(read["now"]))
         for name in names:
             if name in causes:
                 self._say(
@@ -448,15 +453,15 @@ class ActionModule(ToolkitAction):
                 self._said.append(f"{name}: {why}; it is still refused (403): give its new token")
             else:
                 reason = answer["reasons"].get(name, "")
-                self._said.append(f"{name}: {why}; {runner_cli.unanswered(reason)}")
+                self._said.append(f"{name}: {why}; {_runner_cli.unanswered(reason)}")
         return bool(answer["woken"]) and not self._task.check_mode
 
     def _settle_by_api(
         self,
-        entries: list[runner_toml.Data],
-        planned: runner_merge.Plan,
-        host: runner_toml.Data,
-        known: list[runner_merge.Known],
+        entries: list[_runner_toml.Data],
+        planned: _runner_merge.Plan,
+        host: _runner_toml.Data,
+        known: list[_runner_merge.Known],
         asked: set[int],
     ) -> None:
         """Of the entries that GitLab's API speaks for: which runner stands, which is gone."""
@@ -475,13 +480,13 @@ class ActionModule(ToolkitAction):
                 mend = "create it there anew and give its token"
                 if index in self._side.made_here:
                     mend = "gitlab_runner_recreate=true creates it anew"
-                    planned.questions[index] = runner_merge.Question(index, lost)
+                    planned.questions[index] = _runner_merge.Question(index, lost)
                 if index not in self._side.made_here or not self._side.recreate:
                     at = self._at(entries, index)
                     gone.append(f"{at}: {lost}; {mend}")
             elif index in self._dead:
                 refused = "GitLab refuses the token that the host holds (403)"
-                planned.questions[index] = runner_merge.Question(index, refused)
+                planned.questions[index] = _runner_merge.Question(index, refused)
             else:
                 # The host's own identity: nothing to ask GitLab for.
                 planned.questions.pop(index, None)
@@ -511,7 +516,7 @@ class ActionModule(ToolkitAction):
                 self._variables,
             )
 
-    def _read(self) -> tuple[dict[str, Any], runner_toml.Data]:
+    def _read(self) -> tuple[dict[str, Any], _runner_toml.Data]:
         """The host's file; a torn one is read again."""
         end = time.monotonic() + TORN_SECONDS
         while True:
@@ -522,8 +527,8 @@ class ActionModule(ToolkitAction):
                 return read, data
             if time.monotonic() > end:
                 try:
-                    runner_toml.parse(decode(read["text"]))
-                except runner_toml.TomlError as error:
+                    _runner_toml.parse(decode(read["text"]))
+                except _runner_toml.TomlError as error:
                     raise AnsibleActionFail(
                         f"refused: {self._task.args['folder']}/config.toml on the host is no valid "
                         f"TOML ({error}); it holds runners' identities, so it is not overwritten. "
@@ -531,19 +536,19 @@ class ActionModule(ToolkitAction):
                     ) from None
 
     @staticmethod
-    def _parse(read: dict[str, Any]) -> runner_toml.Data | None:
+    def _parse(read: dict[str, Any]) -> _runner_toml.Data | None:
         try:
-            return runner_toml.parse(decode(read["text"]))
-        except runner_toml.TomlError:
+            return _runner_toml.parse(decode(read["text"]))
+        except _runner_toml.TomlError:
             return None
 
     def _register(
         self,
-        entries: list[runner_toml.Data],
-        questions: dict[int, runner_merge.Question],
-        known: list[runner_merge.Known],
+        entries: list[_runner_toml.Data],
+        questions: dict[int, _runner_merge.Question],
+        known: list[_runner_merge.Known],
         system_id: str,
-    ) -> dict[int, runner_toml.Data]:
+    ) -> dict[int, _runner_toml.Data]:
         """GitLab's answers; a refusal ends the task unless the host's own identity stands."""
         given = {index: str(entries[index]["token"]) for index in questions}
         for index in sorted(self._side.made_here & set(questions)):
@@ -570,14 +575,14 @@ class ActionModule(ToolkitAction):
             }
         )
         said, self._newer = answered["answers"], answered["read"]
-        answers: dict[int, runner_toml.Data] = {}
+        answers: dict[int, _runner_toml.Data] = {}
         problems = []
         for index, question in sorted(questions.items()):
             answer = said[str(index)]
             at = self._at(entries, index)
             url = entries[index]["url"]
             if answer["ok"]:
-                data = runner_toml.parse(decode(answer["text"]))
+                data = _runner_toml.parse(decode(answer["text"]))
                 answers[index] = data["runners"][0]
             elif answer["refused"] and question.fallback is None:
                 problems.append(
@@ -586,7 +591,7 @@ class ActionModule(ToolkitAction):
                 )
             elif not answer["refused"]:
                 problems.append(
-                    f"{at}: {url}, asked about its token: {runner_cli.unanswered(answer['said'])}"
+                    f"{at}: {url}, asked about its token: {_runner_cli.unanswered(answer['said'])}"
                 )
         self.refuse(problems, "config.toml was not changed")
         return answers
@@ -613,10 +618,10 @@ class ActionModule(ToolkitAction):
             )
 
     @staticmethod
-    def _diff(before: runner_toml.Data, after: runner_toml.Data, exists: bool) -> dict[str, str]:
+    def _diff(before: _runner_toml.Data, after: _runner_toml.Data, exists: bool) -> dict[str, str]:
         shown = _texts(after)
-        old = secrets.redact(_veiled(runner_merge.spelled_alike(before, after), shown))
-        new = secrets.redact(after)
+        old = _secrets.redact(_veiled(_runner_merge.spelled_alike(before, after), shown))
+        new = _secrets.redact(after)
         for one, two, is_one, is_two in zip(
             before.get("runners", []),
             after.get("runners", []),
@@ -625,12 +630,12 @@ class ActionModule(ToolkitAction):
             strict=False,
         ):
             if one.get("token") != two.get("token") and "token" in is_one and "token" in is_two:
-                is_two["token"] = f"{secrets.HIDDEN} another"
+                is_two["token"] = f"{_secrets.HIDDEN} another"
         return {
             "before_header": "config.toml",
             "after_header": "config.toml",
-            "before": runner_toml.dump(old) if exists else "",
-            "after": runner_toml.dump(new),
+            "before": _runner_toml.dump(old) if exists else "",
+            "after": _runner_toml.dump(new),
         }
 
 
@@ -651,10 +656,10 @@ def legacy_refusal(at: str) -> str:
     )
 
 
-def _noted(known: list[runner_merge.Known], entry: runner_toml.Data) -> int | None:
+def _noted(known: list[_runner_merge.Known], entry: _runner_toml.Data) -> int | None:
     """The id that the host has noted for an entry's name."""
     for note in known:
-        if note.name == entry["name"] and runner_keys.same_url(note.url, str(entry["url"])):
+        if note.name == entry["name"] and _runner_keys.same_url(note.url, str(entry["url"])):
             return note.id
     return None
 
@@ -664,20 +669,20 @@ def is_absent(runner: Mapping[str, Any]) -> bool:
     return bool(runner.get("state", "present") == "absent")
 
 
-def _stateless(runner: Mapping[str, Any]) -> runner_toml.Data:
+def _stateless(runner: Mapping[str, Any]) -> _runner_toml.Data:
     return {key: value for key, value in runner.items() if key != "state"}
 
 
-def without_runners(config: runner_toml.Data) -> str:
+def without_runners(config: _runner_toml.Data) -> str:
     """The configuration without its runners: the daemon takes no new job, and goes on with its own.
 
     What a drain and a full disk put in config.toml's place.
     """
     head = "# The runner is paused; its runners are in the file beside this one.\n"
-    return head + runner_toml.dump({key: config[key] for key in config if key != "runners"})
+    return head + _runner_toml.dump({key: config[key] for key in config if key != "runners"})
 
 
-def _shared_builds(config: runner_toml.Data) -> list[str]:
+def _shared_builds(config: _runner_toml.Data) -> list[str]:
     """A warning for runners whose jobs gitlab-runner puts into one folder.
 
     It names the folder by the 9 characters behind the prefix glrt-, and knows no prefix in front of
@@ -700,7 +705,7 @@ def _shared_builds(config: runner_toml.Data) -> list[str]:
 
 def way_to_gitlab(ours: dict[str, str], given: dict[str, Any]) -> dict[str, str]:
     """What of the service's environment, ours and the user's, decides how GitLab is reached."""
-    environment = network.with_given(ours, given)
+    environment = _network.with_given(ours, given)
     names = ("http_proxy", "https_proxy", "no_proxy", "all_proxy", "ssl_cert_file", "ssl_cert_dir")
     return {str(k): str(v) for k, v in environment.items() if str(k).lower() in names}
 
@@ -723,11 +728,11 @@ def _veiled(value: Any, shown: set[str], key: str = "") -> Any:
     free = key == "environment" or key.endswith("_script")
     if free and isinstance(value, str) and value not in shown:
         name, mark, _ = value.partition("=")
-        return f"{name}={secrets.HIDDEN}" if mark and key == "environment" else secrets.HIDDEN
+        return f"{name}={_secrets.HIDDEN}" if mark and key == "environment" else _secrets.HIDDEN
     return value
 
 
-def _state(notes: list[runner_merge.Known]) -> runner_toml.Data:
+def _state(notes: list[_runner_merge.Known]) -> _runner_toml.Data:
     """The note beside config.toml."""
     return {"version": 1, "entries": [note.as_data() for note in notes]}
 
@@ -747,7 +752,7 @@ def _same_state(one: Mapping[str, Any], two: Mapping[str, Any]) -> bool:
     )
 
 
-def _identities(config: runner_toml.Data) -> set[tuple[str, int]]:
+def _identities(config: _runner_toml.Data) -> set[tuple[str, int]]:
     """Which runners a configuration holds; a token may have been rotated, an id stays."""
     return {(str(r.get("url", "")), int(r["id"])) for r in config.get("runners", []) if r.get("id")}
 

@@ -14,12 +14,10 @@ from ansible_collections.runnerhost.toolkit.plugins.action.runner_config import 
     decode,
     without_runners,
 )
-from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
-    runner_processes,
-    runner_toml,
-)
-from ansible_collections.runnerhost.toolkit.plugins.module_utils.instances import place
-from ansible_collections.runnerhost.toolkit.plugins.plugin_utils.controller import (
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import _runner_processes
+from ansible_collections.runnerhost.toolkit.plugins.module_utils._instances import place
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import _runner_toml
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._controller import (
     LOOK,
     ToolkitAction,
 )
@@ -99,11 +97,11 @@ class ActionModule(ToolkitAction):
     def _other_runners(self, how: str, reason: str, at_deadline: str) -> list[str]:
         """Refuses where a daemon that the toolkit does not manage is in the way; warnings else."""
         look = self.ask(LOOK, {"other_runners_beside": self._own}, self._variables)["look"]
-        stands, others = runner_processes.in_the_way(look["other_runners"]["daemons"], how)
+        stands, others = _runner_processes.in_the_way(look["other_runners"]["daemons"], how)
         if how == "wait" and at_deadline == "go_on":
             stands, others = [], [*stands, *others]
-        self.refuse(runner_processes.refusal(stands, reason))
-        return runner_processes.warnings({**look["other_runners"], "daemons": others})
+        self.refuse(_runner_processes.refusal(stands, reason))
+        return _runner_processes.warnings({**look["other_runners"], "daemons": others})
 
     def _drain(self, deadline: int, at_deadline: str) -> dict[str, Any]:
         start = time.monotonic()
@@ -190,8 +188,8 @@ class ActionModule(ToolkitAction):
                 if not read["exists"]:
                     return "nothing"
                 try:
-                    text = without_runners(runner_toml.parse(decode(read["text"])))
-                except runner_toml.TomlError as error:
+                    text = without_runners(_runner_toml.parse(decode(read["text"])))
+                except _runner_toml.TomlError as error:
                     raise AnsibleActionFail(
                         f"config.toml on the host is no valid TOML ({error}): mend it first"
                     ) from None

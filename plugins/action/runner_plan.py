@@ -15,31 +15,35 @@ from urllib.parse import urlsplit
 from ansible.errors import AnsibleError
 
 from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
-    apt_sources,
-    env_file,
-    network,
-    pythons,
-    runner_keys,
-    runner_processes,
-    tokens,
+    _apt_sources,
+    _pythons,
+    _runner_processes,
 )
-from ansible_collections.runnerhost.toolkit.plugins.module_utils.host import is_installed, masked
-from ansible_collections.runnerhost.toolkit.plugins.module_utils.instances import place
-from ansible_collections.runnerhost.toolkit.plugins.module_utils.secrets import unfit
-from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import isolated, job_user
-from ansible_collections.runnerhost.toolkit.plugins.plugin_utils.controller import (
+from ansible_collections.runnerhost.toolkit.plugins.module_utils._dpkg import is_installed
+from ansible_collections.runnerhost.toolkit.plugins.module_utils._instances import place
+from ansible_collections.runnerhost.toolkit.plugins.module_utils._secrets import unfit
+from ansible_collections.runnerhost.toolkit.plugins.module_utils._systemd import masked
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import (
+    _env_file,
+    _isolated,
+    _job_user,
+    _network,
+    _runner_keys,
+    _tokens,
+)
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._controller import (
     LOOK,
     ToolkitAction,
     kept_files,
     lacking,
 )
-from ansible_collections.runnerhost.toolkit.plugins.plugin_utils.gitlab_api import (
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._gitlab_api import (
     CREATE,
     MANAGE,
     ApiProblem,
 )
-from ansible_collections.runnerhost.toolkit.plugins.plugin_utils.gitlab_side import side_of
-from ansible_collections.runnerhost.toolkit.plugins.plugin_utils.variables import misread
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._gitlab_sync import side_of
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._variables import misread
 
 # helper-images depends on nothing, gitlab-runner on exactly its version: one transaction.
 PAIR = ("gitlab-runner", "gitlab-runner-helper-images")
@@ -85,7 +89,7 @@ def starved(args: Mapping[str, Any]) -> list[str]:
     """
     services = [("gitlab_runner_concurrent", args["concurrent"], args["runners"])]
     services += [
-        (f"{isolated.VARIABLE} ({e['name']}).concurrent", e.get("concurrent", 1), e["runners"])
+        (f"{_isolated.VARIABLE} ({e['name']}).concurrent", e.get("concurrent", 1), e["runners"])
         for e in args["isolated"]
     ]
     found = []
@@ -111,7 +115,7 @@ class ActionModule(ToolkitAction):
         args = dict(self._task.args)
         # Nothing after the colon is no entry.
         args["isolated"] = args.get("isolated") or []
-        args |= {key: args.get(key) or value for key, value in job_user.DEFAULTS.items()}
+        args |= {key: args.get(key) or value for key, value in _job_user.DEFAULTS.items()}
         warnings = self.validate(
             ["gitlab_runner"],
             variables,
@@ -127,26 +131,32 @@ class ActionModule(ToolkitAction):
         secret = any(one.get("ssh_keys") for one in (args, *args["isolated"]))
         if secret:
             warnings += self.no_file_on_host("the jobs' SSH keys")
-        made = None if args.get("image") else job_user.certificates(ways.authorities)
+        made = None if args.get("image") else _job_user.certificates(ways.authorities)
         look = self.ask(
             LOOK,
             {
                 "packages": list(PAIR),
-                "texts": [paths["sources"], paths["preferences"], UNPROVEN, MACHINE, job_user.NOTE],
+                "texts": [
+                    paths["sources"],
+                    paths["preferences"],
+                    UNPROVEN,
+                    MACHINE,
+                    _job_user.NOTE,
+                ],
                 "groups": args["groups"],
                 "files": [OTHER_BINARY, args["home"]],
                 "user": args["user"],
-                "checks": job_user.checks("gitlab_runner_", "gitlab_runner_runners", args, made),
+                "checks": _job_user.checks("gitlab_runner_", "gitlab_runner_runners", args, made),
                 "units": [SERVICE, USER_MANAGER, LOGIND, *OWN_UNITS],
                 "logind": True,
                 "logind_ours": paths["logind"],
-                "globs": [isolated.HERE],
+                "globs": [_isolated.HERE],
                 "other_runners": True,
             },
             variables,
         )["look"]
         self.refuse(masked(look.get("units", {})))
-        here = isolated.names_of(look["globs"][isolated.HERE])
+        here = _isolated.names_of(look["globs"][_isolated.HERE])
         known = {str(entry["name"]) for entry in everyone}
         warnings += [
             f"the host has the isolated runner {name!r}, which gitlab_runner_isolated does not "
@@ -155,7 +165,7 @@ class ActionModule(ToolkitAction):
             if name not in known
         ]
         strangers = look["other_runners"]
-        warnings += runner_processes.warnings(strangers)
+        warnings += _runner_processes.warnings(strangers)
         warnings += _copied(look["files"][MACHINE].get("text", ""), host, look["machine"])
         key, warned = self.key(
             "gitlab_runner_repository_key",
@@ -167,7 +177,7 @@ class ActionModule(ToolkitAction):
         for variable, settings in (
             ("gitlab_runner_settings", args.get("settings")),
             *(
-                (f"{isolated.VARIABLE} ({e['name']}).settings", e.get("settings"))
+                (f"{_isolated.VARIABLE} ({e['name']}).settings", e.get("settings"))
                 for e in args["isolated"]
             ),
         ):
@@ -180,12 +190,12 @@ class ActionModule(ToolkitAction):
         warnings += starved(args)
         found = look.get("user")
         groups = _Groups(self._build_tools(variables))
-        before = job_user.noted(look["files"][job_user.NOTE].get("text", ""))
+        before = _job_user.noted(look["files"][_job_user.NOTE].get("text", ""))
         self.refuse(
             _home_problems("gitlab_runner_home", args, found)
-            + job_user.account_problems("gitlab_runner_user", args["user"], found)
+            + _job_user.account_problems("gitlab_runner_user", args["user"], found)
             + look["problems"]
-            + groups.refused(job_user.MAIN["groups"], look["missing_groups"])
+            + groups.refused(_job_user.MAIN["groups"], look["missing_groups"])
         )
         if look["files"][OTHER_BINARY]["kind"] != "absent":
             self.refuse(
@@ -200,7 +210,7 @@ class ActionModule(ToolkitAction):
         version = str(args["version"])
         pattern = "" if version == "latest" else version if "-" in version else f"{version}-*"
         url, suite = str(args["url"]), str(args["suite"])
-        sources = apt_sources.render_sources(
+        sources = _apt_sources.render_sources(
             url, suite, [str(c) for c in args["components"]], key, "GitLab Runner"
         )
         preferences = _preferences(
@@ -230,9 +240,9 @@ class ActionModule(ToolkitAction):
         installed = records[PAIR[0]]["version"] if is_installed(records.get(PAIR[0])) else ""
         began = _unproven(look["files"][UNPROVEN].get("text", ""), installed)
         if args.get("image"):
-            self.refuse(runner_processes.refusal(*_stands(strangers, "refuse", IMAGE_REASON)))
+            self.refuse(_runner_processes.refusal(*_stands(strangers, "refuse", IMAGE_REASON)))
         if is_upgrade(installed, missing, began) and args.get("at_deadline") != "go_on":
-            self.refuse(runner_processes.refusal(*_stands(strangers, "wait", UPGRADE_REASON)))
+            self.refuse(_runner_processes.refusal(*_stands(strangers, "wait", UPGRADE_REASON)))
         kill = _logind(args, look)
         others = [
             self._isolated(e, args, ways, kill, (made, groups, before), variables)
@@ -244,7 +254,7 @@ class ActionModule(ToolkitAction):
             "user": args["user"],
             "home": args["home"],
             "umask": args["umask"],
-            "places": isolated.places(
+            "places": _isolated.places(
                 str(args["home"]), str(args["pip_cache_dir"]), _present(args["runners"])
             ),
             **asdict(place()),
@@ -297,14 +307,14 @@ class ActionModule(ToolkitAction):
                 for one in others
             ],
             "folders": [
-                *job_user.folders(args),
-                *job_user.access(place().service, args, bool(args.get("image"))),
-                job_user.note([args, *others]),
+                *_job_user.folders(args),
+                *_job_user.access(place().service, args, bool(args.get("image"))),
+                _job_user.note([args, *others]),
             ],
-            "accounts": [job_user.account(args, found, before), *(o["account"] for o in others)],
+            "accounts": [_job_user.account(args, found, before), *(o["account"] for o in others)],
             "new_groups": sorted(groups.brought),
             "isolated_files": [
-                file for one in others for file in isolated.files(one, bool(ways.login))
+                file for one in others for file in _isolated.files(one, bool(ways.login))
             ],
         }
         if warnings:
@@ -324,29 +334,29 @@ class ActionModule(ToolkitAction):
         self,
         entry: dict[str, Any],
         args: dict[str, Any],
-        ways: network.Network,
+        ways: _network.Network,
         kill: dict[str, Any],
         host_has: tuple[Collection[str] | None, _Groups, dict[str, list[str]]],
         variables: dict[str, Any],
     ) -> dict[str, Any]:
         """What one isolated runner needs on the host."""
         made, groups, before = host_has
-        one = isolated.whole(entry)
+        one = _isolated.whole(entry)
         own = {
             **one,
             "pip_cache_dir": f"{one['home']}/.cache/pip",
-            "umask": isolated.UMASK,
+            "umask": _isolated.UMASK,
             "hide_processes": True,
         }
         of = place(one["name"])
-        at = f"{isolated.VARIABLE} ({one['name']})."
+        at = f"{_isolated.VARIABLE} ({one['name']})."
         own_units = [f"{of.resume}.service", f"{of.resume}.timer", f"{of.clean}.service"]
         look = self.ask(
             LOOK,
             {
                 "user": one["user"],
                 "groups": one["groups"],
-                "checks": job_user.checks(at, f"{at}runners", own, made),
+                "checks": _job_user.checks(at, f"{at}runners", own, made),
                 "units": [of.unit, USER_MANAGER, *own_units],
             },
             variables,
@@ -355,7 +365,7 @@ class ActionModule(ToolkitAction):
         found = look.get("user")
         self.refuse(
             _home_problems(f"{at}home", one, found)
-            + job_user.account_problems(f"{at}user", one["user"], found)
+            + _job_user.account_problems(f"{at}user", one["user"], found)
             + look["problems"]
             + groups.refused(f"{at}groups", look["missing_groups"])
         )
@@ -371,7 +381,7 @@ class ActionModule(ToolkitAction):
             "name": one["name"],
             "user": one["user"],
             "home": one["home"],
-            "umask": isolated.UMASK,
+            "umask": _isolated.UMASK,
             **asdict(of),
             "drop_in": drop_in,
             "environment": environment,
@@ -379,49 +389,49 @@ class ActionModule(ToolkitAction):
             "user_missing": found is None,
             "unit_missing": unit.get("LoadState") != "loaded",
             "settled": _settled(look, generation, kill, (of.unit, drop_in), False, False),
-            "folders": job_user.folders(one),
-            "access": job_user.access(of.service, one, bool(args.get("image"))),
-            "account": job_user.account(one, found, before),
+            "folders": _job_user.folders(one),
+            "access": _job_user.access(of.service, one, bool(args.get("image"))),
+            "account": _job_user.account(one, found, before),
             "groups": one["groups"],
             # Where its jobs write.
-            "places": isolated.places(one["home"], own["pip_cache_dir"], runners),
+            "places": _isolated.places(one["home"], own["pip_cache_dir"], runners),
         }
 
     def _unknown_legacy(self, args: dict[str, Any], variables: dict[str, Any]) -> list[str]:
         """Refuses legacy tokens of runners that the host does not have; asks only if there are."""
         # Only here: they need tomlkit, whose lack this plugin is to tell.
         from ansible_collections.runnerhost.toolkit.plugins.action import runner_config
-        from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
-            runner_merge,
-            runner_toml,
+        from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import (
+            _runner_merge,
+            _runner_toml,
         )
 
         found = []
         lists = [("gitlab_runner_runners", args["runners"], place())]
         lists += [
-            (f"{isolated.VARIABLE} ({e['name']}).runners", e["runners"], place(e["name"]))
+            (f"{_isolated.VARIABLE} ({e['name']}).runners", e["runners"], place(e["name"]))
             for e in args["isolated"]
         ]
         for variable, runners, of in lists:
-            if not any(tokens.is_legacy(runner.get("token")) for runner in _present(runners)):
+            if not any(_tokens.is_legacy(runner.get("token")) for runner in _present(runners)):
                 continue
             with self.quiet():
                 asked = {"op": "read", "folder": of.folder, "unit": of.unit}
                 read = self.ask(runner_config.IO, asked, variables)["read"]
             try:
-                host = runner_toml.parse(runner_config.decode(read["text"]))
-            except runner_toml.TomlError:
+                host = _runner_toml.parse(runner_config.decode(read["text"]))
+            except _runner_toml.TomlError:
                 # The file's own refusal comes before it is written.
                 continue
             places = [i for i, runner in enumerate(runners) if runner in _present(runners)]
             entries = runner_config.effective_entries(
                 str(args["gitlab_url"]), [{"token": "", **runners[i]} for i in places]
             )
-            known = runner_merge.state_entries(runner_config.note_of(read))
-            planned = runner_merge.plan(entries, host, known)
+            known = _runner_merge.state_entries(runner_config.note_of(read))
+            planned = _runner_merge.plan(entries, host, known)
             found += [
                 runner_config.legacy_refusal(f"{variable}[{places[i]}] ({entries[i]['name']})")
-                for i in runner_merge.unknown_legacy(entries, planned)
+                for i in _runner_merge.unknown_legacy(entries, planned)
             ]
         return found
 
@@ -429,7 +439,7 @@ class ActionModule(ToolkitAction):
         """Refuses an access token that cannot do what the runners need; returns warnings."""
         given = [
             *args["runners"],
-            *(r for entry in args["isolated"] for r in isolated.protected(entry["runners"])),
+            *(r for entry in args["isolated"] for r in _isolated.protected(entry["runners"])),
         ]
         present = _present(given)
         if not any("gitlab" in runner for runner in present):
@@ -467,16 +477,16 @@ class _Groups:
 
     def refused(self, variable: str, missing: list[str]) -> list[str]:
         """A refusal for each group that nothing brings."""
-        brought, refusals = job_user.new_groups(variable, missing, self.packages)
+        brought, refusals = _job_user.new_groups(variable, missing, self.packages)
         self.brought |= {*brought}
         return refusals
 
 
 def _stands(
     found: dict[str, Any], how: str, reason: str
-) -> tuple[list[runner_processes.Daemon], str]:
+) -> tuple[list[_runner_processes.Daemon], str]:
     """The daemons, of those that the toolkit does not manage, for which a run is refused."""
-    return runner_processes.in_the_way(found["daemons"], how)[0], reason
+    return _runner_processes.in_the_way(found["daemons"], how)[0], reason
 
 
 def problems(args: dict[str, Any]) -> list[str]:
@@ -487,13 +497,13 @@ def problems(args: dict[str, Any]) -> list[str]:
             f"gitlab_runner_version got {args['version']!r}, it takes a version such as 18.5.0 "
             "or 18.5.0-1, or latest"
         )
-    if not isolated.USER.match(str(args["user"])):
+    if not _isolated.USER.match(str(args["user"])):
         found.append(
             f"gitlab_runner_user got {args['user']!r}, it takes a Unix user name: "
             "lower case letters, digits, - and _"
         )
     for variable, value in (("home", args["home"]), ("pip_cache_dir", args["pip_cache_dir"])):
-        if not isolated.FOLDER.match(str(value)) or ".." in str(value).split("/"):
+        if not _isolated.FOLDER.match(str(value)) or ".." in str(value).split("/"):
             found.append(f"gitlab_runner_{variable} got {value!r}, it takes an absolute path")
     if str(args["user"]) == "root":
         found.append("gitlab_runner_user got 'root', jobs must not run as root")
@@ -515,7 +525,7 @@ def problems(args: dict[str, Any]) -> list[str]:
         if not isinstance(args[value], list):
             found.append(f"gitlab_runner_{name}: {unfit(args[value])}; expected a list")
     for index, folder in enumerate(_list(args["path"])):
-        if not isolated.FOLDER.match(str(folder)):
+        if not _isolated.FOLDER.match(str(folder)):
             found.append(
                 f"gitlab_runner_path[{index}] got {folder!r}, it takes an absolute path without "
                 "blanks, colons, quotes or $"
@@ -531,20 +541,20 @@ def problems(args: dict[str, Any]) -> list[str]:
             f"gitlab_runner_repository_suite got {args['suite']!r}, it takes a suite such as jammy"
         )
     found += fitness_problems(args.get("fitness", {}))
-    found += env_file.problems(
+    found += _env_file.problems(
         "gitlab_runner_environment", args["environment"], args.get("environment_allowed") or []
     )
     found += misread("gitlab_runner_environment", args["environment"])
-    found += runner_keys.settings_problems("gitlab_runner_settings", args["settings"])
-    found += job_user.problems("", {**job_user.DEFAULTS, **args})
-    found += isolated.problems(args)
+    found += _runner_keys.settings_problems("gitlab_runner_settings", args["settings"])
+    found += _job_user.problems("", {**_job_user.DEFAULTS, **args})
+    found += _isolated.problems(args)
     found += _url_problems("gitlab_runner_url", args["gitlab_url"])
     found += entries_problems(
         args["gitlab_url"],
         {
             "gitlab_runner_runners": args["runners"],
             **{
-                f"{isolated.VARIABLE}[{index}].runners": entry.get("runners")
+                f"{_isolated.VARIABLE}[{index}].runners": entry.get("runners")
                 for index, entry in enumerate(_list(args.get("isolated")))
                 if isinstance(entry, dict) and entry.get("state", "present") != "absent"
             },
@@ -553,7 +563,7 @@ def problems(args: dict[str, Any]) -> list[str]:
         args.get("environment_allowed") or [],
     )
     if args.get("api_token"):
-        found += tokens.access_problems("gitlab_runner_api_token", args["api_token"])
+        found += _tokens.access_problems("gitlab_runner_api_token", args["api_token"])
     proxy = str(args.get("api_proxy") or "")
     if proxy and not re.fullmatch(r"https?://[^\s/@]+", proxy):
         shown = repr(proxy) if "@" not in proxy else "(hidden)"
@@ -604,7 +614,7 @@ def fitness_problems(fitness: dict[str, Any]) -> list[str]:
             f"gitlab_runner_metrics_file got {file!r}, it takes an absolute path that ends in .prom"
         )
     for index, name in enumerate(fitness.get("hidepid_exempt", [])):
-        if not isolated.USER.match(str(name)):
+        if not _isolated.USER.match(str(name)):
             found.append(
                 f"gitlab_runner_hidepid_exempt[{index}] got {name!r}, it takes a Unix user name"
             )
@@ -686,18 +696,18 @@ def _list_problems(
             # What it once was makes no difference.
             continue
         config = {k: v for k, v in entry.items() if k not in ("token", "gitlab", "state")}
-        found += runner_keys.runner_problems(at, config)
+        found += _runner_keys.runner_problems(at, config)
         if "gitlab" in entry:
             found += _gitlab_entry_problems(at, url, entry, api_token)
         if "gitlab" not in entry or entry.get("token"):
-            wrong = tokens.problem(f"{at}.token", entry.get("token"))
+            wrong = _tokens.problem(f"{at}.token", entry.get("token"))
             if wrong:
                 found.append(wrong)
             else:
                 given.setdefault(entry["token"], []).append(at)
         if "url" in entry:
             found += _url_problems(f"{at}.url", entry["url"])
-        found += runner_keys.path_problems(at, entry)
+        found += _runner_keys.path_problems(at, entry)
     found += [
         f"{where} names {n!r} twice"
         for n in sorted({n for n in own if own.count(n) > 1})
@@ -708,10 +718,10 @@ def _list_problems(
 
 def _gitlab_entry_problems(at: str, url: Any, entry: dict[str, Any], api_token: Any) -> list[str]:
     wanted = entry["gitlab"]
-    found = runner_keys.gitlab_problems(f"{at}.gitlab", wanted)
+    found = _runner_keys.gitlab_problems(f"{at}.gitlab", wanted)
     if not api_token:
         found.append(f"{at}.gitlab: gitlab_runner_api_token is empty, GitLab's API asks for one")
-    if "url" in entry and not runner_keys.same_url(entry["url"], url):
+    if "url" in entry and not _runner_keys.same_url(entry["url"], url):
         # A token of one GitLab must never be sent to another.
         found.append(
             f"{at}.gitlab goes with gitlab_runner_url alone: the token is that GitLab's; "
@@ -721,7 +731,7 @@ def _gitlab_entry_problems(at: str, url: Any, entry: dict[str, Any], api_token: 
     if made_here and not {"runner_type", "id"} & {*wanted}:
         found.append(
             f"{at}.gitlab.runner_type is missing: an entry without a token takes one of "
-            f"{', '.join(runner_keys.RUNNER_TYPES)}, or the id of a runner that is there"
+            f"{', '.join(_runner_keys.RUNNER_TYPES)}, or the id of a runner that is there"
         )
     return found
 
@@ -776,7 +786,7 @@ def _environment_list_problems(at: str, value: Any, allowed: Collection[str]) ->
                 "list the directories in gitlab_runner_path"
             )
         else:
-            found += env_file.entry_problems(f"{at}.environment", name, text, allowed)
+            found += _env_file.entry_problems(f"{at}.environment", name, text, allowed)
     return found
 
 
@@ -792,7 +802,7 @@ def refusals(
     if answer["error"]:
         return [
             f"gitlab_runner_repository_url: {place} cannot be used; "
-            + pythons.explain(answer["error"])
+            + _pythons.explain(answer["error"])
         ]
     offer = answer["offer"]
     fitting = [v for v in common(offer) if not pattern or fnmatch.fnmatchcase(v, pattern)]
@@ -892,10 +902,10 @@ def _numbers(version: str) -> list[int]:
     return [int(part) for part in re.findall(r"\d+", version)]
 
 
-def _environment(args: dict[str, Any], ways: network.Network) -> str:
+def _environment(args: dict[str, Any], ways: _network.Network) -> str:
     """The env file's lines: the user's, and what the ways out need where the user has not said."""
     ours = {"PIP_CACHE_DIR": args["pip_cache_dir"], **ways.environment()}
-    return env_file.render(network.with_given(ours, args["environment"]))
+    return _env_file.render(_network.with_given(ours, args["environment"]))
 
 
 def _home_problems(where: str, wanted: dict[str, Any], found: Any) -> list[str]:
@@ -960,8 +970,8 @@ def _preferences(url: str, pattern: str, priority: int) -> str:
     pin = f"version {pattern}" if pattern else f'origin "{urlsplit(url).hostname}"'
     return "\n".join(
         [
-            apt_sources.render_pin(list(PAIR), pin, priority),
-            apt_sources.render_pin(list(PAIR), "version *", -1),
+            _apt_sources.render_pin(list(PAIR), pin, priority),
+            _apt_sources.render_pin(list(PAIR), "version *", -1),
         ]
     )
 
@@ -978,7 +988,7 @@ def _logind(args: dict[str, Any], look: dict[str, Any]) -> dict[str, Any]:
     if foreign["kill"] and not foreign["only"]:
         return {"wanted": True, "kill": True, "only": []}
     others = foreign["only"] if foreign["kill"] else []
-    users = [str(args["user"]), *(isolated.whole(e)["user"] for e in args["isolated"])]
+    users = [str(args["user"]), *(_isolated.whole(e)["user"] for e in args["isolated"])]
     return {"wanted": True, "kill": True, "only": sorted({*others, *users})}
 
 

@@ -16,17 +16,14 @@ from ansible_collections.runnerhost.toolkit.plugins.action.runner_config import 
     way_to_gitlab,
 )
 from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
-    runner_cli,
-    runner_health,
-    runner_processes,
-    runner_toml,
+    _runner_cli,
+    _runner_health,
+    _runner_processes,
 )
-from ansible_collections.runnerhost.toolkit.plugins.module_utils.instances import place
-from ansible_collections.runnerhost.toolkit.plugins.module_utils.runner_keys import (
-    same_url,
-)
-from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import gitlab_api
-from ansible_collections.runnerhost.toolkit.plugins.plugin_utils.controller import ToolkitAction
+from ansible_collections.runnerhost.toolkit.plugins.module_utils._instances import place
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import _gitlab_api, _runner_toml
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._controller import ToolkitAction
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._runner_keys import same_url
 
 MODULE = "runnerhost.toolkit.runner_registration"
 IO = "runnerhost.toolkit.runner_config_io"
@@ -39,7 +36,7 @@ _GONE = "GitLab had it no more (403); its entry is dropped from config.toml"
 _SAID = {
     "valid": "valid",
     "refused": "REFUSED by GitLab (403): its token is not valid any more",
-    "unanswered": runner_cli.unanswered(""),
+    "unanswered": _runner_cli.unanswered(""),
 }
 
 
@@ -66,11 +63,11 @@ class ActionModule(ToolkitAction):
         others = verb == "verify" and self._where["unit"] == place().unit
         read = self._ask(IO, {"op": "read", "other_runners": others})["read"]
         if others:
-            for text in runner_processes.warnings(read["other_runners"]):
+            for text in _runner_processes.warnings(read["other_runners"]):
                 self.warn(text)
         try:
-            config = runner_toml.parse(decode(read["text"]))
-        except runner_toml.TomlError as error:
+            config = _runner_toml.parse(decode(read["text"]))
+        except _runner_toml.TomlError as error:
             raise AnsibleActionFail(
                 f"config.toml on the host is no valid TOML ({error}): mend it first"
             ) from None
@@ -85,8 +82,8 @@ class ActionModule(ToolkitAction):
         names = [str(runner["name"]) for runner in runners]
         if verb == "verify":
             said = [(moment, decode(text)) for moment, text in read["complaints"]]
-            asleep = runner_health.asleep(said, runners, float(read["now"]))
-            causes = runner_health.causes(said, runners, float(read["now"]))
+            asleep = _runner_health.asleep(said, runners, float(read["now"]))
+            causes = _runner_health.causes(said, runners, float(read["now"]))
             answer = self._ask(MODULE, {"verb": "verify", "names": names})
             judged = self._judge(runners, {**answer, "asleep": asleep, "causes": causes}, read)
             return {**result, "unit": self._where["unit"], **judged}
@@ -136,7 +133,7 @@ class ActionModule(ToolkitAction):
             result.update(failed=True, msg=f"{verb}: " + "; ".join(failed))
         return result
 
-    def _unregister(self, runners: list[runner_toml.Data]) -> dict[str, Any]:
+    def _unregister(self, runners: list[_runner_toml.Data]) -> dict[str, Any]:
         """Takes this host off the runners; GitLab keeps each of them for other hosts.
 
         Of a token that does not begin with glrt- (an instance's prefix; a legacy one), the
@@ -156,7 +153,7 @@ class ActionModule(ToolkitAction):
             result.update(failed=True, msg="unregister: " + "; ".join(problems + more))
         return result
 
-    def _remove_manager(self, runner: runner_toml.Data) -> tuple[bool, str]:
+    def _remove_manager(self, runner: _runner_toml.Data) -> tuple[bool, str]:
         """Takes this host off one runner by GitLab's API, and the entry out of config.toml."""
         same = (runner.get("url"), runner.get("token"))
         asked = {key: str(runner[key]) for key in ("name", "url", *_TLS) if key in runner}
@@ -167,19 +164,19 @@ class ActionModule(ToolkitAction):
             return False, str(answer["said"])
         for _ in range(TRIES):
             read = self._ask(IO, {"op": "read"})["read"]
-            config = runner_toml.parse(decode(read["text"]))
+            config = _runner_toml.parse(decode(read["text"]))
             config["runners"] = [
                 one
                 for one in config.get("runners", [])
                 if (one.get("url"), one.get("token")) != same
             ]
-            text = encode(runner_toml.dump(config))
+            text = encode(_runner_toml.dump(config))
             if self._ask(IO, {"op": "swap", "expected": read["sha256"], "text": text})["swapped"]:
                 return True, _GONE if answer["outcome"] == "gone" else _DONE
         return False, "config.toml was changed by something else meanwhile; run again"
 
     def _judge(
-        self, runners: list[runner_toml.Data], answer: dict[str, Any], read: dict[str, Any]
+        self, runners: list[_runner_toml.Data], answer: dict[str, Any], read: dict[str, Any]
     ) -> dict[str, Any]:
         lines: list[str] = []
         problems: list[dict[str, str]] = []
@@ -196,7 +193,7 @@ class ActionModule(ToolkitAction):
             said = answer["answers"].get(name, "unanswered")
             parts = [_SAID[said]]
             if answer["reasons"].get(name):
-                parts[0] = runner_cli.unanswered(answer["reasons"][name])
+                parts[0] = _runner_cli.unanswered(answer["reasons"][name])
             if name in answer.get("causes", {}):
                 sleeps = f"its daemon leaves it alone: {answer['causes'][name]}"
                 parts.append(sleeps)
@@ -240,7 +237,7 @@ class ActionModule(ToolkitAction):
         return result
 
     def _of_gitlab(
-        self, runners: list[runner_toml.Data], system_id: str, version: str, warnings: list[str]
+        self, runners: list[_runner_toml.Data], system_id: str, version: str, warnings: list[str]
     ) -> dict[str, list[str]]:
         """What only GitLab's API tells; nothing without an access token."""
         args = self._task.args
@@ -250,7 +247,7 @@ class ActionModule(ToolkitAction):
         url = str(args.get("url"))
         told: dict[str, list[str]] = {}
         try:
-            api = gitlab_api.Api(
+            api = _gitlab_api.Api(
                 url,
                 str(args["api_token"]),
                 self.find_file(authority) if authority else "",
@@ -274,16 +271,16 @@ class ActionModule(ToolkitAction):
                 ]
                 contact = mine[0].get("contacted_at") if mine else None
                 parts.append(f"last contact {contact or 'never'}")
-        except gitlab_api.ApiProblem as problem:
+        except _gitlab_api.ApiProblem as problem:
             warnings.append(f"GitLab's API: {problem}")
         return told
 
     @staticmethod
-    def _compare_versions(api: gitlab_api.Api, version: str, warnings: list[str]) -> None:
+    def _compare_versions(api: _gitlab_api.Api, version: str, warnings: list[str]) -> None:
         """Warns of a runner whose minor version is not GitLab's, as GitLab's docs ask for."""
         try:
             theirs = api.version()
-        except gitlab_api.ApiProblem as problem:
+        except _gitlab_api.ApiProblem as problem:
             if problem.status != 403:
                 raise
             return

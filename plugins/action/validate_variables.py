@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import variables
-from ansible_collections.runnerhost.toolkit.plugins.plugin_utils.controller import ToolkitAction
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import _variables
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._controller import ToolkitAction
 
 
 class ActionModule(ToolkitAction):
@@ -17,6 +17,6 @@ class ActionModule(ToolkitAction):
     ) -> dict[str, Any]:
         """Returns warnings; fails with every refusal at once."""
         result: dict[str, Any] = super().run(tmp, task_vars)
-        roles = self._task.args.get("roles") or variables.ROLES
+        roles = self._task.args.get("roles") or _variables.ROLES
         warnings = self.validate([str(role) for role in roles], task_vars or {})
         return {**result, "changed": False, **({"warnings": warnings} if warnings else {})}

@@ -17,7 +17,7 @@ from ansible.utils.display import Display
 from ansible.vars.manager import VariableManager
 
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import (
-    variables as variables_of_inventory,
+    _variables as variables_of_inventory,
 )
 
 DOCUMENTATION = r"""

@@ -14,11 +14,13 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
-    apt_job,
-    apt_simulation,
-    apt_sources,
-    host,
-    secrets,
+    _apt_job,
+    _apt_simulation,
+    _apt_sources,
+    _dpkg,
+    _files,
+    _secrets,
+    _system,
 )
 
 DOCUMENTATION = r"""
@@ -149,7 +151,7 @@ def configure(lock_timeout: float) -> str:
     """Why dpkg cannot finish, or an empty text. Waits while another process is at it."""
     end = time.monotonic() + lock_timeout
     while True:
-        done = host.run(["dpkg", *_KEEP, "--configure", "-a"], timeout=_SECONDS, env=_REPAIR)
+        done = _system.run(["dpkg", *_KEEP, "--configure", "-a"], timeout=_SECONDS, env=_REPAIR)
         if done.returncode == 0:
             return ""
         said = done.stderr.strip()
@@ -161,11 +163,11 @@ def configure(lock_timeout: float) -> str:
 def booted(proc: str = "/proc") -> bool:
     """True if systemd is really PID 1, and of this system: a chroot may see another's.
 
-    Not `host.has_systemd`: while an image is baked that says no, and a folder there says yes.
+    Not `_systemd.has_systemd`: while an image is baked that says no, and a folder there says yes.
     """
     try:
         same = os.path.samefile(f"{proc}/1/root", "/")
-        return same and host.read_text(f"{proc}/1/comm").strip() == "systemd"
+        return same and _files.read_text(f"{proc}/1/comm").strip() == "systemd"
     except OSError:
         return False
 
@@ -177,11 +179,11 @@ def apt_get(
     keep = [word for one in _KEEP for word in ("-o", f"Dpkg::Options::={one}")]
     lock = ["-o", f"DPkg::Lock::Timeout={lock_timeout}"]
     command = ["apt-get", "-q", "-y", *lock, *keep]
-    with apt_job.status() as handle:
+    with _apt_job.status() as handle:
         if handle is None:
-            return host.run([*command, *words], timeout=_SECONDS, env=env)
+            return _system.run([*command, *words], timeout=_SECONDS, env=env)
         command += ["-o", f"APT::Status-Fd={handle}"]
-        return host.run([*command, *words], timeout=_SECONDS, env=env, pass_fds=[handle])
+        return _system.run([*command, *words], timeout=_SECONDS, env=env, pass_fds=[handle])
 
 
 def fix(lock_timeout: int) -> str:
@@ -190,7 +192,7 @@ def fix(lock_timeout: int) -> str:
     if done.returncode == 0:
         return ""
     # It fetches, and an address may hold a password.
-    return secrets.redact_text(done.stderr.strip()[-800:]) or "no answer"
+    return _secrets.redact_text(done.stderr.strip()[-800:]) or "no answer"
 
 
 def update(lock_timeout: float) -> str:
@@ -198,12 +200,14 @@ def update(lock_timeout: float) -> str:
     end = time.monotonic() + lock_timeout
     options = ["-o", "APT::Update::Error-Mode=any", "-o", "Acquire::Retries=3"]
     while True:
-        done = host.run(["apt-get", "-q", *options, "update"], timeout=_SECONDS, env=_ENVIRONMENT)
+        done = _system.run(
+            ["apt-get", "-q", *options, "update"], timeout=_SECONDS, env=_ENVIRONMENT
+        )
         if done.returncode == 0:
             return ""
         said = done.stderr.strip()
         if "Could not get lock" not in said or time.monotonic() > end:
-            return secrets.redact_text(said) or "no answer"
+            return _secrets.redact_text(said) or "no answer"
         time.sleep(2)
 
 
@@ -211,7 +215,7 @@ def mark(how: str, names: Sequence[str]) -> str:
     """Why packages could not be marked ``manual`` or ``auto``, or an empty text."""
     if not names:
         return ""
-    done = host.run(["apt-mark", how, *names])
+    done = _system.run(["apt-mark", how, *names])
     return "" if done.returncode == 0 else done.stderr.strip()[-800:] or "no answer"
 
 
@@ -230,12 +234,12 @@ class Failed(Exception):
 def refuse_company(names: Sequence[str], left: Sequence[str], check: bool) -> None:
     """Fails where a removal would take along what is not named; apt-get -y asks nobody."""
     # Without -y, which makes apt refuse held packages in its own words later.
-    done = host.run(["apt-get", "-q", "-s", *_ONLY_NAMED, "remove", *names], timeout=120)
+    done = _system.run(["apt-get", "-q", "-s", *_ONLY_NAMED, "remove", *names], timeout=120)
     if done.returncode:
         if left and check:
             # apt judges nothing before dpkg has finished, which check mode does not do.
             return
-        said = secrets.redact_text(done.stderr.strip()[-800:])
+        said = _secrets.redact_text(done.stderr.strip()[-800:])
         raise Failed(f"apt-get -s remove: {said or 'no answer'}")
     going = re.findall(r"(?m)^(?:Remv|Purg) ([^\s:]+)", done.stdout)
     company = sorted(set(going) - {name.partition(":")[0] for name in names})
@@ -261,26 +265,26 @@ def transact(asked: dict[str, Any]) -> list[str]:
         # Young lists may be those of other sources, or gone.
         ages = [float(asked["lists_age"]), 0.0]
     bare = [re.split("[=:]", name)[0] for name in names]
-    before = host.packages(bare)
+    before = _dpkg.packages(bare)
     errors = ""
     for age in ages:
         # At 0 in any case: a clock that was set back makes lists of the future.
-        old = asked["state"] == "present" and (age <= 0 or apt_sources.lists_age() >= age)
+        old = asked["state"] == "present" and (age <= 0 or _apt_sources.lists_age() >= age)
         if old:
-            apt_job.phase("reading the package lists")
+            _apt_job.phase("reading the package lists")
         errors = update(patience) if old else ""
-        apt_job.phase("")
+        _apt_job.phase("")
         done = apt_get(words, patience)
         if done.returncode == 0:
-            return apt_simulation.unreadable(errors, apt_sources.source_texts()) if errors else []
+            return _apt_simulation.unreadable(errors, _apt_sources.source_texts()) if errors else []
         if old:
             break
-    now = host.packages(bare)
-    said = secrets.redact_text(done.stderr.strip()[-800:]) or "no answer"
+    now = _dpkg.packages(bare)
+    said = _secrets.redact_text(done.stderr.strip()[-800:]) or "no answer"
     raise Failed(
         f"apt-get {'remove' if asked['state'] == 'absent' else 'install'}: {said}"
         + (f" (apt-get update: {errors[-800:]})" if errors else ""),
-        ending=secrets.redact_text(done.stdout).splitlines()[-_ENDING_LINES:],
+        ending=_secrets.redact_text(done.stdout).splitlines()[-_ENDING_LINES:],
         replaced=sorted(name for name in bare if before.get(name) != now.get(name)),
     )
 
@@ -291,16 +295,16 @@ def perform(asked: dict[str, Any]) -> dict[str, Any]:
     removes = asked["state"] == "absent" and bool(asked["names"])
     # Where it was not started it says for ever that it has not run yet.
     if os.path.exists(CLOUD_INIT) and booted():
-        apt_job.phase("waiting for cloud-init")
-        host.run([CLOUD_INIT, "status", "--wait"], timeout=patience)
-    left = host.unfinished()
+        _apt_job.phase("waiting for cloud-init")
+        _system.run([CLOUD_INIT, "status", "--wait"], timeout=patience)
+    left = _dpkg.unfinished()
     if left:
-        apt_job.phase("finishing what another transaction has left")
+        _apt_job.phase("finishing what another transaction has left")
         said = configure(patience)
-        if host.unfinished():
+        if _dpkg.unfinished():
             # apt's answer is the one that names what is missing.
             said = fix(patience)
-        still = host.unfinished()
+        still = _dpkg.unfinished()
         if still:
             raise Failed(
                 f"packages are left unfinished ({', '.join(still)}), and neither dpkg "
@@ -346,21 +350,21 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    problem = host.system_python_problem()
+    problem = _system.system_python_problem()
     if problem:
         module.fail_json(msg=problem)
     asked = module.params
     try:
         if module.check_mode:
-            left = host.unfinished()
+            left = _dpkg.unfinished()
             if asked["state"] == "absent" and asked["names"]:
                 refuse_company(asked["names"], left, check=True)
             changed = bool(left or asked["names"] or asked["manual"])
             answer = {"changed": changed, "finished": left}
         elif asked["job"]:
-            answer = apt_job.wait(asked["job"], asked["patience"])
+            answer = _apt_job.wait(asked["job"], asked["patience"])
         elif asked["background"]:
-            answer = {"changed": False, "job": apt_job.start(lambda: _answer(asked))}
+            answer = {"changed": False, "job": _apt_job.start(lambda: _answer(asked))}
         else:
             answer = perform(asked)
     except Failed as failed:

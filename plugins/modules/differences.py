@@ -30,7 +30,7 @@ options:
     type: dict
     default: {}
   venvs:
-    description: The result of M(runnerhost.toolkit.venv_look).
+    description: The result of M(runnerhost.toolkit.venv_info).
     type: dict
     default: {}
   wanted:

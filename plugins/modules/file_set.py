@@ -18,10 +18,12 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
-    apt_sources,
-    homes,
-    host,
-    secrets,
+    _apt_sources,
+    _files,
+    _homes,
+    _secrets,
+    _system,
+    _systemd,
 )
 
 DOCUMENTATION = r"""
@@ -54,14 +56,14 @@ options:
             another owner. It is taken over with all below it that is that owner's, or nobody's.
             Refused are another's home, what belongs to a person's account, and a folder in which
             there are neither builds nor a pip cache.
-          - C(twins_absent) takes other apt sources of the same repository away, but never a file
+          - C(duplicates_absent) removes other apt sources of the same repository, but never a file
             C(runnerhost-*). With O(files[].releases), the repository is a mirror of the
-            distribution and its own entries count as twins; then nothing is removed, only disabled.
+            distribution and its own entries count as duplicates; those are disabled, not removed.
             Entries of PPAs stay, and those of repositories whose lists state another Origin.
           - C(distribution_restored) enables again what was disabled for such a mirror, for the
             release that the host has now.
         type: str
-        choices: [file, directory, home, absent, twins_absent, distribution_restored]
+        choices: [file, directory, home, absent, duplicates_absent, distribution_restored]
         default: file
       content:
         description: The file's text, for the state C(file).
@@ -85,13 +87,13 @@ options:
         description: Template of the role, rendered on the controller as O(files[].content).
         type: str
       uris:
-        description: The repository's addresses, for the state C(twins_absent).
+        description: The repository's addresses, for the state C(duplicates_absent).
         type: list
         elements: str
         default: []
       suites:
         description:
-          - For C(twins_absent), the repository's suites; empty for whatever lies at its addresses.
+          - For C(duplicates_absent), the repository's suites; empty for all at its addresses.
             One that has a release's code name in it stands for those of all releases.
         type: list
         elements: str
@@ -193,7 +195,7 @@ def resolve(path: str) -> str:
     """The path with its ``{uid:NAME}`` filled in."""
 
     def number(match: re.Match[str]) -> str:
-        entry = host.user(match.group(1))
+        entry = _system.user(match.group(1))
         if entry is None:
             raise Unresolved(match.group(1))
         return str(entry["uid"])
@@ -231,7 +233,7 @@ def apply_one(
     if state == "absent":
         return _absent(path, set(item["keep"]), check)
     mode = int(item["mode"], 8)
-    look = host.file_look(path, want_text=state == "file")
+    look = _files.file_look(path, want_text=state == "file")
     if state == "directory":
         if check and any(
             path.startswith(f"{home}/") and look.get("uid") in owners
@@ -242,7 +244,7 @@ def apply_one(
         good = right and (look["uid"], look["gid"], look["mode"]) == (uid, gid, f"{mode:04o}")
         if not right and look["kind"] != "absent":
             raise ValueError(f"{path} is a {look['kind']}, a folder is wanted there")
-        if right and uid != 0 and look["uid"] != uid and not homes.may_take(path, uid):
+        if right and uid != 0 and look["uid"] != uid and not _homes.may_take(path, uid):
             raise ValueError(f"{path} belongs to another user than {item['owner']}: mend its owner")
         if not good and not check:
             home = pwd.getpwnam(item["owner"]).pw_dir
@@ -269,12 +271,12 @@ def apply_one(
         folder = os.path.dirname(path)
         if not os.path.isdir(folder):
             _make_folders(folder, 0o755)
-        host.remove_stale_temporaries(folder)
+        _files.remove_stale_temporaries(folder)
         if look["kind"] == "file" and same_text:
             os.chown(path, uid, gid)
             os.chmod(path, mode)
         else:
-            host.write_atomic(path, wanted, mode, uid, gid)
+            _files.write_atomic(path, wanted, mode, uid, gid)
     return True, look.get("text", ""), wanted
 
 
@@ -295,7 +297,7 @@ def take_over(path: str, owners: set[int], uid: int, gid: int) -> None:
     for _, folders, files, handle in os.fwalk(path, follow_symlinks=False):
         for name in [".", *folders, *files]:
             info = os.stat(name, dir_fd=handle, follow_symlinks=False)
-            if info.st_uid in owners and homes.is_single(info):
+            if info.st_uid in owners and _homes.is_single(info):
                 os.chown(name, uid, gid, dir_fd=handle, follow_symlinks=False)
 
 
@@ -309,7 +311,7 @@ def _home(item: dict[str, Any], check: bool, taken: dict[str, set[int]]) -> tupl
         return apply_one(plain, check)
     if not os.path.isdir(path) or os.path.islink(path):
         return apply_one(plain, check)
-    owners = homes.strangers(path, uid)
+    owners = _homes.strangers(path, uid)
     if not owners:
         return apply_one(plain, check)
     taken[path] = owners
@@ -396,10 +398,10 @@ def third_parties(items: list[dict[str, Any]]) -> frozenset[tuple[str, str]]:
     Asked before anything is written: apt says nothing once it reads one repository with two keys.
     """
     releases = {release for item in items for release in item["releases"]}
-    twins = apt_sources.Twins(releases=tuple(releases))
-    for path in apt_sources.DISTRIBUTION_FILES if releases else ():
-        if path in source_files() and apt_sources.cutter(path)(host.read_exact(path), twins)[1]:
-            return apt_sources.third_parties()
+    twins = _apt_sources.Twins(releases=tuple(releases))
+    for path in _apt_sources.DISTRIBUTION_FILES if releases else ():
+        if path in source_files() and _apt_sources.cutter(path)(_files.read_exact(path), twins)[1]:
+            return _apt_sources.third_parties()
     return frozenset()
 
 
@@ -416,22 +418,22 @@ def remove_twins(
     touched = []
     removed = []
     releases = tuple(item["releases"])
-    note = apt_sources.NOTE_DISTRIBUTION if releases else apt_sources.NOTE
-    suites = apt_sources.of_any_release(item["suites"])
-    wanted = apt_sources.Twins(tuple(item["uris"]), tuple(suites), note=note)
+    note = _apt_sources.NOTE_DISTRIBUTION if releases else _apt_sources.NOTE
+    suites = _apt_sources.of_any_release(item["suites"])
+    wanted = _apt_sources.Twins(tuple(item["uris"]), tuple(suites), note=note)
     own = replace(wanted, releases=releases, theirs=theirs)
     for path in source_files():
-        text = host.read_exact(path)
-        distributions = path in apt_sources.DISTRIBUTION_FILES
-        without, found = apt_sources.cutter(path)(text, own if distributions else wanted)
+        text = _files.read_exact(path)
+        distributions = path in _apt_sources.DISTRIBUTION_FILES
+        without, found = _apt_sources.cutter(path)(text, own if distributions else wanted)
         if not found:
             continue
         touched.append(path)
         # What the distribution's mirror has disabled is put back when it goes.
         stays = (
             distributions
-            or apt_sources.NOTE_DISTRIBUTION in without
-            or apt_sources.has_entries(without, path.endswith(".sources"))
+            or _apt_sources.NOTE_DISTRIBUTION in without
+            or _apt_sources.has_entries(without, path.endswith(".sources"))
         )
         if not stays:
             removed.append(path)
@@ -448,8 +450,8 @@ def restore_distribution(check: bool) -> list[str]:
     """The source files with what a mirror of the distribution replaced enabled again."""
     touched = []
     for path in source_files():
-        text = host.read_exact(path)
-        restored = apt_sources.with_distribution(text, host.release())
+        text = _files.read_exact(path)
+        restored = _apt_sources.with_distribution(text, _system.release())
         if restored != text:
             touched.append(path)
             if not check:
@@ -460,7 +462,7 @@ def restore_distribution(check: bool) -> list[str]:
 def _rewrite(path: str, text: str) -> None:
     """A file's text replaced, with its owner and mode as they are."""
     info = os.stat(path)
-    host.write_atomic(path, text, info.st_mode & 0o7777, info.st_uid, info.st_gid)
+    _files.write_atomic(path, text, info.st_mode & 0o7777, info.st_uid, info.st_gid)
 
 
 def possible(argv: list[str]) -> list[str]:
@@ -468,7 +470,7 @@ def possible(argv: list[str]) -> list[str]:
 
     Where systemd does not run, units can be enabled for the next boot, and that is all.
     """
-    if argv[0] != "systemctl" or host.has_systemd():
+    if argv[0] != "systemctl" or _systemd.has_systemd():
         return argv
     if argv[1] != "enable" or not shutil.which("systemctl"):
         return []
@@ -492,7 +494,7 @@ def main() -> None:
                             "directory",
                             "home",
                             "absent",
-                            "twins_absent",
+                            "duplicates_absent",
                             "distribution_restored",
                         ],
                         "default": "file",
@@ -526,7 +528,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    problem = host.system_python_problem()
+    problem = _system.system_python_problem()
     if problem:
         module.fail_json(msg=problem)
     changed_paths: list[str] = []
@@ -538,7 +540,7 @@ def main() -> None:
     for item in module.params["files"]:
         item["content"] = module.params["secrets"].get(item["path"], item["content"])
         try:
-            if item["state"] == "twins_absent":
+            if item["state"] == "duplicates_absent":
                 touched, removed = remove_twins(item, module.check_mode, theirs)
                 twins += touched
                 removed_twins += removed
@@ -559,8 +561,8 @@ def main() -> None:
             changed_paths.append(item["path"])
             # What a text was before may hold a secret too, where the new one holds none.
             shown = (
-                secrets.redact_text(brief(item["path"], before)),
-                secrets.redact_text(brief(item["path"], after)),
+                _secrets.redact_text(brief(item["path"], before)),
+                _secrets.redact_text(brief(item["path"], after)),
             )
             if item["secret"] or (shown[0] == shown[1] and before != after):
                 shown = "(hidden)\n", "(hidden, changed)\n"
@@ -595,7 +597,7 @@ def main() -> None:
             diffs.append({"prepared": f"run: {' '.join(argv)}\n"})
         if module.check_mode:
             continue
-        done = host.run(argv, timeout=120)
+        done = _system.run(argv, timeout=120)
         if done.returncode:
             module.fail_json(
                 msg=f"file_set: {changed_paths[-1]}: {(done.stderr or done.stdout).strip()}",

@@ -14,14 +14,16 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
-    drain,
-    host,
-    runner_cli,
-    runner_health,
-    runner_processes,
-    secrets,
+    _drain,
+    _files,
+    _runner_cli,
+    _runner_health,
+    _runner_processes,
+    _secrets,
+    _system,
+    _systemd,
 )
-from ansible_collections.runnerhost.toolkit.plugins.module_utils.hygiene import PAUSED_TEXT
+from ansible_collections.runnerhost.toolkit.plugins.module_utils._cleanup import PAUSED_TEXT
 
 DOCUMENTATION = r"""
 module: runner_config_io
@@ -134,22 +136,22 @@ def decode(text: str) -> str:
 def read(path: str, state_file: str, unit: str) -> dict[str, Any]:
     """Everything that the controller needs for a merge."""
     folder = os.path.dirname(path)
-    content = drain.raw(path)
-    note = drain.raw(f"{folder}/{state_file}")
-    look = host.file_look(path)
-    note_look = host.file_look(f"{folder}/{state_file}")
-    service = host.units([unit]).get(unit, {})
+    content = _drain.raw(path)
+    note = _drain.raw(f"{folder}/{state_file}")
+    look = _files.file_look(path)
+    note_look = _files.file_look(f"{folder}/{state_file}")
+    service = _systemd.units([unit]).get(unit, {})
     return {
         "exists": content is not None,
         "text": encode((content or b"").decode("utf-8", "surrogateescape")),
-        "sha256": drain.digest(content) if content is not None else "",
+        "sha256": _drain.digest(content) if content is not None else "",
         "state_text": encode((note or b"").decode("utf-8", "surrogateescape")),
         "safe": all(
             item["kind"] == "absent" or (item["mode"], item["uid"]) == ("0600", 0)
             for item in (look, note_look)
         ),
-        "paused_sha256": drain.digest(drain.raw(f"{folder}/{PAUSED_TEXT}") or b""),
-        "system_id": (drain.raw(f"{folder}/.runner_system_id") or b"").decode().strip(),
+        "paused_sha256": _drain.digest(_drain.raw(f"{folder}/{PAUSED_TEXT}") or b""),
+        "system_id": (_drain.raw(f"{folder}/.runner_system_id") or b"").decode().strip(),
         "now": time.time(),
         "active": service.get("ActiveState") == "active",
         "pid": int(service.get("MainPID") or 0),
@@ -158,15 +160,15 @@ def read(path: str, state_file: str, unit: str) -> dict[str, Any]:
 
 def complaints(path: str, pid: int) -> list[tuple[float, str]]:
     """Of which runners the daemon says that it leaves them alone; hex, as all that goes back."""
-    if os.path.basename(path) != drain.CONFIG:
+    if os.path.basename(path) != _drain.CONFIG:
         # In a pause it has none.
         return []
-    return [(moment, encode(text)) for moment, text in runner_health.complaints(pid, path)]
+    return [(moment, encode(text)) for moment, text in _runner_health.complaints(pid, path)]
 
 
 def sweep(folder: str) -> None:
     """What a killed run left: scratch folders and temporary files, which hold tokens."""
-    host.remove_stale_temporaries(folder)
+    _files.remove_stale_temporaries(folder)
     if os.path.isdir(folder):
         for name in os.listdir(folder):
             if name.startswith(SCRATCH_PREFIX):
@@ -186,7 +188,7 @@ def register(folder: str, request: dict[str, Any], way: dict[str, str]) -> dict[
         if os.path.exists(system_id):
             shutil.copy2(system_id, f"{scratch}/.runner_system_id")
         argv = [
-            runner_cli.BINARY,
+            _runner_cli.BINARY,
             "register",
             "--non-interactive",
             "--leave-runner",
@@ -201,8 +203,8 @@ def register(folder: str, request: dict[str, Any], way: dict[str, str]) -> dict[
             **{name: path for name, path in request["tls"].items() if path},
             **way,
         }
-        done = host.run(argv, timeout=120, env=environment)
-        written = drain.raw(f"{scratch}/config.toml")
+        done = _system.run(argv, timeout=120, env=environment)
+        written = _drain.raw(f"{scratch}/config.toml")
         output = done.stderr + done.stdout
         if done.returncode == 0 and written:
             return {"ok": True, "text": encode(written.decode())}
@@ -214,13 +216,13 @@ def register(folder: str, request: dict[str, Any], way: dict[str, str]) -> dict[
             for line in output.splitlines()
             if "ERROR" in line or "FATAL" in line or "PANIC" in line
         ]
-        said = runner_cli.plain("\n".join(words or output.splitlines()[-3:]))
+        said = _runner_cli.plain("\n".join(words or output.splitlines()[-3:]))
         # A traceback's first line alone, and the panic once.
         said = "; ".join(dict.fromkeys(said.splitlines()))
         return {
             "ok": False,
             "refused": refused,
-            "said": secrets.redact_text(said, {request["token"]}),
+            "said": _secrets.redact_text(said, {request["token"]}),
         }
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
@@ -234,38 +236,38 @@ def swap(path: str, params: dict[str, Any]) -> bool:
     """
     folder = os.path.dirname(path)
     # Two controllers at once: one swap after the other.
-    with drain.locked(folder):
-        content = drain.raw(path)
-        current = drain.digest(content) if content is not None else ""
+    with _drain.locked(folder):
+        content = _drain.raw(path)
+        current = _drain.digest(content) if content is not None else ""
         if current != params["expected"]:
             return False
         if params["text"]:
-            host.write_atomic(path, decode(params["text"]), 0o600)
+            _files.write_atomic(path, decode(params["text"]), 0o600)
         elif content is not None:
             os.chmod(path, 0o600)
             os.chown(path, 0, 0)
         if params["state_text"]:
-            host.write_atomic(
+            _files.write_atomic(
                 f"{folder}/{params['state_file']}", decode(params["state_text"]), 0o600
             )
         if params["paused_text"]:
-            host.write_atomic(f"{folder}/{PAUSED_TEXT}", decode(params["paused_text"]), 0o600)
+            _files.write_atomic(f"{folder}/{PAUSED_TEXT}", decode(params["paused_text"]), 0o600)
         return True
 
 
 def prove(folder: str, params: dict[str, Any]) -> None:
     """Writes the note that GitLab takes all tokens, unless another controller has written one."""
     path = f"{folder}/{params['state_file']}"
-    with drain.locked(folder):
-        if drain.raw(path) == decode(params["state_text"]).encode("utf-8", "surrogateescape"):
-            host.write_atomic(path, decode(params["proven_text"]), 0o600)
+    with _drain.locked(folder):
+        if _drain.raw(path) == decode(params["state_text"]).encode("utf-8", "surrogateescape"):
+            _files.write_atomic(path, decode(params["proven_text"]), 0o600)
 
 
 def true_path(folder: str, check: bool) -> str:
     """Where the whole configuration lies: beside config.toml while a drain is under way."""
-    if check and drain.is_paused(folder):
-        return f"{folder}/{drain.KEPT}"
-    return drain.truth(folder)
+    if check and _drain.is_paused(folder):
+        return f"{folder}/{_drain.KEPT}"
+    return _drain.truth(folder)
 
 
 def main() -> None:
@@ -313,30 +315,30 @@ def main() -> None:
         sweep(folder)
         result["swapped"] = swap(path, params)
         if result["swapped"] and params["verify"] and not params["text"]:
-            result["verified"] = runner_cli.verify(path, params["verify"], params["environment"])
+            result["verified"] = _runner_cli.verify(path, params["verify"], params["environment"])
         if result["swapped"] and params["text"]:
             # The daemon compares time stamps, and its own may be newer than our file: tell it.
             unit = params["unit"]
-            if host.units([unit]).get(unit, {}).get("ActiveState") == "active":
-                drain.reload(unit)
-            result["verified"] = runner_cli.verify(path, params["verify"], params["environment"])
+            if _systemd.units([unit]).get(unit, {}).get("ActiveState") == "active":
+                _drain.reload(unit)
+            result["verified"] = _runner_cli.verify(path, params["verify"], params["environment"])
         told = result.get("verified", {})
         if params["proven_text"] and told and set(told.values()) == {"valid"}:
             prove(folder, params)
     if params["op"] == "wake":
         reasons: dict[str, str] = {}
-        result["verified"] = runner_cli.verify(
+        result["verified"] = _runner_cli.verify(
             path, params["verify"], params["environment"], reasons
         )
         result["reasons"] = reasons
         result["woken"] = [n for n, said in result["verified"].items() if said == "valid"]
         if result["woken"] and not module.check_mode:
-            runner_health.wake(params["unit"], path)
+            _runner_health.wake(params["unit"], path)
     result["read"] = read(path, params["state_file"], params["unit"])
     if params["op"] in ("read", "register"):
         result["read"]["complaints"] = complaints(path, result["read"]["pid"])
     if params["other_runners"]:
-        result["read"]["other_runners"] = runner_processes.report()
+        result["read"]["other_runners"] = _runner_processes.report()
     module.exit_json(changed=bool(result.get("swapped") or result.get("woken")), **result)
 
 

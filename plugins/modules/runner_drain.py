@@ -10,7 +10,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.runnerhost.toolkit.plugins.module_utils import drain, runner_processes
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import _drain, _runner_processes
 
 DOCUMENTATION = r"""
 module: runner_drain
@@ -123,7 +123,7 @@ QUIET_SECONDS = 3.0
 
 def other_runners(own: dict[str, str] | None) -> list[dict[str, Any]]:
     """The daemons beside those that are drained; none if they are not asked for."""
-    return [] if own is None else runner_processes.others(own)
+    return [] if own is None else _runner_processes.others(own)
 
 
 def look_until_idle(asked: dict[str, Any]) -> dict[str, Any]:
@@ -134,8 +134,8 @@ def look_until_idle(asked: dict[str, Any]) -> dict[str, Any]:
     end = time.monotonic() + asked["patience"]
     quiet_since: float | None = None
     while True:
-        drain.renew(asked["folder"], asked["lease"])
-        found = drain.look(asked["unit"], asked["folder"])
+        _drain.renew(asked["folder"], asked["lease"])
+        found = _drain.look(asked["unit"], asked["folder"])
         found["others"] = other_runners(asked.get("own"))
         now = time.monotonic()
         if found["busy"] or any(one["activity"] != "idle" for one in found["others"]):
@@ -170,27 +170,27 @@ def main() -> None:
     asked = module.params
     folder, unit = asked["folder"], asked["unit"]
     if asked["op"] == "look":
-        if not module.check_mode and drain.is_paused(folder) and not drain.lease_left(folder):
+        if not module.check_mode and _drain.is_paused(folder) and not _drain.lease_left(folder):
             # Somebody's drain that was cut off: from the start, with what the file holds now.
-            drain.resume(folder)
-            drain.reload(unit)
+            _drain.resume(folder)
+            _drain.reload(unit)
         if module.check_mode:
-            found = {**drain.look(unit, folder), "others": other_runners(asked["own"])}
+            found = {**_drain.look(unit, folder), "others": other_runners(asked["own"])}
         else:
             found = look_until_idle(asked)
         module.exit_json(changed=False, look=found)
     if asked["op"] == "pause":
         # Before the pause: from its first moment on somebody must be there to take it back.
-        drain.watch(unit, on=True)
+        _drain.watch(unit, on=True)
         text = base64.b64decode(asked["text"]).decode()
-        done = drain.pause(folder, asked["expected"], text, asked["lease"])
+        done = _drain.pause(folder, asked["expected"], text, asked["lease"])
         if done:
-            drain.reload(unit)
+            _drain.reload(unit)
         module.exit_json(changed=done, paused=done)
-    said = drain.resume(folder)
+    said = _drain.resume(folder)
     if said != "nothing":
-        drain.reload(unit)
-    drain.watch(unit, on=False)
+        _drain.reload(unit)
+    _drain.watch(unit, on=False)
     module.exit_json(changed=said != "nothing", resumed=said)
 
 

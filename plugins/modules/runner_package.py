@@ -16,12 +16,15 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
-    drain,
-    host,
-    runner_cli,
-    secrets,
+    _dpkg,
+    _drain,
+    _files,
+    _runner_cli,
+    _secrets,
+    _system,
+    _systemd,
 )
-from ansible_collections.runnerhost.toolkit.plugins.module_utils.instances import place
+from ansible_collections.runnerhost.toolkit.plugins.module_utils._instances import place
 
 DOCUMENTATION = r"""
 module: runner_package
@@ -121,7 +124,7 @@ _NO_ENTRY = "no runner matches"
 def names(folder: str) -> list[str]:
     """The runners that the toolkit's note beside config.toml names."""
     try:
-        entries = json.loads(host.read_text(f"{folder}/runnerhost.json"))["entries"]
+        entries = json.loads(_files.read_text(f"{folder}/runnerhost.json"))["entries"]
     except (OSError, ValueError, KeyError, TypeError):
         return []
     return [str(entry.get("name")) for entry in entries]
@@ -129,16 +132,16 @@ def names(folder: str) -> list[str]:
 
 def way(unit: str) -> dict[str, str]:
     """How the service reaches GitLab: the proxies of its own environment."""
-    pid = int(host.units([unit]).get(unit, {}).get("MainPID") or 0)
+    pid = int(_systemd.units([unit]).get(unit, {}).get("MainPID") or 0)
     wanted = ("http_proxy", "https_proxy", "no_proxy", "ssl_cert_file", "ssl_cert_dir")
-    found = host.process_environment(pid) if pid else {}
+    found = _system.process_environment(pid) if pid else {}
     return {name: value for name, value in found.items() if name.lower() in wanted}
 
 
 def hold(folder: str) -> None:
     """Has the upgrade's pause last a while more; a longer lease stays."""
-    if drain.is_paused(folder) and drain.lease_left(folder) < LEASE_SECONDS:
-        drain.renew(folder, LEASE_SECONDS)
+    if _drain.is_paused(folder) and _drain.lease_left(folder) < LEASE_SECONDS:
+        _drain.renew(folder, LEASE_SECONDS)
 
 
 def answers(folder: str, unit: str, ours: bool) -> dict[str, str]:
@@ -156,8 +159,10 @@ def answers(folder: str, unit: str, ours: bool) -> dict[str, str]:
         # A pause that ends between two questions would take the file away that is asked about.
         if ours:
             hold(folder)
-        path = f"{folder}/{drain.KEPT}" if drain.is_paused(folder) else f"{folder}/{drain.CONFIG}"
-        told |= runner_cli.verify(path, [name], to_gitlab, reasons)
+        path = (
+            f"{folder}/{_drain.KEPT}" if _drain.is_paused(folder) else f"{folder}/{_drain.CONFIG}"
+        )
+        told |= _runner_cli.verify(path, [name], to_gitlab, reasons)
     # An entry that somebody took from config.toml has no answer to come.
     return {name: said for name, said in told.items() if _NO_ENTRY not in reasons.get(name, "")}
 
@@ -176,12 +181,12 @@ def has_the_images_itself(version: str) -> bool:
 
 def wanted(version: str) -> list[str]:
     """The packages whose files are a way back to this version."""
-    records = host.packages(list(PAIR))
+    records = _dpkg.packages(list(PAIR))
     if has_the_images_itself(version):
         # The images on the host may be a newer version's that came in between, and stayed.
         return [n for n in PAIR if n == PAIR[0] or records.get(n, {}).get("version") == version]
     # In the middle of a dead controller's transaction, one of them or both are not.
-    return [name for name in PAIR if host.is_installed(records.get(name))] or list(PAIR)
+    return [name for name in PAIR if _dpkg.is_installed(records.get(name))] or list(PAIR)
 
 
 def keep(version: str) -> tuple[bool, bool]:
@@ -199,7 +204,7 @@ def keep(version: str) -> tuple[bool, bool]:
     for path in files(ARCHIVES, version):
         shutil.copy(path, new)
     if len(files(new, version)) < len(packages):
-        host.run(
+        _system.run(
             [
                 *("apt-get", "-q", "-o", "APT::Sandbox::User=root", "download"),
                 *(f"{name}={version}" for name in packages),
@@ -222,7 +227,7 @@ def keep(version: str) -> tuple[bool, bool]:
 def begun() -> dict[str, Any]:
     """The upgrade that was not proven yet; empty if there is none."""
     try:
-        found = json.loads(host.read_text(UNPROVEN))
+        found = json.loads(_files.read_text(UNPROVEN))
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
@@ -231,7 +236,7 @@ def begun() -> dict[str, Any]:
 def begin(version: str, now: list[str], silent: list[str]) -> list[str]:
     """Notes an upgrade; one that was cut off stays as it began. Returns who was valid then."""
     found = begun()
-    installed = (host.packages([PAIR[0]]).get(PAIR[0]) or {}).get("version")
+    installed = (_dpkg.packages([PAIR[0]]).get(PAIR[0]) or {}).get("version")
     # With the version from which it began on the host, what is valid now is what was before: a
     # runner that was deleted in GitLab since is not the new version's fault.
     if not found or found.get("from") == installed:
@@ -242,7 +247,7 @@ def begin(version: str, now: list[str], silent: list[str]) -> list[str]:
             found = {**found, "valid": sorted({*now, *waiting})}
         else:
             found = {"from": version, "valid": now}
-        host.write_atomic(UNPROVEN, json.dumps(found) + "\n", 0o644)
+        _files.write_atomic(UNPROVEN, json.dumps(found) + "\n", 0o644)
     return [str(name) for name in found.get("valid", [])]
 
 
@@ -260,7 +265,7 @@ def restore(version: str) -> str:
     # What is in the newer version's package of images now, the older runner brings itself; dpkg
     # takes no file that is another package's otherwise.
     over = ["-o", "Dpkg::Options::=--force-overwrite"] if has_the_images_itself(version) else []
-    done = host.run(
+    done = _system.run(
         [
             *("apt-get", "-q", "-y", "--allow-downgrades", "--no-install-recommends"),
             *("-o", "Dpkg::Options::=--force-confold", "-o", "DPkg::Lock::Timeout=600"),
@@ -277,7 +282,7 @@ def stays_up(unit: str, seconds: float) -> str:
     state: dict[str, str] = {}
 
     def look() -> str:
-        state.update(host.units([unit]).get(unit, {}))
+        state.update(_systemd.units([unit]).get(unit, {}))
         return state.get("MainPID", "0") if state.get("ActiveState") == "active" else "0"
 
     end = time.monotonic() + START_SECONDS
@@ -316,14 +321,14 @@ def prove(
         if number:
             # A drain that goes on at its deadline leaves jobs, and their end is waited for.
             limit = stop_timeout + RESTART_SECONDS
-            drain.await_listening(unit)
-            done = host.run(["systemctl", "restart", unit], timeout=limit)
+            _drain.await_listening(unit)
+            done = _system.run(["systemctl", "restart", unit], timeout=limit)
             if done.returncode:
                 return f"{unit} did not restart: {(done.stderr or done.stdout).strip()}"
         problem = stays_up(unit, seconds)
         if problem:
-            journal = host.run(["journalctl", "-u", unit, "-n", "5", "--no-pager", "-o", "cat"])
-            return f"{problem}; its last words: {secrets.redact_text(journal.stdout.strip())}"
+            journal = _system.run(["journalctl", "-u", unit, "-n", "5", "--no-pager", "-o", "cat"])
+            return f"{problem}; its last words: {_secrets.redact_text(journal.stdout.strip())}"
     lost = sorted(set(expected) - set(that_are("valid", ask(places, ours=True))))
     return f"GitLab takes {', '.join(lost)} no more" if lost else ""
 
@@ -352,7 +357,7 @@ def main() -> None:
     places += [
         (of.folder, of.unit)
         for of in map(place, asked["isolated"])
-        if drain.raw(f"{of.folder}/{drain.CONFIG}") is not None
+        if _drain.raw(f"{of.folder}/{_drain.CONFIG}") is not None
     ]
     if asked["op"] == "keep":
         kept, changed = keep(asked["version"])
@@ -367,7 +372,7 @@ def main() -> None:
         if problem:
             module.fail_json(msg=f"{asked['version']} could not be put back: {problem}")
         # Until it is proven too: whoever finds the note watches the service again.
-        host.write_atomic(UNPROVEN, json.dumps({**begun(), "restored": True}) + "\n", 0o644)
+        _files.write_atomic(UNPROVEN, json.dumps({**begun(), "restored": True}) + "\n", 0o644)
         module.exit_json(changed=True)
     if asked["op"] == "settle":
         end()

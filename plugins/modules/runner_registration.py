@@ -11,11 +11,12 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
-    drain,
-    host,
-    runner_cli,
-    runner_managers,
-    secrets,
+    _drain,
+    _runner_cli,
+    _runner_managers,
+    _secrets,
+    _system,
+    _systemd,
 )
 
 DOCUMENTATION = r"""
@@ -110,15 +111,15 @@ def by_name(
     """
     problems = {}
     for name in names:
-        done = host.run(
-            [runner_cli.BINARY, verb, "--config", path, "--name", name], timeout=120, env=way
+        done = _system.run(
+            [_runner_cli.BINARY, verb, "--config", path, "--name", name], timeout=120, env=way
         )
         said = ""
         if done.returncode:
             words = [line for line in done.stderr.splitlines() if re.search("ERROR|FATAL", line)]
             words = words or done.stderr.splitlines()[-2:]
-            said = "; ".join(map(runner_cli.plain, words)) or f"exit {done.returncode}"
-        problems[name] = secrets.redact_text(said)
+            said = "; ".join(map(_runner_cli.plain, words)) or f"exit {done.returncode}"
+        problems[name] = _secrets.redact_text(said)
     return forget(path, problems, way) if verb == "unregister" else (problems, [])
 
 
@@ -133,12 +134,12 @@ def forget(
         What is left of the problems, and the names that are gone.
     """
     left = dict(problems)
-    told = runner_cli.verify(path, [name for name, said in problems.items() if said], way)
+    told = _runner_cli.verify(path, [name for name, said in problems.items() if said], way)
     refused = [name for name, answer in told.items() if answer == "refused"]
     for name in refused:
-        argv = [runner_cli.BINARY, "verify", "--delete", "--config", path, "--name", name]
+        argv = [_runner_cli.BINARY, "verify", "--delete", "--config", path, "--name", name]
         # It exits 0 too where GitLab gave no answer, and kept the entry then.
-        done = host.run(argv, timeout=120, env=way)
+        done = _system.run(argv, timeout=120, env=way)
         if done.returncode == 0 and re.search("is not valid|is removed", done.stderr + done.stdout):
             left[name] = ""
     return left, [name for name in refused if not left[name]]
@@ -157,18 +158,18 @@ def remove_manager(
     id_file = f"{folder}/.runner_system_id"
     if not os.path.exists(id_file):
         # Asking makes it anew, and a host keeps its id.
-        runner_cli.verify(path, [asked["name"]], way)
-    system_id = (drain.raw(id_file) or b"").decode().strip()
+        _runner_cli.verify(path, [asked["name"]], way)
+    system_id = (_drain.raw(id_file) or b"").decode().strip()
     tls = {name: str(asked.get(name) or "") for name in TLS}
-    status, said = runner_managers.remove(asked["url"], asked["token"], system_id, tls, folder)
+    status, said = _runner_managers.remove(asked["url"], asked["token"], system_id, tls, folder)
     if not said:
         return {"outcome": "removed", "said": ""}
     # A proxy may answer 403 to a DELETE: what GitLab says of the token counts.
-    if status == 403 and runner_cli.verify(path, [asked["name"]], way) == {
+    if status == 403 and _runner_cli.verify(path, [asked["name"]], way) == {
         asked["name"]: "refused"
     }:
         return {"outcome": "gone", "said": ""}
-    return {"outcome": "failed", "said": runner_cli.unanswered(said)}
+    return {"outcome": "failed", "said": _runner_cli.unanswered(said)}
 
 
 def no_room(folder: str) -> str:
@@ -188,9 +189,11 @@ def no_room(folder: str) -> str:
 
 def version() -> str:
     """The installed runner's version; empty without one."""
-    if not os.path.exists(runner_cli.BINARY):
+    if not os.path.exists(_runner_cli.BINARY):
         return ""
-    found = re.search(r"^Version:\s+(\S+)", host.run([runner_cli.BINARY, "--version"]).stdout, re.M)
+    found = re.search(
+        r"^Version:\s+(\S+)", _system.run([_runner_cli.BINARY, "--version"]).stdout, re.M
+    )
     return found[1] if found else ""
 
 
@@ -212,20 +215,20 @@ def main() -> None:
     )
     asked: dict[str, Any] = module.params
     folder, names, way = asked["folder"], asked["names"], asked["environment"]
-    if module.check_mode and drain.is_paused(folder):
-        path = f"{folder}/{drain.KEPT}"
+    if module.check_mode and _drain.is_paused(folder):
+        path = f"{folder}/{_drain.KEPT}"
     else:
-        path = drain.truth(folder)
+        path = _drain.truth(folder)
     if asked["verb"] == "verify":
         reasons: dict[str, str] = {}
-        told = runner_cli.verify(path, names, way, reasons)
+        told = _runner_cli.verify(path, names, way, reasons)
         module.exit_json(
             changed=False,
             answers=told,
             reasons=reasons,
             version=version(),
             # Asking makes it anew where it was lost.
-            system_id=(drain.raw(f"{folder}/.runner_system_id") or b"").decode().strip(),
+            system_id=(_drain.raw(f"{folder}/.runner_system_id") or b"").decode().strip(),
         )
     if asked["verb"] == "manager":
         runner = {**asked["runner"], "token": asked["token"]}
@@ -236,13 +239,13 @@ def main() -> None:
     if module.check_mode:
         module.exit_json(changed=bool(names), problems={})
     # The runner writes the file in place: nobody else of ours meanwhile.
-    with drain.locked(folder):
+    with _drain.locked(folder):
         problems, gone = by_name(path, asked["verb"], names, way)
-    if host.units([asked["unit"]]).get(asked["unit"], {}).get("ActiveState") == "active":
-        drain.reload(asked["unit"])
+    if _systemd.units([asked["unit"]]).get(asked["unit"], {}).get("ActiveState") == "active":
+        _drain.reload(asked["unit"])
     answers = {}
     if asked["verb"] == "reset-token":
-        answers = runner_cli.verify(path, [n for n in names if not problems[n]], way)
+        answers = _runner_cli.verify(path, [n for n in names if not problems[n]], way)
     module.exit_json(
         changed=any(not said for said in problems.values()),
         problems=problems,

@@ -10,7 +10,13 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.runnerhost.toolkit.plugins.module_utils import drain, host, secrets
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
+    _drain,
+    _files,
+    _secrets,
+    _system,
+    _systemd,
+)
 
 DOCUMENTATION = r"""
 module: runner_service
@@ -108,11 +114,11 @@ class Service:
 
     def look(self) -> dict[str, str]:
         """Its properties."""
-        return host.units([self.unit]).get(self.unit, {})
+        return _systemd.units([self.unit]).get(self.unit, {})
 
     def runs(self, generation: str) -> bool:
         """True if its process was started with these settings."""
-        return host.generation(int(self.look().get("MainPID") or 0)) == generation
+        return _system.generation(int(self.look().get("MainPID") or 0)) == generation
 
     def require_graceful(self, unit: dict[str, str]) -> None:
         """Fails if another drop-in makes a stop of the service kill its jobs."""
@@ -129,14 +135,14 @@ class Service:
         self.actions.append(what)
         if self.module.check_mode:
             return
-        done = host.run(argv, timeout=120)
+        done = _system.run(argv, timeout=120)
         if done.returncode:
-            journal = host.run(
+            journal = _system.run(
                 ["journalctl", "-u", self.unit, "-n", "15", "--no-pager", "-o", "cat"]
             )
             self.module.fail_json(
-                msg=f"{what}: {secrets.redact_text((done.stderr or done.stdout).strip())}",
-                journal=secrets.redact_text(journal.stdout).splitlines(),
+                msg=f"{what}: {_secrets.redact_text((done.stderr or done.stdout).strip())}",
+                journal=_secrets.redact_text(journal.stdout).splitlines(),
                 actions=self.actions,
             )
 
@@ -149,7 +155,7 @@ def mark_of(unit: str) -> str:
 def read_mark(unit: str) -> str:
     """What was signalled before: the process and the settings it should be replaced for."""
     try:
-        return host.read_text(mark_of(unit)).strip()
+        return _files.read_text(mark_of(unit)).strip()
     except OSError:
         return ""
 
@@ -187,12 +193,12 @@ def restart_when_idle(service: Service, generation: str) -> str:
     pid = int(now.get("MainPID") or 0)
     if now.get("ActiveState") != "active" or not pid:
         return ""
-    if host.generation(pid) == generation:
+    if _system.generation(pid) == generation:
         return ""
     due = f"{pid} {generation}"
     if read_mark(service.unit).split()[:1] != [str(pid)]:
         if not service.module.check_mode:
-            drain.await_listening(service.unit)
+            _drain.await_listening(service.unit)
             if service.look().get("MainPID") != str(pid):
                 # It was restarted meanwhile, maybe with these settings.
                 return restart_when_idle(service, generation)
@@ -206,10 +212,10 @@ def restart_when_idle(service: Service, generation: str) -> str:
         mark = mark_of(service.unit)
         os.makedirs(os.path.dirname(mark), mode=0o755, exist_ok=True)
         if read_mark(service.unit) != due:
-            host.write_atomic(mark, due + "\n", 0o644)
+            _files.write_atomic(mark, due + "\n", 0o644)
 
     def back_or_busy() -> bool:
-        return service.runs(generation) or host.has_children(pid)
+        return service.runs(generation) or _system.has_children(pid)
 
     if (
         not service.module.check_mode
@@ -237,12 +243,12 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    problem = host.system_python_problem()
+    problem = _system.system_python_problem()
     if problem:
         module.fail_json(msg=problem)
     asked = module.params
     service = Service(module)
-    if not host.has_systemd():
+    if not _systemd.has_systemd():
         module.exit_json(changed=False, actions=[], pending="", msg="systemd does not run here")
 
     if asked["guard"]:
@@ -251,12 +257,12 @@ def main() -> None:
             service.require_graceful(unit)
         module.exit_json(changed=False, actions=[], pending="")
 
-    account = host.user(asked["user"])
+    account = _system.user(asked["user"])
     manager = f"user@{account['uid']}.service" if account else ""
-    found = host.units([name for name in (service.unit, manager) if name])
+    found = _systemd.units([name for name in (service.unit, manager) if name])
     unit, user_unit = found.get(service.unit, {}), found.get(manager, {})
     ours = "zz-runnerhost" in user_unit.get("DropInPaths", "")
-    in_force = host.logind()
+    in_force = _systemd.logind()
     wanted: dict[str, Any] = {
         "kill": bool(asked["logind"]["kill"]),
         "only": sorted(set(asked["logind"]["only"])),
@@ -277,7 +283,7 @@ def main() -> None:
         service.do("daemon-reload", ["systemctl", "daemon-reload"])
     if in_force and in_force != wanted:
         service.do("restart systemd-logind", ["systemctl", "restart", "systemd-logind.service"])
-        now = wanted if module.check_mode else host.logind()
+        now = wanted if module.check_mode else _systemd.logind()
         if now and now != wanted:
             module.fail_json(
                 msg="logind has KillUserProcesses="
@@ -288,7 +294,7 @@ def main() -> None:
             )
     if not coming:
         if unit.get("LoadState") != "loaded" and not (module.check_mode and asked["unit_missing"]):
-            words = host.masked({service.unit: unit}) or [
+            words = _systemd.masked({service.unit: unit}) or [
                 f"{service.unit} is not on the host: its package brings it"
             ]
             module.fail_json(msg=words[0])
@@ -299,12 +305,12 @@ def main() -> None:
     if not module.check_mode and not coming and not pending:
         if not wait_until(lambda: service.look().get("ActiveState") == "active", BACK_SECONDS):
             state = service.look()
-            journal = host.run(
+            journal = _system.run(
                 ["journalctl", "-u", service.unit, "-n", "15", "--no-pager", "-o", "cat"]
             )
             module.fail_json(
                 msg=f"{service.unit} is {state.get('ActiveState')} ({state.get('SubState')})",
-                journal=secrets.redact_text(journal.stdout).splitlines(),
+                journal=_secrets.redact_text(journal.stdout).splitlines(),
                 actions=service.actions,
             )
         service.require_graceful(service.look())

@@ -8,7 +8,7 @@ import time
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.runnerhost.toolkit.plugins.module_utils import hygiene, venvs
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import _cleanup, _venvs
 
 DOCUMENTATION = r"""
 module: venv_remove
@@ -21,7 +21,7 @@ description:
 version_added: 0.1.0
 options:
   paths:
-    description: The venvs, as M(runnerhost.toolkit.venv_look) told them.
+    description: The venvs, as M(runnerhost.toolkit.venv_info) told them.
     type: list
     elements: str
     required: true
@@ -75,7 +75,7 @@ def main() -> None:
         argument_spec={
             "paths": {"type": "list", "elements": "str", "required": True},
             "places": {"type": "list", "elements": "str", "required": True},
-            "min_age": {"type": "int", "default": int(venvs.MIN_AGE)},
+            "min_age": {"type": "int", "default": int(_venvs.MIN_AGE)},
             "coming": paths,
             "going": paths,
         },
@@ -84,14 +84,14 @@ def main() -> None:
     asked = module.params
     # In a real run they are there, or gone, by now.
     pretend = bool(module.check_mode)
-    done = venvs.remove(
+    done = _venvs.remove(
         asked["paths"],
         asked["places"],
-        venvs.Interpreters(frozenset(asked["coming"]), frozenset(asked["going"]))
+        _venvs.Interpreters(frozenset(asked["coming"]), frozenset(asked["going"]))
         if pretend
-        else venvs.Interpreters(),
+        else _venvs.Interpreters(),
         time.time(),
-        hygiene.working_directories(),
+        _cleanup.working_directories(),
         asked["min_age"],
         pretend,
     )

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import requests
 
-from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import gitlab_api
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import _gitlab_api
 from lab.gitlab.client import LabGitLab
 
 SYSTEM_IDS = ("s_0123456789ab", "r_ba9876543210")
@@ -39,9 +39,9 @@ class GitLab:
     made: list[int] = field(default_factory=list)
 
     @property
-    def client(self) -> gitlab_api.Api:
+    def client(self) -> _gitlab_api.Api:
         """The toolkit's client."""
-        return gitlab_api.Api(self.url, self.token, self.authority)
+        return _gitlab_api.Api(self.url, self.token, self.authority)
 
     def call(self, method: str, path: str, token: str = "", **body: Any) -> requests.Response:
         """A call that the client does not make, or makes otherwise."""
@@ -67,7 +67,7 @@ class GitLab:
 
     def create(self, line: str = "", **wanted: Any) -> tuple[int, str]:
         """A runner that is deleted in the end: its id and its token."""
-        mark = line or gitlab_api.mark("contract", secrets.token_hex(6))
+        mark = line or _gitlab_api.mark("contract", secrets.token_hex(6))
         number, token = self.client.create({**self.place, **wanted}, mark)
         self.made.append(number)
         return number, token
@@ -104,7 +104,7 @@ def server(request: pytest.FixtureRequest, gitlab: LabGitLab, project: str) -> I
 
 def test_token_tells_its_scopes_and_gitlab_its_version(server: GitLab) -> None:
     scopes, _ = server.client.scopes()
-    assert {gitlab_api.CREATE, gitlab_api.MANAGE} <= scopes
+    assert {_gitlab_api.CREATE, _gitlab_api.MANAGE} <= scopes
     assert int(server.client.version().split(".")[0]) >= 16
 
 
@@ -119,13 +119,13 @@ def test_created_runner_is_as_it_was_asked_for(server: GitLab) -> None:
         "paused": True,
         "maintenance_note": "a note",
     }
-    line = gitlab_api.mark("contract", "as asked")
+    line = _gitlab_api.mark("contract", "as asked")
     number, token = server.create(line, **wanted)
     assert token.startswith("glrt-")
     found = server.details(number)
-    assert gitlab_api.differences(wanted, found, line) == {}
+    assert _gitlab_api.differences(wanted, found, line) == {}
     assert found["runner_type"] == server.place["runner_type"]
-    assert gitlab_api.is_marked(found, line)
+    assert _gitlab_api.is_marked(found, line)
     # Told once, and never again.
     assert token not in str(found)
 
@@ -165,23 +165,25 @@ def test_what_creation_refuses(server: GitLab, body: dict[str, Any]) -> None:
 
 
 def test_longest_note_with_its_mark_is_taken(server: GitLab) -> None:
-    line = gitlab_api.mark("contract", "long")
+    line = _gitlab_api.mark("contract", "long")
     number, _ = server.create(line, maintenance_note="x" * (1024 - len(line) - 2))
-    assert gitlab_api.is_marked(server.details(number), line)
+    assert _gitlab_api.is_marked(server.details(number), line)
 
 
 def test_who_may_not(server: GitLab) -> None:
-    unknown = gitlab_api.Api(server.url, f"glpat-{secrets.token_hex(10)}", server.authority)
-    with pytest.raises(gitlab_api.ApiProblem, match="does not know gitlab_runner_api_token") as no:
+    unknown = _gitlab_api.Api(server.url, f"glpat-{secrets.token_hex(10)}", server.authority)
+    with pytest.raises(_gitlab_api.ApiProblem, match="does not know gitlab_runner_api_token") as no:
         unknown.scopes()
     assert no.value.status == 401
     if server.lab is None:
         pytest.skip("skipped: 403 takes tokens of fewer scopes, which only the lab makes")
-    creator = gitlab_api.Api(server.url, server.lab.create_token("create_runner"), server.authority)
+    creator = _gitlab_api.Api(
+        server.url, server.lab.create_token("create_runner"), server.authority
+    )
     number, _ = creator.create(server.place, "a mark")
     server.made.append(number)
     for forbidden in (creator.get, creator.reset, creator.managers):
-        with pytest.raises(gitlab_api.ApiProblem, match=r"may not do that \(403\)") as no:
+        with pytest.raises(_gitlab_api.ApiProblem, match=r"may not do that \(403\)") as no:
             forbidden(number)
         assert no.value.status == 403
 
@@ -195,7 +197,7 @@ def test_pause_and_other_changes(server: GitLab) -> None:
     found = server.details(number)
     assert (found["paused"], sorted(found["tag_list"])) == (False, ["b", "c"])
     assert found["maximum_timeout"] == 3600
-    with pytest.raises(gitlab_api.ApiProblem) as no:
+    with pytest.raises(_gitlab_api.ApiProblem) as no:
         client.update(number, {"maximum_timeout": 1})
     assert no.value.status == 400
     assert server.details(number)["maximum_timeout"] == 3600
@@ -223,10 +225,10 @@ def test_hosts_of_a_runner_come_and_are_forgotten(server: GitLab) -> None:
     assert {"contacted_at", "version", "status"} <= set(found[SYSTEM_IDS[0]])
     client.forget_manager(token, SYSTEM_IDS[0])
     assert [manager["system_id"] for manager in client.managers(number)] == [SYSTEM_IDS[1]]
-    with pytest.raises(gitlab_api.ApiProblem) as no:
+    with pytest.raises(_gitlab_api.ApiProblem) as no:
         client.forget_manager(token, SYSTEM_IDS[0])
     assert no.value.status == 404
-    with pytest.raises(gitlab_api.ApiProblem) as no:
+    with pytest.raises(_gitlab_api.ApiProblem) as no:
         client.forget_manager(f"glrt-{secrets.token_hex(10)}", SYSTEM_IDS[1])
     assert no.value.status == 403
 
@@ -250,7 +252,7 @@ def test_deleted_runner_is_none_and_its_token_refused(server: GitLab) -> None:
     assert server.client.get(number) is None
     assert server.runner_call("POST", "/runners/verify", token=token) == 403
     for what in (server.client.reset, server.client.managers):
-        with pytest.raises(gitlab_api.ApiProblem) as no:
+        with pytest.raises(_gitlab_api.ApiProblem) as no:
             what(number)
         assert no.value.status == 404
 
@@ -284,7 +286,7 @@ def test_list_comes_in_pages_and_tells_no_note(server: GitLab) -> None:
 
 
 def test_runner_is_found_by_its_mark_on_any_page(server: GitLab) -> None:
-    line = gitlab_api.mark("contract", secrets.token_hex(6))
+    line = _gitlab_api.mark("contract", secrets.token_hex(6))
     assert server.client.find(server.place, line) is None
     first, _ = server.create(line, tag_list=["a"])
     # A page has twenty.
@@ -294,6 +296,6 @@ def test_runner_is_found_by_its_mark_on_any_page(server: GitLab) -> None:
     assert found is not None
     assert found["id"] == first
     second, _ = server.create(line, tag_list=["a"])
-    with pytest.raises(gitlab_api.ApiProblem, match=f"several runners.*{first}.*{second}|"
+    with pytest.raises(_gitlab_api.ApiProblem, match=f"several runners.*{first}.*{second}|"
                        f"several runners.*{second}.*{first}"):  # fmt: skip
         server.client.find(server.place, line)

@@ -168,7 +168,7 @@ def test_the_whole_host_then_nothing_then_verified(project: Project, site: Site)
     # Nothing of ours was written into a file on the host to be run.
     assert "Using module file" in first.output
     assert (
-        re.findall(r"PUT .*AnsiballZ_(?:runner_config_io|file_set|host_look)", first.output) == []
+        re.findall(r"PUT .*AnsiballZ_(?:runner_config_io|file_set|host_info)", first.output) == []
     )
     assert token(site) not in first.output
     assert "modules are not pipelined" not in first.output

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.runnerhost.toolkit.plugins.module_utils import env_file
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import _env_file
 from tests.lab.breaks import make_due
 from tests.lab.leaks import known_secrets, leaks, logs
 from tests.lab.site import ROOT, Site, queue, until
@@ -298,9 +298,9 @@ def test_systemd_reads_the_env_file_as_it_was_meant(site: Site) -> None:
     values = {
         f"V{n}": "".join(chance.choices(alphabet, k=chance.randint(0, 40))) for n in range(500)
     }
-    taken = {k: v for k, v in values.items() if not env_file.problems("v", {k: v})}
+    taken = {k: v for k, v in values.items() if not _env_file.problems("v", {k: v})}
     assert len(taken) > 450
-    encoded = base64.b64encode(env_file.render(taken).encode()).decode()
+    encoded = base64.b64encode(_env_file.render(taken).encode()).decode()
     out = site.sh(
         f"umask 077; echo {encoded} | base64 -d > /run/env-test; trap 'rm /run/env-test' EXIT; "
         "systemd-run --quiet --wait --pipe -p EnvironmentFile=/run/env-test env -0 | base64 -w0"
@@ -359,7 +359,7 @@ def test_verify_tells_a_full_disk_and_runners_that_were_registered_by_hand(site:
             f"printf '{entry}' >> /etc/gitlab-runner/config.toml\n"
             # What the timer calls, with a limit that every disk is below.
             "PYTHONPATH=/usr/local/lib/runnerhost PYTHONDONTWRITEBYTECODE=1 /usr/bin/python3 -m "
-            "ansible_collections.runnerhost.toolkit.plugins.module_utils.hygiene "
+            "ansible_collections.runnerhost.toolkit.plugins.module_utils._cleanup "
             "disk --path /home --space 99.99"
         )
         run = site.playbook("verify.yml")

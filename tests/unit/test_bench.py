@@ -24,13 +24,13 @@ Using module file /venv/lib/python3.11/site-packages/ansible/modules/setup.py
 Pipelining is enabled.
 <10.0.0.2> ESTABLISH SSH CONNECTION FOR USER: admin
 TASK [runnerhost.toolkit.build_tools : packages | Install] ***
-Using module file /checkout/plugins/modules/host_look.py
-Using module file /checkout/plugins/modules/host_look.py
+Using module file /checkout/plugins/modules/host_info.py
+Using module file /checkout/plugins/modules/host_info.py
 """
 
 
 def test_every_module_sent_counts() -> None:
-    assert modules_of(OUTPUT) == ("setup", "host_look", "host_look")
+    assert modules_of(OUTPUT) == ("setup", "host_info", "host_info")
 
 
 @pytest.mark.parametrize(
@@ -211,15 +211,15 @@ def test_report_shows_marks_calls_tasks_and_demos() -> None:
     text = report(
         [[Figure(VERIFY, 5.0, 2.0), Figure(RUNNERS, 2.0, 2.0)]],
         {
-            "remote_calls": {"setup": 1, "host_look": 3},
-            "remote_calls_10_runners": {"setup": 1, "host_look": 4},
+            "remote_calls": {"setup": 1, "host_info": 3},
+            "remote_calls_10_runners": {"setup": 1, "host_info": 4},
             "tasks": [(f"task {number}", 0.5) for number in range(9)],
             "provision_tasks": [("install", 30.0)],
             "demo": {"first": {"lab": 7.0, "all": 70.0}, "second": {"lab": 2.0, "all": 28.0}},
         },
     )
     assert "MISSED, met in 0 of 1" in text
-    assert "4 (setup 1, host_look 3)" in text
+    assert "4 (setup 1, host_info 3)" in text
     assert "with 10 runners: 5" in text
     assert "0.50  task 4" in text
     assert "task 5" not in text

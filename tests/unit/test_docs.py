@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
-from ansible_collections.runnerhost.toolkit.plugins.module_utils import network
-from ansible_collections.runnerhost.toolkit.plugins.plugin_utils.controller import (
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import _network
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._controller import (
     DISTRIBUTION_SOURCES,
 )
 from lab import reference
@@ -153,7 +153,7 @@ def test_readme_names_every_file_that_the_roles_write() -> None:
     missing = {
         path for name, path in constants.items() if name.endswith("_path") and path not in readme
     }
-    written = (network.APT_CONF, network.APT_AUTH, network.APT_DIRECT, DISTRIBUTION_SOURCES)
+    written = (_network.APT_CONF, _network.APT_AUTH, _network.APT_DIRECT, DISTRIBUTION_SOURCES)
     missing |= {path for path in written if path not in readme}
     folder = ROOT / "roles" / "gitlab_runner" / "templates"
     for template in files("roles/gitlab_runner/templates/**/*.j2"):
@@ -236,7 +236,7 @@ def test_alerts_name_metrics_that_exist() -> None:
         for rule in group["rules"]
         for name in re.findall(r"\b(?:gitlab_runner|runnerhost)_\w+", rule["expr"])
     }
-    ours = (ROOT / "plugins" / "module_utils" / "hygiene.py").read_text(encoding="utf-8")
+    ours = (ROOT / "plugins" / "module_utils" / "_cleanup.py").read_text(encoding="utf-8")
     known = {
         "gitlab_runner_worker_health_check_failures_total",
         "gitlab_runner_configuration_loading_error_total",

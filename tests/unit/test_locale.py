@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.runnerhost.toolkit.plugins.module_utils import host
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import _system
 from tests.host import conftest
 
 ASK = "echo $LC_ALL-$LANGUAGE-"
@@ -27,7 +27,7 @@ def german() -> Iterator[None]:
 
 
 def test_what_modules_run() -> None:
-    assert host.run(["sh", "-c", ASK]).stdout == "C.UTF-8--\n"
+    assert _system.run(["sh", "-c", ASK]).stdout == "C.UTF-8--\n"
 
 
 def test_what_verify_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

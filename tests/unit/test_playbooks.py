@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from ansible_collections.runnerhost.toolkit.plugins.module_utils import upgrades
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import _upgrades
 from lab.tree import files
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -212,7 +212,7 @@ def prepare_tasks() -> list[dict[str, Any]]:
 def test_preparing_an_upgrade_changes_nothing_unless_asked_to() -> None:
     reads = (
         "runnerhost.toolkit.validate_variables",
-        "runnerhost.toolkit.upgrade_look",
+        "runnerhost.toolkit.upgrade_info",
         "ansible.builtin.debug",
         "ansible.builtin.assert",
     )
@@ -251,4 +251,4 @@ def test_the_variables_of_preparing_an_upgrade_are_told() -> None:
     told = set(re.findall(r"(?m)^\| `(prepare_upgrade_\w+)` \|", text))
     assert told == named
     kinds = set(re.findall(r"(?m)^\| `([a-z]+)` \|", text))
-    assert kinds == set(upgrades.KINDS)
+    assert kinds == set(_upgrades.KINDS)

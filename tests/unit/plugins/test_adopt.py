@@ -21,12 +21,12 @@ from ansible_collections.runnerhost.toolkit.plugins.action.runner_plan import (
     entries_problems,
     problems,
 )
-from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
-    runner_keys,
-    runner_merge,
-    runner_toml,
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import (
+    _adopt,
+    _runner_keys,
+    _runner_merge,
+    _runner_toml,
 )
-from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import adopt
 from tests.unit.plugins.test_runner_plan import GOOD
 
 URL = "https://gitlab.example.com"
@@ -48,10 +48,10 @@ class Written:
 
     def __init__(self, folder: Path, *configs: dict[str, Any]) -> None:
         # Through TOML, so that values are of the types that a file gives.
-        self.hosts = [runner_toml.parse(runner_toml.dump(config)) for config in configs]
-        writer = adopt._Writer(entries_problems)
+        self.hosts = [_runner_toml.parse(_runner_toml.dump(config)) for config in configs]
+        writer = _adopt._Writer(entries_problems)
         services = [("" if i == 0 else f"i{i}", host) for i, host in enumerate(self.hosts)]
-        self.found = adopt.adopt(services, "https://gitlab.com", entries_problems)
+        self.found = _adopt.adopt(services, "https://gitlab.com", entries_problems)
         self.again = writer.write(services, self._url())
         self.text = self.found.text
         assert self.again.text == self.text
@@ -98,10 +98,10 @@ class Written:
         found = []
         for runners, wanted, host in self.services():
             entries = effective_entries(self.values["gitlab_runner_url"], runners)
-            planned = runner_merge.plan(entries, host, [])
+            planned = _runner_merge.plan(entries, host, [])
             assert planned.questions == {}
-            merged = runner_merge.merge(wanted, entries, host, planned, {})
-            found += runner_merge.changed_keys(host, merged.config)
+            merged = _runner_merge.merge(wanted, entries, host, planned, {})
+            found += _runner_merge.changed_keys(host, merged.config)
         return found
 
 
@@ -211,7 +211,7 @@ def test_each_secret_is_one_variable_of_the_vault(tmp_path: Path) -> None:
         ({"builds_dir": "builds"}, "absolute path"),
         ({"cache": {"Type": "s3", "Typo": 1}}, "unknown key 'Typo'"),
         ({"limit": -1}, "limit"),
-        ({"docker": {"when": runner_toml.Moment("2026-01-01")}}, "TOML date"),
+        ({"docker": {"when": _runner_toml.Moment("2026-01-01")}}, "TOML date"),
         ({"post_build_script": "a\x07b"}, "control characters"),
     ],
 )
@@ -308,8 +308,8 @@ def table(known: dict[str, Any], *but: str) -> st.SearchStrategy[Any]:
 
 
 HOSTS = st.tuples(
-    table(runner_keys.SETTINGS),
-    st.lists(table(runner_keys.RUNNER, "url", "token", "executor", "shell"), max_size=3),
+    table(_runner_keys.SETTINGS),
+    st.lists(table(_runner_keys.RUNNER, "url", "token", "executor", "shell"), max_size=3),
 ).map(
     lambda both: {
         **{key: item for key, item in both[0].items() if key != "runners"},
@@ -337,7 +337,7 @@ class Action(ActionModule):
             paths = ["/etc/systemd/system/gitlab-runner-publish.service.d/zz-runnerhost.conf"]
             return {"look": {"globs": dict.fromkeys(arguments["globs"], paths)}}
         number = 2 if "publish" in arguments["folder"] else 1
-        text = runner_toml.dump({"runners": [runner(number)]})
+        text = _runner_toml.dump({"runners": [runner(number)]})
         others: dict[str, Any] = {"daemons": [], "stopped": []}
         return {"read": {"text": text.encode().hex(), "other_runners": others}}
 

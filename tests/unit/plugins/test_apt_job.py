@@ -11,33 +11,33 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.runnerhost.toolkit.plugins.module_utils import apt_job
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import _apt_job
 
 PROGRAM = """
 import sys, time
-from ansible_collections.runnerhost.toolkit.plugins.module_utils import apt_job, host
-apt_job.FOLDER = sys.argv[1]
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import _apt_job, _system
+_apt_job.FOLDER = sys.argv[1]
 def work():
-    apt_job.phase("reading the package lists")
-    while not host.os.path.exists(sys.argv[1] + "/go"):
+    _apt_job.phase("reading the package lists")
+    while not _system.os.path.exists(sys.argv[1] + "/go"):
         time.sleep(0.02)
-    apt_job.phase("")
-    with apt_job.status() as handle:
-        host.run(["sh", "-c", f"echo dlstatus:1:5:Retrieving file 12 of 40 >&{handle}"],
+    _apt_job.phase("")
+    with _apt_job.status() as handle:
+        _system.run(["sh", "-c", f"echo dlstatus:1:5:Retrieving file 12 of 40 >&{handle}"],
                  pass_fds=[handle])
-    while not host.os.path.exists(sys.argv[1] + "/end"):
+    while not _system.os.path.exists(sys.argv[1] + "/end"):
         time.sleep(0.02)
     if sys.argv[2:]:
         raise ValueError("odd")
-    return {"changed": True, "pid": host.os.getpid()}
-print(apt_job.start(work))
+    return {"changed": True, "pid": _system.os.getpid()}
+print(_apt_job.start(work))
 """
 
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(apt_job, "FOLDER", str(tmp_path))
-    monkeypatch.setattr(apt_job, "ARCHIVES", str(tmp_path / "archives"))
+    monkeypatch.setattr(_apt_job, "FOLDER", str(tmp_path))
+    monkeypatch.setattr(_apt_job, "ARCHIVES", str(tmp_path / "archives"))
     (tmp_path / "archives/partial").mkdir(parents=True)
     return tmp_path
 
@@ -54,7 +54,7 @@ def start(folder: Path, *more: str) -> str:
 
 def until(job: str, text: str) -> None:
     end = time.monotonic() + 10
-    while (said := apt_job.wait(job, 0).get("phase", "")) != text:
+    while (said := _apt_job.wait(job, 0).get("phase", "")) != text:
         assert time.monotonic() < end, said
 
 
@@ -65,17 +65,17 @@ def test_it_says_what_it_does_and_answers_once(folder: Path) -> None:
     (folder / "go").touch()
     until(job, "downloading 12 of 40 packages, 31 MB so far")
     (folder / "end").touch()
-    answer = apt_job.wait(job, 10)
+    answer = _apt_job.wait(job, 10)
     assert answer["changed"]
     assert not Path(job).exists()
-    assert apt_job.wait(job, 0)["failed"]
+    assert _apt_job.wait(job, 0)["failed"]
 
 
 def test_one_that_breaks_or_is_killed_is_a_failure(folder: Path) -> None:
     (folder / "go").touch()
     job = start(folder, "odd")
     (folder / "end").touch()
-    assert apt_job.wait(job, 10)["msg"] == "apt_transaction: ValueError: odd"
+    assert _apt_job.wait(job, 10)["msg"] == "apt_transaction: ValueError: odd"
     (folder / "end").unlink()
     job = start(folder)
     until(job, "downloading 12 of 40 packages")
@@ -86,12 +86,12 @@ def test_one_that_breaks_or_is_killed_is_a_failure(folder: Path) -> None:
     ]
     for pid in held:
         os.kill(pid, signal.SIGKILL)
-    assert apt_job.wait(job, 10)["msg"] == "apt_transaction: it was killed before its end"
+    assert _apt_job.wait(job, 10)["msg"] == "apt_transaction: it was killed before its end"
 
 
 def test_a_path_that_is_no_job_is_none(folder: Path) -> None:
     for odd in ("/etc", f"{folder}/archives", f"{folder}/runnerhost-apt-x/../archives"):
-        assert apt_job.wait(odd, 0)["failed"]
+        assert _apt_job.wait(odd, 0)["failed"]
     assert (folder / "archives").exists()
 
 
@@ -107,4 +107,4 @@ def test_a_path_that_is_no_job_is_none(folder: Path) -> None:
 def test_apts_own_words(folder: Path, line: str, says: str) -> None:
     (folder / "began").touch()
     (folder / "status").write_text(f"{line}\n")
-    assert apt_job.describe(str(folder)) == says
+    assert _apt_job.describe(str(folder)) == says

@@ -22,12 +22,13 @@ from ansible.module_utils.testing import patch_module_args
 
 from ansible_collections.runnerhost.toolkit.plugins.action import packages
 from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
-    apt_simulation,
-    apt_sources,
-    host,
+    _apt_simulation,
+    _apt_sources,
+    _dpkg,
+    _system,
 )
-from ansible_collections.runnerhost.toolkit.plugins.modules import apt_offer
-from ansible_collections.runnerhost.toolkit.plugins.plugin_utils.controller import NETWORK_DEFAULTS
+from ansible_collections.runnerhost.toolkit.plugins.modules import apt_candidates_info
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._controller import NETWORK_DEFAULTS
 from lab.keys import Key, clearsign, ensure_key
 from tests.unit.plugins import ubuntu_archive as archive
 from tests.unit.plugins.ubuntu_archive import AptHost, Package
@@ -78,7 +79,7 @@ class Repositories:
     def text(self, name: str, suite: str = "jammy", key: Key | None = None) -> str:
         """A source file's text."""
         armour = (key or self.key).public.read_text()
-        return apt_sources.render_sources(f"{self.url}/{name}", suite, ["main"], armour, "x")
+        return _apt_sources.render_sources(f"{self.url}/{name}", suite, ["main"], armour, "x")
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +104,7 @@ def machine(repositories: Repositories) -> Iterator[AptHost]:
 
 
 class Action(packages.ActionModule):
-    """The action, with apt_offer run here in place of on a host."""
+    """The action, with apt_candidates_info run here in place of on a host."""
 
     host: AptHost
     asked: list[dict[str, Any]]
@@ -127,8 +128,8 @@ class Action(packages.ActionModule):
         before = locale.setlocale(locale.LC_ALL)
         with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(output):
             # The tests' own interpreter is no host's.
-            patch.setattr(host, "system_python_problem", lambda: None)
-            patch.setattr(apt_offer, "_PLACE", str(self.host.root))
+            patch.setattr(_system, "system_python_problem", lambda: None)
+            patch.setattr(apt_candidates_info, "_PLACE", str(self.host.root))
             for name in set(os.environ) - set(self.host.environment):
                 patch.delenv(name)
             for name, value in self.host.environment.items():
@@ -137,7 +138,7 @@ class Action(packages.ActionModule):
             patch.setenv("LC_ALL", "de_DE.UTF-8")
             patch.setenv("LANGUAGE", "de")
             with patch_module_args(dict(arguments)), pytest.raises(SystemExit):
-                apt_offer.main()
+                apt_candidates_info.main()
         # AnsibleModule has taken the environment's; gettext keeps what it translated until then.
         locale.setlocale(locale.LC_ALL, before)
         answer: dict[str, Any] = json.loads(output.getvalue())
@@ -151,7 +152,7 @@ def simulate(machine: AptHost, *names: str, fresh: bool = True, **more: Any) -> 
     action.host, action.asked = machine, []
     action._task = SimpleNamespace(
         args={"simulate": True, "wanted": {EXTRA: list(names)}, "fresh": fresh,
-              "look": host.packages(["*"], str(machine.status)), **more},
+              "look": _dpkg.packages(["*"], str(machine.status)), **more},
         check_mode=True, async_val=0, action="packages",
     )  # fmt: skip
     action._connection = SimpleNamespace(_shell=SimpleNamespace(tmpdir="/tmp"))
@@ -330,4 +331,4 @@ def test_a_conflict_with_the_runner_is_refused() -> None:
 def test_places_are_told_without_a_login() -> None:
     files = {"/a.list": "deb https://me:pw@x.test/apt jammy main\n# deb https://x.test/apt y z\n"}
     said = "E: The repository 'https://x.test/apt jammy Release' is not signed."
-    assert apt_simulation.unreadable(said, files) == [f"/a.list, line 1: {said}"]
+    assert _apt_simulation.unreadable(said, files) == [f"/a.list, line 1: {said}"]

@@ -16,7 +16,7 @@ from ansible.errors import AnsibleActionFail
 
 from ansible_collections.runnerhost.toolkit.plugins.action import differences as action
 from ansible_collections.runnerhost.toolkit.plugins.action import host_tests
-from ansible_collections.runnerhost.toolkit.plugins.module_utils import differences
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import _differences
 
 ROOT = Path(__file__).resolve().parents[3]
 FAILURE = {
@@ -195,7 +195,7 @@ def test_failing_tests_are_told_in_words(tmp_path: Path, monkeypatch: pytest.Mon
     assert {(o["what"], o["expected"], o["found"]) for o in others} == {
         ("Python 3.99", "/usr/bin/python3.99", "nothing")
     }
-    assert differences.from_tests({"failures": [one]})
+    assert _differences.from_tests({"failures": [one]})
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,9 @@ import pytest
 import yaml
 
 from ansible_collections.runnerhost.toolkit.plugins.action import network_plan
-from ansible_collections.runnerhost.toolkit.plugins.module_utils import apt_sources, openpgp
-from ansible_collections.runnerhost.toolkit.plugins.plugin_utils.controller import (
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import _apt_sources
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import _openpgp
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._controller import (
     DISTRIBUTION_SOURCES,
     LOOK,
     NETWORK_DEFAULTS,
@@ -62,7 +63,7 @@ def sources(key: str) -> str:
     suites = ["jammy", "jammy-updates"]
     components = ["main", "restricted", "universe", "multiverse"]
     about = "The distribution, from a mirror of it"
-    return apt_sources.render_sources(URL, suites, components, key, about)
+    return _apt_sources.render_sources(URL, suites, components, key, about)
 
 
 def plan(deployed: str = "", answer: str = "", **changes: Any) -> tuple[dict[str, Any], list[str]]:
@@ -80,7 +81,7 @@ def mirror(key: str) -> dict[str, str]:
     return {
         "distribution_url": URL,
         "distribution_key": KEY,
-        "distribution_key_fingerprint": openpgp.read(key).fingerprint,
+        "distribution_key_fingerprint": _openpgp.read(key).fingerprint,
     }
 
 

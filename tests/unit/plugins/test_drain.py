@@ -12,12 +12,13 @@ import pytest
 
 from ansible_collections.runnerhost.toolkit.plugins.action.runner_config import without_runners
 from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
-    drain,
-    host,
-    runner_processes,
-    runner_toml,
+    _drain,
+    _runner_processes,
+    _system,
+    _systemd,
 )
 from ansible_collections.runnerhost.toolkit.plugins.modules import runner_drain
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import _runner_toml
 
 WHOLE = """concurrent = 2
 
@@ -37,14 +38,14 @@ WHOLE = """concurrent = 2
   id = 8
   token = "glrt-two"
 """
-PAUSED = without_runners(runner_toml.parse(WHOLE))
+PAUSED = without_runners(_runner_toml.parse(WHOLE))
 ADDED = PAUSED + '\n[[runners]]\n  name = "by hand"\n  id = 9\n  token = "glrt-three"\n'
 
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with config.toml, and leases of its own."""
-    monkeypatch.setattr(drain, "LEASES", str(tmp_path / "run"))
+    monkeypatch.setattr(_drain, "LEASES", str(tmp_path / "run"))
     made = tmp_path / "gitlab-runner"
     made.mkdir()
     (made / "config.toml").write_text(WHOLE, encoding="utf-8")
@@ -53,7 +54,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def pause(folder: Path, lease: float = 60) -> bool:
     content = (folder / "config.toml").read_bytes()
-    return drain.pause(str(folder), drain.digest(content), PAUSED, lease)
+    return _drain.pause(str(folder), _drain.digest(content), PAUSED, lease)
 
 
 def text(folder: Path) -> str:
@@ -74,32 +75,32 @@ def test_paused_text_has_everything_but_the_runners() -> None:
 def test_pause_and_resume(folder: Path) -> None:
     assert pause(folder)
     assert text(folder) == PAUSED
-    assert (folder / drain.KEPT).stat().st_mode & 0o777 == 0o600
-    assert drain.lease_left(str(folder)) > 50
-    assert drain.resume(str(folder)) == "resumed"
+    assert (folder / _drain.KEPT).stat().st_mode & 0o777 == 0o600
+    assert _drain.lease_left(str(folder)) > 50
+    assert _drain.resume(str(folder)) == "resumed"
     assert text(folder) == WHOLE
     assert left(folder) == {"config.toml"}
-    assert drain.lease_left(str(folder)) == 0
-    assert drain.resume(str(folder)) == "nothing"
+    assert _drain.lease_left(str(folder)) == 0
+    assert _drain.resume(str(folder)) == "nothing"
 
 
 def test_resumed_file_is_newer_than_the_paused_one(folder: Path) -> None:
     """The daemon loads a file only if it is newer than the one that it has."""
     pause(folder)
     before = (folder / "config.toml").stat().st_mtime_ns
-    drain.resume(str(folder))
+    _drain.resume(str(folder))
     assert (folder / "config.toml").stat().st_mtime_ns > before
 
 
 def test_another_file_than_the_one_read_is_not_paused(folder: Path) -> None:
-    assert not drain.pause(str(folder), "0" * 64, PAUSED, 60)
+    assert not _drain.pause(str(folder), "0" * 64, PAUSED, 60)
     assert (text(folder), left(folder)) == (WHOLE, {"config.toml"})
 
 
 def test_a_pause_is_not_made_twice(folder: Path) -> None:
     assert pause(folder)
     assert not pause(folder)
-    assert drain.resume(str(folder)) == "resumed"
+    assert _drain.resume(str(folder)) == "resumed"
     assert text(folder) == WHOLE
 
 
@@ -108,7 +109,7 @@ def test_cut_off_before_the_pause_took_effect(folder: Path) -> None:
     pause(folder)
     rotated = WHOLE.replace("glrt-one", "glrt-newer")
     (folder / "config.toml").write_text(rotated, encoding="utf-8")
-    assert drain.resume(str(folder)) == "nothing"
+    assert _drain.resume(str(folder)) == "nothing"
     assert (text(folder), left(folder)) == (rotated, {"config.toml"})
 
 
@@ -116,18 +117,18 @@ def test_cut_off_before_the_pause_took_effect(folder: Path) -> None:
 def test_cut_off_with_something_missing(folder: Path, lost: str) -> None:
     pause(folder)
     if lost == "note":
-        (folder / drain.NOTE).unlink()
+        (folder / _drain.NOTE).unlink()
     else:
         for path in (folder.parent / "run").iterdir():
             path.unlink()
-    assert drain.resume(str(folder)) == "resumed"
+    assert _drain.resume(str(folder)) == "resumed"
     assert (text(folder), left(folder)) == (WHOLE, {"config.toml"})
 
 
 def test_runner_added_by_hand_meanwhile_is_kept(folder: Path) -> None:
     pause(folder)
     (folder / "config.toml").write_text(ADDED, encoding="utf-8")
-    assert drain.resume(str(folder)) == "merged"
+    assert _drain.resume(str(folder)) == "merged"
     assert text(folder).startswith(WHOLE.rstrip("\n"))
     assert text(folder).count("[[runners]]\n") == 3
     assert '"by hand"' in text(folder)
@@ -136,19 +137,19 @@ def test_runner_added_by_hand_meanwhile_is_kept(folder: Path) -> None:
 def test_emptied_file_is_put_back(folder: Path) -> None:
     pause(folder)
     (folder / "config.toml").unlink()
-    assert drain.resume(str(folder)) == "resumed"
+    assert _drain.resume(str(folder)) == "resumed"
     assert text(folder) == WHOLE
 
 
 def test_whole_configuration_is_found_while_a_drain_is_held(folder: Path) -> None:
     pause(folder)
-    assert drain.truth(str(folder)) == f"{folder}/{drain.KEPT}"
+    assert _drain.truth(str(folder)) == f"{folder}/{_drain.KEPT}"
     assert text(folder) == PAUSED
 
 
 def test_drain_that_nobody_holds_is_taken_back(folder: Path) -> None:
     pause(folder, lease=0)
-    assert drain.truth(str(folder)) == f"{folder}/config.toml"
+    assert _drain.truth(str(folder)) == f"{folder}/config.toml"
     assert text(folder) == WHOLE
 
 
@@ -174,14 +175,14 @@ def test_running_jobs_from_the_journal() -> None:
         "no json",
         line("", 50),
     ]
-    assert drain.running(lines, now=140) == [
-        drain.Job("5", "a/b", 120),
-        drain.Job("9", "c/d", 100),
+    assert _drain.running(lines, now=140) == [
+        _drain.Job("5", "a/b", 120),
+        _drain.Job("9", "c/d", 100),
     ]
 
 
 def test_a_job_in_words() -> None:
-    assert str(drain.Job("5", "a/b", 125)) == "job 5 (a/b), 2 min 5 s"
+    assert str(_drain.Job("5", "a/b", 125)) == "job 5 (a/b), 2 min 5 s"
 
 
 @pytest.mark.parametrize(
@@ -212,8 +213,8 @@ def test_a_quiet_that_has_begun_is_seen_to_its_end(
 
     monkeypatch.setattr(time, "monotonic", lambda: clock[0])
     monkeypatch.setattr(time, "sleep", lambda more: clock.append(clock.pop() + more))
-    monkeypatch.setattr(drain, "renew", lambda *_: None)
-    monkeypatch.setattr(drain, "look", look)
+    monkeypatch.setattr(_drain, "renew", lambda *_: None)
+    monkeypatch.setattr(_drain, "look", look)
     asked = {"patience": patience, "folder": "f", "unit": "u", "lease": 120}
     assert runner_drain.look_until_idle(asked)["idle"] is idle
     assert len(busy) - len(left) == looks
@@ -223,8 +224,8 @@ def test_a_job_of_another_daemon_is_waited_for(monkeypatch: pytest.MonkeyPatch) 
     clock, left = [0.0], ["busy", "unknown", *["idle"] * 99]
     monkeypatch.setattr(time, "monotonic", lambda: clock[0])
     monkeypatch.setattr(time, "sleep", lambda more: clock.append(clock.pop() + more))
-    monkeypatch.setattr(drain, "renew", lambda *_: None)
-    monkeypatch.setattr(drain, "look", lambda *_: {"busy": False, "pid": 7})
+    monkeypatch.setattr(_drain, "renew", lambda *_: None)
+    monkeypatch.setattr(_drain, "look", lambda *_: {"busy": False, "pid": 7})
     own = {"u": "f/config.toml"}
     asked = {"patience": 10, "folder": "f", "unit": "u", "lease": 120, "own": own}
 
@@ -232,7 +233,7 @@ def test_a_job_of_another_daemon_is_waited_for(monkeypatch: pytest.MonkeyPatch) 
         assert given == own
         return [{"activity": left.pop(0)}]
 
-    monkeypatch.setattr(runner_processes, "others", others)
+    monkeypatch.setattr(_runner_processes, "others", others)
     assert runner_drain.look_until_idle(asked)["idle"]
     # Two looks that were not quiet, and seven that were, half a second apart.
     assert 101 - len(left) == 9
@@ -248,13 +249,13 @@ def test_only_the_lines_about_jobs_are_read(monkeypatch: pytest.MonkeyPatch) -> 
         asked.append(argv)
         return subprocess.CompletedProcess(argv, 0, line(ADD.format(4, "https://g.test/a"), 1), "")
 
-    monkeypatch.setattr(host, "run", run)
-    assert [job.id for job in drain.jobs_of(7)] == ["4"]
+    monkeypatch.setattr(_system, "run", run)
+    assert [job.id for job in _drain.jobs_of(7)] == ["4"]
     (grep,) = (word for word in asked[0] if word.startswith("--grep="))
     texts = grep.removeprefix("--grep=").split("|")
     assert [any(text in one for one in (ADD, REMOVE)) for text in texts] == [True, True]
     assert "--output-fields=MESSAGE" in asked[0]
-    assert drain.jobs_of(0) == []
+    assert _drain.jobs_of(0) == []
 
 
 @pytest.mark.parametrize(
@@ -271,11 +272,11 @@ def test_daemon_that_has_just_started_takes_no_signal(
     monkeypatch: pytest.MonkeyPatch, seconds: float | None, said: str, listens: bool
 ) -> None:
     """One ends it within its first 0.3 s (seen with 17.4 to 19.3)."""
-    monkeypatch.setattr(drain, "age", lambda _: seconds)
+    monkeypatch.setattr(_drain, "age", lambda _: seconds)
     monkeypatch.setattr(
-        host, "run", lambda argv, **_: subprocess.CompletedProcess(argv, 0, said, "")
+        _system, "run", lambda argv, **_: subprocess.CompletedProcess(argv, 0, said, "")
     )
-    assert drain.is_listening(17) is listens
+    assert _drain.is_listening(17) is listens
 
 
 def test_reload_waits_for_a_daemon_that_has_just_started(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -290,10 +291,10 @@ def test_reload_waits_for_a_daemon_that_has_just_started(monkeypatch: pytest.Mon
         events.append(" ".join(argv))
         return subprocess.CompletedProcess(argv, 0, "", "")
 
-    monkeypatch.setattr(drain, "age", age)
-    monkeypatch.setattr(host, "run", run)
-    monkeypatch.setattr(host, "units", lambda _: {"a.service": {"MainPID": "17"}})
-    drain.reload("a.service")
+    monkeypatch.setattr(_drain, "age", age)
+    monkeypatch.setattr(_system, "run", run)
+    monkeypatch.setattr(_systemd, "units", lambda _: {"a.service": {"MainPID": "17"}})
+    _drain.reload("a.service")
     kill = "systemctl kill --signal=SIGHUP --kill-who=main a.service"
     assert events == ["looks", "looks", "looks", kill]
 
@@ -301,19 +302,19 @@ def test_reload_waits_for_a_daemon_that_has_just_started(monkeypatch: pytest.Mon
 def test_age_of_a_process() -> None:
     with subprocess.Popen(["sleep", "60"]) as process:
         try:
-            assert 0 <= (drain.age(process.pid) or 0) < 5
+            assert 0 <= (_drain.age(process.pid) or 0) < 5
         finally:
             process.kill()
-    assert drain.age(process.pid) is None
+    assert _drain.age(process.pid) is None
 
 
 def test_daemon_that_has_just_started_is_not_stopped(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A drain ends in a stop as a rule: it waits for this too."""
-    monkeypatch.setattr(host, "units", lambda _: {"a.service": {"MainPID": "17"}})
-    monkeypatch.setattr(host, "has_children", lambda _: False)
-    monkeypatch.setattr(drain, "jobs_of", lambda _: [])
+    monkeypatch.setattr(_systemd, "units", lambda _: {"a.service": {"MainPID": "17"}})
+    monkeypatch.setattr(_system, "has_children", lambda _: False)
+    monkeypatch.setattr(_drain, "jobs_of", lambda _: [])
     for listens in (False, True):
-        monkeypatch.setattr(drain, "is_listening", lambda _, listens=listens: listens)
-        assert drain.look("a.service", str(folder))["busy"] is not listens
+        monkeypatch.setattr(_drain, "is_listening", lambda _, listens=listens: listens)
+        assert _drain.look("a.service", str(folder))["busy"] is not listens

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.runnerhost.toolkit.plugins.module_utils import env_file
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import _env_file
 
 VARIABLE = "gitlab_runner_environment"
 
@@ -38,7 +38,7 @@ VARIABLE = "gitlab_runner_environment"
     ],
 )
 def test_refused(name: str, value: Any, says: str) -> None:
-    found = env_file.problems(VARIABLE, {name: value})
+    found = _env_file.problems(VARIABLE, {name: value})
     assert len(found) == 1
     assert found[0].startswith(VARIABLE)
     assert says in found[0]
@@ -58,7 +58,7 @@ def test_refused(name: str, value: Any, says: str) -> None:
     ],
 )
 def test_taken(wanted: dict[str, Any]) -> None:
-    assert env_file.problems(VARIABLE, wanted) == []
+    assert _env_file.problems(VARIABLE, wanted) == []
 
 
 @pytest.mark.parametrize(
@@ -74,34 +74,34 @@ def test_taken(wanted: dict[str, Any]) -> None:
     ],
 )
 def test_a_name_alone_makes_no_secret(wanted: dict[str, Any]) -> None:
-    assert env_file.problems(VARIABLE, wanted) == []
+    assert _env_file.problems(VARIABLE, wanted) == []
 
 
 @pytest.mark.parametrize(
     "wanted", [{"DEMO_PASSWORD": "hunter2"}, {"PIP_INDEX_URL": "https://me:hunter2@h/simple"}]
 )
 def test_what_is_refused_as_a_secret_can_be_allowed(wanted: dict[str, Any]) -> None:
-    (said,) = env_file.problems(VARIABLE, wanted)
+    (said,) = _env_file.problems(VARIABLE, wanted)
     assert "gitlab_runner_environment_allowed" in said
-    assert env_file.problems(VARIABLE, wanted, list(wanted)) == []
+    assert _env_file.problems(VARIABLE, wanted, list(wanted)) == []
 
 
 def test_no_mapping() -> None:
     assert (
-        "invalid value of type list; expected a mapping" in env_file.problems(VARIABLE, ["A=b"])[0]
+        "invalid value of type list; expected a mapping" in _env_file.problems(VARIABLE, ["A=b"])[0]
     )
 
 
 def test_text_is_sorted_and_quoted() -> None:
-    text = env_file.render({"B": 'say "hi" for $5', "A": "back\\slash `x`"})
+    text = _env_file.render({"B": 'say "hi" for $5', "A": "back\\slash `x`"})
     assert text == 'A="back\\\\slash \\`x\\`"\nB="say \\"hi\\" for \\$5"\n'
 
 
 @given(st.text(alphabet=st.characters(blacklist_categories=["Cs", "Cc"]), max_size=60))
 def test_quoting_is_read_back(value: str) -> None:
     """A shell reads double quotes with these four escapes as systemd does."""
-    assert env_file.problems(VARIABLE, {"LABEL": value}) == [] or "secret" in str(
-        env_file.problems(VARIABLE, {"LABEL": value})
+    assert _env_file.problems(VARIABLE, {"LABEL": value}) == [] or "secret" in str(
+        _env_file.problems(VARIABLE, {"LABEL": value})
     )
-    quoted = env_file.quote(value).replace("\\$", "$").replace("\\`", "`")
+    quoted = _env_file.quote(value).replace("\\$", "$").replace("\\`", "`")
     assert shlex.split(quoted) == [value]

@@ -21,9 +21,16 @@ import yaml
 from ansible.module_utils.testing import patch_module_args
 
 from ansible_collections.runnerhost.toolkit.plugins.action import file_set as file_set_action
-from ansible_collections.runnerhost.toolkit.plugins.module_utils import apt_sources, homes, host
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
+    _apt_sources,
+    _dpkg,
+    _files,
+    _homes,
+    _system,
+    _systemd,
+)
 from ansible_collections.runnerhost.toolkit.plugins.modules import file_set
-from ansible_collections.runnerhost.toolkit.plugins.plugin_utils.controller import ROOT
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._controller import ROOT
 
 ME: dict[str, Any] = {
     "owner": pwd.getpwuid(os.getuid()).pw_name,
@@ -150,7 +157,7 @@ def apt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     parts = tmp_path / "sources.list.d"
     parts.mkdir()
     files = (str(tmp_path / "sources.list"), str(parts / "ubuntu.sources"))
-    monkeypatch.setattr(apt_sources, "DISTRIBUTION_FILES", files)
+    monkeypatch.setattr(_apt_sources, "DISTRIBUTION_FILES", files)
     found = file_set.source_files
     monkeypatch.setattr(file_set, "source_files", lambda: found(str(tmp_path)))
     return parts
@@ -252,11 +259,11 @@ def test_a_mirror_of_the_distribution_leaves_third_parties_alone(
         out = {"indextargets": "\n".join(rows), "policy": "500 http://d.test/ubuntu jammy/main x"}
         return SimpleNamespace(stdout=out[argv[1]], stderr="", returncode=0)
 
-    monkeypatch.setattr(host, "system_python_problem", lambda: None)
-    monkeypatch.setattr(host, "run", say)
+    monkeypatch.setattr(_system, "system_python_problem", lambda: None)
+    monkeypatch.setattr(_system, "run", say)
     files = [
         {"path": str(mirror), "content": "x\n", "owner": ME["owner"]},
-        {"path": str(mirror), "state": "twins_absent", "uris": ["http://m.test"],
+        {"path": str(mirror), "state": "duplicates_absent", "uris": ["http://m.test"],
          "suites": ["jammy"], "releases": ["jammy"]},
     ]  # fmt: skip
     predicted = run(files=files, _ansible_check_mode=True)
@@ -307,7 +314,7 @@ def test_a_diff_shows_no_password_of_either_side(
 ) -> None:
     path = tmp_path / "env-file"
     path.write_text(before)
-    monkeypatch.setattr(host, "system_python_problem", lambda: None)
+    monkeypatch.setattr(_system, "system_python_problem", lambda: None)
     files = [{"path": str(path), "content": after, "owner": ME["owner"]}]
     answer = run(files=files, _ansible_diff=True)
     assert [answer["diff"][0][side] for side in ("before", "after")] == shown
@@ -329,7 +336,7 @@ def test_failed_write_leaves_no_temporary_file(
 
     monkeypatch.setattr(os, "rename", refuse)
     with pytest.raises(OSError, match="no"):
-        host.write_atomic(str(tmp_path / "a.conf"), "a", 0o600)
+        _files.write_atomic(str(tmp_path / "a.conf"), "a", 0o600)
     assert os.listdir(tmp_path) == []
 
 
@@ -340,9 +347,9 @@ def test_dpkg_status_is_read_by_name_and_pattern(tmp_path: Path) -> None:
         "Package: python3.9\nStatus: deinstall ok config-files\nVersion: 3.9.2\n\n"
         "Package: python3.9-venv\nStatus: install ok half-configured\nVersion: 3.9.2\n"
     )
-    found = host.packages(["git", "python3.*"], str(status))
+    found = _dpkg.packages(["git", "python3.*"], str(status))
     assert sorted(found) == ["git", "python3.9", "python3.9-venv"]
-    assert [name for name in found if host.is_installed(found[name])] == ["git"]
+    assert [name for name in found if _dpkg.is_installed(found[name])] == ["git"]
 
 
 @pytest.mark.parametrize(
@@ -353,7 +360,7 @@ def test_only_the_systems_own_python_is_taken(
     executable: str, refused: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "executable", executable)
-    problem = host.system_python_problem()
+    problem = _system.system_python_problem()
     assert bool(problem) is refused
     if problem:
         assert problem.startswith("ansible_python_interpreter")
@@ -381,10 +388,10 @@ def test_a_system_python_that_was_turned_to_another_is_refused(
     if said is not None:
         (tmp_path / "defaults").write_text(said)
     monkeypatch.setattr(sys, "executable", str(link))
-    monkeypatch.setattr(host, "SYSTEM_PYTHON", str(link))
-    monkeypatch.setattr(host, "_PYTHON_DEFAULTS", str(tmp_path / "defaults"))
-    assert host.system_version() == own
-    problem = host.system_python_problem()
+    monkeypatch.setattr(_system, "SYSTEM_PYTHON", str(link))
+    monkeypatch.setattr(_system, "_PYTHON_DEFAULTS", str(tmp_path / "defaults"))
+    assert _system.system_version() == own
+    problem = _system.system_python_problem()
     assert bool(problem) is refused
     if problem:
         assert f"leads to {tmp_path}/python3.11, but the system's own is python3.10" in problem
@@ -408,7 +415,7 @@ def test_what_is_found_decides_on_a_command(
         (tmp_path / name).touch()
     expected = {"glob": f"{tmp_path}/*.pem", "names": ["a.pem"], "others": others}
     command = {"argv": ["true"], "if_changed": "/x", "unless_found": expected}
-    monkeypatch.setattr(host, "system_python_problem", lambda: None)
+    monkeypatch.setattr(_system, "system_python_problem", lambda: None)
     answer = run(files=[], commands=[command], _ansible_diff=True)
     assert answer["changed_paths"] == (["true"] if runs else [])
     assert answer["diff"] == ([{"prepared": "run: true\n"}] if runs else [])
@@ -425,7 +432,7 @@ def test_a_first_time_may_have_a_command_of_its_own(
         "argv": ["true", "again"], "argv_first": ["true", "first"],
         "if_changed": "/x", "unless_found": expected,
     }  # fmt: skip
-    monkeypatch.setattr(host, "system_python_problem", lambda: None)
+    monkeypatch.setattr(_system, "system_python_problem", lambda: None)
     assert run(files=[], commands=[command])["changed_paths"] == [ran]
 
 
@@ -443,15 +450,15 @@ def test_without_systemd_units_are_enabled_and_nothing_else(
     command: str, done: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shutil, "which", lambda _: "/usr/bin/systemctl")
-    monkeypatch.setattr(host, "has_systemd", lambda: False)
+    monkeypatch.setattr(_systemd, "has_systemd", lambda: False)
     assert file_set.possible(command.split()) == done.split()
-    monkeypatch.setattr(host, "has_systemd", lambda: True)
+    monkeypatch.setattr(_systemd, "has_systemd", lambda: True)
     assert file_set.possible(command.split()) == command.split()
 
 
 def test_without_systemctl_nothing_is_enabled(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "which", lambda _: None)
-    monkeypatch.setattr(host, "has_systemd", lambda: False)
+    monkeypatch.setattr(_systemd, "has_systemd", lambda: False)
     assert file_set.possible(["systemctl", "enable", "x.service"]) == []
 
 
@@ -469,7 +476,7 @@ def test_systemd_is_left_alone_while_an_image_is_baked(
 ) -> None:
     monkeypatch.setenv("SYSTEMD_OFFLINE", offline)
     monkeypatch.setattr(os.path, "isdir", lambda _: booted)
-    assert host.has_systemd() is talks
+    assert _systemd.has_systemd() is talks
 
 
 @pytest.mark.parametrize("tasks", ["python_versions/tasks/repository", "gitlab_runner/tasks/files"])
@@ -492,7 +499,7 @@ def test_full_disk_names_the_file_and_leaves_nothing(
     (tmp_path / "a.conf").write_text("before")
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match=r"No space left on device: '.*/a\.conf'"):
-        host.write_atomic(str(tmp_path / "a.conf"), "after", 0o600)
+        _files.write_atomic(str(tmp_path / "a.conf"), "after", 0o600)
     assert [path.name for path in tmp_path.iterdir()] == ["a.conf"]
     assert (tmp_path / "a.conf").read_text() == "before"
 
@@ -561,7 +568,7 @@ def test_what_has_no_owner_in_a_home_is_taken_over_and_an_administrators_file_is
     ],
 )
 def test_whose_numbers_are_peoples(uid: int, persons: bool) -> None:
-    assert homes.is_persons(uid) is persons
+    assert _homes.is_persons(uid) is persons
 
 
 @needs_root
@@ -598,7 +605,7 @@ def test_a_folder_that_may_not_be_taken_over_is_refused(
     if why == "another's home":
         account.pw_dir = str(tmp_path)
     elif why == "a person's":
-        monkeypatch.setattr(homes, "_FIRST_PERSON", 1)
+        monkeypatch.setattr(_homes, "_FIRST_PERSON", 1)
     else:
         (home / "builds").rename(home / "data")
     real = pwd.getpwuid
@@ -612,7 +619,7 @@ def test_a_folder_that_may_not_be_taken_over_is_refused(
 def test_check_mode_does_not_stumble_over_what_the_home_will_have_mended(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(host, "system_python_problem", lambda: None)
+    monkeypatch.setattr(_system, "system_python_problem", lambda: None)
     home = restored(tmp_path / "home", ORPHAN)
     os.chmod(home / "builds", 0o700)
     files: list[dict[str, Any]] = [
@@ -655,7 +662,7 @@ def test_a_diff_shows_the_toolkits_code_as_one_line() -> None:
 
 def test_the_module_shows_new_files_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "ca.crt"
-    monkeypatch.setattr(host, "system_python_problem", lambda: None)
+    monkeypatch.setattr(_system, "system_python_problem", lambda: None)
     content = ARMOUR.format("CERTIFICATE", "")
     files = [{"path": str(path), "content": content, "owner": ME["owner"]}]
     (diff,) = run(files=files, _ansible_diff=True)["diff"]

@@ -15,13 +15,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
-    host,
-    host_checks,
-    runner_keys,
-)
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import _host_checks, _system
 from ansible_collections.runnerhost.toolkit.plugins.modules import file_set
-from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import job_user
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import _job_user, _runner_keys
 
 TODAY = date(2026, 11, 28)
 AS_ROOT = pytest.mark.skipif(os.getuid() != 0, reason="skipped: only root can be somebody else")
@@ -48,7 +44,7 @@ def day(moment: date) -> int:
     ],
 )
 def test_shadow_says_why(changed: Any, most: Any, ends: Any, says: str) -> None:
-    found = host_checks.shadow_cure("ci", f"ci:!hunter2:{changed}:0:{most}:7::{ends}:", TODAY)
+    found = _host_checks.shadow_cure("ci", f"ci:!hunter2:{changed}:0:{most}:7::{ends}:", TODAY)
     assert says in found
     assert bool(says) == bool(found)
     assert "hunter2" not in found
@@ -66,31 +62,31 @@ def test_an_account_that_su_refuses_is_refused_with_its_reason(
         asked.append(argv)
         return said
 
-    monkeypatch.setattr(host_checks, "SHADOW", str(shadow))
+    monkeypatch.setattr(_host_checks, "SHADOW", str(shadow))
     monkeypatch.setattr(os, "geteuid", lambda: 0)
-    monkeypatch.setattr(host, "run", run)
-    found = host_checks.account("nobody")
+    monkeypatch.setattr(_system, "run", run)
+    found = _host_checks.account("nobody")
     assert found is not None
-    (text,) = job_user.account_problems("gitlab_runner_user", "nobody", found)
+    (text,) = _job_user.account_problems("gitlab_runner_user", "nobody", found)
     assert text.startswith("gitlab_runner_user: jobs cannot run as 'nobody' on the host: `su -s")
     assert "no longer valid; its password expired on" in text
     assert asked == [["su", "-s", "/bin/bash", "nobody", "-c", "true"]]
 
 
 def test_root_by_another_name_runs_no_jobs() -> None:
-    assert "root by another name" in host_checks.account("root")["problem"]  # type: ignore[index]
+    assert "root by another name" in _host_checks.account("root")["problem"]  # type: ignore[index]
 
 
 def test_no_account_is_no_problem() -> None:
-    assert host_checks.account("no-such-user") is None
-    assert job_user.account_problems("gitlab_runner_user", "no-such-user", None) == []
+    assert _host_checks.account("no-such-user") is None
+    assert _job_user.account_problems("gitlab_runner_user", "no-such-user", None) == []
 
 
 # --- folders
 
 
 def folder(path: Path, user: str = "nobody", **more: Any) -> str:
-    return host_checks.path_problem({"kind": "folder", "path": str(path), "user": user, **more})
+    return _host_checks.path_problem({"kind": "folder", "path": str(path), "user": user, **more})
 
 
 @pytest.fixture
@@ -233,7 +229,7 @@ def pem(key: ec.EllipticCurvePrivateKey, password: bytes = b"") -> bytes:
 
 
 def check(kind: str, path: Path | str, **more: Any) -> str:
-    return host_checks.path_problem({"kind": kind, "path": str(path), **more})
+    return _host_checks.path_problem({"kind": kind, "path": str(path), **more})
 
 
 def test_certificates_and_keys(tmp_path: Path) -> None:
@@ -288,13 +284,13 @@ SERVICE = {
     "user": "ci",
     "home": "/home/ci",
     "pip_cache_dir": "/home/ci/.cache/pip",
-    **job_user.DEFAULTS,
+    **_job_user.DEFAULTS,
     "runners": [RUNNER, {"name": "gone", "state": "absent", "builds_dir": "/x"}],
 }
 
 
 def test_all_that_an_entry_names_is_asked_about() -> None:
-    found = {c["label"]: c for c in job_user.checks("at_", "runners", SERVICE, set())}
+    found = {c["label"]: c for c in _job_user.checks("at_", "runners", SERVICE, set())}
     assert {label: c["kind"] for label, c in found.items()} == {
         "at_home": "folder",
         "at_pip_cache_dir": "folder",
@@ -310,30 +306,30 @@ def test_all_that_an_entry_names_is_asked_about() -> None:
     assert found["runners (build).builds_dir"]["path"] == "/data/builds"
     # No job runs programs in the home's builds folder then.
     assert found["at_home"]["execute"] is False
-    assert job_user.checks("at_", "runners", {**SERVICE, "runners": []}, set())[0]["execute"]
+    assert _job_user.checks("at_", "runners", {**SERVICE, "runners": []}, set())[0]["execute"]
     assert found["runners (build).tls-key-file"]["certificate"] == "/etc/ssl/company/me.pem"
 
 
 def test_what_the_run_brings_and_what_an_image_lacks_is_not_asked_about() -> None:
-    ours = job_user.certificates([("/usr/local/share/ca-certificates/runnerhost-1.crt", "")])
+    ours = _job_user.certificates([("/usr/local/share/ca-certificates/runnerhost-1.crt", "")])
     for path in (
         "/usr/local/share/ca-certificates/runnerhost-1.crt",
         "/etc/ssl/certs/runnerhost-1.pem",
         "/etc/ssl/certs/ca-certificates.crt",
     ):
         service = {**SERVICE, "runners": [{"name": "a", "tls-ca-file": path}]}
-        assert len(job_user.checks("at_", "runners", service, ours)) == 2
-    kinds = {c["kind"] for c in job_user.checks("at_", "runners", SERVICE, None)}
+        assert len(_job_user.checks("at_", "runners", service, ours)) == 2
+    kinds = {c["kind"] for c in _job_user.checks("at_", "runners", SERVICE, None)}
     assert kinds == {"folder"}
 
 
 def test_folders_are_made_for_the_job_user_alone() -> None:
-    assert job_user.folders(SERVICE) == [
+    assert _job_user.folders(SERVICE) == [
         {"path": path, "state": "directory", "mode": "0700", "owner": "ci"}
         for path in ("/data/builds", "/data/cache")
     ]
     docker = {"name": "a", "executor": "docker", "builds_dir": "/builds", "shell": "pwsh"}
-    assert job_user.folders({**SERVICE, "runners": [docker]}) == []
+    assert _job_user.folders({**SERVICE, "runners": [docker]}) == []
 
 
 @pytest.mark.parametrize(
@@ -353,10 +349,10 @@ def test_folders_are_made_for_the_job_user_alone() -> None:
     ],
 )
 def test_paths_that_cannot_be(entry: dict[str, Any], says: str) -> None:
-    (text,) = runner_keys.path_problems("runners[0] (a)", entry)
+    (text,) = _runner_keys.path_problems("runners[0] (a)", entry)
     assert says in text
 
 
 def test_paths_that_can_be() -> None:
     good = {"builds_dir": "/data/tmp/builds", "shell": "pwsh", "custom": {"run_exec": "run"}}
-    assert runner_keys.path_problems("runners[0] (a)", good) == []
+    assert _runner_keys.path_problems("runners[0] (a)", good) == []

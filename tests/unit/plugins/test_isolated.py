@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.runnerhost.toolkit.plugins.module_utils import instances
-from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import isolated, job_user
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import _instances
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import _isolated, _job_user
 
 HOST: dict[str, Any] = {
     "runners": [],
@@ -21,21 +21,21 @@ PUBLISH: dict[str, Any] = {"name": "publish", "runners": []}
 
 
 def problems(*entries: Any, **more: Any) -> list[str]:
-    return isolated.problems({**HOST, "isolated": list(entries), **more})
+    return _isolated.problems({**HOST, "isolated": list(entries), **more})
 
 
 def test_places() -> None:
-    main, publish = instances.place(), instances.place("publish")
+    main, publish = _instances.place(), _instances.place("publish")
     assert (main.unit, main.folder) == ("gitlab-runner.service", "/etc/gitlab-runner")
     assert main.resume == "runnerhost-resume"
     assert publish.unit == "gitlab-runner-publish.service"
     assert publish.folder == "/etc/gitlab-runner-publish"
     for one in (main, publish):
-        assert instances.resume_of(one.unit) == one.resume
+        assert _instances.resume_of(one.unit) == one.resume
 
 
 def test_defaults() -> None:
-    assert isolated.whole(PUBLISH) == {
+    assert _isolated.whole(PUBLISH) == {
         "name": "publish",
         "runners": [],
         "user": "gitlab-runner-publish",
@@ -43,14 +43,14 @@ def test_defaults() -> None:
         "concurrent": 1,
         "settings": {},
         "environment": {},
-        **job_user.DEFAULTS,
+        **_job_user.DEFAULTS,
     }
-    assert isolated.whole({**PUBLISH, "user": "pub"})["home"] == "/home/pub"
+    assert _isolated.whole({**PUBLISH, "user": "pub"})["home"] == "/home/pub"
 
 
 def test_good_entries_have_no_problem() -> None:
     assert problems(PUBLISH, {"name": "docs", "runners": [], "concurrent": 2}) == []
-    assert isolated.problems({**HOST, "isolated": []}) == []
+    assert _isolated.problems({**HOST, "isolated": []}) == []
 
 
 @pytest.mark.parametrize(
@@ -120,19 +120,19 @@ def test_names_of_drop_ins() -> None:
         "/etc/systemd/system/gitlab-runner-a-b.service.d/zz-runnerhost.conf",
         "/etc/systemd/system/gitlab-runner.service.d/zz-runnerhost.conf",
     ]
-    assert isolated.names_of(paths) == ["publish", "a-b"]
+    assert _isolated.names_of(paths) == ["publish", "a-b"]
 
 
 def test_places_are_each_service_s_own() -> None:
     runners = [{"name": "a", "builds_dir": "/srv/b"}, {"name": "c", "cache_dir": "/srv/c"}]
-    assert isolated.places("/home/x", "/home/x/.cache/pip", runners) == {
+    assert _isolated.places("/home/x", "/home/x/.cache/pip", runners) == {
         "builds": ["/home/x/builds", "/srv/b"],
         "cache": ["/home/x/cache", "/home/x/.cache/pip", "/srv/c"],
     }
 
 
 def test_a_mapping_is_no_list() -> None:
-    (said,) = isolated.problems({**HOST, "isolated": {"name": "publish"}})
+    (said,) = _isolated.problems({**HOST, "isolated": {"name": "publish"}})
     assert "invalid value of type mapping; expected a list of mappings" in said
 
 
@@ -141,7 +141,7 @@ def test_what_would_undo_the_isolation_is_refused(more: dict[str, bool]) -> None
     (said,) = problems(PUBLISH, **more)
     (name,) = more
     assert f"gitlab_runner_{name} got" in said
-    assert isolated.problems({**HOST, "isolated": [], **more}) == []
+    assert _isolated.problems({**HOST, "isolated": [], **more}) == []
 
 
 def test_a_created_runner_takes_protected_refs_alone() -> None:
@@ -152,7 +152,7 @@ def test_a_created_runner_takes_protected_refs_alone() -> None:
         # It may be other hosts' as well.
         {"name": "d", "gitlab": {"id": 7}},
     ]
-    found = isolated.protected(runners)
+    found = _isolated.protected(runners)
     assert found[0]["gitlab"]["access_level"] == "ref_protected"
     assert found[1:] == runners[1:]
     assert "access_level" not in runners[0]["gitlab"]
@@ -160,13 +160,13 @@ def test_a_created_runner_takes_protected_refs_alone() -> None:
 
 def test_files_are_private_and_show_no_environment() -> None:
     plan = {
-        **isolated.whole(PUBLISH),
+        **_isolated.whole(PUBLISH),
         "environment": "https_proxy=http://me:secret@proxy",
         "service": "gitlab-runner-publish",
         "folders": [],
         "access": [],
     }
-    found = {file["path"]: file for file in isolated.files(plan, secret=True)}
+    found = {file["path"]: file for file in _isolated.files(plan, secret=True)}
     assert found["/home/gitlab-runner-publish"]["mode"] == "0700"
     assert found["/etc/gitlab-runner-publish"]["mode"] == "0700"
     env_file = found["/etc/gitlab-runner-publish/env-file"]

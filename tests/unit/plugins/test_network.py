@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.runnerhost.toolkit.plugins.module_utils import apt_sources, network
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import _apt_sources
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import _network
 
 PASSWORD = "p@ss/w0rd:1"
 GOOD: dict[str, Any] = {
@@ -42,8 +43,8 @@ NONE: dict[str, Any] = {
 }
 
 
-def ways(**change: Any) -> network.Network:
-    return network.from_values({**GOOD, **change}, [])
+def ways(**change: Any) -> _network.Network:
+    return _network.from_values({**GOOD, **change}, [])
 
 
 @pytest.mark.parametrize(
@@ -56,7 +57,7 @@ def ways(**change: Any) -> network.Network:
     ],
 )
 def test_good(values: dict[str, Any]) -> None:
-    assert network.problems(values) == []
+    assert _network.problems(values) == []
 
 
 @pytest.mark.parametrize(
@@ -153,7 +154,7 @@ def test_good(values: dict[str, Any]) -> None:
     ],
 )
 def test_refused(change: dict[str, Any], says: str) -> None:
-    found = network.problems({**GOOD, **change})
+    found = _network.problems({**GOOD, **change})
     assert any(says in text for text in found), found
     assert not any(s in text for s in (PASSWORD, "hunter2", "12345678", "# b") for text in found)
 
@@ -170,7 +171,7 @@ def test_runner_git_and_pip_find_the_proxies() -> None:
 
 
 def test_nothing_named_is_nothing_written() -> None:
-    none = network.from_values(NONE, [])
+    none = _network.from_values(NONE, [])
     assert none.environment() == {}
     assert none.apt_conf() + none.apt_auth() + none.apt_direct() == ""
     assert none.secrets() == frozenset()
@@ -206,7 +207,7 @@ def test_hosts_are_written_in_lower_case() -> None:
     assert "machine https://apt.example.com/Private " in one.apt_auth()
     assert "machine http://proxy:3128 " in one.apt_auth()
     assert '"http://proxy:3128"' in one.apt_direct()
-    text = apt_sources.render_sources("https://APT.Example.com/Private", "x", ["main"], "/k", "")
+    text = _apt_sources.render_sources("https://APT.Example.com/Private", "x", ["main"], "/k", "")
     assert "\nURIs: https://apt.example.com/Private\n" in text
 
 
@@ -220,7 +221,7 @@ def test_ipv6_proxy_in_each_readers_form() -> None:
 @pytest.mark.parametrize("name", ["https_proxy", "HTTPS_PROXY"])
 def test_what_the_user_names_displaces_ours_in_both_cases(name: str) -> None:
     ours = {"https_proxy": "ours", "HTTPS_PROXY": "ours", "no_proxy": "ours"}
-    assert network.with_given(ours, {name: "own", "X": 1}) == {
+    assert _network.with_given(ours, {name: "own", "X": 1}) == {
         name: "own",
         "no_proxy": "ours",
         "X": 1,
@@ -269,13 +270,13 @@ def test_without_a_proxy_for_https_apt_is_told_so(tmp_path: Path) -> None:
 
 
 def test_private_cas_reach_pip_requests_and_uv() -> None:
-    found = network.from_values(NONE, [("/x/a.crt", "PEM\n")]).environment()
+    found = _network.from_values(NONE, [("/x/a.crt", "PEM\n")]).environment()
     assert found == {
-        "PIP_CERT": network.TRUST_BUNDLE,
-        "REQUESTS_CA_BUNDLE": network.TRUST_BUNDLE,
-        "SSL_CERT_FILE": network.TRUST_BUNDLE,
+        "PIP_CERT": _network.TRUST_BUNDLE,
+        "REQUESTS_CA_BUNDLE": _network.TRUST_BUNDLE,
+        "SSL_CERT_FILE": _network.TRUST_BUNDLE,
     }
 
 
 def test_releases_of_suites() -> None:
-    assert network.bare_suites(["jammy", "jammy-updates", "noble-security"]) == ["jammy", "noble"]
+    assert _network.bare_suites(["jammy", "jammy-updates", "noble-security"]) == ["jammy", "noble"]

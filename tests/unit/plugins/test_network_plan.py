@@ -20,8 +20,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from ansible_collections.runnerhost.toolkit.plugins.action import network_plan
-from ansible_collections.runnerhost.toolkit.plugins.module_utils import network
-from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import controller
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import _controller, _network
 
 FACTS = {"ansible_facts": {"distribution_release": "jammy"}}
 PROXY = {"network_access_http_proxy": "http://proxy.test:3128"}
@@ -56,7 +55,7 @@ class Action(network_plan.ActionModule):
     def ask(
         self, module: str, arguments: Mapping[str, Any], task_vars: dict[str, Any]
     ) -> dict[str, Any]:
-        if module == controller.OFFER:
+        if module == _controller.OFFER:
             return {"error": "", "distribution_error": "", **self.offered}
         return {"look": {"files": {path: {} for path in arguments["texts"]}}}
 
@@ -91,37 +90,37 @@ def steps(planned: Mapping[str, Any]) -> list[tuple[str, str]]:
 def test_program_and_folder_are_there_before_the_setting_that_names_them() -> None:
     found = steps(plan(PROXY))
     folder = ("directory", "/usr/local/lib/runnerhost")
-    order = [folder, ("file", network.APT_DIRECT), ("file", network.APT_CONF)]
+    order = [folder, ("file", _network.APT_DIRECT), ("file", _network.APT_CONF)]
     assert [step for step in found if step in order] == order
     assert {one["path"]: one for one in plan(PROXY)["files"]}[folder[1]]["mode"] == "0755"
 
 
 def test_the_setting_goes_before_the_program_that_it_names() -> None:
-    order = [("absent", network.APT_CONF), ("absent", network.APT_DIRECT)]
+    order = [("absent", _network.APT_CONF), ("absent", _network.APT_DIRECT)]
     assert [step for step in steps(plan()) if step in order] == order
 
 
 def test_another_role_removes_nothing() -> None:
     assert plan(removes=False)["files"] == []
     found = steps(plan(PROXY, MIRROR, removes=False))
-    assert {state for state, _ in found} == {"file", "directory", "twins_absent"}
+    assert {state for state, _ in found} == {"file", "directory", "duplicates_absent"}
     assert plan()["authorities"]["unless_found"]["others"] is False
     # Links of CAs that this role does not know of are no reason to rebuild the trust store.
     assert plan(removes=False)["authorities"]["unless_found"]["others"] is True
 
 
 def test_roles_set_the_ways_up_once_and_remove_none_of_them() -> None:
-    for path in glob.glob(f"{controller.ROOT}/roles/*/tasks/main.yml"):
+    for path in glob.glob(f"{_controller.ROOT}/roles/*/tasks/main.yml"):
         for task in yaml.safe_load(Path(path).read_text(encoding="utf-8")):
             if task.get("ansible.builtin.include_role"):
                 assert task["vars"] == {"__network_access_included": True}
                 assert "__network_access_planned is not defined" in task["when"]
-    asked = Path(f"{controller.ROOT}/roles/network_access/tasks/plan.yml").read_text("utf-8")
+    asked = Path(f"{_controller.ROOT}/roles/network_access/tasks/plan.yml").read_text("utf-8")
     assert 'removes: "{{ not (__network_access_included | default(false)) }}"' in asked
 
 
 def test_mirror_takes_the_place_of_its_own_suites_and_of_the_distributions_releases() -> None:
-    (twins,) = (one for one in plan(MIRROR)["files"] if one.get("state") == "twins_absent")
+    (twins,) = (one for one in plan(MIRROR)["files"] if one.get("state") == "duplicates_absent")
     assert twins["uris"] == ["https://mirror.test/ubuntu"]
     assert twins["suites"] == ["jammy", "jammy-updates", "jammy-security"]
     assert twins["releases"] == ["jammy"]
@@ -204,7 +203,7 @@ def test_what_is_no_valid_ca_is_refused(tmp_path: Path, text: str, why: str) -> 
 def told(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What Ansible shows as warnings, whatever becomes of the result."""
     texts: list[str] = []
-    monkeypatch.setattr(controller, "Display", lambda: SimpleNamespace(warning=texts.append))
+    monkeypatch.setattr(_controller, "Display", lambda: SimpleNamespace(warning=texts.append))
     return texts
 
 

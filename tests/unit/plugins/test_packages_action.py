@@ -12,8 +12,13 @@ from typing import Any
 import pytest
 
 from ansible_collections.runnerhost.toolkit.plugins.action import packages
-from ansible_collections.runnerhost.toolkit.plugins.module_utils import apt_sources, host, pythons
-from ansible_collections.runnerhost.toolkit.plugins.modules import apt_transaction, host_look
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
+    _apt_sources,
+    _dpkg,
+    _pythons,
+    _system,
+)
+from ansible_collections.runnerhost.toolkit.plugins.modules import apt_transaction, host_info
 
 INSTALLED = {"version": "1-1", "status": "install ok installed"}
 LOOK: dict[str, Any] = {"packages": {"git": INSTALLED}, "automatic": [], "unfinished": []}
@@ -170,18 +175,18 @@ def records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "status").write_text(RECORDS)
     states = tmp_path / "extended_states"
     states.write_text("Package: every\nArchitecture: amd64\nAuto-Installed: 1\n")
-    for function in (host.packages, host.providers, host.automatic):
-        file = states if function is host.automatic else tmp_path / "status"
+    for function in (_dpkg.packages, _dpkg.providers, _dpkg.automatic):
+        file = states if function is _dpkg.automatic else tmp_path / "status"
         kept = (*(function.__defaults__ or ())[:-1], str(file))
         monkeypatch.setattr(function, "__defaults__", kept)
     return tmp_path
 
 
 def seen(*names: str) -> dict[str, Any]:
-    """What host_look says of packages."""
-    found = host.packages(list(names))
-    provided = host_look.provided(list(names), found)
-    return {"packages": found, "provided": provided, "automatic": sorted(host.automatic())}
+    """What host_info says of packages."""
+    found = _dpkg.packages(list(names))
+    provided = host_info.provided(list(names), found)
+    return {"packages": found, "provided": provided, "automatic": sorted(_dpkg.automatic())}
 
 
 def test_a_virtual_name_and_one_with_an_architecture_are_there(records: Path) -> None:
@@ -203,9 +208,9 @@ def test_a_virtual_name_and_one_with_an_architecture_are_there(records: Path) ->
 def test_a_host_that_lacks_nothing_is_read_once(
     records: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = host.packages(["libssl3t64", "python3.*"])
-    monkeypatch.setattr(host, "providers", lambda _: pytest.fail("reads again"))
-    assert host_look.provided(["libssl3t64", "python3.*"], found) == {}
+    found = _dpkg.packages(["libssl3t64", "python3.*"])
+    monkeypatch.setattr(_dpkg, "providers", lambda _: pytest.fail("reads again"))
+    assert host_info.provided(["libssl3t64", "python3.*"], found) == {}
 
 
 def test_what_is_not_there_is_installed(records: Path) -> None:
@@ -250,21 +255,21 @@ Status: install ok triggers-awaited
 def test_unfinished(tmp_path: Path) -> None:
     (tmp_path / "status").write_text(STATUS)
     none = str(tmp_path / "updates" / "[0-9]*")
-    found = host.unfinished(str(tmp_path / "status"), none)
+    found = _dpkg.unfinished(str(tmp_path / "status"), none)
     assert found == ["cut", "broken", "waits"]
     (tmp_path / "updates").mkdir()
     (tmp_path / "updates" / "0001").touch()
-    assert host.unfinished(str(tmp_path / "status"), none)[-1] == "dpkg's journal"
+    assert _dpkg.unfinished(str(tmp_path / "status"), none)[-1] == "dpkg's journal"
 
 
 def test_automatic(tmp_path: Path) -> None:
     path = tmp_path / "extended_states"
-    assert host.automatic(str(path)) == set()
+    assert _dpkg.automatic(str(path)) == set()
     path.write_text(
         "Package: a\nArchitecture: amd64\nAuto-Installed: 1\n\n"
         "Package: b\nArchitecture: amd64\nAuto-Installed: 0\n"
     )
-    assert host.automatic(str(path)) == {"a", "a:amd64"}
+    assert _dpkg.automatic(str(path)) == {"a", "a:amd64"}
 
 
 @pytest.fixture
@@ -317,12 +322,12 @@ def test_cloud_init_is_waited_for_where_systemd_has_booted(
     ran: list[list[str]] = []
     cloud_init = dpkg / "cloud-init"
     cloud_init.touch()
-    real = host.run
+    real = _system.run
 
     def note(argv: list[str], **more: Any) -> Any:
         return ran.append(argv) if argv[0] == str(cloud_init) else real(argv, **more)
 
-    monkeypatch.setattr(host, "run", note)
+    monkeypatch.setattr(_system, "run", note)
     for is_booted in (False, True):
         monkeypatch.setattr(apt_transaction, "booted", lambda is_booted=is_booted: is_booted)
         transaction(monkeypatch, cloud_init=cloud_init, names=["a"])
@@ -408,8 +413,8 @@ def transaction(
 
     monkeypatch.setattr(apt_transaction, "AnsibleModule", Module)
     monkeypatch.setattr(apt_transaction, "CLOUD_INIT", str(cloud_init))
-    monkeypatch.setattr(host, "system_python_problem", lambda: None)
-    monkeypatch.setattr(host, "unfinished", lambda: list(left))
+    monkeypatch.setattr(_system, "system_python_problem", lambda: None)
+    monkeypatch.setattr(_dpkg, "unfinished", lambda: list(left))
     with pytest.raises(Exit) as ended:
         apt_transaction.main()
     answer: dict[str, Any] = ended.value.args[0]
@@ -425,7 +430,7 @@ def calls(dpkg: Path) -> list[str]:
 
 
 def test_one_transaction_with_its_marks(dpkg: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(apt_sources, "lists_age", lambda: 10.0)
+    monkeypatch.setattr(_apt_sources, "lists_age", lambda: 10.0)
     done = transaction(
         monkeypatch, names=["a=2-1", "b"], manual=["c"], automatic=["b"], allow_downgrade=True
     )
@@ -446,7 +451,7 @@ def test_lists_are_read_anew_where_they_are_old_and_after_a_failure(
     dpkg: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     age = 10.0
-    monkeypatch.setattr(apt_sources, "lists_age", lambda: age)
+    monkeypatch.setattr(_apt_sources, "lists_age", lambda: age)
     install = "apt-get --no-install-recommends install a"
     transaction(monkeypatch, names=["a"], lists_age=0)
     assert calls(dpkg) == ["apt-get update", install]
@@ -481,7 +486,7 @@ def test_a_source_that_cannot_be_read_fails_no_transaction_that_does_not_need_it
     said = "E: The repository 'http://v.test jammy Release' does not have a Release file."
     (dpkg / "apt-get.does").write_text(f'case $* in *update) echo "{said}" >&2; exit 100;; esac')
     texts = {"/etc/apt/sources.list.d/v.list": "deb http://v.test jammy main\n"}
-    monkeypatch.setattr(apt_sources, "source_texts", lambda: texts)
+    monkeypatch.setattr(_apt_sources, "source_texts", lambda: texts)
     done = transaction(monkeypatch, names=["a"], lists_age=0)
     assert done["unreadable"] == [f"/etc/apt/sources.list.d/v.list, line 1: {said}"]
     result, _ = run({}, names=["a"], apt=done)
@@ -500,7 +505,7 @@ def test_a_failure_says_what_was_replaced(
     (dpkg / "apt-get.does").write_text("case $* in *install*) exit 100;; esac")
     before, after = {"a": INSTALLED}, {"a": {**INSTALLED, "version": "2-1"}}
     states = iter([before, after if does == "half" else before])
-    monkeypatch.setattr(host, "packages", lambda _: next(states))
+    monkeypatch.setattr(_dpkg, "packages", lambda _: next(states))
     failed = transaction(monkeypatch, names=["a=2-1", "b"], lists_age=0)
     assert failed["replaced"] == (["a"] if does == "half" else [])
 
@@ -582,6 +587,6 @@ def test_a_mark_that_cannot_be_set_is_a_failure(
 
 def test_the_note_of_the_proof_whatever_lies_there() -> None:
     good = json.dumps({"versions": {"python3.9": "1"}, "source": "x"})
-    assert pythons.noted(good) == pythons.Noted({"python3.9": "1"}, "x")
+    assert _pythons.noted(good) == _pythons.Noted({"python3.9": "1"}, "x")
     for odd in ("", "{", "[]", '{"python3.9": "1"}'):
-        assert pythons.noted(odd) == pythons.Noted({}, "")
+        assert _pythons.noted(odd) == _pythons.Noted({}, "")

@@ -25,9 +25,15 @@ from ansible.errors import AnsibleActionFail
 from ansible.module_utils.testing import patch_module_args
 
 from ansible_collections.runnerhost.toolkit.plugins.action import python_plan
-from ansible_collections.runnerhost.toolkit.plugins.module_utils import apt_sources, host, pythons
-from ansible_collections.runnerhost.toolkit.plugins.modules import apt_offer
-from ansible_collections.runnerhost.toolkit.plugins.plugin_utils.controller import (
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
+    _apt_sources,
+    _dpkg,
+    _files,
+    _pythons,
+    _system,
+)
+from ansible_collections.runnerhost.toolkit.plugins.modules import apt_candidates_info
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._controller import (
     LOOK,
     NETWORK_DEFAULTS,
     OFFER,
@@ -158,12 +164,12 @@ class Action(python_plan.ActionModule):
             return run_module(self.host, arguments)
         return {
             "look": {
-                "packages": host.packages(arguments["packages"], str(self.host.status)),
+                "packages": _dpkg.packages(arguments["packages"], str(self.host.status)),
                 "provided": {n: PROVIDED for n in arguments["packages"] if n == "libssl3"},
                 "automatic": [],
                 "unfinished": ["cut"],
                 "files": {
-                    **{p: host.file_look(p, want_text=True) for p in arguments["texts"]},
+                    **{p: _files.file_look(p, want_text=True) for p in arguments["texts"]},
                     python_plan.STAMP: {"text": self.note},
                 },
                 "system_python": self.system,
@@ -172,19 +178,19 @@ class Action(python_plan.ActionModule):
 
 
 def run_module(apt_host: AptHost, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """What apt_offer answers where apt is this host's."""
+    """What apt_candidates_info answers where apt is this host's."""
     output = io.StringIO()
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(output):
         # It runs on whatever interpreter runs the tests, and the host's sources lie in a folder.
         # The tests' own interpreter is no host's.
-        patch.setattr(host, "system_python_problem", lambda: None)
-        patch.setattr(apt_offer, "_PLACE", str(apt_host.root))
+        patch.setattr(_system, "system_python_problem", lambda: None)
+        patch.setattr(apt_candidates_info, "_PLACE", str(apt_host.root))
         for name in set(os.environ) - set(apt_host.environment):
             patch.delenv(name)
         for name, value in apt_host.environment.items():
             patch.setenv(name, value)
         with patch_module_args(dict(arguments)), pytest.raises(SystemExit):
-            apt_offer.main()
+            apt_candidates_info.main()
     answer: dict[str, Any] = json.loads(output.getvalue())
     assert not answer.get("failed"), answer
     return answer
@@ -203,7 +209,7 @@ class Machine:
 
     def proven(self, plan: Mapping[str, Any]) -> None:
         """Has the note say what the host has now, as the plan's run does at its end."""
-        records = host.packages(list(plan["interpreters"]), str(self.host.status))
+        records = _dpkg.packages(list(plan["interpreters"]), str(self.host.status))
         versions = {name: record["version"] for name, record in records.items()}
         self.note = json.dumps({"versions": versions, "source": plan["source"]})
 
@@ -291,7 +297,7 @@ def new_machine(world: World, root: Path, suite: str, repository: str) -> Machin
     names += [f"libpython{own}-minimal", f"libpython{own}-stdlib"]
     made = AptHost(root, [known[name] for name in names])
     key = world.ubuntu.key.public.read_text()
-    text = apt_sources.render_sources(world.ubuntu.url, suite, ["main"], key, "Ubuntu")
+    text = _apt_sources.render_sources(world.ubuntu.url, suite, ["main"], key, "Ubuntu")
     made.source("ubuntu.sources", text)
     return Machine(suite, made, world.others[repository])
 
@@ -662,7 +668,9 @@ def test_an_origin_that_another_source_states_too_is_refused(
 
     def source(name: str, repository: str, suite: str = "jammy") -> None:
         one = world.others[repository]
-        text = apt_sources.render_sources(one.url, suite, ["main"], one.key.public.read_text(), "x")
+        text = _apt_sources.render_sources(
+            one.url, suite, ["main"], one.key.public.read_text(), "x"
+        )
         machine.host.source(name, text)
 
     # The repository itself, under another name and under its own, is no other.
@@ -683,11 +691,11 @@ class TestDistributionsMirror:
 
     def ask(self, machine: Machine, url: str, key: str, patch: pytest.MonkeyPatch) -> Any:
         own = str(machine.host.root / "sources.list.d/ubuntu.sources")
-        patch.setattr(apt_sources, "DISTRIBUTION_FILES", (own,))
+        patch.setattr(_apt_sources, "DISTRIBUTION_FILES", (own,))
         asked = {
             "sources": "",
             "distribution_packages": ["python3.10-venv"],
-            "distribution_sources": apt_sources.render_sources(url, "jammy", ["main"], key, "x"),
+            "distribution_sources": _apt_sources.render_sources(url, "jammy", ["main"], key, "x"),
             "distribution_suites": ["jammy"],
         }
         answer = run_module(machine.host, asked)
@@ -700,7 +708,7 @@ class TestDistributionsMirror:
         url, key = world.ubuntu.url, world.ubuntu.key.public.read_text()
         other = world.others["tools"].key.public.read_text()
         parts = machine.host.root / "sources.list.d"
-        before = apt_sources.render_sources(url, "jammy", ["main"], other, "x")
+        before = _apt_sources.render_sources(url, "jammy", ["main"], other, "x")
         (parts / "runnerhost-distribution.sources").write_text(before)
         assert self.ask(machine, url, key, monkeypatch) == ([], "")
 
@@ -710,7 +718,7 @@ class TestDistributionsMirror:
         # Not its lists, nor the mirror that it has had until now.
         ppa, tools = world.others["ppa"], world.others["tools"]
         key = tools.key.public.read_text()
-        before = apt_sources.render_sources(tools.url, "jammy", ["main"], key, "x")
+        before = _apt_sources.render_sources(tools.url, "jammy", ["main"], key, "x")
         machine.host.source("runnerhost-distribution.sources", before)
         asked = self.ask(machine, ppa.url, ppa.key.public.read_text(), monkeypatch)
         assert asked == (["python3.10-venv"], "")
@@ -724,5 +732,5 @@ class TestDistributionsMirror:
         assert error
         answer = {"missing_from_distribution": missing, "distribution_error": error}
         where = {"url": "x", "suite": "x", "origin": "x"}
-        (text,) = pythons.refusals([], "3.10", PATTERNS, answer, where)
+        (text,) = _pythons.refusals([], "3.10", PATTERNS, answer, where)
         assert "python3.10-venv; it is signed by another key" in text

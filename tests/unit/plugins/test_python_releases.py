@@ -6,8 +6,8 @@ from datetime import date
 
 import pytest
 
-from ansible_collections.runnerhost.toolkit.plugins.module_utils import python_releases
-from ansible_collections.runnerhost.toolkit.plugins.module_utils.python_releases import warnings
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import _python_releases
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._python_releases import warnings
 
 
 @pytest.mark.parametrize(
@@ -42,11 +42,11 @@ def test_the_systems_own_is_told_apart() -> None:
 
 
 def test_it_can_be_switched_off_and_an_unknown_version_has_no_end() -> None:
-    assert warnings(["3.8"], date(2030, 1, 1), python_releases.NEVER) == []
+    assert warnings(["3.8"], date(2030, 1, 1), _python_releases.NEVER) == []
     assert warnings(["3.99"], date(2090, 1, 1), 180) == []
 
 
 def test_every_version_from_3_8_to_3_15_has_its_line_in_order() -> None:
-    days = [python_releases.last_day(text) for text in python_releases.ENDS.values()]
+    days = [_python_releases.last_day(text) for text in _python_releases.ENDS.values()]
     assert days == sorted(days)
-    assert {f"3.{minor}" for minor in range(8, 16)} <= set(python_releases.ENDS)
+    assert {f"3.{minor}" for minor in range(8, 16)} <= set(_python_releases.ENDS)

@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.runnerhost.toolkit.plugins.module_utils import pythons
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import _pythons
 
 PATTERNS = ["python{version}", "python{version}-venv", "python{version}-dev"]
 WHERE = {"url": "https://ppa.example.com", "suite": "jammy", "origin": "LP-PPA-deadsnakes"}
 
 
-def parse(*texts: str) -> list[pythons.Version]:
-    found = [pythons.parse(text) for text in texts]
+def parse(*texts: str) -> list[_pythons.Version]:
+    found = [_pythons.parse(text) for text in texts]
     assert all(found)
     return [version for version in found if version]
 
@@ -22,15 +22,15 @@ def parse(*texts: str) -> list[pythons.Version]:
     "value", [3.1, "3", "2.7", "3.5", "3.11.4", "3.12 ", "v3.12", "3.14-", 311]
 )
 def test_refused(value: Any) -> None:
-    assert len(pythons.problems("python_versions_wanted", [value])) == 1
+    assert len(_pythons.problems("python_versions_wanted", [value])) == 1
 
 
 def test_a_number_is_explained() -> None:
-    assert "loses its last zero" in pythons.problems("v", [3.10])[0]
+    assert "loses its last zero" in _pythons.problems("v", [3.10])[0]
 
 
 def test_twice_is_refused() -> None:
-    assert "twice" in pythons.problems("v", ["3.9", "3.9"])[0]
+    assert "twice" in _pythons.problems("v", ["3.9", "3.9"])[0]
 
 
 def test_a_version_that_does_not_exist_yet_needs_no_code() -> None:
@@ -45,14 +45,14 @@ def test_free_threaded_build() -> None:
 
 
 def test_the_systems_own_comes_from_the_distribution() -> None:
-    split = pythons.by_origin(parse("3.9", "3.10", "3.14", "3.14-nogil"), "3.10")
+    split = _pythons.by_origin(parse("3.9", "3.10", "3.14", "3.14-nogil"), "3.10")
     assert [str(v) for v in split.distribution] == ["3.10"]
     assert [str(v) for v in split.repository] == ["3.9", "3.14", "3.14-nogil"]
 
 
 def test_pin_names_one_version_and_not_its_longer_namesakes() -> None:
     """python3.1* would take in python3.10."""
-    patterns = pythons.pinned(parse("3.9"))
+    patterns = _pythons.pinned(parse("3.9"))
     assert patterns == [
         "python3.9",
         "python3.9-*",
@@ -74,35 +74,35 @@ def answer(**more: Any) -> dict[str, Any]:
 
 
 def test_all_there() -> None:
-    assert pythons.refusals(parse("3.9", "3.12"), "3.10", PATTERNS, answer(), WHERE) == []
+    assert _pythons.refusals(parse("3.9", "3.12"), "3.10", PATTERNS, answer(), WHERE) == []
 
 
 def test_missing_version_names_suite_and_offer() -> None:
-    (text,) = pythons.refusals(parse("3.8"), "3.10", PATTERNS, answer(), WHERE)
+    (text,) = _pythons.refusals(parse("3.8"), "3.10", PATTERNS, answer(), WHERE)
     assert "3.8 is not to be had from https://ppa.example.com (suite jammy)" in text
     assert "on offer there: 3.9, 3.12" in text
 
 
 def test_half_a_version_names_the_missing_half() -> None:
     offer = {"python3.9": ["1"], "python3.9-dev": ["1"]}
-    (text,) = pythons.refusals(parse("3.9"), "3.10", PATTERNS, answer(offer=offer), WHERE)
+    (text,) = _pythons.refusals(parse("3.9"), "3.10", PATTERNS, answer(offer=offer), WHERE)
     assert "python3.9-venv missing" in text
 
 
 def test_wrong_origin() -> None:
-    (text,) = pythons.refusals(parse("3.9"), "3.10", PATTERNS, answer(origins=["Other"]), WHERE)
+    (text,) = _pythons.refusals(parse("3.9"), "3.10", PATTERNS, answer(origins=["Other"]), WHERE)
     assert text.startswith("python_versions_repository_origin")
     assert "'Other'" in text
 
 
 def test_free_threaded_build_of_the_systems_own() -> None:
-    (text,) = pythons.refusals(parse("3.14-nogil"), "3.14", PATTERNS, answer(), WHERE)
+    (text,) = _pythons.refusals(parse("3.14-nogil"), "3.14", PATTERNS, answer(), WHERE)
     assert "system's own" in text
 
 
 def test_distribution_without_its_own() -> None:
     missing = {"missing_from_distribution": ["python3.10-venv"]}
-    (text,) = pythons.refusals([], "3.10", PATTERNS, answer(**missing), WHERE)
+    (text,) = _pythons.refusals([], "3.10", PATTERNS, answer(**missing), WHERE)
     assert "do not offer python3.10-venv" in text
 
 
@@ -153,7 +153,7 @@ def test_distribution_without_its_own() -> None:
     ],
 )
 def test_apts_errors_are_explained(error: str, says: str) -> None:
-    (text,) = pythons.refusals(parse("3.9"), "3.10", PATTERNS, answer(error=error), WHERE)
+    (text,) = _pythons.refusals(parse("3.9"), "3.10", PATTERNS, answer(error=error), WHERE)
     assert says in text
     assert error in text
 
@@ -183,9 +183,9 @@ def test_apts_errors_are_explained(error: str, says: str) -> None:
     ],
 )
 def test_apts_words_get_their_reason(said: str, reason: str) -> None:
-    assert pythons.explain(said).startswith(reason)
+    assert _pythons.explain(said).startswith(reason)
 
 
 def test_a_versions_packages_are_told_from_those_of_a_longer_number() -> None:
     ours = ["idle-python3.1", "libpython3.1-stdlib", "libpython3.1t64", "python3.1-venv"]
-    assert pythons.family("3.1", [*ours, "python3.12", "python3-venv", "xpython3.1"]) == ours
+    assert _pythons.family("3.1", [*ours, "python3.12", "python3-venv", "xpython3.1"]) == ours

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.runnerhost.toolkit.plugins.module_utils import secrets
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import _secrets
 
 JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.dozjgNryP4J3jVmNHl0w5N"
 AWS = "wJalrXUtnFEMIK7MDENGbPxRfiCYEXAMPLEKEY"
@@ -115,7 +115,7 @@ HIDDEN = [
 
 @pytest.mark.parametrize(("text", "kept"), HIDDEN)
 def test_only_the_secret_of_a_text_is_hidden(text: str, kept: str) -> None:
-    shown = secrets.redact_text(text)
+    shown = _secrets.redact_text(text)
     for secret in ("hunter2", "bWU6aHVudGVyMg", AWS, JWT):
         assert secret not in shown
     assert kept in shown
@@ -125,12 +125,12 @@ def test_only_the_secret_of_a_text_is_hidden(text: str, kept: str) -> None:
 def test_a_script_is_redacted_wherever_it_stands(text: str, kept: str) -> None:
     """As config.toml, a file of variables and a report hold it."""
     long = f"set -eu\ncd /srv\n{text}\necho done\n"
-    shown = secrets.redact({"runners": [{"pre_build_script": long}], "lines": [long]})
+    shown = _secrets.redact({"runners": [{"pre_build_script": long}], "lines": [long]})
     for place in (shown["runners"][0]["pre_build_script"], shown["lines"][0]):
         assert "hunter2" not in place
         assert place.startswith("set -eu\ncd /srv\n")
         assert place.endswith("echo done\n")
-    assert "hunter2" not in secrets.redact_text(json.dumps(shown))
+    assert "hunter2" not in _secrets.redact_text(json.dumps(shown))
 
 
 @pytest.mark.parametrize(
@@ -174,21 +174,21 @@ def test_a_script_is_redacted_wherever_it_stands(text: str, kept: str) -> None:
     ],
 )
 def test_harmless_text_stays_as_it_is(text: str) -> None:
-    assert secrets.redact_text(text) == text
-    assert secrets.redact([text]) == [text]
+    assert _secrets.redact_text(text) == text
+    assert _secrets.redact([text]) == [text]
 
 
 @given(st.lists(st.sampled_from([text for text, _ in HIDDEN]), max_size=4), st.text(max_size=30))
 def test_redacting_twice_is_redacting_once(parts: list[str], more: str) -> None:
-    once = secrets.redact_text("\n".join([*parts, more]))
-    assert secrets.redact_text(once) == once
-    assert "hunter2" not in secrets.redact_text("\n".join(parts))
+    once = _secrets.redact_text("\n".join([*parts, more]))
+    assert _secrets.redact_text(once) == once
+    assert "hunter2" not in _secrets.redact_text("\n".join(parts))
 
 
 def test_a_long_text_takes_no_time() -> None:
     text = 'export PATH=/x; echo "don\'t" | tee -a log && curl -s https://h/ -o x\n' * 5000
     began = time.monotonic()
-    assert secrets.redact_text(text) == text
-    assert secrets.redact_text("a" * 200_000) == "a" * 200_000
-    assert secrets.redact_text("password" * 20_000)
+    assert _secrets.redact_text(text) == text
+    assert _secrets.redact_text("a" * 200_000) == "a" * 200_000
+    assert _secrets.redact_text("password" * 20_000)
     assert time.monotonic() - began < 20

@@ -9,8 +9,8 @@ import pytest
 from ansible.errors import AnsibleActionFail
 
 from ansible_collections.runnerhost.toolkit.plugins.action import runner_plan
-from ansible_collections.runnerhost.toolkit.plugins.module_utils import secrets
-from ansible_collections.runnerhost.toolkit.plugins.plugin_utils.controller import ToolkitAction
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import _secrets
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._controller import ToolkitAction
 from tests.unit.plugins.test_runner_plan import GOOD, TOKEN
 
 SECRET = "glrt-Zs3cretTOKENabcdef12"
@@ -107,4 +107,4 @@ def test_the_inventorys_own_secrets_are_in_no_message(
     ],
 )
 def test_messages_stay_readable(text: str) -> None:
-    assert secrets.redact_message(text) == text
+    assert _secrets.redact_message(text) == text

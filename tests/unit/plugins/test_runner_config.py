@@ -13,8 +13,8 @@ import pytest
 from ansible.errors import AnsibleActionFail
 
 from ansible_collections.runnerhost.toolkit.plugins.action import runner_config
-from ansible_collections.runnerhost.toolkit.plugins.module_utils import runner_toml
-from ansible_collections.runnerhost.toolkit.plugins.module_utils.secrets import digest
+from ansible_collections.runnerhost.toolkit.plugins.module_utils._secrets import digest
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import _runner_toml
 
 URL = "https://gitlab.example.com"
 GIVEN = "glrt-given-" + "a" * 20
@@ -107,7 +107,7 @@ class Host:
         }
 
     def data(self) -> dict[str, Any]:
-        return runner_toml.parse(self.text or "")
+        return _runner_toml.parse(self.text or "")
 
 
 class Action(runner_config.ActionModule):
@@ -527,7 +527,7 @@ def test_runners_that_somebody_took_away_are_named_and_come_back() -> None:
     before, host.text = host.text, ""
     result = converge(host)
     assert "lacks runners that this host had: build;" in result["warnings"][0]
-    assert runner_toml.parse(before or "")["runners"][0]["id"] == host.data()["runners"][0]["id"]
+    assert _runner_toml.parse(before or "")["runners"][0]["id"] == host.data()["runners"][0]["id"]
     assert "warnings" not in converge(host) or not converge(host)["warnings"]
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.runnerhost.toolkit.plugins.module_utils import runner_toml
-from ansible_collections.runnerhost.toolkit.plugins.module_utils.runner_entries import has_runners
-from ansible_collections.runnerhost.toolkit.plugins.modules import host_look
+from ansible_collections.runnerhost.toolkit.plugins.module_utils._runner_entries import has_runners
+from ansible_collections.runnerhost.toolkit.plugins.modules import host_info
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import _runner_toml
 
 SAVED = (
     "concurrent = 1\ncheck_interval = 0\nshutdown_timeout = 0\n\n"
@@ -47,14 +47,14 @@ SOME = {
 @pytest.mark.parametrize("name", NONE)
 def test_file_without_runners(name: str) -> None:
     text = NONE[name]
-    assert not runner_toml.parse(text.removeprefix("\ufeff")).get("runners")
+    assert not _runner_toml.parse(text.removeprefix("\ufeff")).get("runners")
     assert not has_runners(text.encode())
 
 
 @pytest.mark.parametrize("name", SOME)
 def test_file_with_runners(name: str) -> None:
     text = SOME[name]
-    assert runner_toml.parse(text.removeprefix("\ufeff"))["runners"]
+    assert _runner_toml.parse(text.removeprefix("\ufeff"))["runners"]
     assert has_runners(text.encode())
 
 
@@ -77,7 +77,7 @@ def test_host_look_names_the_files(tmp_path: Path) -> None:
         path.write_text(text)
     (tmp_path / "gitlab-runner-link").mkdir()
     (tmp_path / "gitlab-runner-link" / "config.toml").symlink_to(tmp_path / "nowhere")
-    assert host_look.configs(f"{tmp_path}/gitlab-runner*/config.toml*") == {
+    assert host_info.configs(f"{tmp_path}/gitlab-runner*/config.toml*") == {
         f"{tmp_path}/gitlab-runner/config.toml": False,
         f"{tmp_path}/gitlab-runner/config.toml.runnerhost-drained": True,
         f"{tmp_path}/gitlab-runner-deploy/config.toml": True,

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
-    host,
-    runner_cli,
-    runner_health,
+    _runner_cli,
+    _runner_health,
+    _system,
 )
 
 NOW = 1_800_000_000.0
@@ -27,7 +27,7 @@ LINE = f'Runner "{URL}Abcdef-gh" is unhealthy and will be disabled for 1h0m0s se
     [("1h0m0s", 3600), ("90s", 90), ("1h30m", 5400), ("1.5h", 5400), ("", 3600), (None, 3600)],
 )
 def test_durations_are_gos(text: Any, seconds: float) -> None:
-    assert runner_health.seconds(text) == seconds
+    assert _runner_health.seconds(text) == seconds
 
 
 @pytest.mark.parametrize(
@@ -41,16 +41,16 @@ def test_durations_are_gos(text: Any, seconds: float) -> None:
 )
 def test_runner_is_known_by_its_token_in_any_form_of_the_line(line: str) -> None:
     runners = [{"name": "a", "token": TOKEN}, {"name": "b", "token": "glrt-zyxwvutsrqponmlkji"}]
-    assert runner_health.asleep([(NOW - 10, line)], runners, NOW) == ["a"]
+    assert _runner_health.asleep([(NOW - 10, line)], runners, NOW) == ["a"]
 
 
 def test_runner_with_another_token_or_after_its_time_is_awake() -> None:
     said = [(NOW - 100, LINE)]
-    assert runner_health.asleep(said, [{"name": "a", "token": "glrt-another"}], NOW) == []
-    assert runner_health.asleep(said, [{"name": "a", "token": ""}], NOW) == []
+    assert _runner_health.asleep(said, [{"name": "a", "token": "glrt-another"}], NOW) == []
+    assert _runner_health.asleep(said, [{"name": "a", "token": ""}], NOW) == []
     mine = {"name": "a", "token": TOKEN, "unhealthy_interval": "1m40s"}
-    assert runner_health.asleep(said, [mine], NOW) == []
-    assert runner_health.asleep(said, [{**mine, "unhealthy_interval": "2m"}], NOW) == ["a"]
+    assert _runner_health.asleep(said, [mine], NOW) == []
+    assert _runner_health.asleep(said, [{**mine, "unhealthy_interval": "2m"}], NOW) == ["a"]
 
 
 def test_only_what_was_said_since_the_file_was_loaded_counts(
@@ -70,11 +70,11 @@ def test_only_what_was_said_since_the_file_was_loaded_counts(
         text = "\n".join(json.dumps(entry) for entry in entries)
         return CompletedProcess(argv, 0, f"{text}\nno JSON\n", "")
 
-    monkeypatch.setattr(host, "run", run)
-    assert runner_health.complaints(7, str(config)) == [(NOW + 1, "\x1b[31mafter")]
+    monkeypatch.setattr(_system, "run", run)
+    assert _runner_health.complaints(7, str(config)) == [(NOW + 1, "\x1b[31mafter")]
     assert {"--since=-10800s", "_PID=7"} <= set(asked[0])
-    assert runner_health.complaints(0, str(config)) == []
-    assert runner_health.complaints(7, str(tmp_path / "none")) == []
+    assert _runner_health.complaints(0, str(config)) == []
+    assert _runner_health.complaints(7, str(tmp_path / "none")) == []
 
 
 def test_reason_is_the_runners_own_and_has_no_token() -> None:
@@ -82,10 +82,10 @@ def test_reason_is_the_runners_own_and_has_no_token() -> None:
         {"level": "info", "msg": "Runtime platform"},
         {"level": "error", "msg": "Verifying runner... failed", "status": f"503 for {TOKEN}"},
     ]
-    said = runner_cli.reason("\n".join(map(json.dumps, lines)) + "\nno JSON\n")
+    said = _runner_cli.reason("\n".join(map(json.dumps, lines)) + "\nno JSON\n")
     assert said.startswith("503 for ")
     assert TOKEN not in said
-    assert runner_cli.reason("") == ""
+    assert _runner_cli.reason("") == ""
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_reason_is_the_runners_own_and_has_no_token() -> None:
     ],
 )
 def test_words_of_the_runner_are_shown_without_colours_and_levels(line: str, shown: str) -> None:
-    assert runner_cli.plain(line) == shown
+    assert _runner_cli.plain(line) == shown
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ def test_words_of_the_runner_are_shown_without_colours_and_levels(line: str, sho
     ],
 )
 def test_an_error_is_an_answer(why: str, says: str) -> None:
-    assert says in runner_cli.unanswered(why)
+    assert says in _runner_cli.unanswered(why)
 
 
 def test_cause_that_is_no_403_is_named() -> None:
@@ -129,8 +129,8 @@ def test_cause_that_is_no_403_is_named() -> None:
     forbidden = "ERROR: Checking for jobs... forbidden  runner=Abcdef-gh status=403"
     for text in (cause, client):
         said = [(NOW - 10, text), (NOW - 9, LINE)]
-        assert runner_health.asleep(said, runners, NOW) == ["a"]
-        assert runner_health.causes(said, runners, NOW)["a"] == runner_cli.plain(text)
-        assert runner_health.causes([(NOW - 11, forbidden), *said], runners, NOW) == {}
-    assert runner_health.causes([(NOW - 9, LINE)], runners, NOW) == {}
-    assert runner_health.asleep([(NOW - 10, forbidden)], runners, NOW) == []
+        assert _runner_health.asleep(said, runners, NOW) == ["a"]
+        assert _runner_health.causes(said, runners, NOW)["a"] == _runner_cli.plain(text)
+        assert _runner_health.causes([(NOW - 11, forbidden), *said], runners, NOW) == {}
+    assert _runner_health.causes([(NOW - 9, LINE)], runners, NOW) == {}
+    assert _runner_health.asleep([(NOW - 10, forbidden)], runners, NOW) == []

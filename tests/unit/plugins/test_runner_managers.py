@@ -9,7 +9,7 @@ import pytest
 import requests
 import trustme
 
-from ansible_collections.runnerhost.toolkit.plugins.module_utils import runner_managers
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import _runner_managers
 from lab.gitlab import Settings
 from lab.gitlab.client import LabGitLab
 from lab.gitlab.thread import bound_socket, serving
@@ -54,29 +54,29 @@ def test_this_host_alone_leaves_the_runner(gitlab: LabGitLab, tmp_path: Path, pr
     number, token = shared(gitlab, prefix)
     tls = {"tls-ca-file": str(gitlab.ca_file)}
     url = gitlab.base_url + "/"
-    assert runner_managers.remove(url, token, ME, tls, str(tmp_path)) == (204, "")
+    assert _runner_managers.remove(url, token, ME, tls, str(tmp_path)) == (204, "")
     assert [one["system_id"] for one in gitlab.managers(number)] == [OTHER]
-    assert runner_managers.remove(url, token, ME, tls, str(tmp_path)) == (404, "")
+    assert _runner_managers.remove(url, token, ME, tls, str(tmp_path)) == (404, "")
     assert [one["system_id"] for one in gitlab.managers(number)] == [OTHER]
-    elsewhere = runner_managers.remove(f"{url}elsewhere", token, ME, tls, str(tmp_path))
+    elsewhere = _runner_managers.remove(f"{url}elsewhere", token, ME, tls, str(tmp_path))
     assert elsewhere == (404, "404 Not Found"), "no GitLab has said that"
     gitlab.delete_runner(number)
-    assert runner_managers.remove(url, token, ME, tls, str(tmp_path)) == (403, "403 Forbidden")
+    assert _runner_managers.remove(url, token, ME, tls, str(tmp_path)) == (403, "403 Forbidden")
 
 
 def test_authority_is_found_where_gitlab_runner_finds_it(gitlab: LabGitLab, tmp_path: Path) -> None:
     _, token = shared(gitlab, "acme-")
-    status, said = runner_managers.remove(gitlab.base_url, token, ME, {}, str(tmp_path))
+    status, said = _runner_managers.remove(gitlab.base_url, token, ME, {}, str(tmp_path))
     assert status == 0
     assert "CERTIFICATE_VERIFY_FAILED" in said
     (tmp_path / "certs").mkdir()
     (tmp_path / "certs/127.0.0.1.crt").write_text((tmp_path / "ca.pem").read_text())
-    assert runner_managers.remove(gitlab.base_url, token, ME, {}, str(tmp_path)) == (204, "")
+    assert _runner_managers.remove(gitlab.base_url, token, ME, {}, str(tmp_path)) == (204, "")
 
 
 @pytest.mark.parametrize("url", ["https://127.0.0.1:9", "ftp://x", "https://[x", "nothing"])
 def test_no_answer_is_said_without_the_token(tmp_path: Path, url: str) -> None:
-    status, said = runner_managers.remove(url, "acme-glrt-" + "a" * 20, ME, {}, str(tmp_path))
+    status, said = _runner_managers.remove(url, "acme-glrt-" + "a" * 20, ME, {}, str(tmp_path))
     assert status == 0
     assert said
     assert "glrt-" not in said

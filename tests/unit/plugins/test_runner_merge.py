@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.runnerhost.toolkit.plugins.module_utils import runner_merge
-from ansible_collections.runnerhost.toolkit.plugins.module_utils.runner_merge import Known
-from ansible_collections.runnerhost.toolkit.plugins.module_utils.secrets import digest
+from ansible_collections.runnerhost.toolkit.plugins.module_utils._secrets import digest
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import _runner_merge
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._runner_merge import Known
 
 URL = "https://gitlab.example.com"
 WANTED = {"concurrent": 2}
@@ -39,15 +39,15 @@ def merged(
     host: dict[str, Any],
     notes: list[Known],
     answers: dict[int, dict[str, Any]] | None = None,
-) -> runner_merge.Merged:
-    plan = runner_merge.plan(entries, host, notes)
-    return runner_merge.merge(WANTED, entries, host, plan, answers or {}, notes)
+) -> _runner_merge.Merged:
+    plan = _runner_merge.plan(entries, host, notes)
+    return _runner_merge.merge(WANTED, entries, host, plan, answers or {}, notes)
 
 
 def test_rotated_token_survives_a_rename() -> None:
     host = {"runners": [runner("old", "rotated", 7, token_obtained_at="2026-01-01T00:00:00Z")]}
     notes = [known("old", "given", 7)]
-    plan = runner_merge.plan([entry("new", "given")], host, notes)
+    plan = _runner_merge.plan([entry("new", "given")], host, notes)
     assert plan.matches == {0: 0}
     assert plan.questions == {}
     result = merged([entry("new", "given")], host, notes)
@@ -69,7 +69,7 @@ def test_names_swapped_between_two_runners_keep_identities() -> None:
 def test_changed_token_is_asked_about_and_swapped_in() -> None:
     host = {"runners": [runner("a", "ra", 1)]}
     notes = [known("a", "ta", 1)]
-    plan = runner_merge.plan([entry("a", "fresh")], host, notes)
+    plan = _runner_merge.plan([entry("a", "fresh")], host, notes)
     assert plan.matches == {0: 0}
     assert "another than before" in plan.questions[0].reason
     assert plan.questions[0].fallback is None
@@ -87,19 +87,19 @@ def test_swapped_token_does_not_keep_the_old_runners_times() -> None:
 
 
 def test_emptied_file_is_asked_about_again() -> None:
-    plan = runner_merge.plan([entry("a", "ta")], {}, [known("a", "ta", 1)])
+    plan = _runner_merge.plan([entry("a", "ta")], {}, [known("a", "ta", 1)])
     assert plan.matches == {}
     assert plan.questions[0].fallback is None
 
 
 def test_adopted_by_token_without_a_question() -> None:
-    plan = runner_merge.plan([entry("new", "ta")], {"runners": [runner("hand", "ta", 3)]}, [])
+    plan = _runner_merge.plan([entry("new", "ta")], {"runners": [runner("hand", "ta", 3)]}, [])
     assert (plan.matches, plan.questions) == ({0: 0}, {})
 
 
 def test_adopted_by_name_falls_back_to_the_hosts_token() -> None:
     host = {"runners": [runner("a", "rotated", 3)]}
-    plan = runner_merge.plan([entry("a", "given")], host, [])
+    plan = _runner_merge.plan([entry("a", "given")], host, [])
     assert plan.questions[0].fallback == 0
     result = merged([entry("a", "given")], host, [])
     assert result.config["runners"][0]["token"] == "rotated"
@@ -109,7 +109,7 @@ def test_adopted_by_name_falls_back_to_the_hosts_token() -> None:
 def test_foreign_runner_is_kept_whole_and_named() -> None:
     foreign = runner("hand-made", "rf", 5, limit=3, cache={"Type": "s3"})
     host = {"runners": [foreign, runner("a", "ra", 1)]}
-    plan = runner_merge.plan([entry("a", "ta")], host, [known("a", "ta", 1)])
+    plan = _runner_merge.plan([entry("a", "ta")], host, [known("a", "ta", 1)])
     assert plan.foreign == ["hand-made"]
     result = merged([entry("a", "ta")], host, [known("a", "ta", 1)])
     assert result.config["runners"][0] == foreign
@@ -118,7 +118,7 @@ def test_foreign_runner_is_kept_whole_and_named() -> None:
 def test_same_id_on_two_gitlabs_is_two_runners() -> None:
     other = {**runner("x", "rx", 1), "url": "https://other.example.com"}
     host = {"runners": [other, runner("a", "ra", 1)]}
-    plan = runner_merge.plan([entry("a", "ta")], host, [known("a", "ta", 1)])
+    plan = _runner_merge.plan([entry("a", "ta")], host, [known("a", "ta", 1)])
     assert plan.matches == {0: 1}
 
 
@@ -140,14 +140,14 @@ def test_defaults_that_the_daemon_writes_are_no_drift() -> None:
         ],
     }
     ours = {"concurrent": 2, "runners": [runner("a", "ra", 1)]}
-    assert runner_merge.meaning(written) == runner_merge.meaning(ours)
-    assert runner_merge.changed_keys(written, ours) == []
+    assert _runner_merge.meaning(written) == _runner_merge.meaning(ours)
+    assert _runner_merge.changed_keys(written, ours) == []
 
 
 def test_drift_is_named() -> None:
     before = {"concurrent": 1, "log_level": "debug", "runners": [runner("a", "ra", 1, limit=2)]}
     after = {"concurrent": 2, "runners": [runner("a", "ra", 1, limit=3)]}
-    assert runner_merge.changed_keys(before, after) == [
+    assert _runner_merge.changed_keys(before, after) == [
         "concurrent",
         "log_level",
         "runners.a.limit",
@@ -157,7 +157,7 @@ def test_drift_is_named() -> None:
 def test_a_feature_flag_that_is_off_differs_from_none() -> None:
     off = {"runners": [runner("a", "ra", 1, feature_flags={"FF_X": False})]}
     none = {"runners": [runner("a", "ra", 1)]}
-    assert runner_merge.changed_keys(none, off) == ["runners.a.feature_flags"]
+    assert _runner_merge.changed_keys(none, off) == ["runners.a.feature_flags"]
 
 
 STEPS = st.lists(
@@ -189,14 +189,14 @@ def test_any_order_of_changes_keeps_each_identity_with_its_runner(
 
     def converge() -> None:
         nonlocal host, notes
-        plan = runner_merge.plan(entries, host, notes)
+        plan = _runner_merge.plan(entries, host, notes)
         answers: dict[int, dict[str, Any]] = {}
         for index in plan.questions:
             token = entries[index]["token"]
             # GitLab knows a given token only while it has not been rotated.
             assert current[truth[token]] == token, "asked about a token that was rotated away"
             answers[index] = {"id": truth[token], "token": token}
-        result = runner_merge.merge(WANTED, entries, host, plan, answers, notes)
+        result = _runner_merge.merge(WANTED, entries, host, plan, answers, notes)
         host, notes = result.config, result.known
 
     add(0)
@@ -230,21 +230,21 @@ def test_a_new_runner_and_a_new_identity_are_named_as_such() -> None:
     """Check mode, which asks GitLab nothing, can name them too."""
     before = {"runners": [runner("a", "ra", 1)]}
     after = {"runners": [runner("a", "fresh", 9), runner("b", "rb", 2)]}
-    assert runner_merge.changed_keys(before, after) == ["runners.a.identity", "runners.b"]
+    assert _runner_merge.changed_keys(before, after) == ["runners.a.identity", "runners.b"]
 
 
 def test_durations_are_compared_by_length() -> None:
     ours = {"runners": [runner("a", "ra", 1, unhealthy_interval="60m")]}
     daemons = {"runners": [runner("a", "ra", 1, unhealthy_interval="1h0m0s")]}
     other = {"runners": [runner("a", "ra", 1, unhealthy_interval="61m")]}
-    assert runner_merge.changed_keys(ours, daemons) == []
-    assert runner_merge.changed_keys(ours, other) == ["runners.a.unhealthy_interval"]
+    assert _runner_merge.changed_keys(ours, daemons) == []
+    assert _runner_merge.changed_keys(ours, other) == ["runners.a.unhealthy_interval"]
 
 
 def test_an_explicit_false_that_differs_from_nothing_is_written() -> None:
     none = {"runners": [runner("a", "ra", 1)]}
     off = {"runners": [runner("a", "ra", 1, safe_directory_checkout=False)]}
-    assert runner_merge.changed_keys(none, off) == ["runners.a.safe_directory_checkout"]
+    assert _runner_merge.changed_keys(none, off) == ["runners.a.safe_directory_checkout"]
 
 
 def stated(**more: Any) -> dict[str, Any]:
@@ -270,8 +270,8 @@ ZEROS: list[tuple[dict[str, Any], str]] = [
 def test_what_the_inventory_states_is_written_also_where_it_is_zero(
     zero: dict[str, Any], key: str
 ) -> None:
-    assert runner_merge.changed_keys(stated(), stated(**zero)) == [f"runners.a.{key}"]
-    assert runner_merge.changed_keys(stated(**zero), stated(**zero)) == []
+    assert _runner_merge.changed_keys(stated(), stated(**zero)) == [f"runners.a.{key}"]
+    assert _runner_merge.changed_keys(stated(**zero), stated(**zero)) == []
 
 
 def test_zeros_that_the_daemon_writes_or_leaves_out_are_no_drift() -> None:
@@ -281,9 +281,9 @@ def test_zeros_that_the_daemon_writes_or_leaves_out_are_no_drift() -> None:
         cache={"MaxUploadedArchiveSize": 0, "s3": {"Insecure": False}},
     )
     wanted = stated(docker={"image": "i"})
-    assert runner_merge.changed_keys(written, wanted) == []
+    assert _runner_merge.changed_keys(written, wanted) == []
     # limit,omitzero: what it means is nothing, stated or not.
-    assert runner_merge.changed_keys(stated(), stated(limit=0, debug_trace_disabled=False)) == []
+    assert _runner_merge.changed_keys(stated(), stated(limit=0, debug_trace_disabled=False)) == []
 
 
 def test_a_diff_has_what_changes_and_nothing_else() -> None:
@@ -313,7 +313,7 @@ def test_a_diff_has_what_changes_and_nothing_else() -> None:
             runner("foreign", "rf", 9),
         ],
     }
-    shown = runner_merge.spelled_alike(daemons, wanted)
+    shown = _runner_merge.spelled_alike(daemons, wanted)
     assert shown["runners"][1] == wanted["runners"][1]
     differing = {
         key: shown["runners"][0].get(key)
@@ -322,7 +322,7 @@ def test_a_diff_has_what_changes_and_nothing_else() -> None:
     }
     assert differing == {"limit": 1, "output_limit": 9, "docker": {"image": "old"}}
     assert {key for key in shown if key != "runners"} == {"concurrent"}
-    same = runner_merge.spelled_alike(daemons, daemons)
+    same = _runner_merge.spelled_alike(daemons, daemons)
     assert same == daemons
 
 
@@ -353,8 +353,8 @@ def test_keys_that_go_are_named() -> None:
             runner("foreign", "rf", 9, limit=5),
         ],
     }
-    assert runner_merge.dropped_keys(host, wanted) == {
+    assert _runner_merge.dropped_keys(host, wanted) == {
         "": ["log_level", "session_server.listen_address"],
         "a": ["output_limit", "environment: B", "docker.memory"],
     }
-    assert runner_merge.dropped_keys(wanted, wanted) == {}
+    assert _runner_merge.dropped_keys(wanted, wanted) == {}

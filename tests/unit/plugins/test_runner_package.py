@@ -8,7 +8,12 @@ from subprocess import CompletedProcess
 
 import pytest
 
-from ansible_collections.runnerhost.toolkit.plugins.module_utils import drain, host
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
+    _dpkg,
+    _drain,
+    _system,
+    _systemd,
+)
 from ansible_collections.runnerhost.toolkit.plugins.modules import runner_package as module
 
 ROOT = Path(__file__).parents[3]
@@ -26,7 +31,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(module, "FOLDER", str(kept))
     monkeypatch.setattr(module, "UNPROVEN", str(kept / "unproven.json"))
     monkeypatch.setattr(module, "ARCHIVES", str(tmp_path / "archives"))
-    monkeypatch.setattr(host, "run", lambda *_, **__: None)
+    monkeypatch.setattr(_system, "run", lambda *_, **__: None)
     return kept
 
 
@@ -41,7 +46,7 @@ def test_kept_pair_stays_in_the_middle_of_a_transaction(
         name: {"version": "17.6.0-1", "status": state}
         for name, state in zip(module.PAIR, states, strict=True)
     }
-    monkeypatch.setattr(host, "packages", lambda _: records)
+    monkeypatch.setattr(_dpkg, "packages", lambda _: records)
     assert module.keep(OLD) == (True, False)
     assert len(list(folder.glob("*.deb"))) == 2
 
@@ -51,7 +56,7 @@ def test_nothing_is_kept_where_nothing_can_be_had(
 ) -> None:
     for path in folder.glob("*.deb"):
         path.unlink()
-    monkeypatch.setattr(host, "packages", lambda _: {})
+    monkeypatch.setattr(_dpkg, "packages", lambda _: {})
     assert module.keep(OLD) == (False, True)
 
 
@@ -62,7 +67,7 @@ def has(monkeypatch: pytest.MonkeyPatch, **versions: str) -> None:
         for name in module.PAIR
         if name.rpartition("-")[2] in versions
     }
-    monkeypatch.setattr(host, "packages", lambda _: records)
+    monkeypatch.setattr(_dpkg, "packages", lambda _: records)
 
 
 @pytest.fixture
@@ -79,7 +84,7 @@ def repository(folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     for path in folder.glob("*.deb"):
         path.unlink()
-    monkeypatch.setattr(host, "run", download)
+    monkeypatch.setattr(_system, "run", download)
     return offer
 
 
@@ -134,7 +139,7 @@ def test_note_of_an_upgrade_that_gave_up_is_written_anew(
 ) -> None:
     """A runner that was taken away since must not count as lost."""
     monkeypatch.setattr(
-        host, "packages", lambda _: {module.PAIR[0]: {"version": OLD, "status": INSTALLED}}
+        _dpkg, "packages", lambda _: {module.PAIR[0]: {"version": OLD, "status": INSTALLED}}
     )
     assert module.begin(OLD, ["build", "gone"], []) == ["build", "gone"]
     assert module.begin(OLD, ["build"], []) == ["build"]
@@ -144,7 +149,7 @@ def test_note_of_an_upgrade_that_gave_up_is_written_anew(
 def rolled_back(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The old pair is back, but its own proof failed too."""
     monkeypatch.setattr(
-        host, "packages", lambda _: {module.PAIR[0]: {"version": OLD, "status": INSTALLED}}
+        _dpkg, "packages", lambda _: {module.PAIR[0]: {"version": OLD, "status": INSTALLED}}
     )
     note = {"from": OLD, "valid": ["build", "wheels"], "restored": True}
     Path(module.UNPROVEN).write_text(json.dumps(note), encoding="utf-8")
@@ -178,8 +183,8 @@ def test_entry_that_is_not_in_config_toml_is_no_silence(
 
     note = {"entries": [{"name": "gone"}, {"name": "away"}]}
     (tmp_path / "runnerhost.json").write_text(json.dumps(note), encoding="utf-8")
-    monkeypatch.setattr(host, "run", verify)
-    monkeypatch.setattr(host, "units", lambda _: {})
+    monkeypatch.setattr(_system, "run", verify)
+    monkeypatch.setattr(_systemd, "units", lambda _: {})
     assert module.ask([(str(tmp_path), "x.service")], ours=False) == {"away": "unanswered"}
 
 
@@ -188,7 +193,7 @@ class Services:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.limits: dict[str, float] = {}
-        monkeypatch.setattr(host, "run", self.run)
+        monkeypatch.setattr(_system, "run", self.run)
         monkeypatch.setattr(module, "stays_up", lambda *_: "")
 
     def run(self, argv: list[str], timeout: float = 60, **_: object) -> CompletedProcess[str]:
@@ -222,17 +227,17 @@ class Pause:
         self.renewals = 0
         note = {"entries": [{"name": "build"}, {"name": "wheels"}]}
         (folder / "runnerhost.json").write_text(json.dumps(note), encoding="utf-8")
-        (folder / drain.KEPT).touch()
-        monkeypatch.setattr(drain, "renew", self.renew)
-        monkeypatch.setattr(drain, "lease_left", lambda _: max(0.0, self.until - self.now))
-        monkeypatch.setattr(host, "units", lambda _: {})
-        monkeypatch.setattr(host, "run", self.run)
+        (folder / _drain.KEPT).touch()
+        monkeypatch.setattr(_drain, "renew", self.renew)
+        monkeypatch.setattr(_drain, "lease_left", lambda _: max(0.0, self.until - self.now))
+        monkeypatch.setattr(_systemd, "units", lambda _: {})
+        monkeypatch.setattr(_system, "run", self.run)
         monkeypatch.setattr(module, "stays_up", lambda *_: self.takes(20))
 
     def takes(self, seconds: float) -> str:
         self.now += seconds
-        if self.now > self.until and drain.is_paused(str(self.folder)):
-            (self.folder / drain.KEPT).rename(self.folder / drain.CONFIG)
+        if self.now > self.until and _drain.is_paused(str(self.folder)):
+            (self.folder / _drain.KEPT).rename(self.folder / _drain.CONFIG)
         return ""
 
     def renew(self, folder: str, seconds: float) -> None:
@@ -253,7 +258,7 @@ def test_pause_lasts_until_gitlab_was_asked_about_each_runner(
     """If it ended meanwhile, a good release would be taken back."""
     pause = Pause(tmp_path, monkeypatch)
     assert module.prove([(str(tmp_path), "a.service")], 0, ["build", "wheels"], 60) == ""
-    assert drain.is_paused(str(tmp_path))
+    assert _drain.is_paused(str(tmp_path))
     assert pause.renewals == 3
 
 
@@ -269,7 +274,7 @@ def test_no_lease_is_made_where_no_pause_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pause = Pause(tmp_path, monkeypatch)
-    (tmp_path / drain.KEPT).rename(tmp_path / drain.CONFIG)
+    (tmp_path / _drain.KEPT).rename(tmp_path / _drain.CONFIG)
     assert module.prove([(str(tmp_path), "a.service")], 0, ["build", "wheels"], 60) == ""
     assert pause.renewals == 0
 
@@ -286,6 +291,6 @@ def test_older_runner_may_take_the_images_back(
         return CompletedProcess(argv, 0, "", "")
 
     (folder / f"gitlab-runner_{version}_amd64.deb").touch()
-    monkeypatch.setattr(host, "run", run)
+    monkeypatch.setattr(_system, "run", run)
     assert module.restore(version) == ""
     assert ("Dpkg::Options::=--force-overwrite" in asked[0]) is over

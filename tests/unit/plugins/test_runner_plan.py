@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 # runner_config: imported by the other at need, which no test may leave to when it runs.
-from ansible_collections.runnerhost.toolkit.plugins.action import runner_config, runner_plan  # noqa: F401
-from ansible_collections.runnerhost.toolkit.plugins.module_utils import host, network
+from ansible_collections.runnerhost.toolkit.plugins.action import runner_plan
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import _systemd
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import _network
 
 TOKEN = "glrt-" + "a" * 20
 GOOD: dict[str, Any] = {
@@ -214,17 +215,17 @@ def test_apt_downgrades_only_if_it_may() -> None:
 
 
 def test_env_file_has_what_the_ways_out_need_and_the_users_word_counts() -> None:
-    plain = runner_plan._environment({**GOOD, "environment": {"A": "1"}}, network.Network())
+    plain = runner_plan._environment({**GOOD, "environment": {"A": "1"}}, _network.Network())
     assert plain.splitlines()[-2:] == ['A="1"', 'PIP_CACHE_DIR="/home/gitlab-runner/.cache/pip"']
     assert "PIP_CERT" not in plain
     own = {**GOOD, "environment": {"PIP_CERT": "/own.pem"}}
-    ways = network.Network(authorities=(("/x/ca.crt", "pem"),))
+    ways = _network.Network(authorities=(("/x/ca.crt", "pem"),))
     private = runner_plan._environment(own, ways).splitlines()
     assert 'PIP_CERT="/own.pem"' in private
-    assert f'REQUESTS_CA_BUNDLE="{network.TRUST_BUNDLE}"' in private
+    assert f'REQUESTS_CA_BUNDLE="{_network.TRUST_BUNDLE}"' in private
     # In one case only: ours in the other would be what git or Go reads.
     own = {**GOOD, "environment": {"https_proxy": "http://own:1"}}
-    ways = network.Network(https_proxy="http://ours:1")
+    ways = _network.Network(https_proxy="http://ours:1")
     lines = runner_plan._environment(own, ways).splitlines()
     assert [line for line in lines if line.lower().startswith("https_")] == [
         'https_proxy="http://own:1"'
@@ -535,6 +536,6 @@ def test_masked_unit_is_named_with_its_cure(state: str, command: str) -> None:
         name: {"Id": name, "LoadState": "masked", "UnitFileState": state},
         "other.service": {"Id": "other.service", "LoadState": "loaded"},
     }
-    (said,) = host.masked(found)
+    (said,) = _systemd.masked(found)
     assert said.startswith("gitlab-runner.service is masked on the host")
     assert command in said

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
-    drain,
-    host,
-    runner_processes,
+    _drain,
+    _runner_processes,
+    _system,
 )
 
 TOKEN = "glrt-" + "a" * 20
@@ -65,15 +65,15 @@ class Proc:
         (at / "cwd").symlink_to("/srv")
         (at / "root").symlink_to(self.root)
 
-    def others(self, **own: str) -> list[runner_processes.Daemon]:
+    def others(self, **own: str) -> list[_runner_processes.Daemon]:
         mine = {"gitlab-runner.service": "/etc/gitlab-runner/config.toml", **own}
-        return runner_processes.others(mine, str(self.path))
+        return _runner_processes.others(mine, str(self.path))
 
 
 @pytest.fixture
 def proc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Proc:
-    monkeypatch.setattr(drain, "jobs_of", lambda pid: [])
-    monkeypatch.setattr(drain, "journal_is_whole", lambda pid: False)
+    monkeypatch.setattr(_drain, "jobs_of", lambda pid: [])
+    monkeypatch.setattr(_drain, "journal_is_whole", lambda pid: False)
     return Proc(tmp_path)
 
 
@@ -215,7 +215,7 @@ def test_a_runner_that_a_job_starts_is_part_of_the_job(proc: Proc) -> None:
     ("executor", "unit", "jobs", "whole", "activity"),
     [
         ("shell", "", [], False, "idle"),
-        ("docker", "x.service", [drain.Job("5", "a/b", 1)], True, "busy"),
+        ("docker", "x.service", [_drain.Job("5", "a/b", 1)], True, "busy"),
         ("docker", "x.service", [], True, "idle"),
         # log_level = "error", or a journal that has been rotated.
         ("docker", "x.service", [], False, "unknown"),
@@ -228,12 +228,12 @@ def test_jobs_of_other_executors_are_known_from_the_journal(
     monkeypatch: pytest.MonkeyPatch,
     executor: str,
     unit: str,
-    jobs: list[drain.Job],
+    jobs: list[_drain.Job],
     whole: bool,
     activity: str,
 ) -> None:
-    monkeypatch.setattr(drain, "jobs_of", lambda pid: jobs)
-    monkeypatch.setattr(drain, "journal_is_whole", lambda pid: whole)
+    monkeypatch.setattr(_drain, "jobs_of", lambda pid: jobs)
+    monkeypatch.setattr(_drain, "journal_is_whole", lambda pid: whole)
     proc.file("/etc/deploy/config.toml", CONFIG.format(executor))
     proc.add(11, ["gitlab-runner", *RUN], cgroup=UNIT.format(unit))
     assert [one["activity"] for one in proc.others()] == [activity]
@@ -266,12 +266,14 @@ def test_who_is_in_the_way_of_what(proc: Proc) -> None:
     found = proc.others()
 
     def stands(how: str) -> list[int]:
-        return [one["pid"] for one in runner_processes.in_the_way(found, how)[0]]
+        return [one["pid"] for one in _runner_processes.in_the_way(found, how)[0]]
 
     assert stands("wait") == [13]
     assert stands("refuse") == [11, 13]
     assert stands("refuse_binary") == [11]
-    (said, _) = runner_processes.refusal(runner_processes.in_the_way(found, "refuse")[0], "it ends")
+    (said, _) = _runner_processes.refusal(
+        _runner_processes.in_the_way(found, "refuse")[0], "it ends"
+    )
     assert "gitlab-runner-deploy.service (pid 11" in said
     assert "kill --signal=SIGQUIT --kill-who=main gitlab-runner-deploy.service" in said
     assert "gitlab_runner_isolated" in said
@@ -296,7 +298,7 @@ def test_what_would_start_one(tmp_path: Path) -> None:
     file("etc/cron.d/no", "@daily root gitlab-runner verify && run-parts /run/x; echo run\n")
     file("etc/cron.d/ci", "@reboot ci /opt/gitlab-runner --debug run\n")
     file("etc/init.d/gitlab-ci-multi-runner", "#!/bin/sh\ngitlab-ci-multi-runner run &\n")
-    found = runner_processes.definitions(
+    found = _runner_processes.definitions(
         [{"unit": "runs.service", "how": "systemd service"}],
         ["gitlab-runner.service"],
         str(tmp_path),
@@ -318,6 +320,6 @@ def test_journal_is_whole_if_it_has_the_start(monkeypatch: pytest.MonkeyPatch) -
         code, text = answers.pop(0)
         return subprocess.CompletedProcess(argv, code, text, "")
 
-    monkeypatch.setattr(host, "run", run)
-    assert drain.journal_is_whole(7)
-    assert not drain.journal_is_whole(7)
+    monkeypatch.setattr(_system, "run", run)
+    assert _drain.journal_is_whole(7)
+    assert not _drain.journal_is_whole(7)

@@ -14,12 +14,12 @@ from ansible.errors import AnsibleActionFail
 
 from ansible_collections.runnerhost.toolkit.plugins.action import runner_registration
 from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
-    host,
-    runner_cli,
-    runner_managers,
-    runner_toml,
+    _runner_cli,
+    _runner_managers,
+    _system,
 )
 from ansible_collections.runnerhost.toolkit.plugins.modules import runner_registration as module
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import _runner_toml
 
 TOKEN = "glrt-" + "a" * 20
 CONFIG = f"""
@@ -114,7 +114,7 @@ class Cli:
         self.says = says
         self.kept = list(says)
         self.asked: list[list[str]] = []
-        monkeypatch.setattr(host, "run", self.run)
+        monkeypatch.setattr(_system, "run", self.run)
 
     def run(self, argv: list[str], **_: Any) -> CompletedProcess[str]:
         self.asked.append(argv)
@@ -152,7 +152,7 @@ def test_entry_that_verify_kept_is_not_called_gone(monkeypatch: pytest.MonkeyPat
             return CompletedProcess(argv, 0, "", "Verifying runner... failed")
         return answer(argv, **more)
 
-    monkeypatch.setattr(host, "run", silent)
+    monkeypatch.setattr(_system, "run", silent)
     left, gone = module.by_name("/etc/x/config.toml", "unregister", ["deleted"], {})
     assert (left, gone) == ({"deleted": "failed to unregister deleted"}, [])
 
@@ -200,10 +200,10 @@ class Leaving:
             self.asked.append(arguments["token"])
             outcome = self.outcomes.get(arguments["runner"]["name"], "removed")
             return {"outcome": outcome, "said": "GitLab answered with an error: 500"}
-        text = runner_toml.dump({"concurrent": 1, "runners": self.runners})
+        text = _runner_toml.dump({"concurrent": 1, "runners": self.runners})
         if arguments["op"] == "read":
             return {"read": {"text": text.encode().hex(), "sha256": "1"}}
-        kept = runner_toml.parse(base64.b64decode(arguments["text"]).decode())
+        kept = _runner_toml.parse(base64.b64decode(arguments["text"]).decode())
         self.runners = kept.get("runners", [])
         return {"swapped": True}
 
@@ -269,8 +269,8 @@ def test_what_gitlab_answers_about_a_host_that_leaves(
         asked.append(arguments)
         return status, "" if status == 204 else f"{status} Words"
 
-    monkeypatch.setattr(runner_managers, "remove", remove)
-    monkeypatch.setattr(runner_cli, "verify", lambda *_: {"build": says})
+    monkeypatch.setattr(_runner_managers, "remove", remove)
+    monkeypatch.setattr(_runner_cli, "verify", lambda *_: {"build": says})
     runner = {"name": "build", "url": "https://x", "token": PREFIXED[0], "tls-ca-file": "/ca"}
     done = module.remove_manager(str(tmp_path), "config.toml", runner, {})
     assert done["outcome"] == outcome
@@ -297,7 +297,7 @@ def test_a_full_disk_loses_no_token(
     (tmp_path / "config.toml").write_text(CONFIG, encoding="utf-8")
     asked: list[list[str]] = []
     monkeypatch.setattr(os, "statvfs", lambda _: SimpleNamespace(f_bfree=10, f_frsize=4096))
-    monkeypatch.setattr(host, "run", asked.append)
+    monkeypatch.setattr(_system, "run", asked.append)
 
     class Module:
         check_mode = check

@@ -9,7 +9,7 @@ from typing import ClassVar
 
 import pytest
 
-from ansible_collections.runnerhost.toolkit.plugins.module_utils import drain, host
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import _drain, _system, _systemd
 from ansible_collections.runnerhost.toolkit.plugins.modules import runner_service as module
 
 UNIT = "gitlab-runner.service"
@@ -32,9 +32,9 @@ def start(
         ran.append(argv)
         return CompletedProcess(argv, 0, "", "")
 
-    monkeypatch.setattr(host, "run", run)
-    monkeypatch.setattr(host, "units", lambda _: {UNIT: later})
-    monkeypatch.setattr(host, "generation", lambda _: "new")
+    monkeypatch.setattr(_system, "run", run)
+    monkeypatch.setattr(_systemd, "units", lambda _: {UNIT: later})
+    monkeypatch.setattr(_system, "generation", lambda _: "new")
     monkeypatch.setattr(module, "SOON_SECONDS", 0.0)
     service = module.Service(SimpleNamespace(params={"unit": UNIT}, check_mode=check_mode))
     module.start(service, found, "new")
@@ -80,18 +80,18 @@ def test_service_that_has_just_started_is_not_signalled_yet(
     def wait(_: str) -> None:
         events.append("waits")
 
-    monkeypatch.setattr(host, "run", run)
-    monkeypatch.setattr(host, "units", lambda _: {UNIT: {**RUNS, "MainPID": pids[-1]}})
-    monkeypatch.setattr(host, "generation", lambda pid: "new" if pid == 18 else "old")
-    monkeypatch.setattr(host, "has_children", lambda _: True)
+    monkeypatch.setattr(_system, "run", run)
+    monkeypatch.setattr(_systemd, "units", lambda _: {UNIT: {**RUNS, "MainPID": pids[-1]}})
+    monkeypatch.setattr(_system, "generation", lambda pid: "new" if pid == 18 else "old")
+    monkeypatch.setattr(_system, "has_children", lambda _: True)
     monkeypatch.setattr(module, "mark_of", lambda _: str(tmp_path / "mark"))
-    monkeypatch.setattr(drain, "await_listening", wait)
+    monkeypatch.setattr(_drain, "await_listening", wait)
     assert "by itself" in module.restart_when_idle(service, "new")
     assert events == ["waits", "kill"]
 
     (tmp_path / "mark").unlink()
     events.clear()
-    monkeypatch.setattr(drain, "await_listening", lambda _: pids.append("18"))
+    monkeypatch.setattr(_drain, "await_listening", lambda _: pids.append("18"))
     assert module.restart_when_idle(service, "new") == ""
     assert events == []
 
@@ -113,11 +113,11 @@ def test_masked_unit_is_not_told_as_missing(monkeypatch: pytest.MonkeyPatch) -> 
             raise FailedError(msg)
 
     monkeypatch.setattr(module, "AnsibleModule", lambda **_: Module())
-    monkeypatch.setattr(host, "system_python_problem", lambda: None)
-    monkeypatch.setattr(host, "has_systemd", lambda: True)
-    monkeypatch.setattr(host, "user", lambda _: None)
-    monkeypatch.setattr(host, "logind", dict)
+    monkeypatch.setattr(_system, "system_python_problem", lambda: None)
+    monkeypatch.setattr(_systemd, "has_systemd", lambda: True)
+    monkeypatch.setattr(_system, "user", lambda _: None)
+    monkeypatch.setattr(_systemd, "logind", dict)
     masked = {"Id": UNIT, "LoadState": "masked", "UnitFileState": "masked", "ActiveState": "x"}
-    monkeypatch.setattr(host, "units", lambda _: {UNIT: masked})
+    monkeypatch.setattr(_systemd, "units", lambda _: {UNIT: masked})
     with pytest.raises(FailedError, match=r"is masked on the host.*systemctl unmask gitlab-runner"):
         module.main()

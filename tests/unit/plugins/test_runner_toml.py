@@ -10,7 +10,7 @@ import tomllib
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.runnerhost.toolkit.plugins.module_utils import runner_toml
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import _runner_toml
 
 TEXT = """concurrent = 2
 check_interval = 0
@@ -36,16 +36,16 @@ check_interval = 0
 
 
 def test_nanoseconds_survive() -> None:
-    data = runner_toml.parse(TEXT)
+    data = _runner_toml.parse(TEXT)
     assert data["runners"][0]["token_obtained_at"] == "2026-01-01T00:00:00.123456789Z"
-    assert "token_obtained_at = 2026-01-01T00:00:00.123456789Z\n" in runner_toml.dump(data)
+    assert "token_obtained_at = 2026-01-01T00:00:00.123456789Z\n" in _runner_toml.dump(data)
 
 
 def test_round_trip_is_stable() -> None:
-    data = runner_toml.parse(TEXT)
-    text = runner_toml.dump(data)
-    assert runner_toml.parse(text) == data
-    assert runner_toml.dump(runner_toml.parse(text)) == text
+    data = _runner_toml.parse(TEXT)
+    text = _runner_toml.dump(data)
+    assert _runner_toml.parse(text) == data
+    assert _runner_toml.dump(_runner_toml.parse(text)) == text
     assert len(tomllib.loads(text)["runners"]) == 2
 
 
@@ -54,8 +54,8 @@ def test_round_trip_is_stable() -> None:
     [("a = ", 1), ("[[runners]\n", 1), ("a = 1\na = 2\n", 2), ('\n\ntoken = "glrt-secret', 3)],
 )
 def test_broken_text_names_a_place_and_nothing_else(text: str, line: int) -> None:
-    with pytest.raises(runner_toml.TomlError) as caught:
-        runner_toml.parse(text)
+    with pytest.raises(_runner_toml.TomlError) as caught:
+        _runner_toml.parse(text)
     assert re.fullmatch(rf"line {line}, column \d+", str(caught.value))
 
 
@@ -75,13 +75,13 @@ TABLES = st.recursive(
 @given(TABLES, st.lists(TABLES.filter(bool), max_size=3))
 def test_any_data_is_read_back_by_another_parser(table: dict[str, Any], runners: Any) -> None:
     data = {**table, "runners": runners} if runners else dict(table)
-    text = runner_toml.dump(data)
+    text = _runner_toml.dump(data)
     assert tomllib.loads(text) == data
-    assert runner_toml.parse(text) == data
+    assert _runner_toml.parse(text) == data
 
 
 def test_a_byte_order_mark_is_skipped_as_the_runner_does() -> None:
-    assert runner_toml.parse("\ufeffconcurrent = 2\n") == {"concurrent": 2}
+    assert _runner_toml.parse("\ufeffconcurrent = 2\n") == {"concurrent": 2}
 
 
 @pytest.mark.parametrize(
@@ -93,5 +93,5 @@ def test_a_byte_order_mark_is_skipped_as_the_runner_does() -> None:
     ],
 )
 def test_other_encodings_are_refused_with_the_place(raw: bytes, says: str) -> None:
-    with pytest.raises(runner_toml.TomlError, match=says):
-        runner_toml.parse(raw.decode("utf-8", "surrogateescape"))
+    with pytest.raises(_runner_toml.TomlError, match=says):
+        _runner_toml.parse(raw.decode("utf-8", "surrogateescape"))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from ansible_collections.runnerhost.toolkit.plugins.module_utils import secrets, tokens
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import _secrets
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import _tokens
 
 TOKEN = "glrt-" + "a1B2" * 6
 
@@ -21,29 +22,29 @@ TOKEN = "glrt-" + "a1B2" * 6
     ],
 )
 def test_redacted_by_look(text: str) -> None:
-    shown = secrets.redact_text(text)
-    assert secrets.HIDDEN in shown
+    shown = _secrets.redact_text(text)
+    assert _secrets.HIDDEN in shown
     for secret in (TOKEN, "hunter2", "glpat-abc", "pypi-AgE", "GR1348941a"):
         assert secret not in shown
 
 
 def test_redacted_by_key_and_value() -> None:
     data = {"token": "x", "cache": {"s3": {"SecretKey": "k", "BucketName": "b"}}, "l": ["mine!"]}
-    assert secrets.redact(data, {"mine!"}) == {
-        "token": secrets.HIDDEN,
-        "cache": {"s3": {"SecretKey": secrets.HIDDEN, "BucketName": "b"}},
-        "l": [secrets.HIDDEN],
+    assert _secrets.redact(data, {"mine!"}) == {
+        "token": _secrets.HIDDEN,
+        "cache": {"s3": {"SecretKey": _secrets.HIDDEN, "BucketName": "b"}},
+        "l": [_secrets.HIDDEN],
     }
 
 
 def test_plain_text_is_left_alone() -> None:
     text = "https://gitlab.example.com:8443/group/project @ 5 o'clock"
-    assert secrets.redact_text(text) == text
+    assert _secrets.redact_text(text) == text
 
 
 @pytest.mark.parametrize("name", ["TOKENIZER", "SECRETARY", "AUTHOR", "PASSWORDLESS", "KEYMAP"])
 def test_innocent_names(name: str) -> None:
-    assert not secrets.looks_secret_name(name)
+    assert not _secrets.looks_secret_name(name)
 
 
 @pytest.mark.parametrize(
@@ -52,31 +53,31 @@ def test_innocent_names(name: str) -> None:
      "MYPASSWORD", "AUTH", "MY_PRIVATE_KEY"],
 )  # fmt: skip
 def test_telling_names(name: str) -> None:
-    assert secrets.looks_secret_name(name)
+    assert _secrets.looks_secret_name(name)
 
 
 def test_an_entry_of_a_list_is_hidden_by_its_name() -> None:
     entries = ["TWINE_PASSWORD=hunter2", "RELEASE=1", "LANG"]
-    assert secrets.redact({"environment": entries}) == {
-        "environment": [f"TWINE_PASSWORD={secrets.HIDDEN}", "RELEASE=1", "LANG"]
+    assert _secrets.redact({"environment": entries}) == {
+        "environment": [f"TWINE_PASSWORD={_secrets.HIDDEN}", "RELEASE=1", "LANG"]
     }
 
 
 def test_times_of_a_token_are_shown_and_empty_values_too() -> None:
     data = {"token_obtained_at": "2026-01-01T00:00:00Z", "password": "", "limit": 3, "secret": None}
-    assert secrets.redact(data) == data
+    assert _secrets.redact(data) == data
 
 
 @pytest.mark.parametrize(
     "value", [TOKEN, "https://u:hunter2@h/", "-----BEGIN RSA PRIVATE KEY-----\nx"]
 )
 def test_telling_values(value: str) -> None:
-    assert secrets.looks_secret_value(value)
+    assert _secrets.looks_secret_value(value)
 
 
 @pytest.mark.parametrize("value", ["", "https://gitlab.example.com", "glrt-", "release"])
 def test_innocent_values(value: str) -> None:
-    assert not secrets.looks_secret_value(value)
+    assert not _secrets.looks_secret_value(value)
 
 
 @pytest.mark.parametrize(
@@ -85,17 +86,17 @@ def test_innocent_values(value: str) -> None:
      (None, "nothing"), ((), "tuple")],
 )  # fmt: skip
 def test_kinds_in_plain_words(value: object, kind: str) -> None:
-    assert secrets.kind_of(value) == kind
+    assert _secrets.kind_of(value) == kind
 
 
 def test_short_values_are_not_looked_for() -> None:
     """They would cut a text to shreds."""
-    assert secrets.redact_text("abc and abcd", {"abc", "abcd"}) == f"abc and {secrets.HIDDEN}"
+    assert _secrets.redact_text("abc and abcd", {"abc", "abcd"}) == f"abc and {_secrets.HIDDEN}"
 
 
 def test_digest_is_sha256() -> None:
     """The note on the host holds it: another digest would make every token a new one."""
-    assert secrets.digest("abc") == (
+    assert _secrets.digest("abc") == (
         "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
     )
 
@@ -121,7 +122,7 @@ def test_digest_is_sha256() -> None:
     ],
 )
 def test_refused_token(value: object, says: str) -> None:
-    found = tokens.problem("gitlab_runner_runners[0].token", value)
+    found = _tokens.problem("gitlab_runner_runners[0].token", value)
     assert found is not None
     assert found.startswith("gitlab_runner_runners[0].token")
     assert says in found
@@ -141,14 +142,14 @@ def test_refused_token(value: object, says: str) -> None:
     ],
 )
 def test_taken_token(value: str) -> None:
-    assert tokens.problem("x", value) is None
-    assert not tokens.is_legacy(value)
-    assert secrets.looks_secret_value(value)
-    assert "aBcDeF" not in secrets.redact_text(f"the token {value} is refused")
-    assert tokens.access_problems("x", value)
+    assert _tokens.problem("x", value) is None
+    assert not _tokens.is_legacy(value)
+    assert _secrets.looks_secret_value(value)
+    assert "aBcDeF" not in _secrets.redact_text(f"the token {value} is refused")
+    assert _tokens.access_problems("x", value)
 
 
 @pytest.mark.parametrize("value", ["aBcDeFgHiJkLmNoPqRsT", "glrtr-aBcDeFgHiJkLmNoPqRsT"])
 def test_token_of_a_legacy_runner_is_left_to_what_the_host_has(value: str) -> None:
-    assert tokens.problem("x", value) is None
-    assert tokens.is_legacy(value)
+    assert _tokens.problem("x", value) is None
+    assert _tokens.is_legacy(value)

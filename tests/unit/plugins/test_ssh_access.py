@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.runnerhost.toolkit.plugins.module_utils import host_checks
-from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import job_user, ssh_access
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import _host_checks
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import _job_user, _ssh_access
 
 
 def made(folder: Path, *options: str) -> str:
@@ -39,16 +39,16 @@ PLAIN = ("-N", "")
 )
 def test_keys_of_every_format(tmp_path: Path, options: tuple[str, ...]) -> None:
     text = made(tmp_path, *options, *PLAIN)
-    assert ssh_access.key_problem(text) == ""
+    assert _ssh_access.key_problem(text) == ""
     # A file lookup takes the last line break away, Windows adds its own.
-    assert ssh_access.key_problem(text.rstrip("\n")) == ""
+    assert _ssh_access.key_problem(text.rstrip("\n")) == ""
     windows = text.replace("\n", "\r\n")
-    assert ssh_access.key_problem(windows) == ""
-    assert ssh_access.whole_lines(windows) == text
-    assert "(hidden)" in ssh_access.key_problem(text.replace("\n", " "))
+    assert _ssh_access.key_problem(windows) == ""
+    assert _ssh_access.whole_lines(windows) == text
+    assert "(hidden)" in _ssh_access.key_problem(text.replace("\n", " "))
     lines = text.splitlines()
     for cut in ("\n".join([*lines[:-3], lines[-1]]), "\n".join(lines[:-1]), lines[1]):
-        problem = ssh_access.key_problem(cut)
+        problem = _ssh_access.key_problem(cut)
         assert "(hidden)" in problem
         assert lines[1] not in problem
 
@@ -58,9 +58,9 @@ def test_keys_of_every_format(tmp_path: Path, options: tuple[str, ...]) -> None:
 )
 def test_a_passphrase_is_refused(tmp_path: Path, options: tuple[str, ...]) -> None:
     text = made(tmp_path, *options, "-N", "hunter2")
-    assert "passphrase (hidden), which no job can enter" in ssh_access.key_problem(text)
+    assert "passphrase (hidden), which no job can enter" in _ssh_access.key_problem(text)
     public = (tmp_path / "key.pub").read_text(encoding="utf-8")
-    assert "is a public key" in ssh_access.key_problem(public)
+    assert "is a public key" in _ssh_access.key_problem(public)
 
 
 @pytest.mark.parametrize(
@@ -76,8 +76,8 @@ def test_a_passphrase_is_refused(tmp_path: Path, options: tuple[str, ...]) -> No
     ],
 )
 def test_what_is_no_key(value: Any, says: str) -> None:
-    assert says in ssh_access.key_problem(value)
-    assert "hunter2" not in ssh_access.key_problem(value)
+    assert says in _ssh_access.key_problem(value)
+    assert "hunter2" not in _ssh_access.key_problem(value)
 
 
 @pytest.fixture(scope="module")
@@ -94,8 +94,8 @@ def test_known_hosts(public: str) -> None:
         f"|1|F1E1KeoE/eEWhi10WpGv4OdiO6Y=|3988QV0VE8wmZL7suNrYQLITLCg= {public}",
         f"@cert-authority *.example.com {public}",
     ]
-    assert ssh_access.known_hosts_problems("v", good) == []
-    assert len(ssh_access.host_lines([*good, good[0]])) == 4
+    assert _ssh_access.known_hosts_problems("v", good) == []
+    assert len(_ssh_access.host_lines([*good, good[0]])) == 4
 
 
 @pytest.mark.parametrize(
@@ -110,14 +110,14 @@ def test_known_hosts(public: str) -> None:
     ],
 )
 def test_known_hosts_that_are_none(public: str, line: str, says: str) -> None:
-    (text,) = ssh_access.known_hosts_problems("v", [line.format(key=public)])
+    (text,) = _ssh_access.known_hosts_problems("v", [line.format(key=public)])
     assert says in text
 
 
 def test_entries(tmp_path: Path) -> None:
     key = made(tmp_path, "-t", "ed25519", *PLAIN)
     good = {"name": "deploy", "key": key, "hosts": ["git.example.com", "*.example.org"]}
-    assert ssh_access.keys_problems("v", [good]) == []
+    assert _ssh_access.keys_problems("v", [good]) == []
     for change, says in (
         ({"hosts": []}, ".hosts: expected a list"),
         ({"hosts": ["a b"]}, ".hosts: invalid value"),
@@ -127,11 +127,11 @@ def test_entries(tmp_path: Path) -> None:
         ({"host": "x"}, "unknown key 'host'"),
         ({"key": key[:99]}, ".key is no whole"),
     ):
-        (text,) = ssh_access.keys_problems("v", [{**good, **change}])
+        (text,) = _ssh_access.keys_problems("v", [{**good, **change}])
         assert says in text
         assert key.splitlines()[1] not in text
-    assert "names 'deploy' twice" in ssh_access.keys_problems("v", [good, good])[0]
-    assert "expected a list" in ssh_access.keys_problems("v", good)[0]
+    assert "names 'deploy' twice" in _ssh_access.keys_problems("v", [good, good])[0]
+    assert "expected a list" in _ssh_access.keys_problems("v", good)[0]
 
 
 def test_ssh_itself_takes_what_is_written(tmp_path: Path, public: str) -> None:
@@ -140,7 +140,7 @@ def test_ssh_itself_takes_what_is_written(tmp_path: Path, public: str) -> None:
     keys = [{"name": "deploy", "key": "x", "hosts": ["git.example.com", "*.example.org"]}]
     lines = [f"git.example.com {public}"]
     for user, found in ((me, True), ("somebody-else", False)):
-        files = {f["path"]: f for f in ssh_access.files("gitlab-runner", user, lines, keys)}
+        files = {f["path"]: f for f in _ssh_access.files("gitlab-runner", user, lines, keys)}
         config = tmp_path / "config"
         text = files["/etc/ssh/ssh_config.d/runnerhost-gitlab-runner.conf"]["content"]
         config.write_text(text, encoding="utf-8")
@@ -156,25 +156,25 @@ def test_ssh_itself_takes_what_is_written(tmp_path: Path, public: str) -> None:
 
 def test_files_are_the_users_alone_and_go_again() -> None:
     keys = [{"name": "deploy", "key": "text\r\n", "hosts": ["a"]}]
-    files = ssh_access.files("gitlab-runner", "ci", [], keys)
+    files = _ssh_access.files("gitlab-runner", "ci", [], keys)
     (key,) = [f for f in files if f.get("secret")]
     assert (key["mode"], key["owner"], key["content"]) == ("0600", "ci", "text\n")
     (gone,) = [f for f in files if f.get("state") == "absent"]
     assert gone["keep"] == [key["path"]]
     assert "GlobalKnownHostsFile" not in files[-1]["content"]
-    assert {f["state"] for f in ssh_access.files("gitlab-runner", "ci", [], [])} == {"absent"}
-    service = {**job_user.DEFAULTS, "user": "ci", "ssh_keys": keys}
-    assert {f["state"] for f in job_user.access("gitlab-runner", service, True)} == {"absent"}
+    assert {f["state"] for f in _ssh_access.files("gitlab-runner", "ci", [], [])} == {"absent"}
+    service = {**_job_user.DEFAULTS, "user": "ci", "ssh_keys": keys}
+    assert {f["state"] for f in _job_user.access("gitlab-runner", service, True)} == {"absent"}
 
 
 # --- groups and shell
 
-SERVICE = {**job_user.DEFAULTS, "user": "ci", "home": "/home/ci"}
+SERVICE = {**_job_user.DEFAULTS, "user": "ci", "home": "/home/ci"}
 FOUND = {"groups": ["adm", "docker"], "shell": "/bin/bash"}
 
 
 def test_a_new_account() -> None:
-    made = job_user.account({**SERVICE, "groups": ["docker"]}, None, {})
+    made = _job_user.account({**SERVICE, "groups": ["docker"]}, None, {})
     assert made == {
         "user": "ci",
         "home": "/home/ci",
@@ -201,25 +201,25 @@ def test_a_new_account() -> None:
 def test_an_account_that_is_there(
     change: dict[str, Any], before: dict[str, list[str]], groups: list[str], changed: bool
 ) -> None:
-    found = job_user.account({**SERVICE, **change}, FOUND, before)
+    found = _job_user.account({**SERVICE, **change}, FOUND, before)
     assert (found["groups"], found["changed"]) == (groups, changed)
 
 
 def test_the_note_of_groups() -> None:
-    item = job_user.note([SERVICE, {"user": "b", "groups": ["docker"]}])
-    assert job_user.noted(item["content"]) == {"b": ["docker"]}
-    assert job_user.note([SERVICE])["state"] == "absent"
-    assert job_user.noted("broken") == {}
-    assert job_user.noted("[]") == {}
+    item = _job_user.note([SERVICE, {"user": "b", "groups": ["docker"]}])
+    assert _job_user.noted(item["content"]) == {"b": ["docker"]}
+    assert _job_user.note([SERVICE])["state"] == "absent"
+    assert _job_user.noted("broken") == {}
+    assert _job_user.noted("[]") == {}
 
 
 def test_a_group_that_nothing_brings_is_refused() -> None:
-    assert host_checks.missing_groups(["root", "no-such-group"]) == ["no-such-group"]
-    assert job_user.new_groups("v", ["docker"], ["docker-ce"]) == (["docker"], [])
-    brought, (text,) = job_user.new_groups("v", ["docker"], ["cmake"])
+    assert _host_checks.missing_groups(["root", "no-such-group"]) == ["no-such-group"]
+    assert _job_user.new_groups("v", ["docker"], ["docker-ce"]) == (["docker"], [])
+    brought, (text,) = _job_user.new_groups("v", ["docker"], ["cmake"])
     assert brought == []
     assert "v: the host has no group 'docker'; add the package that brings it" in text
-    _, (text,) = job_user.new_groups("v", ["dokcer"], ["docker-ce"])
+    _, (text,) = _job_user.new_groups("v", ["dokcer"], ["docker-ce"])
     assert "groupadd --system dokcer" in text
 
 
@@ -235,7 +235,7 @@ def test_a_group_that_nothing_brings_is_refused() -> None:
     ],
 )
 def test_what_cannot_be_is_refused(change: dict[str, Any], says: str) -> None:
-    (text,) = job_user.problems("", {**SERVICE, **change})
+    (text,) = _job_user.problems("", {**SERVICE, **change})
     assert says in text
-    (text,) = job_user.problems("gitlab_runner_isolated[0] (publish)", {**SERVICE, **change})
+    (text,) = _job_user.problems("gitlab_runner_isolated[0] (publish)", {**SERVICE, **change})
     assert text.startswith("gitlab_runner_isolated[0] (publish).")

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.runnerhost.toolkit.plugins.module_utils import upgrades
-from ansible_collections.runnerhost.toolkit.plugins.module_utils.upgrades import Goal
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import _upgrades
+from ansible_collections.runnerhost.toolkit.plugins.module_utils._upgrades import Goal
 
 THERE = "install ok installed"
 GOAL = Goal("jammy", "noble", "3.10", "3.12", ("3.10", "3.11"), {"/usr": 3000, "/var": 2000})
@@ -37,7 +37,7 @@ PPAS = {
 
 
 def kinds(**more: Any) -> list[tuple[str, bool]]:
-    return [(one.kind, one.cured) for one in upgrades.obstacles({**NOTHING, **more}, GOAL)]
+    return [(one.kind, one.cured) for one in _upgrades.obstacles({**NOTHING, **more}, GOAL)]
 
 
 def test_a_host_that_is_ready() -> None:
@@ -46,8 +46,8 @@ def test_a_host_that_is_ready() -> None:
 
 def test_the_next_releases_own_python_from_a_third_party_is_named_and_cured() -> None:
     look = {**NOTHING, "packages": PPAS, "along": ["python3.12", "libpython3.12-stdlib"]}
-    assert upgrades.conflicts(look, GOAL) == ["libpython3.12-stdlib", "python3.12"]
-    (one,) = upgrades.obstacles(look, GOAL)
+    assert _upgrades.conflicts(look, GOAL) == ["libpython3.12-stdlib", "python3.12"]
+    (one,) = _upgrades.obstacles(look, GOAL)
     assert one.kind == "conflict"
     assert one.cured
     line = one.line()
@@ -55,11 +55,11 @@ def test_the_next_releases_own_python_from_a_third_party_is_named_and_cured() ->
     assert "python3-venv and python3-dev" in line
     # A half-installed one is in the way too.
     half = {"python3.12": {"version": "1", "status": "install ok unpacked"}}
-    assert upgrades.conflicts({**look, "packages": half}, GOAL) == ["python3.12"]
+    assert _upgrades.conflicts({**look, "packages": half}, GOAL) == ["python3.12"]
 
 
 def test_what_would_take_others_along_is_not_taken_away() -> None:
-    (one,) = upgrades.obstacles(
+    (one,) = _upgrades.obstacles(
         {**NOTHING, "packages": PPAS, "along": ["python3.12", "their-tool"]}, GOAL
     )
     assert not one.cured
@@ -69,7 +69,7 @@ def test_what_would_take_others_along_is_not_taken_away() -> None:
 
 def test_the_hosts_own_python_is_no_conflict() -> None:
     goal = Goal("jammy", "noble", "3.12", "3.12", (), {})
-    assert upgrades.conflicts({**NOTHING, "packages": PPAS}, goal) == []
+    assert _upgrades.conflicts({**NOTHING, "packages": PPAS}, goal) == []
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_folders_of_one_file_system_share_its_room() -> None:
     assert kinds(mounts=apart) == []
     together = [{**mount, "device": 1, "free_mb": 3500} for mount in apart]
     assert kinds(mounts=together) == [("space", False)]
-    (one,) = upgrades.obstacles({**NOTHING, "mounts": together}, GOAL)
+    (one,) = _upgrades.obstacles({**NOTHING, "mounts": together}, GOAL)
     assert "3500 MB are free for /usr, /var" in one.what
     assert "5000 MB" in one.why
 
@@ -121,7 +121,7 @@ def test_notes_say_what_the_upgrade_will_do() -> None:
         "foreign": {**NOTHING["foreign"], "their-tool": "Them", "old-tool": ""},
         "pending": ["gitlab-runner"],
     }
-    said = "\n".join(upgrades.notes(look, GOAL))
+    said = "\n".join(_upgrades.notes(look, GOAL))
     assert "disables /etc/apt/sources.list.d/runnerhost-deadsnakes.sources; provision" in said
     assert "their.list (https://mirror.example.com/deadsnakes jammy), which is not" in said
     assert "their-tool from Them" in said
@@ -132,7 +132,7 @@ def test_notes_say_what_the_upgrade_will_do() -> None:
     assert "python3.11" not in said
     assert "packages.gitlab.com" not in said
     other = Goal("jammy", "noble", "3.10", "3.12", ("3.11",), {})
-    assert "add it to python_versions_wanted" in "\n".join(upgrades.notes(look, other))
+    assert "add it to python_versions_wanted" in "\n".join(_upgrades.notes(look, other))
 
 
 def test_notes_say_what_becomes_of_venvs() -> None:
@@ -141,13 +141,13 @@ def test_notes_say_what_becomes_of_venvs() -> None:
         {"path": "/home/gitlab-runner/w", "interpreter": "/usr/bin/python3.7"},
     ]
     look = {**NOTHING, "venvs": venvs, "venvs_complete": False}
-    said = "\n".join(upgrades.notes(look, GOAL))
+    said = "\n".join(_upgrades.notes(look, GOAL))
     assert "jammy's own Python: /home/gitlab-runner/v; those made by python3.10 live again" in said
     assert "have 3.12 then" in said
     assert "dead already: /home/gitlab-runner/w" in said
     assert "more virtual environments than one look takes" in said
     other = Goal("jammy", "noble", "3.10", "3.12", ("3.11",), {})
-    assert "those made by python3.10 stay dead" in "\n".join(upgrades.notes(look, other))
+    assert "those made by python3.10 stay dead" in "\n".join(_upgrades.notes(look, other))
 
 
 GOOD: dict[str, Any] = {
@@ -161,10 +161,10 @@ GOOD: dict[str, Any] = {
 
 
 def test_good_variables() -> None:
-    assert upgrades.problems(**GOOD) == []
-    assert upgrades.problems(**{**GOOD, "target": "noble", "python": "3.12"}) == []
+    assert _upgrades.problems(**GOOD) == []
+    assert _upgrades.problems(**{**GOOD, "target": "noble", "python": "3.12"}) == []
     # A release that nobody knows yet.
-    assert upgrades.problems(**{**GOOD, "target": "zesty", "python": "3.16"}) == []
+    assert _upgrades.problems(**{**GOOD, "target": "zesty", "python": "3.16"}) == []
 
 
 @pytest.mark.parametrize(
@@ -187,13 +187,13 @@ def test_good_variables() -> None:
     ],
 )
 def test_refused(change: dict[str, Any], says: str) -> None:
-    (text,) = upgrades.problems(**{**GOOD, **change})
+    (text,) = _upgrades.problems(**{**GOOD, **change})
     assert says in text
 
 
 def test_long_lists_are_cut() -> None:
-    assert upgrades.some("abc") == "a, b, c"
-    assert upgrades.some("abcdefghijk") == "a, b, c, d, e, f, g, h and 3 more"
+    assert _upgrades.some("abc") == "a, b, c"
+    assert _upgrades.some("abcdefghijk") == "a, b, c, d, e, f, g, h and 3 more"
 
 
 @pytest.mark.parametrize(
@@ -208,18 +208,18 @@ def test_long_lists_are_cut() -> None:
     ],
 )
 def test_in_service(unit: dict[str, str], there: bool) -> None:
-    assert upgrades.is_in_service(unit) == there
+    assert _upgrades.is_in_service(unit) == there
 
 
 def test_the_lts_after_the_last_known_one_is_not_guessed() -> None:
-    assert upgrades.next_release("jammy") == "noble"
-    assert upgrades.next_release("noble") == "resolute"
-    assert upgrades.next_release("resolute") == ""
-    assert upgrades.next_release("zesty") == ""
+    assert _upgrades.next_release("jammy") == "noble"
+    assert _upgrades.next_release("noble") == "resolute"
+    assert _upgrades.next_release("resolute") == ""
+    assert _upgrades.next_release("zesty") == ""
 
 
 def test_a_runner_that_the_toolkit_does_not_manage_is_in_the_way() -> None:
     other = {"pid": 7, "unit": "ci.service", "runners": None, "children": 0, "text": "ci.service"}
-    (one,) = upgrades.obstacles({**NOTHING, "other_runners": [other]}, GOAL)
+    (one,) = _upgrades.obstacles({**NOTHING, "other_runners": [other]}, GOAL)
     assert (one.kind, one.cured) == ("services", False)
     assert "does not manage: ci.service" in one.line()

@@ -14,34 +14,38 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ansible_collections.runnerhost.toolkit.plugins.action import runner_plan
-from ansible_collections.runnerhost.toolkit.plugins.module_utils import env_file, runner_keys
-from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import isolated, variables
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import (
+    _env_file,
+    _isolated,
+    _runner_keys,
+    _variables,
+)
 from tests.unit.plugins.test_runner_plan import GOOD
 
 CHECKOUT = Path(__file__).resolve().parents[3]
 
 
 def found(given: dict[str, Any], *roles: str) -> list[str]:
-    return variables.problems(roles or variables.ROLES, given, lambda value: value)[0]
+    return _variables.problems(roles or _variables.ROLES, given, lambda value: value)[0]
 
 
 def test_every_default_is_right() -> None:
     given = {
         name: option["default"]
-        for role in variables.ROLES
-        for name, option in variables.options(role).items()
+        for role in _variables.ROLES
+        for name, option in _variables.options(role).items()
     }
-    assert found({**given, **dict.fromkeys(variables.PLAYBOOK_VARIABLES, "error")}) == []
+    assert found({**given, **dict.fromkeys(_variables.PLAYBOOK_VARIABLES, "error")}) == []
 
 
 def test_playbook_variables_are_what_the_playbooks_read() -> None:
-    root = variables.ROLES_FOLDER.parent
+    root = _variables.ROLES_FOLDER.parent
     texts = [
         path.read_text(encoding="utf-8")
         for folder in ("playbooks", "roles/gitlab_runner/tasks")
         for path in (root / folder).glob("*.yml")
     ]
-    for name in variables.PLAYBOOK_VARIABLES[1:]:
+    for name in _variables.PLAYBOOK_VARIABLES[1:]:
         assert any(name in text for text in texts), name
 
 
@@ -104,8 +108,8 @@ def test_other_variables_are_nobodys_business(name: str) -> None:
 
 
 def test_each_name_of_ours_but_for_one_letter_is_noticed() -> None:
-    public = [n for role in variables.ROLES for n in variables.options(role)]
-    for name in [*public, *variables.PLAYBOOK_VARIABLES]:
+    public = [n for role in _variables.ROLES for n in _variables.options(role)]
+    for name in [*public, *_variables.PLAYBOOK_VARIABLES]:
         for index in range(len(name)):
             slip = name[:index] + name[index + 1 :]
             if slip not in public and not slip.startswith("_"):
@@ -124,9 +128,9 @@ def test_all_in_one_and_a_variable_makes_them_warnings() -> None:
     errors = found(given)
     assert len(errors) == 3
     assert "runnerhost_unknown_variables: warn" in errors[1]
-    both = variables.problems(variables.ROLES, {**given, variables.SWITCH: "warn"}, lambda v: v)
+    both = _variables.problems(_variables.ROLES, {**given, _variables.SWITCH: "warn"}, lambda v: v)
     assert [len(part) for part in both] == [1, 2]
-    (text,) = found({variables.SWITCH: "yes"})
+    (text,) = found({_variables.SWITCH: "yes"})
     assert "expected error or warn" in text
 
 
@@ -212,7 +216,7 @@ def test_no_secret_is_shown() -> None:
 def test_a_value_that_needs_an_undefined_variable_is_left_to_its_user() -> None:
     templar = Templar(DataLoader())
     given = {"gitlab_runner_url": trust_as_template("{{ not_there }}")}
-    assert variables.problems(variables.ROLES, given, templar.template) == ([], [])
+    assert _variables.problems(_variables.ROLES, given, templar.template) == ([], [])
 
 
 def environment(tmp_path: Path, text: str) -> Any:
@@ -233,7 +237,7 @@ def test_a_number_that_is_read_as_another_is_refused(
     tmp_path: Path, value: str, read: str, form: str
 ) -> None:
     given = environment(tmp_path, form.format(value))
-    (text,) = variables.misread("gitlab_runner_environment", given)
+    (text,) = _variables.misread("gitlab_runner_environment", given)
     assert text.startswith(
         f"gitlab_runner_environment.NAME: invalid value {read}; expected a string"
     )
@@ -243,14 +247,14 @@ def test_a_number_that_is_read_as_another_is_refused(
 @pytest.mark.parametrize("value", ["4", '"0755"', "0", "4  # four", "-1", "{{ 4 }}"])
 def test_a_number_that_is_what_it_says_is_taken(tmp_path: Path, value: str) -> None:
     given = environment(tmp_path, f"e:\n  NAME: {value}\n" if "{" not in value else "e: {NAME: 4}")
-    assert variables.misread("gitlab_runner_environment", given) == []
-    assert env_file.problems("gitlab_runner_environment", given) == []
+    assert _variables.misread("gitlab_runner_environment", given) == []
+    assert _env_file.problems("gitlab_runner_environment", given) == []
 
 
 @pytest.mark.parametrize("value", ["3.10", "yes", "2024-01-02", "1.0e+3", ".inf", "~"])
 def test_what_is_no_text_is_refused_in_the_environment(tmp_path: Path, value: str) -> None:
     given = environment(tmp_path, f"e: {{UV_PYTHON: {value}}}\n")
-    (text,) = env_file.problems("gitlab_runner_environment", given)
+    (text,) = _env_file.problems("gitlab_runner_environment", given)
     assert "UV_PYTHON" in text
     assert "quote" in text
 
@@ -267,13 +271,13 @@ def test_what_is_no_text_is_refused_in_the_environment(tmp_path: Path, value: st
     ],
 )
 def test_what_is_no_text_is_refused_in_a_runner(key: str, value: Any) -> None:
-    (text,) = runner_keys.runner_problems("x", {key: value})
+    (text,) = _runner_keys.runner_problems("x", {key: value})
     assert text.endswith("quote it")
 
 
 def test_isolated_and_credentials_have_the_nearest_key() -> None:
     entry = {"name": "publish", "runners": [], "enviroment": {}}
-    (text,) = isolated.problems({**GOOD, "isolated": [entry]})
+    (text,) = _isolated.problems({**GOOD, "isolated": [entry]})
     assert "unknown key 'enviroment'; did you mean 'environment'?" in text
 
 

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.runnerhost.toolkit.plugins.module_utils import venvs
-from ansible_collections.runnerhost.toolkit.plugins.module_utils.venvs import Interpreters
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import _venvs
+from ansible_collections.runnerhost.toolkit.plugins.module_utils._venvs import Interpreters
 
 HERE = ".".join(str(part) for part in sys.version_info[:2])
 NOTHING = Interpreters()
-LATER = time.time() + 2 * venvs.MIN_AGE
+LATER = time.time() + 2 * _venvs.MIN_AGE
 
 
 @pytest.fixture
@@ -41,11 +41,11 @@ def make(place: Path, name: str, interpreter: Path, version: str, library: str =
     return venv
 
 
-def look(place: Path, interpreters: Interpreters = NOTHING, **limits: int) -> venvs.Found:
-    return venvs.find([str(place)], interpreters, **limits)
+def look(place: Path, interpreters: Interpreters = NOTHING, **limits: int) -> _venvs.Found:
+    return _venvs.find([str(place)], interpreters, **limits)
 
 
-def one(place: Path, interpreters: Interpreters = NOTHING) -> venvs.Venv:
+def one(place: Path, interpreters: Interpreters = NOTHING) -> _venvs.Venv:
     (venv,) = look(place, interpreters).venvs
     return venv
 
@@ -62,7 +62,7 @@ def test_a_real_venv_is_alive(tmp_path: Path) -> None:
         ("linked", "alive"),
     ]
     assert {venv.made_with.rpartition(".")[0] for venv in found.venvs} == {HERE}
-    assert venvs.summary(found) == "2 virtual environments: 2 alive"
+    assert _venvs.summary(found) == "2 virtual environments: 2 alive"
 
 
 def test_a_point_release_changes_nothing(tmp_path: Path, pythons: Path) -> None:
@@ -202,7 +202,7 @@ def test_limits_are_told(tmp_path: Path, pythons: Path) -> None:
     assert not look(tmp_path / "home", depth=3).venvs
     found = look(tmp_path / "home", folders=3)
     assert not found.complete
-    assert "more than one look takes" in venvs.summary(found)
+    assert "more than one look takes" in _venvs.summary(found)
     assert look(tmp_path / "home").complete
 
 
@@ -210,10 +210,10 @@ def test_another_file_system_is_left_alone(
     tmp_path: Path, pythons: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make(tmp_path / "home", "mounted/v", pythons / "python3.11", "3.11.2")
-    real = venvs._device
+    real = _venvs._device
     mounted = (tmp_path / "home" / "mounted").stat().st_ino
     monkeypatch.setattr(
-        venvs, "_device", lambda handle: 0 if os.fstat(handle).st_ino == mounted else real(handle)
+        _venvs, "_device", lambda handle: 0 if os.fstat(handle).st_ino == mounted else real(handle)
     )
     assert look(tmp_path / "home").venvs == []
 
@@ -221,7 +221,7 @@ def test_another_file_system_is_left_alone(
 def test_patterns_and_places_within_each_other(tmp_path: Path, pythons: Path) -> None:
     make(tmp_path / "home", "user-a/v", pythons / "python3.11", "3.11.2")
     patterns = [f"{tmp_path}/home/user*", f"{tmp_path}/home", f"{tmp_path}/nowhere"]
-    assert len(venvs.find(patterns, NOTHING).venvs) == 1
+    assert len(_venvs.find(patterns, NOTHING).venvs) == 1
 
 
 # --- removal ------------------------------------------------------------------------------------
@@ -234,8 +234,8 @@ def dead(tmp_path: Path, pythons: Path) -> Path:
     return venv
 
 
-def remove(venv: Path, home: Path, now: float = LATER, **more: object) -> venvs.Removed:
-    return venvs.remove([str(venv)], [str(home)], NOTHING, now, **more)  # type: ignore[arg-type]
+def remove(venv: Path, home: Path, now: float = LATER, **more: object) -> _venvs.Removed:
+    return _venvs.remove([str(venv)], [str(home)], NOTHING, now, **more)  # type: ignore[arg-type]
 
 
 def test_a_dead_one_goes_and_nothing_else(tmp_path: Path, dead: Path) -> None:

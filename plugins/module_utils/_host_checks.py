@@ -1,0 +1,331 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whether a host can use what the inventory names there: the jobs' account, folders and files.
+
+Runs on the hosts: standard library of Python 3.10 alone. Everything is tried as whoever uses it
+later, and nothing is changed.
+"""
+
+from __future__ import annotations
+
+import grp
+import json
+import os
+import pwd
+import shutil
+import ssl
+import stat
+import subprocess
+from collections.abc import Callable
+from datetime import date, timedelta
+from typing import Any
+
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import _files, _homes, _system
+
+SHADOW = "/etc/shadow"
+# A pam module that asks a directory may need its time.
+SU_SECONDS = 30
+_EPOCH = date(1970, 1, 1)
+_NOBODY = 65534
+
+
+# --- the account ---------------------------------------------------------------------------------
+
+
+def account(name: str) -> dict[str, Any] | None:
+    """The account with its groups, and why jobs cannot run as it (empty if they can)."""
+    entry = _system.user(name)
+    if entry is None:
+        return None
+    numbers = set(os.getgrouplist(name, entry["gid"])) - {entry["gid"]}
+    return {**entry, "groups": sorted(map(_group_name, numbers)), "problem": _no_su(name, entry)}
+
+
+def _group_name(number: int) -> str:
+    try:
+        return grp.getgrgid(number).gr_name
+    except KeyError:
+        return str(number)
+
+
+def missing_groups(names: list[str]) -> list[str]:
+    """Those of the groups that the host does not have."""
+    missing = []
+    for name in names:
+        try:
+            grp.getgrnam(name)
+        except KeyError:
+            missing.append(name)
+    return missing
+
+
+def _no_su(name: str, entry: dict[str, Any]) -> str:
+    """Why root cannot become the user as the runner does it for each stage of a job."""
+    if entry["uid"] == 0:
+        return "it is root by another name (number 0); jobs must not run as root"
+    if os.geteuid() != 0:
+        return ""
+    done = _system.run(
+        ["su", "-s", "/bin/bash", name, "-c", "true"],
+        SU_SECONDS,
+        stdin=subprocess.DEVNULL,
+        start_new_session=True,
+        cwd="/",
+    )
+    if not done.returncode:
+        return ""
+    said = " ".join((done.stderr or done.stdout).split()) or f"it ended with {done.returncode}"
+    cure = shadow_cure(name, _shadow_line(name), date.today()) or (
+        "look at /etc/pam.d/su, /etc/security/access.conf and `journalctl -t su`"
+    )
+    return f"`su -s /bin/bash {name} -c true` fails: {said}; {cure}"
+
+
+def _shadow_line(name: str) -> str:
+    try:
+        lines = _files.read_text(SHADOW).splitlines()
+    except OSError:
+        return ""
+    return next((line for line in lines if line.startswith(f"{name}:")), "")
+
+
+def shadow_cure(name: str, line: str, today: date) -> str:
+    """What an entry of shadow(5) says against a login, and the command against it; no password."""
+    fields = line.split(":")
+    if len(fields) < 8:
+        return ""
+    changed, most, ends = (_days(fields[i]) for i in (2, 4, 7))
+    if ends is not None and _EPOCH + timedelta(ends) <= today:
+        return f"the account expired on {_EPOCH + timedelta(ends)}: chage -E -1 {name}"
+    if changed == 0:
+        return f"its password must be changed at the next login: chage -d {today} {name}"
+    if changed is not None and most is not None and _EPOCH + timedelta(changed + most) < today:
+        return f"its password expired on {_EPOCH + timedelta(changed + most)}: chage -M -1 {name}"
+    return ""
+
+
+def _days(text: str) -> int | None:
+    # No date reaches further, and -1 stands for never.
+    return int(text) if text.isdigit() and int(text) < 2_000_000 else None
+
+
+# --- paths ---------------------------------------------------------------------------------------
+
+
+def path_problem(check: dict[str, Any]) -> str:
+    """Why the host cannot use a path in the way that the check's ``kind`` says; empty if it can."""
+    try:
+        return _KINDS[check["kind"]](check)
+    except OSError as error:
+        return f"cannot be used: {error.strerror or error}"
+
+
+def _folder(check: dict[str, Any]) -> str:
+    """A folder that the toolkit makes for a user, who works there."""
+    path, home = str(check["path"]), str(check.get("home") or "")
+    name = str(check["user"])
+    user = _system.user(name)
+    uid, gid = (user["uid"], user["gid"]) if user else (_NOBODY, _NOBODY)
+    inside = bool(home) and path.startswith(f"{home}/")
+    real = os.path.realpath(path)
+    # Where the home itself leads is its own matter.
+    straight = os.path.realpath(home) + path[len(home) :] if inside else path
+    if real != straight and not check.get("link"):
+        return f"leads through a symbolic link to {real}: name that folder"
+    path = real
+    there = path
+    while not os.path.lexists(there):
+        there = os.path.dirname(there)
+    if not os.path.isdir(there):
+        return f"cannot be made: {there} is no folder"
+    flags = os.statvfs(there).f_flag
+    if flags & os.ST_RDONLY:
+        return "lies on a file system that is mounted read-only"
+    if check.get("execute") and flags & os.ST_NOEXEC:
+        return "lies on a file system that is mounted noexec, and jobs run programs there"
+    closed = _closed(there if there != path else os.path.dirname(path), home, name, uid, gid)
+    if closed:
+        return closed
+    if there == path:
+        if check.get("link"):
+            return _home(path, uid if user else -1)
+        # What is wrong in its home is mended with it.
+        return "" if inside else _not_his(path, name, uid)
+    return "" if inside else _shaky_parent(there, uid)
+
+
+def _home(path: str, uid: int) -> str:
+    """Why a home that is there is not taken over."""
+    try:
+        _homes.strangers(path, uid)
+    except ValueError as error:
+        return str(error).removeprefix(f"{path} ")
+    return ""
+
+
+def _closed(path: str, home: str, name: str, uid: int, gid: int) -> str:
+    """The first folder on the way to a path that the user cannot enter.
+
+    Its home, which the toolkit looks after itself, is not looked at.
+    """
+    if home and f"{path}/".startswith(f"{home}/"):
+        path = os.path.dirname(home)
+    steps = [path]
+    while steps[-1] != "/":
+        steps.append(os.path.dirname(steps[-1]))
+    steps = [step for step in reversed(steps) if os.path.isdir(step)]
+    first = _as_user(name, uid, gid, lambda: next((s for s in steps if not _enters(s)), ""))
+    if not first:
+        return ""
+    info = os.stat(first)
+    return (
+        f"{name} cannot enter {first} (mode {stat.S_IMODE(info.st_mode):04o}, of "
+        f"{_user_name(info.st_uid)}): chmod o+x {first}, or name another folder"
+    )
+
+
+def _enters(path: str) -> bool:
+    return os.access(path, os.X_OK)
+
+
+def _as_user(name: str, uid: int, gid: int, ask: Callable[[], str]) -> str:
+    """An answer that a user gets; without root this one's own."""
+    if os.geteuid() != 0:
+        return ask()
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            os.close(reader)
+            os.setgroups(os.getgrouplist(name, gid) if uid != _NOBODY else [])
+            os.setgid(gid)
+            os.setuid(uid)
+            os.write(writer, ask().encode()[:4000])
+        except (OSError, ValueError) as error:
+            os.write(writer, str(error).encode()[:1000])
+        finally:
+            # Not sys.exit: nothing of the parent's must be run twice.
+            os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader, "rb") as stream:
+        answer = stream.read().decode(errors="replace")
+    os.waitpid(child, 0)
+    return answer
+
+
+def _user_name(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"the number {uid}"
+
+
+def _not_his(path: str, name: str, uid: int) -> str:
+    if _homes.may_take(path, uid):
+        return ""
+    return (
+        f"belongs to {_user_name(os.lstat(path).st_uid)} and is not empty; if the jobs may have "
+        f"it: chown -R {name}: {path}, otherwise name another folder"
+    )
+
+
+def _shaky_parent(there: str, uid: int) -> str:
+    """Why a folder must not be made below another one."""
+    info = os.lstat(there)
+    if info.st_uid not in (0, uid) or (info.st_mode & 0o022 and info.st_uid != uid):
+        return (
+            f"cannot be made in {there}, where others than root may write: "
+            "make the folder yourself, or name another one"
+        )
+    return ""
+
+
+def _text(path: str) -> str:
+    """What root reads in a file; OSError tells why it cannot."""
+    if not os.path.exists(path):
+        raise FileNotFoundError(0, "it does not exist on the host")
+    if not os.path.isfile(path):
+        raise OSError(0, "it is no file")
+    return _files.read_text(path)
+
+
+def _file(check: dict[str, Any]) -> str:
+    """A file that the service reads."""
+    _text(str(check["path"]))
+    return ""
+
+
+def _directory(check: dict[str, Any]) -> str:
+    """A folder of the host's that the service reads or writes."""
+    path = str(check["path"])
+    if os.path.isdir(path):
+        return ""
+    return f"the folder {path} does not exist on the host"
+
+
+def _json(check: dict[str, Any]) -> str:
+    try:
+        good = isinstance(json.loads(_text(str(check["path"]))), dict)
+    except ValueError:
+        good = False
+    return "" if good else "is no JSON file of a service account"
+
+
+def _program(check: dict[str, Any]) -> str:
+    """A program, by its path or its name."""
+    path = str(check["path"])
+    if "/" in path and not os.path.exists(path):
+        return "does not exist on the host"
+    found = shutil.which(path, path="/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+    if not found:
+        return "is no executable file" if "/" in path else "is not installed on the host"
+    return ""
+
+
+def _certificates(check: dict[str, Any]) -> str:
+    """A PEM file with the certificates of authorities."""
+    text = _text(str(check["path"]))
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=_blocks(text))
+    except (ssl.SSLError, ValueError):
+        return "holds no certificate in PEM format"
+    return ""
+
+
+def _blocks(text: str) -> str:
+    """The certificates of a PEM file, without what is written around them."""
+    begin, end = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
+    parts = [part.partition(end) for part in text.split(begin)[1:]]
+    if not parts or not all(mark for _, mark, _ in parts):
+        raise ValueError
+    return "\n".join(f"{begin}{body}{end}" for body, _, _ in parts)
+
+
+def _private_key(check: dict[str, Any]) -> str:
+    """A PEM file with a private key that goes with the certificate of another file."""
+    path, certificate = str(check["path"]), str(check["certificate"])
+    text = _text(path)
+    if "PRIVATE KEY-----" not in text:
+        return "holds no private key in PEM format"
+    if "ENCRYPTED" in text:
+        return "holds a key with a passphrase, which the runner cannot ask for"
+    _text(certificate)
+
+    def none() -> str:
+        raise ValueError
+
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(certificate, path, none)
+    except (ssl.SSLError, ValueError):
+        return f"does not go with the certificate in {certificate}"
+    return ""
+
+
+_KINDS: dict[str, Callable[[dict[str, Any]], str]] = {
+    "folder": _folder,
+    "directory": _directory,
+    "file": _file,
+    "json": _json,
+    "program": _program,
+    "certificates": _certificates,
+    "private_key": _private_key,
+}

@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The system that a module runs on: its Python, release, users and processes.
+
+Runs on the hosts: standard library of Python 3.10 alone.
+"""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import os
+import pwd
+import re
+import subprocess
+import sys
+from typing import Any
+
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import _files
+
+SYSTEM_PYTHON = "/usr/bin/python3"
+
+
+# Of python3-minimal, which has the link too: what py3versions(1) answers from.
+_PYTHON_DEFAULTS = "/usr/share/python3/debian_defaults"
+
+
+def system_python_problem() -> str | None:
+    """Why the running interpreter is not the system's own, or None.
+
+    A deadsnakes Python on the host has no python3-apt, and Ansible's discovery prefers it. And a
+    link that was turned to another Python (update-alternatives) breaks the system's tools, and
+    would have that one taken for the distribution's and the distribution's for superfluous.
+    """
+    if os.path.realpath(sys.executable) != os.path.realpath(SYSTEM_PYTHON):
+        return (
+            f"ansible_python_interpreter: the host runs Ansible on {sys.executable}; "
+            f"it takes {SYSTEM_PYTHON} (set it in the inventory or in ansible.cfg)"
+        )
+    own, leads = system_version(), os.path.realpath(SYSTEM_PYTHON)
+    if os.path.basename(leads) == f"python{own}":
+        return None
+    return (
+        f"{SYSTEM_PYTHON} leads to {leads}, but the system's own is python{own}: turn it back with "
+        f"`update-alternatives --remove-all python3; ln -sfn python{own} {SYSTEM_PYTHON}`"
+    )
+
+
+def system_version() -> str:
+    """The version that belongs to the distribution, as ``3.10``.
+
+    As its package says; where that is silent, from where /usr/bin/python3 leads. Not from the
+    interpreter that happens to run.
+    """
+    try:
+        said = re.search(
+            r"(?m)^default-version *= *python(\d+\.\d+) *$", _files.read_text(_PYTHON_DEFAULTS)
+        )
+    except OSError:
+        said = None
+    return said[1] if said else os.path.basename(os.path.realpath(SYSTEM_PYTHON))[len("python") :]
+
+
+def run(argv: list[str], timeout: float = 60, **kwargs: Any) -> subprocess.CompletedProcess[str]:
+    """One command with its output, in the C locale; never raises for a bad exit."""
+    # gettext follows LANGUAGE in every locale but C itself.
+    locale = {"LC_ALL": "C.UTF-8", "LANGUAGE": ""}
+    environment = {**os.environ, **locale, **kwargs.pop("env", {})}
+    try:
+        return subprocess.run(
+            argv,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=timeout,
+            env=environment,
+            check=False,
+            **kwargs,
+        )
+    except FileNotFoundError:
+        return subprocess.CompletedProcess(argv, 127, "", f"{argv[0]}: not found")
+    except subprocess.TimeoutExpired:
+        return subprocess.CompletedProcess(
+            argv, 124, "", f"{argv[0]}: no answer in {timeout:.0f} s"
+        )
+
+
+def user(name: str) -> dict[str, Any] | None:
+    """The passwd entry, or None."""
+    try:
+        entry = pwd.getpwnam(name)
+    except KeyError:
+        return None
+    return {
+        "uid": entry.pw_uid,
+        "gid": entry.pw_gid,
+        "home": entry.pw_dir,
+        "shell": entry.pw_shell,
+    }
+
+
+def release(path: str = "/etc/os-release") -> str:
+    """The system's code name, ``noble`` (os-release(5)); empty if it has none."""
+    try:
+        found = re.search(r"(?m)^VERSION_CODENAME=\"?([a-z]+)", _files.read_text(path))
+    except OSError:
+        return ""
+    return found[1] if found else ""
+
+
+def machine() -> str:
+    """Stands for the machine's id, which must not leave the host (machine-id(5)); empty if none."""
+    try:
+        number = _files.read_text("/etc/machine-id").strip()
+    except OSError:
+        return ""
+    return hashlib.sha256(f"runnerhost {number}".encode()).hexdigest()[:16] if number else ""
+
+
+def has_children(pid: int) -> bool:
+    """True if the process has any child: each stage of a job is a `su` below the runner."""
+    for path in glob.glob("/proc/[0-9]*/stat"):
+        try:
+            with open(path, encoding="utf-8", errors="replace") as stream:
+                # The name in brackets may hold blanks: the fields start after its end.
+                fields = stream.read().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if len(fields) > 1 and int(fields[1]) == pid:
+            return True
+    return False
+
+
+def generation(pid: int) -> str:
+    """The settings that a service was started with, as the toolkit's drop-in marks them."""
+    return process_environment(pid).get("RUNNERHOST_GENERATION", "") if pid else ""
+
+
+def process_environment(pid: int) -> dict[str, str]:
+    """The environment that a process was started with; empty if it is gone."""
+    try:
+        with open(f"/proc/{pid}/environ", "rb") as stream:
+            raw = stream.read()
+    except OSError:
+        return {}
+    pairs = (part.partition("=") for part in raw.decode(errors="replace").split("\0"))
+    return {key: value for key, mark, value in pairs if mark}

@@ -1,0 +1,241 @@
+#!/usr/bin/python
+# SPDX-License-Identifier: Apache-2.0
+"""One look at everything that a role must know of a host; see DOCUMENTATION."""
+
+from __future__ import annotations
+
+import glob
+import os
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
+    _dpkg,
+    _files,
+    _host_checks,
+    _runner_entries,
+    _runner_processes,
+    _system,
+    _systemd,
+)
+
+DOCUMENTATION = r"""
+module: host_info
+short_description: Looks at packages, files, a user, units and logind in one call
+description:
+  - Read-only. A no-op's time is the number of remote calls, so each role asks once.
+version_added: 0.1.0
+options:
+  packages:
+    description: Names or shell patterns of packages.
+    type: list
+    elements: str
+    default: []
+  files:
+    description: Paths to look at.
+    type: list
+    elements: str
+    default: []
+  texts:
+    description: Paths of files, without secrets, whose text is wanted too.
+    type: list
+    elements: str
+    default: []
+  user:
+    description:
+      - A user name. What is returned of it says as C(problem) why root cannot become that user.
+    type: str
+    default: ""
+  groups:
+    description: Names of groups; those that the host lacks are returned as C(missing_groups).
+    type: list
+    elements: str
+    default: []
+  checks:
+    description:
+      - Paths to try as whoever uses them will, each with C(label), C(path) and C(kind).
+      - What is wrong is returned as C(problems), one message each.
+    type: list
+    elements: dict
+    default: []
+  units:
+    description: Systemd units; C({uid}) in a name stands for the number of O(user).
+    type: list
+    elements: str
+    default: []
+  logind:
+    description: Whether to ask logind what is in force, and its files apart from O(logind_ours).
+    type: bool
+    default: false
+  logind_ours:
+    description: The drop-in that the toolkit itself writes.
+    type: str
+    default: ""
+  globs:
+    description: Patterns of paths; what each matches is returned.
+    type: list
+    elements: str
+    default: []
+  configs:
+    description: >-
+      A pattern of config.toml files; of each that matches, C(configs) says whether it names a
+      runner. A file that cannot be read as TOML counts as one that does.
+    type: str
+    default: ""
+  other_runners:
+    description:
+      - Whether to look for GitLab Runner daemons that the toolkit does not manage, and for what
+        would start one.
+    type: bool
+    default: false
+  other_runners_beside:
+    description:
+      - The same, beside these services alone, each with its config.toml, instead of what the
+        toolkit manages.
+    type: dict
+author:
+  - The Runnerhost developers
+"""
+
+EXAMPLES = r"""
+- name: Look at two packages
+  runnerhost.toolkit.host_info:
+    packages: [git, cmake]
+"""
+
+RETURN = r"""
+look:
+  description:
+    - What was found. With O(packages), C(automatic) has those of them that apt's autoremove may
+      take, and C(unfinished) what a transaction that was cut off has left, of whatever package.
+      C(provided) has the names that are not installed, but that an installed package provides, each
+      with its name as C(provided_by) and without a version.
+  type: dict
+  returned: always
+"""
+
+
+def provided(asked: list[str], records: dict[str, dict[str, str]]) -> dict[str, dict[str, str]]:
+    """A record for each name that is not installed and that an installed package provides."""
+    # As a rule there are none, and dpkg's file is not read again.
+    lacking = {
+        n for n in asked if not set(n) & set("*?[") and not _dpkg.is_installed(records.get(n))
+    }
+    automatic = _dpkg.automatic() if lacking else set()
+    return {
+        name: {
+            "version": "",
+            "status": "install ok installed",
+            # One that somebody wanted, if there is one.
+            "provided_by": min(by, key=lambda one: (one in automatic, one)),
+        }
+        for name, by in (_dpkg.providers(lacking) if lacking else {}).items()
+    }
+
+
+def logind_foreign(ours: str) -> dict[str, Any]:
+    """The same two settings as the host's other files have them.
+
+    Files in the order of logind.conf(5): a drop-in's name decides, whatever its folder.
+    """
+    drop_ins: dict[str, str] = {}
+    for folder in ("/usr/lib", "/usr/local/lib", "/run", "/etc"):
+        for path in glob.glob(f"{folder}/systemd/logind.conf.d/*.conf"):
+            drop_ins[os.path.basename(path)] = path
+    kill = False
+    only: list[str] = []
+    for path in ["/etc/systemd/logind.conf", *(drop_ins[name] for name in sorted(drop_ins))]:
+        if path == ours or not os.path.isfile(path):
+            continue
+        for line in _files.read_text(path).splitlines():
+            key, mark, value = line.strip().partition("=")
+            if not mark:
+                continue
+            if key.strip() == "KillUserProcesses":
+                kill = value.strip().lower() in ("1", "yes", "true", "on")
+            elif key.strip() == "KillOnlyUsers":
+                only = [*only, *value.split()] if value.strip() else []
+    return {"kill": kill, "only": only}
+
+
+def configs(pattern: str) -> dict[str, bool]:
+    """The config.toml files, each with whether it names a runner; their text stays on the host."""
+    found = {}
+    for path in sorted(glob.glob(pattern)):
+        try:
+            with open(path, "rb") as stream:
+                found[path] = _runner_entries.has_runners(stream.read())
+        except OSError:
+            found[path] = True
+    return found
+
+
+def main() -> None:
+    """Entry point of the module."""
+    module = AnsibleModule(
+        argument_spec={
+            "packages": {"type": "list", "elements": "str", "default": []},
+            "files": {"type": "list", "elements": "str", "default": []},
+            "texts": {"type": "list", "elements": "str", "default": []},
+            "user": {"type": "str", "default": ""},
+            "groups": {"type": "list", "elements": "str", "default": []},
+            "checks": {"type": "list", "elements": "dict", "default": []},
+            "units": {"type": "list", "elements": "str", "default": []},
+            "logind": {"type": "bool", "default": False},
+            "logind_ours": {"type": "str", "default": ""},
+            "globs": {"type": "list", "elements": "str", "default": []},
+            "configs": {"type": "str", "default": ""},
+            "other_runners": {"type": "bool", "default": False},
+            "other_runners_beside": {"type": "dict"},
+        },
+        supports_check_mode=True,
+    )
+    asked = module.params
+    problem = _system.system_python_problem()
+    if problem:
+        module.fail_json(msg=problem)
+    look: dict[str, Any] = {
+        "system_python": _system.system_version(),
+        "systemd": _systemd.has_systemd(),
+        "machine": _system.machine(),
+        "packages": _dpkg.packages(asked["packages"]),
+        "files": {path: _files.file_look(path) for path in asked["files"]},
+    }
+    if asked["packages"]:
+        look["provided"] = provided(asked["packages"], look["packages"])
+        by = {record["provided_by"] for record in look["provided"].values()}
+        look["automatic"] = sorted(_dpkg.automatic().intersection({*look["packages"], *by}))
+        look["unfinished"] = _dpkg.unfinished()
+    look["globs"] = {pattern: sorted(glob.glob(pattern)) for pattern in asked["globs"]}
+    if asked["configs"]:
+        look["configs"] = configs(asked["configs"])
+    for path in asked["texts"]:
+        look["files"][path] = _files.file_look(path, want_text=True)
+    if asked["user"]:
+        look["user"] = _host_checks.account(asked["user"])
+    look["missing_groups"] = _host_checks.missing_groups(asked["groups"])
+    look["problems"] = [
+        f"{check['label']}: {check['path']} {problem}"
+        for check in asked["checks"]
+        if (problem := _host_checks.path_problem(check))
+    ]
+    if asked["units"]:
+        uid = str((look.get("user") or {}).get("uid", "0"))
+        names = [name.replace("{uid}", uid) for name in asked["units"]]
+        found = _systemd.units(names)
+        look["units"] = {
+            name: found.get(real, {}) for name, real in zip(asked["units"], names, strict=True)
+        }
+        for unit in look["units"].values():
+            unit["generation"] = _system.generation(int(unit.get("MainPID") or 0))
+    if asked["logind"]:
+        look["logind"] = _systemd.logind()
+        look["logind_foreign"] = logind_foreign(asked["logind_ours"])
+    if asked["other_runners"] or asked["other_runners_beside"] is not None:
+        look["other_runners"] = _runner_processes.report(asked["other_runners_beside"])
+    module.exit_json(changed=False, look=look)
+
+
+if __name__ == "__main__":
+    main()

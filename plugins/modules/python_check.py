@@ -1,0 +1,152 @@
+#!/usr/bin/python
+# SPDX-License-Identifier: Apache-2.0
+"""Proves that interpreters work; see DOCUMENTATION."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
+    _dpkg,
+    _files,
+    _pythons,
+    _system,
+)
+
+DOCUMENTATION = r"""
+module: python_check
+short_description: Proves that interpreters make venvs with pip and have their modules
+description:
+  - For each interpreter, makes a venv in a temporary folder and imports ssl, sqlite3, lzma and
+    ctypes in it. What was proven is noted with the package's version, so that it is done once.
+  - pip is not unpacked, which takes four seconds, if ensurepip's wheel of it is found, is whole and
+    can be imported in the venv. Otherwise C(python -m venv) has to do all of it.
+version_added: 0.1.0
+options:
+  interpreters:
+    description: Paths of interpreters by the name of the package that carries them.
+    type: dict
+    required: true
+  source:
+    description: Whence their packages are, to be noted with them.
+    type: str
+    default: ""
+  due:
+    description: Names to prove whatever is noted, since this run has put their packages there anew.
+    type: list
+    elements: str
+    default: []
+  stamp:
+    description: Where it is noted what was proven.
+    type: str
+    default: /var/lib/runnerhost/pythons.json
+author:
+  - The Runnerhost developers
+"""
+
+EXAMPLES = r"""
+- name: Prove one
+  runnerhost.toolkit.python_check:
+    interpreters:
+      python3.12: /usr/bin/python3.12
+"""
+
+RETURN = r"""
+proven:
+  description: Interpreters proven in this call, or in check mode those that would be.
+  type: list
+  elements: str
+  returned: always
+"""
+
+
+_MODULES = "import ssl, sqlite3, lzma, ctypes; ssl.create_default_context(); "
+_WITH_PIP = _MODULES + "import pip"
+# Where ensurepip has its wheels: in itself, or in the folder that the distribution has set
+# (Debian's own patch for releases before 3.10 sets it in no variable).
+_WITH_WHEEL = (
+    _MODULES
+    + """
+import ensurepip, glob, os, sys, sysconfig, zipfile
+folders = (
+    os.path.join(os.path.dirname(ensurepip.__file__), "_bundled"),
+    sysconfig.get_config_var("WHEEL_PKG_DIR") or "/usr/share/python-wheels",
+    "/usr/share/python-wheels",
+)
+wheels = [w for f in folders for w in glob.glob(f"{f}/pip-{ensurepip.version()}-*.whl")]
+assert zipfile.ZipFile(wheels[0]).testzip() is None
+sys.path.insert(0, wheels[0])
+import pip
+assert pip.__file__.startswith(wheels[0])
+"""
+)
+
+
+def prove(executable: str) -> str:
+    """Why the interpreter does not work, or an empty text."""
+    # What fails without unpacking may be a wheel that lies elsewhere: the whole way decides.
+    return _try(executable, ["--without-pip"], _WITH_WHEEL) and _try(executable, [], _WITH_PIP)
+
+
+def _try(executable: str, options: list[str], script: str) -> str:
+    """Why a venv cannot be made or cannot run a script, or an empty text."""
+    folder = tempfile.mkdtemp(prefix="runnerhost-proof-")
+    try:
+        venv = os.path.join(folder, "venv")
+        made = _system.run([executable, "-m", "venv", *options, venv], timeout=120)
+        if made.returncode:
+            return f"no venv: {(made.stderr or made.stdout).strip()[-400:]}"
+        done = _system.run([os.path.join(venv, "bin", "python"), "-I", "-c", script])
+        return (done.stderr.strip()[-400:] or "no answer") if done.returncode else ""
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def main() -> None:
+    """Entry point of the module."""
+    module = AnsibleModule(
+        argument_spec={
+            "interpreters": {"type": "dict", "required": True},
+            "source": {"type": "str", "default": ""},
+            "due": {"type": "list", "elements": "str", "default": []},
+            "stamp": {"type": "str", "default": "/var/lib/runnerhost/pythons.json"},
+        },
+        supports_check_mode=True,
+    )
+    interpreters: dict[str, str] = module.params["interpreters"]
+    stamp: str = module.params["stamp"]
+    records = _dpkg.packages(list(interpreters))
+    noted = _pythons.noted(_files.read_text(stamp) if os.path.isfile(stamp) else "")
+    versions = {name: records.get(name, {}).get("version", "") for name in interpreters}
+    due = set(module.params["due"])
+    open_names = [
+        name
+        for name in interpreters
+        if name in due or not versions[name] or noted.versions.get(name) != versions[name]
+    ]
+    proven = [interpreters[name] for name in open_names]
+    changed = bool(open_names) or noted.source != module.params["source"]
+    if module.check_mode or not changed:
+        module.exit_json(changed=changed, proven=proven)
+    # Each needs one core: at most as many at once as there are cores.
+    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+        said = zip(proven, pool.map(prove, proven), strict=True)
+    failed = {path: why for path, why in said if why}
+    if failed:
+        module.fail_json(
+            msg="; ".join(f"{path} does not work: {why}" for path, why in failed.items())
+        )
+    os.makedirs(os.path.dirname(stamp), mode=0o755, exist_ok=True)
+    note = {"versions": versions, "source": module.params["source"]}
+    _files.write_atomic(stamp, json.dumps(note, indent=1, sort_keys=True) + "\n", 0o644)
+    module.exit_json(changed=True, proven=proven)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,451 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the toolkit's action plugins share on the controller."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime, timezone
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from ansible import constants
+from ansible.errors import AnsibleActionFail, AnsibleError
+from ansible.module_utils.common.text.converters import to_text
+from ansible.module_utils.urls import open_url
+from ansible.plugins.action import ActionBase
+from ansible.utils.display import Display
+
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import _apt_sources, _secrets
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import (
+    _network,
+    _openpgp,
+    _unreachable,
+    _variables,
+)
+
+LOOK = "runnerhost.toolkit.host_info"
+OFFER = "runnerhost.toolkit.apt_candidates_info"
+# The collection's folder: a checkout's, or where ansible-galaxy has put it.
+ROOT = Path(__file__).resolve().parents[2]
+CA_FOLDER = "/usr/local/share/ca-certificates"
+DISTRIBUTION_SOURCES = _apt_sources.DISTRIBUTION_SOURCES
+NETWORK = "network_access_"
+NETWORK_DEFAULTS = ROOT / "roles" / "network_access" / "defaults" / "main.yml"
+# What may hold secrets of the inventory's, whichever role's task fails.
+_WITH_SECRETS = frozenset(
+    {
+        "gitlab_runner_api_token",
+        "gitlab_runner_environment",
+        "gitlab_runner_isolated",
+        "gitlab_runner_runners",
+        "network_access_proxy_password",
+        "network_access_repository_credentials",
+    }
+)
+# Days before its expiry from which on a key is warned of.
+KEY_WARNING_DAYS = 60
+
+
+def lacking(*modules: str) -> list[str]:
+    """The refusal if the controller's Python lacks any of these modules; empty if it has them."""
+    missing = [module for module in modules if find_spec(module) is None]
+    if not missing:
+        return []
+    return [
+        f"the Python that runs Ansible ({sys.executable}) lacks {', '.join(missing)}: "
+        f"{sys.executable} -m pip install -r {ROOT}/meta/ee-requirements.txt"
+    ]
+
+
+def authority_problems(file: str, text: str) -> list[str]:
+    """What keeps a PEM text from being a CA's certificate; empty if nothing does."""
+    if missing := lacking("cryptography"):
+        return missing
+    # Not at the top: a host without private CAs needs none of it.
+    from cryptography import x509
+
+    found = ""
+    said = f"{NETWORK}ca_certificates: invalid value '{file}' (%s); expected a CA's certificate"
+    try:
+        certificate = x509.load_pem_x509_certificate(text.encode())
+        constraints = certificate.extensions.get_extension_for_class(x509.BasicConstraints)
+        is_authority = constraints.value.ca
+    except x509.ExtensionNotFound:
+        is_authority = False
+    except ValueError:
+        return [said % "damaged"]
+    if not is_authority:
+        found = "not a CA"
+    elif certificate.not_valid_after_utc < datetime.now(timezone.utc):
+        found = f"expired on {certificate.not_valid_after_utc:%Y-%m-%d}"
+    return [said % found] if found else []
+
+
+def _held_blocks(text: str) -> str:
+    """What a PEM file holds, for a message."""
+    kinds = re.findall(r"-----BEGIN ([A-Z0-9 ]+)-----", text)
+    if not kinds:
+        return "no PEM block"
+    if set(kinds) == {"CERTIFICATE"}:
+        return f"{len(kinds)} certificates"
+    found = ", ".join(dict.fromkeys(kinds))
+    return f"{found}, which the CA has not signed yet" if "REQUEST" in kinds[0] else found
+
+
+def kept_files(what: str) -> list[str]:
+    """The refusal if Ansible would leave modules' arguments in files on the host."""
+    if not constants.DEFAULT_KEEP_REMOTE_FILES:
+        return []
+    return [
+        f"ANSIBLE_KEEP_REMOTE_FILES is set: it would leave {what} in files on the host; "
+        "unset it (keep_remote_files in ansible.cfg)"
+    ]
+
+
+def _redacted(run: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
+    """An action's `run` whose refusals and warnings show no secret."""
+
+    @functools.wraps(run)
+    def redacting(
+        self: ToolkitAction, tmp: str | None = None, task_vars: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
+        result: dict[str, Any] = {}
+        failure: AnsibleActionFail | None = None
+        try:
+            result = run(self, tmp, task_vars)
+        except AnsibleActionFail as error:
+            found = self.known_secrets(task_vars or {})
+            said = _secrets.redact_message(str(error.message), found)
+            if said == str(error.message):
+                raise
+            kept = {key: value for key, value in error.result.items() if key != "exception"}
+            failure = AnsibleActionFail(said, result={**kept, "msg": said})
+        if failure is not None:
+            # Outside the handler: a traceback would show the other message.
+            raise failure
+        said_too = [key for key in ("warnings", "msg") if result.get(key)]
+        if said_too:
+            found = self.known_secrets(task_vars or {})
+            for key in said_too:
+                texts = result[key]
+                result[key] = (
+                    [_secrets.redact_message(str(text), found) for text in texts]
+                    if isinstance(texts, list)
+                    else _secrets.redact_message(str(texts), found)
+                )
+        return result
+
+    return redacting
+
+
+class ToolkitAction(ActionBase):  # type: ignore[misc]
+    """Base of the action plugins: asks modules, refuses with one message, keeps secrets quiet."""
+
+    _supports_check_mode = True
+    _supports_diff = True
+
+    def __init_subclass__(cls, **more: Any) -> None:
+        """Has what each action says pass one redaction."""
+        super().__init_subclass__(**more)
+        if "run" in cls.__dict__:
+            cls.run = _redacted(cls.__dict__["run"])  # type: ignore[method-assign]
+
+    def run(
+        self, tmp: str | None = None, task_vars: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """Has the task's module calls pipelined; the result is still empty."""
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        self._pipeline()
+        return result
+
+    def known_secrets(self, task_vars: Mapping[str, Any]) -> set[str]:
+        """The inventory's own secrets, as far as they can be read."""
+        found = _secrets.known(dict(self._task.args))
+        for name, value in task_vars.items():
+            if name in _WITH_SECRETS:
+                try:
+                    found |= _secrets.known({name: self._templar.template(value)})
+                except Exception:
+                    # The task that uses it tells why.
+                    continue
+        return found
+
+    def _pipeline(self) -> None:
+        """Pipelining, unless somebody has said otherwise.
+
+        An installed collection has no ansible.cfg of its own, and Ansible's default writes each
+        module with its arguments into a file on the host. The default is off for the sake of sudo's
+        requiretty (ansible-core, config/base.yml), which Ubuntu does not set.
+        """
+        try:
+            wanted, origin = self._connection.get_option_and_origin("pipelining")
+        except (KeyError, AttributeError):
+            # A connection without the option.
+            return
+        if not wanted and origin == "default":
+            self._connection.set_option("pipelining", True)
+
+    def no_file_on_host(self, what: str) -> list[str]:
+        """A warning if a module's arguments lie in a file on the host while it runs.
+
+        Refuses if they would stay there.
+
+        Args:
+            what: what the arguments hold, for messages.
+        """
+        self.refuse(kept_files(what))
+        if self._connection.is_pipelining_enabled():
+            return []
+        return [
+            f"modules are not pipelined: {what} lie in the login user's temporary folder on the "
+            "host while a module runs; see pipelining in the documentation of the connection plugin"
+        ]
+
+    def ask(
+        self, module: str, arguments: Mapping[str, Any], task_vars: dict[str, Any]
+    ) -> dict[str, Any]:
+        """A module's answer; its failure ends the task."""
+        answer: dict[str, Any] = self._execute_module(
+            module_name=module, module_args=dict(arguments), task_vars=task_vars
+        )
+        if answer.get("failed") or answer.get("unreachable"):
+            # A module that breaks has no message, but a traceback.
+            trace = str(answer.get("exception") or "no answer").strip().splitlines()
+            said = str(answer.get("msg") or f"{module}: {trace[-1]}")
+            # A module that never ran: what sudo or a shell said in its place.
+            obstacle = _unreachable.of_module(answer)
+            if obstacle:
+                said = str(obstacle)
+            if self._connection._play_context.no_log:
+                # The raw answer may hold tokens, and hex passes every filter.
+                raise AnsibleActionFail(_secrets.redact_text(said))
+            raise AnsibleActionFail(said, result=answer)
+        return answer
+
+    @contextmanager
+    def quiet(self) -> Iterator[None]:
+        """At -vvv the ssh plugin prints what a module answers: not while secrets are in it.
+
+        Also keeps the call out of the host's syslog.
+        """
+        context = self._connection._play_context
+        before = context.no_log, self._task.no_log
+        context.no_log = True
+        self._task.no_log = True
+        try:
+            yield
+        finally:
+            context.no_log, self._task.no_log = before
+
+    @staticmethod
+    def refuse(problems: list[str], untouched: str = "nothing was changed") -> None:
+        """Ends the task if there is any problem, naming all of them at once."""
+        if problems:
+            lines = problems if len(problems) == 1 else [f"{len(problems)} problems:", *problems]
+            said = f"refused, {untouched}: " + "\n- ".join(lines)
+            raise AnsibleActionFail(_secrets.redact_message(said))
+
+    def validate(
+        self, roles: list[str], task_vars: Mapping[str, Any], more: Iterable[str] = ()
+    ) -> list[str]:
+        """Refuses unknown variables and wrong types, with ``more``, in one message.
+
+        Returns warnings. Of ``more`` is left out what is said of the same variable already.
+        """
+        found, warnings = _variables.problems(
+            roles, task_vars, lambda value: self._templar.template(value)
+        )
+        told = {re.split(r"[^\w]", text)[0] for text in found}
+        self.refuse(found + [text for text in more if re.split(r"[^\w]", text)[0] not in told])
+        return warnings
+
+    def network_values(self, task_vars: Mapping[str, Any]) -> dict[str, Any]:
+        """The variables ``network_access_*`` without that prefix, the role's defaults below them.
+
+        The other roles read them too: what they ask before the first change to a host must take
+        the ways that the role is about to set up there.
+        """
+        defaults = self._loader.load_from_file(str(NETWORK_DEFAULTS), trusted_as_template=True)
+        merged = {**defaults, **task_vars}
+        templar = self._templar.copy_with_new_env(available_variables=merged)
+        found = {}
+        for name, default in defaults.items():
+            value = templar.template(merged[name])
+            # `name:` without a value says what leaving it out says.
+            found[name.removeprefix(NETWORK)] = (
+                templar.template(default) if value is None else value
+            )
+        return found
+
+    def ways(self, task_vars: Mapping[str, Any]) -> _network.Network:
+        """The same, checked, with the private CAs read."""
+        values = self.network_values(task_vars)
+        self.refuse(_network.problems(values))
+        ways = _network.from_values(values, self._authorities(values["ca_certificates"]))
+        if ways.secrets():
+            for text in self.no_file_on_host("the passwords of proxies and repositories"):
+                self.warn(text)
+        return ways
+
+    def warn(self, text: str, task_vars: Mapping[str, Any] | None = None) -> None:
+        """A warning that no result carries."""
+        Display().warning(_secrets.redact_message(text, self.known_secrets(task_vars or {})))
+
+    def hide(self, result: dict[str, Any]) -> None:
+        """Has Ansible show nothing of a result but its warnings, which it would drop too."""
+        for text in result.pop("warnings", []):
+            self.warn(text)
+        result["_ansible_no_log"] = True
+
+    def _authorities(self, files: list[Any]) -> list[tuple[str, str]]:
+        """The private CAs: where each goes on the host, and its text."""
+        found = []
+        for file in files:
+            try:
+                text = Path(self.find_file(str(file))).read_text(encoding="utf-8").strip() + "\n"
+            except (OSError, AnsibleError) as error:
+                self.refuse([f"{NETWORK}ca_certificates: cannot read {file}: {error}"])
+                raise
+            if text.count("-----BEGIN CERTIFICATE-----") != 1 or "PRIVATE KEY" in text:
+                self.refuse(
+                    [
+                        f"{NETWORK}ca_certificates: {file} holds no single certificate (found "
+                        f"{_held_blocks(text)}); expected one PEM file for each CA, without keys"
+                    ]
+                )
+            self.refuse(authority_problems(str(file), text))
+            name = hashlib.sha256(text.encode()).hexdigest()[:12]
+            found.append((f"{CA_FOLDER}/runnerhost-{name}.crt", text))
+        # One CA in two files is one.
+        return list(dict.fromkeys(found))
+
+    def offer(
+        self, arguments: Mapping[str, Any], ways: _network.Network, task_vars: dict[str, Any]
+    ) -> dict[str, Any]:
+        """What a repository offers, asked by the ways that the host is to have."""
+        given = {
+            "conf": ways.apt_conf("@ROOT@/apt-direct"),
+            "direct": ways.apt_direct(),
+            "authorities": "".join(text for _, text in ways.authorities),
+        }
+        answer = self.ask(
+            OFFER, {**arguments, "network": given, "auth": ways.apt_auth()}, task_vars
+        )
+        for name in ("error", "distribution_error"):
+            if name in answer:
+                answer[name] = _secrets.redact_text(str(answer[name]), ways.secrets())
+        found = answer.get("simulated", {})
+        if found:
+            found["error"] = _secrets.redact_text(found["error"], ways.secrets())
+            found["unreadable"] = [
+                _secrets.redact_text(one, ways.secrets()) for one in found["unreadable"]
+            ]
+        return answer
+
+    def distribution_offer(
+        self, task_vars: Mapping[str, Any], deployed: str
+    ) -> tuple[dict[str, Any], list[str]]:
+        """What puts the distribution's mirror in its place, and warnings about its key's expiry.
+
+        The arguments of apt_candidates_info: the text of the mirror's source file, empty where
+        there is no mirror, and the releases whose entries it replaces.
+
+        Args:
+            task_vars: the task's variables.
+            deployed: the text of that file on the host, as `key` takes it.
+        """
+        values = self.network_values(task_vars)
+        if not values["distribution_url"]:
+            return {"distribution_sources": "", "distribution_suites": []}, []
+        key = str(values["distribution_keyring"])
+        warnings: list[str] = []
+        if values["distribution_key"]:
+            key, warnings = self.key(
+                f"{NETWORK}distribution_key",
+                str(values["distribution_key"]),
+                str(values["distribution_key_fingerprint"]),
+                deployed,
+            )
+        suites = [str(suite) for suite in values["distribution_suites"]]
+        text = _apt_sources.render_sources(
+            str(values["distribution_url"]),
+            suites,
+            [str(component) for component in values["distribution_components"]],
+            key,
+            "The distribution, from a mirror of it",
+        )
+        return {
+            "distribution_sources": text,
+            "distribution_suites": _network.bare_suites(suites),
+        }, warnings
+
+    def key(
+        self, variable: str, source: str, fingerprint: str, deployed: str = ""
+    ) -> tuple[str, list[str]]:
+        """A repository key, checked, and warnings about its expiry.
+
+        An address is asked only if the host does not hold the key yet or it nears its end: a
+        no-op needs no internet. A file is read always.
+
+        Args:
+            variable: name of the Ansible variable, for messages.
+            source: path on the controller, or an http(s) address.
+            fingerprint: the only one that is trusted.
+            deployed: the text of the host's source file, in which a key may stand.
+        """
+        now = datetime.now(timezone.utc)
+        shown = _secrets.redact_text(source)
+        remote = source.startswith(("https://", "http://"))
+        held = self._held(deployed, fingerprint, now) if remote else None
+        if held is not None:
+            days = held.days_left(now)
+            if days is None or days >= KEY_WARNING_DAYS:
+                return held.armour, []
+        warnings = []
+        try:
+            key = _openpgp.read(self._fetch(source))
+            _openpgp.check(key, fingerprint, now)
+        except _openpgp.KeyProblem as problem:
+            self.refuse([f"{variable}: the key from {shown} {problem}"])
+        except (OSError, AnsibleError) as error:
+            if held is None:
+                self.refuse(
+                    [f"{variable}: cannot read {shown}: {_secrets.redact_text(str(error))}"]
+                )
+                raise
+            key = held
+            warnings.append(f"{variable}: cannot read {shown}; the host's own copy is used")
+        left = key.days_left(now)
+        if left is not None and left < KEY_WARNING_DAYS:
+            warnings.append(
+                f"{variable}: the key from {shown} expires on {key.expires:%Y-%m-%d}, "
+                f"in {left} days"
+            )
+        return key.armour, warnings
+
+    @staticmethod
+    def _held(deployed: str, fingerprint: str, now: datetime) -> _openpgp.Key | None:
+        """The key inside a host's source file, if it is the trusted one and still valid."""
+        try:
+            key = _openpgp.read(_apt_sources.without_indent(deployed))
+            _openpgp.check(key, fingerprint, now)
+        except _openpgp.KeyProblem:
+            return None
+        return key
+
+    def find_file(self, name: str) -> str:
+        """A controller's file: absolute, or searched for as Ansible's file lookup does."""
+        return str(self._find_needle("files", name))
+
+    def _fetch(self, source: str) -> str:
+        if source.startswith(("https://", "http://")):
+            with open_url(source, timeout=30, http_agent="runnerhost.toolkit") as answer:
+                return str(to_text(answer.read(), errors="surrogate_or_strict"))
+        with open(self.find_file(source), encoding="utf-8") as stream:
+            return stream.read()

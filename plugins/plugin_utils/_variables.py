@@ -1,0 +1,323 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The inventory's variables against the roles' argument specs: unknown names and wrong types.
+
+Ansible ignores a variable that no role reads, and its own check of a spec prints the whole spec.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+from ansible import constants
+
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import _secrets
+
+try:
+    # Where a value was written (ansible-core 2.19 and later); without it only less is noticed.
+    from ansible._internal._datatag._tags import Origin
+except ImportError:  # pragma: no cover
+    Origin = None
+
+ROLES_FOLDER = Path(__file__).resolve().parents[2] / "roles"
+ROLES = ("network_access", "build_tools", "python_versions", "gitlab_runner")
+SWITCH = "runnerhost_unknown_variables"
+PLAYBOOK_VARIABLES = (
+    SWITCH,
+    "adopt_folder",
+    "prepare_upgrade_accept",
+    "prepare_upgrade_apply",
+    "prepare_upgrade_free_mb",
+    "prepare_upgrade_target",
+    "prepare_upgrade_target_python",
+    "prepare_upgrade_venv_places",
+    "reboot_always",
+    "reboot_boot_time_command",
+    "reboot_command",
+    "reboot_serial",
+    "reboot_timeout",
+    "retire_without_gitlab",
+    "rotate_names",
+    "upgrade_serial",
+    "verify_report",
+    "verify_roles",
+)
+"""What the playbooks read beside the roles' variables."""
+# The most letters that a slip changes; fewer in a short name.
+_SLIPS = 3
+_LETTERS_PER_SLIP = 6
+_FOREIGN = ("ansible_", "_", "vault_")
+# The same of a file's name. Shorter names differ in that much and mean another group.
+_FILE_SLIPS = ((12, 2), (4, 1))
+_TAKES = {
+    "str": "a string",
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "list": "a list",
+    "dict": "a mapping",
+}
+# Texts that a list takes, where that is a matter of their form alone.
+_PACKAGE = (
+    r"[a-z0-9][a-z0-9+.-]+(:[a-z0-9-]+)?(=[A-Za-z0-9.+~:*-]+)?",
+    "a package name, alone or as name=version",
+)
+_FORMS = {"build_tools_packages": _PACKAGE, "build_tools_extra_packages": _PACKAGE}
+_WORDS = {"list": "a list", "dict": "a mapping", "nothing": "nothing"}
+_TRUE = ("true", "yes", "on", "1", "y", "t")
+
+
+@cache
+def options(role: str) -> dict[str, Any]:
+    """The variables of a role, each with its spec."""
+    text = (ROLES_FOLDER / role / "meta" / "argument_specs.yml").read_text(encoding="utf-8")
+    found: dict[str, Any] = yaml.safe_load(text)["argument_specs"]["main"]["options"]
+    return found
+
+
+def problems(
+    roles: Iterable[str], variables: Mapping[str, Any], template: Callable[[Any], Any]
+) -> tuple[list[str], list[str]]:
+    """What is wrong with the roles' variables, and what is to be warned of.
+
+    Args:
+        roles: the roles that the play uses; names that belong to others are not looked at.
+        variables: all of a host's variables, not templated.
+        template: makes a variable's value.
+    """
+    chosen = list(roles)
+    found = list(_unknown(chosen, variables))
+    warnings: list[str] = []
+    switch = variables.get(SWITCH, "error")
+    if switch == "warn":
+        found, warnings = [], found
+    elif switch != "error":
+        found.append(f"{SWITCH}: invalid value {switch!r}; expected error or warn")
+    elif found:
+        found[-1] += f" ({SWITCH}: warn accepts unknown variables)"
+    for role in chosen:
+        for name, option in options(role).items():
+            if name in variables and option["type"] != "raw":
+                try:
+                    value = template(variables[name])
+                except Exception:
+                    # The task that uses it tells why.
+                    continue
+                found += _type_problems(name, value, option)
+    return found, warnings
+
+
+def _unknown(roles: list[str], variables: Mapping[str, Any]) -> Iterator[str]:
+    known = [name for role in roles for name in options(role)]
+    public = {*known, *PLAYBOOK_VARIABLES}
+    counts = {name: Counter(name) for name in public}
+    for given in sorted(variables, key=str):
+        name = str(given)
+        if name in public or name.startswith(_FOREIGN):
+            continue
+        plain = name.replace("-", "_").lower()
+        role = next((role for role in roles if plain.startswith(f"{role}_")), "")
+        if role:
+            # Without what all of them have in common.
+            ends = [known_name.removeprefix(f"{role}_") for known_name in options(role)]
+            end = plain.removeprefix(f"{role}_")
+            near = difflib.get_close_matches(end, ends, n=1, cutoff=0.6)
+            hint = f"did you mean {role}_{near[0]}?" if near else f"{role} has no such variable"
+            yield f"{name}: unknown variable; {hint}"
+        elif near_name := _slip(plain, counts):
+            yield f"{name}: unknown variable; did you mean {near_name}?"
+
+
+def misnamed_files(
+    folders: Iterable[str], groups: Iterable[str], hosts: Iterable[str]
+) -> list[str]:
+    """Entries of group_vars and host_vars that a slip of the pen keeps Ansible from reading.
+
+    Folders that several inventories share hold names that are in none of this one's: those are
+    left alone.
+
+    Args:
+        folders: where Ansible looks for both.
+        groups: the inventory's.
+        hosts: the inventory's.
+    """
+    found = []
+    kinds = (("group", sorted(groups)), ("host", sorted({*hosts, "localhost"})))
+    for folder in dict.fromkeys(map(os.path.realpath, folders)):
+        for kind, names in kinds:
+            place = Path(folder, f"{kind}_vars")
+            for entry in sorted(os.listdir(place)) if place.is_dir() else []:
+                name, ending = os.path.splitext(entry)
+                if ending not in constants.YAML_FILENAME_EXTENSIONS:
+                    name, ending = entry, ""
+                near = "" if name in names else _misnamed(name, names)
+                if near:
+                    found.append(
+                        f"{place / entry}: the inventory has no {kind} {name}; "
+                        f"did you mean {near}{ending}?"
+                    )
+    return found
+
+
+def _misnamed(name: str, names: Iterable[str]) -> str:
+    """The group or host that this name is a slip of the pen of; empty if it is another one."""
+    if name.startswith(".") or name.endswith(("~", "#")):
+        # An editor's.
+        return ""
+    mine, my_marks = _plain(name)
+    best = ("", max(most for _, most in _FILE_SLIPS) + 1)
+    for other in names:
+        theirs, marks = _plain(other)
+        longest = max(len(name), len(other))
+        most = next((most for letters, most in _FILE_SLIPS if longest >= letters), 0)
+        # What tells runner-1 from runner-2, or zone_a from zone_b, is no slip.
+        if marks != my_marks or abs(len(mine) - len(theirs)) > most:
+            continue
+        distance = _distance(mine, theirs)
+        if distance <= most and distance < best[1]:
+            best = (other, distance)
+    return best[0]
+
+
+def _plain(name: str) -> tuple[str, list[str]]:
+    """A name without case, hyphens and leading zeros; and its numbers and single letters."""
+    words = [word.lstrip("0") or word for word in re.findall(r"[^\W\d_]+|\d+", name.lower())]
+    return "".join(words), [word for word in words if len(word) == 1 or word.isdigit()]
+
+
+def _slip(name: str, counts: Mapping[str, Counter[str]]) -> str:
+    """The public name that this one is a slip of the pen of; empty if it is another word."""
+    if any(name.endswith(f"_{other}") for other in counts):
+        # A helper of the user's, such as old_gitlab_runner_url.
+        return ""
+    mine = Counter(name)
+    best = ("", _SLIPS + 1)
+    for other, theirs in counts.items():
+        most = min(_SLIPS, len(other) // _LETTERS_PER_SLIP)
+        if abs(len(name) - len(other)) > most:
+            continue
+        if other.endswith(name) and len(name) < len(other) - 1:
+            # Another first word, such as lab_runner_version.
+            continue
+        if ((mine - theirs) | (theirs - mine)).total() > 2 * most:
+            continue
+        distance = _distance(name, other)
+        if distance <= most and distance < best[1]:
+            best = (other, distance)
+    return best[0]
+
+
+def _distance(one: str, other: str) -> int:
+    """How many letters are missing, extra, changed or swapped with their neighbour."""
+    before: list[int] = []
+    row = list(range(len(other) + 1))
+    for i, letter in enumerate(one, 1):
+        last, before, row = before, row, [i]
+        for j, wanted in enumerate(other, 1):
+            cost = min(before[j] + 1, row[j - 1] + 1, before[j - 1] + (letter != wanted))
+            if i > 1 and j > 1 and letter == other[j - 2] and one[i - 2] == wanted:
+                cost = min(cost, last[j - 2] + 1)
+            row.append(cost)
+    return row[-1]
+
+
+def _type_problems(name: str, value: Any, option: Mapping[str, Any]) -> Iterator[str]:
+    if value is None:
+        # `name:` without a value says what leaving it out says.
+        return
+    kind = str(option["type"])
+    if not _fits(value, kind):
+        expected = f"{_TAKES[kind]}{_advice(name, value, kind)}"
+        yield f"{name}: invalid value {shown(name, value)}; expected {expected}"
+    elif "choices" in option and value not in option["choices"]:
+        choices = " or ".join(map(str, option["choices"]))
+        yield f"{name}: invalid value {shown(name, value)}; expected {choices}"
+    elif kind == "list" and option.get("elements") == "str":
+        form, expected = _FORMS.get(name, ("", "a string"))
+        for index, item in enumerate(value):
+            if not isinstance(item, str):
+                expected += _advice(name, item, "str")
+            elif not form or re.fullmatch(form, item):
+                continue
+            yield f"{name}[{index}]: invalid value {shown(name, item)}; expected {expected}"
+
+
+def _fits(value: Any, kind: str) -> bool:
+    if kind == "bool":
+        # A text is true wherever it is used, "false" too.
+        return isinstance(value, bool) or (isinstance(value, str) and value.lower() in _TRUE)
+    if kind in ("int", "float"):
+        pattern = r"-?\d+" if kind == "int" else r"-?\d+(\.\d*)?"
+        # The command line gives texts.
+        if isinstance(value, str):
+            return bool(re.fullmatch(pattern, value))
+        numbers = int if kind == "int" else int | float
+        return isinstance(value, numbers) and not isinstance(value, bool)
+    of = {"str": str, "list": list, "dict": Mapping}[kind]
+    return isinstance(value, of)
+
+
+def _advice(name: str, value: Any, kind: str) -> str:
+    if kind == "str" and not isinstance(value, list | Mapping):
+        return quote_it(value)
+    if kind == "bool" and value in ("false", "False", "no", "off", "0"):
+        return f", on the command line as JSON: -e '{{\"{name}\": false}}'"
+    return ""
+
+
+def quote_it(value: Any) -> str:
+    """What to do where YAML has made something else of what was to be a text."""
+    text = written(value)
+    if text and text != str(value):
+        return f": quote it (YAML reads {text} as {value})"
+    return ": quote it"
+
+
+def shown(name: str, value: Any) -> str:
+    """A value for a message: no secret, and of a list or mapping only what it is."""
+    kind = _secrets.kind_of(value)
+    if kind in _WORDS:
+        return _WORDS[kind]
+    if isinstance(value, bool):
+        return str(value).lower()
+    plain = str(value) if not isinstance(value, str) else value
+    hidden = _secrets.redact({name: plain})[name]
+    return repr(hidden) if isinstance(value, str) else str(hidden)
+
+
+def misread(where: str, values: Any) -> list[str]:
+    """Numbers that stand for a text and that YAML has read as something else, such as 0755."""
+    if not isinstance(values, Mapping):
+        return []
+    found = []
+    for name, value in values.items():
+        if isinstance(value, int) and not isinstance(value, bool):
+            text = written(value)
+            if text and text != str(value) and not _secrets.looks_secret_name(str(name)):
+                found.append(
+                    f"{where}.{name}: invalid value {value}; expected a string{quote_it(value)}"
+                )
+    return found
+
+
+def written(value: Any) -> str:
+    """A number's or date's text in the file that it comes from; empty where that is not known."""
+    origin = Origin.get_tag(value) if Origin is not None else None
+    if origin is None or not origin.path or not origin.line_num or not origin.col_num:
+        return ""
+    try:
+        with open(origin.path, encoding="utf-8") as stream:
+            lines = stream.read().splitlines()
+        rest = lines[origin.line_num - 1][origin.col_num - 1 :]
+    except (OSError, ValueError, IndexError):
+        return ""
+    # A number, a time or a date: what a template makes, or an alias, is none.
+    match = re.match(r"[-+]?[0-9][0-9A-Za-z_.:+-]*(?=\s*(?:[,\]}#]|$))", rest)
+    return match[0] if match else ""

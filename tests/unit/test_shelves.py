@@ -1,0 +1,87 @@
+"""Each file of plugins/ lies on the shelf of the machine that it runs on: docs/architecture.md."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+OWN = "ansible_collections.runnerhost.toolkit."
+SHELVES = {
+    # Sent to the hosts by Ansible, or kept there for the timers.
+    "modules": {"plugins.module_utils"},
+    "module_utils": {"plugins.module_utils"},
+    # On the controller.
+    "action": {"plugins.action", "plugins.module_utils", "plugins.plugin_utils"},
+    "plugin_utils": {"plugins.module_utils", "plugins.plugin_utils"},
+    "lookup": {"plugins.module_utils", "plugins.plugin_utils"},
+}
+FILES = [path for shelf in SHELVES for path in sorted((ROOT / "plugins" / shelf).glob("*.py"))]
+
+
+def imported(path: Path) -> Iterator[str]:
+    """Full names of the modules that a file imports, wherever in it."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path.name}:{node.lineno}: a relative import"
+            yield str(node.module)
+
+
+def test_every_shelf_is_known() -> None:
+    found = {path.parent.name for path in (ROOT / "plugins").rglob("*.py")}
+    assert found == set(SHELVES)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}/{path.name}")
+def test_imports_stay_on_the_shelf(path: Path) -> None:
+    allowed = SHELVES[path.parent.name]
+    own = {name.removeprefix(OWN) for name in imported(path) if name.startswith(OWN)}
+    shelves = {".".join(name.split(".")[:2]) for name in own}
+    assert shelves <= allowed, f"{path.parent.name} may import {sorted(allowed)} only"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [path for path in FILES if path.parent.name in ("modules", "module_utils")],
+    ids=lambda path: f"{path.parent.name}/{path.name}",
+)
+def test_hosts_need_the_standard_library_alone(path: Path) -> None:
+    """What a host has: Python's standard library, apt's own binding, and what Ansible sends."""
+    others = {
+        name
+        for name in imported(path)
+        if not name.startswith((OWN, "ansible.module_utils."))
+        and name.split(".")[0] not in sys.stdlib_module_names | {"__future__", "apt_pkg"}
+    }
+    assert not others
+
+
+def test_what_only_the_controller_imports_lies_on_its_shelf() -> None:
+    """module_utils is what hosts run: something in plugins/modules or a timer reaches each file."""
+    needs = {
+        path.stem: {
+            name.split(".")[2]
+            for name in (
+                f"{node.module}.{alias.name}".removeprefix(OWN)
+                for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+                if isinstance(node, ast.ImportFrom)
+                for alias in node.names
+            )
+            if name.startswith("plugins.module_utils.")
+        }
+        for path in FILES
+        if path.parent.name in ("modules", "module_utils")
+    }
+    modules = {path.stem for path in FILES if path.parent.name == "modules"}
+    reached, new = set(), set().union(*(needs[name] for name in modules))
+    while new:
+        reached |= new
+        new = set().union(*(needs[name] for name in new)) - reached
+    there = {path.stem for path in FILES if path.parent.name == "module_utils"}
+    assert there == reached
