@@ -37,9 +37,9 @@ $(VENV)/.stamp: requirements.txt
 $(VENV)/.stamp-lab: requirements-lab.txt
 $(VENV)/.stamp-dev: requirements-dev.txt
 $(VENV)/.stamp $(VENV)/.stamp-lab $(VENV)/.stamp-dev:
-	@lab/setup/system-packages controller
-	@test -x $(PY) || lab/setup/step "making $(VENV)" $(PYTHON) -m venv $(VENV)
-	@$(PY) lab/setup/python-packages $<
+	@tools/system-packages controller
+	@test -x $(PY) || tools/step "making $(VENV)" $(PYTHON) -m venv $(VENV)
+	@$(PY) tools/python-packages $<
 	@touch $@
 
 .PHONY: lab-venv
@@ -55,7 +55,7 @@ $(LINK):
 
 .PHONY: lab-packages
 lab-packages:
-	@lab/setup/system-packages lab
+	@tools/system-packages lab
 
 .PHONY: demo
 demo: export RUNNERHOST_STARTED := $(shell date +%s)
@@ -96,7 +96,7 @@ image: venv ## Bake an image of a runner host, without a token: INVENTORY=… AR
 
 .PHONY: mirror
 mirror: venv ## Snapshot the packages that hosts need, signed with your key: MIRROR=mirror.yml ARGS='--list'
-	@lab/setup/system-packages mirror
+	@tools/system-packages mirror
 	@PYTHONPATH=.ansible/collections $(PY) -m ansible_collections.runnerhost.toolkit.mirror $(MIRROR) $(ARGS)
 
 .PHONY: verify
@@ -105,7 +105,7 @@ verify: venv ## Ask GitLab about each runner, and check that hosts are what test
 
 .PHONY: lint
 lint: dev-venv ## ansible-lint (production), ruff, mypy (strict), changelog fragments
-	lab/setup/lint $(VENV)/bin
+	tools/lint $(VENV)/bin
 	$(VENV)/bin/antsibull-changelog lint
 
 .PHONY: unit
@@ -140,16 +140,16 @@ bench-jobs: lab-packages dev-venv ## A stream of jobs while every verb runs: non
 	@$(PY) -m bench.jobs_survive
 
 .PHONY: docs
-docs: lab-venv ## Write docs/roles.md anew from the argument specs
-	$(PY) -m lab.reference
+docs: venv ## Write docs/roles.md anew from the argument specs
+	$(PY) -m tools.reference
 
 .PHONY: changelog
 changelog: dev-venv ## Write CHANGELOG.md anew from changelogs/
-	lab/setup/changelog
+	tools/changelog
 
 .PHONY: collection
 collection: venv ## Build the collection of the last commit: dist/*.tar.gz
-	@$(PY) -m lab.collection dist
+	@$(PY) -m tools.collection dist
 
 .PHONY: lab-up
 lab-up: lab-packages lab-venv ## Bring up the lab: hosts, mirror, GitLab
@@ -165,7 +165,7 @@ lab-shell: lab-venv ## A shell on a lab host: HOST=jammy
 
 .PHONY: lock
 lock: ## Lock the Python packages anew: requirements*.in -> requirements*.txt
-	lab/setup/lock $(PYTHON)
+	tools/lock $(PYTHON)
 
 .PHONY: clean
 clean: ## Take the lab down and remove .venv and caches of this folder

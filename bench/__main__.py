@@ -2,10 +2,10 @@
 
 Usage: python -m bench [--runs N] [--keep]
 
-Every time is a ratio of two things measured in turn on hosts of one kind, so that a slow or busy
-machine slows both. One runner and ten, one Python and three are on two hosts, at the same time.
-Exit 1 when a mark is missed in any run. One run takes about ten minutes on two quiet cores, and
-what is done once for all runs (the hosts' first provision, the image, the demo) about six.
+Every time is a ratio of two things measured in turn on hosts of one platform, so that a slow
+or busy machine slows both. One runner and ten, one Python and three are on two hosts, at the same
+time. Exit 1 when a mark is missed in any run. One run takes about ten minutes on two quiet cores,
+and what is done once for all runs (the hosts' first provision, the image, the demo) about six.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ from bench.marks import (
 from bench.playbooks import FACTS, SITE, Host, Run, slowest
 from bench.playbooks import VERIFY as VERIFY_PLAYBOOK
 from lab.golden import Golden, forget
-from lab.kinds import KINDS
 from lab.places import CHECKOUT, Lab, write
+from lab.platforms import PLATFORMS
 from lab.progress import step
 from lab.run import LabError
 from lab.world import TOKENS_PER_HOST, down, up
@@ -200,8 +200,8 @@ class Hosts:
 
 
 def hosts(lab: Lab, other: Lab) -> Hosts:
-    """Of two labs: hosts of one kind have one name."""
-    noble = KINDS["noble"]
+    """Of two labs: hosts of one platform have one name."""
+    noble = PLATFORMS["noble"]
     found = Hosts(
         Host(lab, "jammy", runners(1)),
         Host(other, "jammy", runners(TOKENS_PER_HOST)),
@@ -317,7 +317,7 @@ def measure(
 ) -> tuple[list[list[Figure]], dict[str, Any]]:
     """All runs, and what else the report tells."""
     for each in (lab, other):
-        up(each, [KINDS["jammy"], KINDS["noble"]], fresh=["jammy", "noble"])
+        up(each, [PLATFORMS["jammy"], PLATFORMS["noble"]], fresh=["jammy", "noble"])
     with step("first provision, not measured: what it installs, and its .deb files"):
         recipe = cold.learn(Host(lab, "jammy", runners(1)), folder)
     with step("baking an image of the same, not measured"):

@@ -15,15 +15,15 @@ from bench.cold import Recipe, compare, installed
 from bench.playbooks import IMAGE, SITE, Host, Run
 from lab.engine import Engine
 from lab.golden import BUILDER, Golden, boot, commit, start_builder, write_inventory
-from lab.kinds import KINDS
 from lab.places import Lab
+from lab.platforms import PLATFORMS
 
 NAME = "clone"
 
 
 def bake(lab: Lab, recipe: Recipe) -> Golden:
     """The image of a host as the recipe's."""
-    golden = Golden(lab, KINDS["jammy"], (NAME,))
+    golden = Golden(lab, PLATFORMS["jammy"], (NAME,))
     write_inventory(golden)
     start_builder(golden)
     Host(lab, BUILDER).play(IMAGE)

@@ -25,7 +25,7 @@ from pathlib import Path
 from bench.playbooks import SITE, Host, Run
 from lab.engine import Engine
 from lab.hosts import ssh_command
-from lab.kinds import KINDS
+from lab.platforms import PLATFORMS
 from lab.progress import step
 from lab.run import LabError, run
 from lab.world import reset
@@ -77,13 +77,13 @@ def added(before: dict[str, str], after: dict[str, str]) -> tuple[str, ...]:
 def learn(host: Host, folder: Path) -> Recipe:
     """Provisions a fresh host and keeps what apt alone needs to do the same."""
     engine = Engine()
-    name = host.lab.container(host.kind)
+    name = host.lab.container(host.platform)
     before = installed(engine, name)
     host.play(SITE)
     after = installed(engine, name)
     packages = added(before, after)
     if not packages:
-        raise LabError(f"host {host.kind} is not fresh: site.yml installed nothing")
+        raise LabError(f"host {host.platform} is not fresh: site.yml installed nothing")
     engine("cp", f"{name}:{ARCHIVES}", str(folder / "archives"), timeout=120)
     for file in (folder / "archives").iterdir():
         # What is not a whole package: apt's lock, and the folder of half ones.
@@ -100,8 +100,8 @@ def learn(host: Host, folder: Path) -> Recipe:
 
 def fresh(host: Host, recipe: Recipe) -> None:
     """A new host in place of the old one, with every .deb file in apt's cache."""
-    reset(host.lab, KINDS[host.kind])
-    name = host.lab.container(host.kind)
+    reset(host.lab, PLATFORMS[host.platform])
+    name = host.lab.container(host.platform)
     Engine()("cp", f"{recipe.folder}/archives/.", f"{name}:{ARCHIVES}/", timeout=120)
     # What the bench itself wrote must not be written back while the clock runs: dpkg syncs too.
     os.sync()
@@ -111,20 +111,20 @@ def provision(host: Host, recipe: Recipe) -> Run:
     """`site.yml` on a fresh host."""
     fresh(host, recipe)
     done = host.play(SITE)
-    compare(recipe.record, installed(Engine(), host.lab.container(host.kind)), "site.yml")
+    compare(recipe.record, installed(Engine(), host.lab.container(host.platform)), "site.yml")
     return done
 
 
 def apt_seconds(host: Host, recipe: Recipe) -> float:
     """Seconds of apt alone on a fresh host."""
     fresh(host, recipe)
-    engine, name = Engine(), host.lab.container(host.kind)
+    engine, name = Engine(), host.lab.container(host.platform)
     for path in APT_FILES:
         engine("cp", f"{recipe.folder}{path}/.", f"{name}:{path}/")
     network = engine.network(host.lab.network)
     if network is None:
         raise LabError(f"the network of lab {host.lab.name} is gone")
-    login = ssh_command(host.lab, network.address(KINDS[host.kind].number))
+    login = ssh_command(host.lab, network.address(PLATFORMS[host.platform].number))
     # As Ansible's apt module calls it.
     install = [
         "apt-get", "-y", "--no-install-recommends", "-o", "Dpkg::Options::=--force-confdef",

@@ -21,14 +21,14 @@ from typing import Any
 
 from bench.__main__ import RESULTS
 from bench.playbooks import SITE, Host
-from lab.gitlab.client import JobInfo, LabGitLab
 from lab.jobs import SCRATCH_PROJECT, connect, project_at
-from lab.kinds import KINDS
 from lab.packages import RUNNER_VARIABLE, Runner, find_runner
 from lab.places import Lab
+from lab.platforms import PLATFORMS
 from lab.progress import step
 from lab.run import LabError
 from lab.world import down, up
+from standins.gitlab.client import JobInfo, LabGitLab
 
 NAME = "bench-jobs"
 AT_ONCE = 3
@@ -251,7 +251,7 @@ def main() -> int:
     asked = parser.parse_args()
     lab, runner = Lab(NAME), find_runner()
     begin = runner.old
-    up(lab, [KINDS["jammy"]])
+    up(lab, [PLATFORMS["jammy"]])
     try:
         with connect(lab) as gitlab:
             publish = gitlab.create_runner(

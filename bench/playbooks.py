@@ -48,7 +48,7 @@ class Host:
     """A host of the bench's lab, and how it is set up."""
 
     lab: Lab
-    kind: str
+    platform: str
     """The host's name in the inventory; the lab's other hosts are left alone."""
     variables: Mapping[str, Any] = field(default_factory=dict)
     """Variables beside the inventory's. They may refer to secrets, and hold none."""
@@ -60,7 +60,7 @@ class Host:
             extra.write_text(json.dumps(self.variables))
             command = [
                 str(Path(sys.executable).with_name("ansible-playbook")),
-                "-i", str(self.lab.inventory.parent), "--limit", self.kind,
+                "-i", str(self.lab.inventory.parent), "--limit", self.platform,
                 "-e", f"@{extra}", playbook,
                 *(["-vvv"] if verbose else []),
             ]  # fmt: skip
@@ -88,7 +88,7 @@ class Host:
                 raise LabError(f"{playbook}: exit {done.returncode}\n{tail}")
             changed, tasks = read_times(times)
             if not tasks:
-                raise LabError(f"{playbook}: no task ran; is {self.kind} in the lab's inventory?")
+                raise LabError(f"{playbook}: no task ran; does the inventory name {self.platform}?")
             return Run(seconds, changed, tasks, modules_of(done.stdout))
 
 

@@ -10,14 +10,14 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from lab.kinds import chosen_kinds, upstream_world
 from lab.places import Lab, lab_from_environment
+from lab.platforms import chosen_platforms, upstream_world
 from lab.run import LabError
 
 EPILOG = """\
 environment:
   LAB_NAME             which lab (default: demo); several can be up at once
-  HOSTS                kinds of host for `up` and `demo`, for example "jammy noble"
+  HOSTS                platforms of the hosts for `up` and `demo`, for example "jammy noble"
   WORLD                upstream: real Ubuntu images, deadsnakes and GitLab's packages, where the
                        internet is in reach (default: stand-in)
   LAB_GITLAB_RUNNER    a real gitlab-runner binary to pack instead of the stand-in; several as
@@ -60,7 +60,7 @@ def build_parser() -> argparse.ArgumentParser:
         return one
 
     one = verb("up", _up, "bring the lab up, or repair it")
-    one.add_argument("--hosts", help="kinds of host (default: $HOSTS, else jammy)")
+    one.add_argument("--hosts", help="platforms of the hosts (default: $HOSTS, else jammy)")
     verb("down", _down, "remove the lab; the cache stays")
     verb("status", _status, "show what there is; exit 1 if not all of it answers")
     one = verb("reset", _reset, "replace a host by a fresh one of the same image and address")
@@ -83,7 +83,7 @@ def build_parser() -> argparse.ArgumentParser:
     one.add_argument("of", nargs="?", default="gitlab", help="gitlab, mirror or a host")
     verb("doctor", _doctor, "say what this machine lacks; exit 1 if anything")
     one = verb("demo", _demo, "provision a host, build wheels on it, show the result")
-    one.add_argument("--hosts", help="kinds of host (default: $HOSTS, else jammy)")
+    one.add_argument("--hosts", help="platforms of the hosts (default: $HOSTS, else jammy)")
     verb("serve", _serve, "(internal) the lab's services")
     return parser
 
@@ -92,8 +92,8 @@ def _up(lab: Lab, options: argparse.Namespace) -> int:
     from lab.world import up
 
     start = time.monotonic()
-    world = up(lab, chosen_kinds(options.hosts))
-    names = ", ".join(kind.name for kind in world.kinds)
+    world = up(lab, chosen_platforms(options.hosts))
+    names = ", ".join(platform.name for platform in world.platforms)
     did = "up" if world.changed else "was up already"
     print(f"lab {lab.name} {did}: {names}; gitlab-runner: {world.runner};"
           f" {time.monotonic() - start:.1f} s")  # fmt: skip
@@ -132,9 +132,9 @@ def _reset(lab: Lab, options: argparse.Namespace) -> int:
     from lab.world import reset
 
     start = time.monotonic()
-    (kind,) = chosen_kinds(options.host)
-    reset(lab, kind)
-    print(f"host {kind.name} is fresh; {time.monotonic() - start:.1f} s")
+    (platform,) = chosen_platforms(options.host)
+    reset(lab, platform)
+    print(f"host {platform.name} is fresh; {time.monotonic() - start:.1f} s")
     return 0
 
 
@@ -142,12 +142,12 @@ def _os_upgrade(lab: Lab, options: argparse.Namespace) -> int:
     from lab.os_upgrade import offer, upgrade
 
     start = time.monotonic()
-    (kind,) = chosen_kinds(options.host)
+    (platform,) = chosen_platforms(options.host)
     if options.offer:
-        print(f"the mirror offers {offer(lab, kind).name}")
+        print(f"the mirror offers {offer(lab, platform).name}")
         return 0
-    release = upgrade(lab, kind, remove_obsolete=not options.keep_obsolete)
-    print(f"host {kind.name} is {release.name} now; {time.monotonic() - start:.1f} s")
+    release = upgrade(lab, platform, remove_obsolete=not options.keep_obsolete)
+    print(f"host {platform.name} is {release.name} now; {time.monotonic() - start:.1f} s")
     return 0
 
 
@@ -189,7 +189,7 @@ def _doctor(lab: Lab, options: argparse.Namespace) -> int:
 def _demo(lab: Lab, options: argparse.Namespace) -> int:
     from lab.demo import demo
 
-    return demo(lab, chosen_kinds(options.hosts))
+    return demo(lab, chosen_platforms(options.hosts))
 
 
 def _serve(lab: Lab, options: argparse.Namespace) -> int:

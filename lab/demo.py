@@ -15,18 +15,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from lab.gitlab.client import JobInfo, LabGitLab, LabGitLabError
 from lab.hosts import ssh_command
 from lab.images import real_image
 from lab.inventory import read_pythons, read_tokens
 from lab.jobs import connect, follow, push_folder
-from lab.kinds import UPSTREAM, Kind, upstream_world
 from lab.mirror import PYTHON_ORIGIN
 from lab.packages import ITERATION
 from lab.places import DEFAULT_NAME, Lab
+from lab.platforms import UPSTREAM, Platform, upstream_world
 from lab.progress import step
 from lab.run import LabError, run
 from lab.world import World, release_of, up
+from standins.gitlab.client import JobInfo, LabGitLab, LabGitLabError
 
 PROJECT = Path(__file__).parent / "projects" / "demo"
 PLAYBOOK = "playbooks/site.yml"
@@ -38,7 +38,7 @@ _RECAP = re.compile(r"^(?P<host>\S+)\s+: (?P<counts>ok=\d+.*)$")
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 
-def demo(lab: Lab, kinds: Sequence[Kind]) -> int:
+def demo(lab: Lab, platforms: Sequence[Platform]) -> int:
     """Run it all; 0 if everything is as it should be."""
     clock = Clock.started()
     print(f"Runnerhost demo, lab {lab.name}", flush=True)
@@ -46,15 +46,15 @@ def demo(lab: Lab, kinds: Sequence[Kind]) -> int:
         print("  real Ubuntu images, deadsnakes and GitLab's packages; GitLab is the lab's own,"
               " a stand-in", flush=True)  # fmt: skip
     with clock.part("lab"):
-        world = up(lab, kinds)
+        world = up(lab, platforms)
     print(f"  gitlab-runner: {world.runner}", flush=True)
     with clock.part("provision"):
         changes = provision(lab)
     results: list[Result] = []
     with clock.part("job"), connect(lab) as gitlab:
-        for kind in kinds:
+        for platform in platforms:
             # A host may have been upgraded to another release (`lab.os_upgrade`).
-            now = replace(release_of(lab, kind), name=kind.name, number=kind.number)
+            now = replace(release_of(lab, platform), name=platform.name, number=platform.number)
             results.append(prove(world, gitlab, now))
     for result in results:
         print(table(result))
@@ -290,16 +290,16 @@ class Result:
     problems: tuple[str, ...]
 
 
-def prove(world: World, gitlab: LabGitLab, kind: Kind) -> Result:
-    """Build the demo project on a host of `kind` and ask it what it is."""
-    pythons = read_pythons(world.lab)[kind.name]
-    title = f"job on {kind.name}: wheels for Python {', '.join(pythons)}"
+def prove(world: World, gitlab: LabGitLab, platform: Platform) -> Result:
+    """Build the demo project on a host of `platform` and ask it what it is."""
+    pythons = read_pythons(world.lab)[platform.name]
+    title = f"job on {platform.name}: wheels for Python {', '.join(pythons)}"
     with step(title):
         try:
             project, sha = push_folder(gitlab, PROJECT)
             number = gitlab.queue_job(
                 project.path, job_script(pythons), name="wheels", ref="main", sha=sha,
-                tags=[kind.name], timeout=JOB_TIMEOUT,
+                tags=[platform.name], timeout=JOB_TIMEOUT,
                 artifacts=[{"paths": [f"{WHEELS}/"], "name": "wheels"}],
             )  # fmt: skip
             job = follow(gitlab, number, JOB_TIMEOUT, _quiet)
@@ -309,9 +309,9 @@ def prove(world: World, gitlab: LabGitLab, kind: Kind) -> Result:
             wheels = read_artifacts(gitlab.artifacts(number))
         except LabGitLabError as error:
             raise LabError(str(error)) from error
-    login = ssh_command(world.lab, world.network.address(kind.number))
+    login = ssh_command(world.lab, world.network.address(platform.number))
     answers = probe(login, pythons)
-    return judge(world, kind, pythons, job, trace, wheels, answers)
+    return judge(world, platform, pythons, job, trace, wheels, answers)
 
 
 def _quiet(_: JobInfo) -> None:
@@ -320,7 +320,7 @@ def _quiet(_: JobInfo) -> None:
 
 def judge(
     world: World,
-    kind: Kind,
+    platform: Platform,
     pythons: Sequence[str],
     job: JobInfo,
     trace: str,
@@ -336,15 +336,17 @@ def judge(
         origin = installed_origin(answers.get(f"policy {version}", ""), origins)
         interpreters.append(Interpreter(version, full, origin))
         if not full.startswith(f"{version}."):
-            problems.append(f"{kind.name}: python{version} says {full!r}")
-        foreign = version != kind.system_python
+            problems.append(f"{platform.name}: python{version} says {full!r}")
+        foreign = version != platform.system_python
         if not origin or (origin == PYTHON_ORIGIN) != foreign:
             wanted = PYTHON_ORIGIN if foreign else "the distribution"
-            problems.append(f"{kind.name}: python{version} is from {origin!r}, not from {wanted}")
+            problems.append(
+                f"{platform.name}: python{version} is from {origin!r}, not from {wanted}"
+            )
         tag = f"cp{version.replace('.', '')}"
         mine = [wheel for wheel in wheels if wheel.version == version]
         if len(mine) != 1 or not mine[0].tags.startswith(f"{tag}-{tag}-linux_"):
-            problems.append(f"{kind.name}: wheels of Python {version}: "
+            problems.append(f"{platform.name}: wheels of Python {version}: "
                             f"{[wheel.tags for wheel in mine]}, not one {tag}")  # fmt: skip
     said = re.search(r"^Version:\s+(\S+)", answers.get("runner", ""), re.MULTILINE)
     version = said.group(1) if said else "?"
@@ -352,21 +354,24 @@ def judge(
     # Upstream's newest is not known before: then the package must be what its program says.
     wanted_runner = version if world.runner.kind == UPSTREAM else world.runner.version
     if package.removesuffix(ITERATION) != wanted_runner:
-        problems.append(f"{kind.name}: package gitlab-runner {package!r},"
+        problems.append(f"{platform.name}: package gitlab-runner {package!r},"
                         f" not {wanted_runner}")  # fmt: skip
     if answers.get("service") != "active":
-        problems.append(f"{kind.name}: gitlab-runner.service is {answers.get('service')!r}")
-    if job.runner_id not in {one["id"] for one in read_tokens(world.lab).get(kind.name, [])}:
-        problems.append(f"{kind.name}: job {job.id} ran on runner {job.runner_id}, not the host's")
+        problems.append(f"{platform.name}: gitlab-runner.service is {answers.get('service')!r}")
+    if job.runner_id not in {one["id"] for one in read_tokens(world.lab).get(platform.name, [])}:
+        problems.append(
+            f"{platform.name}: job {job.id} ran on runner {job.runner_id}, not the host's"
+        )
     if f"gitlab-runner {version}" not in trace:
-        problems.append(f"{kind.name}: the job's log does not name gitlab-runner {version}")
+        problems.append(f"{platform.name}: the job's log does not name gitlab-runner {version}")
     for name in ("system", "compiler", "cmake", "ninja"):
         if not answers.get(name) or "not found" in answers[name]:
-            problems.append(f"{kind.name}: {name}: {answers.get(name, 'no answer')}")
+            problems.append(f"{platform.name}: {name}: {answers.get(name, 'no answer')}")
     runner_kind = "GitLab's own package" if world.runner.kind == UPSTREAM else world.runner.kind
+    address = world.network.address(platform.number)
     rows = [
-        ("host", f"{kind.name}, {world.network.address(kind.number)}, {answers.get('kernel', '')}"),
-        ("system", f"{answers.get('system', '?')} (userland: {_userland(kind)})"),
+        ("host", f"{platform.name}, {address}, {answers.get('kernel', '')}"),
+        ("system", f"{answers.get('system', '?')} (userland: {_userland(platform)})"),
         *((f"python {one.version}", f"{one.full} from {one.origin}") for one in interpreters),
         ("compiler", answers.get("compiler", "?")),
         ("cmake", f"{answers.get('cmake', '?')}, ninja {answers.get('ninja', '?')}"),
@@ -375,12 +380,12 @@ def judge(
         ("job", f"{job.id} {job.state} in {(job.finished_at or 0) - (job.started_at or 0):.1f} s,"
                 f" waited {(job.started_at or 0) - job.created_at:.1f} s"),
     ]  # fmt: skip
-    return Result(kind.name, tuple(rows), tuple(wheels), tuple(problems))
+    return Result(platform.name, tuple(rows), tuple(wheels), tuple(problems))
 
 
-def _userland(kind: Kind) -> str:
-    named = real_image(kind)
-    return f"the real one, {named}" if named else f"Debian {kind.debian}, a stand-in"
+def _userland(platform: Platform) -> str:
+    named = real_image(platform)
+    return f"the real one, {named}" if named else f"Debian {platform.debian}, a stand-in"
 
 
 def table(result: Result) -> str:

@@ -13,9 +13,9 @@ from pathlib import Path
 from lab.apt_sources import controller_mirror
 from lab.engine import Engine, detect_needs
 from lab.images import real_image
-from lab.kinds import KINDS, Kind, chosen_kinds, upstream_world
 from lab.packages import find_runner
 from lab.places import cache_dir
+from lab.platforms import PLATFORMS, Platform, chosen_platforms, upstream_world
 from lab.run import LabError, run
 from lab.trust import BUNDLE_VARIABLES, certificates, controller_bundle
 from lab.upstream import addresses, reach
@@ -144,18 +144,18 @@ def _disk() -> list[Finding]:
 
 def _packages() -> list[Finding]:
     """Where the hosts' packages come from, in the world that WORLD asks for."""
-    return _upstream(chosen_kinds()) if upstream_world() else _mirror()
+    return _upstream(chosen_platforms()) if upstream_world() else _mirror()
 
 
-def _upstream(kinds: Sequence[Kind]) -> list[Finding]:
+def _upstream(platforms: Sequence[Platform]) -> list[Finding]:
     found = []
-    for name, address in addresses(kinds).items():
+    for name, address in addresses(platforms).items():
         why = reach(address)
         remedy = "WORLD=upstream needs it: a way to the internet, or no WORLD" if why else ""
         found.append(Finding(name, f"{address} {why or 'answers'}", remedy))
     # Pulling it is the only sure test, and takes long: `up` does it.
-    found += [Finding(f"image for {kind.name}", f"{real_image(kind)}, pulled by `up`")
-              for kind in kinds]  # fmt: skip
+    found += [Finding(f"image for {platform.name}", f"{real_image(platform)}, pulled by `up`")
+              for platform in platforms]  # fmt: skip
     return found
 
 
@@ -167,8 +167,8 @@ def _mirror() -> list[Finding]:
         remedy = "add the security archive to apt's sources, then apt-get update"
         return [Finding("Debian's archive", f"{mirror.main}, no Debian-Security", remedy)]
     found = []
-    suites = {kind.debian for kind in KINDS.values()}
-    suites |= {one.suite for kind in KINDS.values() for one in kind.foreign_pythons}
+    suites = {platform.debian for platform in PLATFORMS.values()}
+    suites |= {one.suite for platform in PLATFORMS.values() for one in platform.foreign_pythons}
     for suite in sorted(suites):
         address = f"{mirror.main.rstrip('/')}/dists/{suite}/Release"
         # apt's own transport: it knows the proxies and authorities that apt is set to.

@@ -15,7 +15,7 @@ import yaml
 
 from lab.engine import LABEL, Engine, Network
 from lab.hosts import (
-    KIND_LABEL,
+    PLATFORM_LABEL,
     admin_key,
     answers,
     close_connections,
@@ -28,8 +28,8 @@ from lab.hosts import (
 )
 from lab.images import ensure_image
 from lab.jobs import connect
-from lab.kinds import KINDS, Kind
 from lab.places import GITLAB_NAME, MIRROR_NAME, Lab, write
+from lab.platforms import PLATFORMS, Platform
 from lab.run import LabError, run, until
 
 BUILDER = "builder"
@@ -44,19 +44,19 @@ class Golden:
 
     Attributes:
         lab: a lab that is up.
-        kind: what the builder and its clones are.
+        platform: what the builder and its clones are.
         clones: names of the clones.
     """
 
     lab: Lab
-    kind: Kind
+    platform: Platform
     clones: tuple[str, ...]
 
     @property
-    def machines(self) -> dict[str, Kind]:
-        """Builder and clones, as kinds of their own: a kind's name is its host's."""
+    def machines(self) -> dict[str, Platform]:
+        """Builder and clones, as platforms of their own: a platform's name is its host's."""
         return {
-            name: replace(self.kind, name=name, number=FIRST_NUMBER + number)
+            name: replace(self.platform, name=name, number=FIRST_NUMBER + number)
             for number, name in enumerate((BUILDER, *self.clones))
         }
 
@@ -86,7 +86,7 @@ def write_inventory(golden: Golden) -> None:
                 "ansible_ssh_private_key_file": str(admin_key(lab)),
                 "ansible_ssh_common_args": shlex.join(ssh_options(lab)),
                 # What the lab's own hosts have by their names, these have by theirs.
-                "lab_pythons": {name: list(golden.kind.pythons)},
+                "lab_pythons": {name: list(golden.platform.pythons)},
                 "lab_runner_tokens": {name: [made.token]},
             }
     groups = ("runner_hosts", "stand_in_packages")
@@ -100,12 +100,12 @@ def write_inventory(golden: Golden) -> None:
 
 def _know(golden: Golden) -> None:
     """Their host keys beside the lab's own, which each `lab up` writes alone."""
-    kinds = [*KINDS.values(), *golden.machines.values()]
-    write_known_hosts(golden.lab, golden.network(), kinds)
+    platforms = [*PLATFORMS.values(), *golden.machines.values()]
+    write_known_hosts(golden.lab, golden.network(), platforms)
 
 
 def start_builder(golden: Golden) -> None:
-    """A fresh builder: the kind's image with an SSH server as its first process, no systemd."""
+    """A fresh builder: the platform's image with an SSH server as its first process, no systemd."""
     engine, lab, network = Engine(), golden.lab, golden.network()
     machine = golden.machines[BUILDER]
     name, gateway = lab.container(BUILDER), network.gateway
@@ -114,10 +114,10 @@ def start_builder(golden: Golden) -> None:
     engine.remove(name)
     engine(
         "create", "--name", name, "--hostname", BUILDER,
-        "--label", f"{LABEL}={lab.id}", "--label", f"{KIND_LABEL}={BUILDER}",
+        "--label", f"{LABEL}={lab.id}", "--label", f"{PLATFORM_LABEL}={BUILDER}",
         "--network", network.name, "--ip", network.address(machine.number), "--systemd=false",
         "--add-host", f"{GITLAB_NAME}:{gateway}", "--add-host", f"{MIRROR_NAME}:{gateway}",
-        ensure_image(engine, golden.kind),
+        ensure_image(engine, golden.platform),
         "/bin/sh", "-c", "mkdir -p /run/sshd && exec /usr/sbin/sshd -D",
     )  # fmt: skip
     engine.put(name, login_files(lab, machine))

@@ -9,11 +9,11 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from lab.engine import LABEL, Container, Engine, Network, PutFile
-from lab.kinds import Kind
 from lab.places import GITLAB_NAME, MIRROR_NAME, Lab, write
+from lab.platforms import Platform
 from lab.run import LabError, run, until
 
-KIND_LABEL = "runnerhost.kind"
+PLATFORM_LABEL = "runnerhost.platform"
 BOOT_TIMEOUT = 120.0
 """Seconds from the start of a container to a settled system that answers SSH."""
 
@@ -23,9 +23,9 @@ def admin_key(lab: Lab) -> Path:
     return _key(lab.ssh / "id_ed25519", "runnerhost lab")
 
 
-def host_key(lab: Lab, kind: Kind) -> Path:
+def host_key(lab: Lab, platform: Platform) -> Path:
     """A host's private key. The controller makes it, so that it is known before first contact."""
-    return _key(lab.ssh / "hosts" / kind.name, kind.name)
+    return _key(lab.ssh / "hosts" / platform.name, platform.name)
 
 
 def _key(path: Path, comment: str) -> Path:
@@ -41,12 +41,12 @@ def _key(path: Path, comment: str) -> Path:
     return path
 
 
-def write_known_hosts(lab: Lab, network: Network, kinds: list[Kind]) -> Path:
+def write_known_hosts(lab: Lab, network: Network, platforms: list[Platform]) -> Path:
     """The file that pins every host's key to its address."""
     lines = []
-    for kind in kinds:
-        public = host_key(lab, kind).with_suffix(".pub").read_text().split()
-        lines.append(f"{network.address(kind.number)} {public[0]} {public[1]}\n")
+    for platform in platforms:
+        public = host_key(lab, platform).with_suffix(".pub").read_text().split()
+        lines.append(f"{network.address(platform.number)} {public[0]} {public[1]}\n")
     path = lab.ssh / "known_hosts"
     write(path, "".join(lines), 0o600)
     return path
@@ -86,9 +86,9 @@ def close_connections(lab: Lab) -> None:
         shutil.rmtree(lab.control_dir, ignore_errors=True)
 
 
-def find(engine: Engine, lab: Lab, kind: Kind) -> Container | None:
-    """The kind's container, running or not."""
-    name = lab.container(kind.name)
+def find(engine: Engine, lab: Lab, platform: Platform) -> Container | None:
+    """The platform's container, running or not."""
+    name = lab.container(platform.name)
     return next((one for one in engine.containers(lab.id) if one.name == name), None)
 
 
@@ -107,7 +107,7 @@ def start(
     engine: Engine,
     lab: Lab,
     network: Network,
-    kind: Kind,
+    platform: Platform,
     image: str,
     more: Iterable[PutFile] = (),
 ) -> None:
@@ -115,22 +115,22 @@ def start(
 
     `more`: files that it has from its start.
     """
-    name = lab.container(kind.name)
+    name = lab.container(platform.name)
     gateway = network.gateway
     # A shared connection to the old host would fail the first login to the new one.
-    exit_master = ssh_command(lab, network.address(kind.number), "-O", "exit")
+    exit_master = ssh_command(lab, network.address(platform.number), "-O", "exit")
     run(exit_master, check=False, timeout=10)
     engine.remove(name)
     engine(
-        "create", "--name", name, "--hostname", kind.name,
-        "--label", f"{LABEL}={lab.id}", "--label", f"{KIND_LABEL}={kind.name}",
-        "--network", network.name, "--ip", network.address(kind.number),
+        "create", "--name", name, "--hostname", platform.name,
+        "--label", f"{LABEL}={lab.id}", "--label", f"{PLATFORM_LABEL}={platform.name}",
+        "--network", network.name, "--ip", network.address(platform.number),
         "--add-host", f"{GITLAB_NAME}:{gateway}", "--add-host", f"{MIRROR_NAME}:{gateway}",
         # A container ends where a machine restarts: the engine starts it again.
         "--restart", "unless-stopped",
         *engine.host_options(), image, *engine.systemd_command(),
     )  # fmt: skip
-    files = [*login_files(lab, kind), *more]
+    files = [*login_files(lab, platform), *more]
     if engine.needs.legacy_cgroups:
         # On cgroup v1 a user manager that stops hangs for 100 s and the next login waits:
         # the administrator's stays up.
@@ -139,9 +139,9 @@ def start(
     engine("start", name)
 
 
-def login_files(lab: Lab, kind: Kind) -> list[PutFile]:
+def login_files(lab: Lab, platform: Platform) -> list[PutFile]:
     """What a host needs for the administrator to log in and to know it."""
-    private = host_key(lab, kind)
+    private = host_key(lab, platform)
     return [
         PutFile("/etc/ssh/ssh_host_ed25519_key", private.read_bytes(), 0o600),
         PutFile("/etc/ssh/ssh_host_ed25519_key.pub", private.with_suffix(".pub").read_bytes()),
@@ -151,12 +151,12 @@ def login_files(lab: Lab, kind: Kind) -> list[PutFile]:
     ]
 
 
-def wait_ready(engine: Engine, lab: Lab, network: Network, kind: Kind) -> str:
+def wait_ready(engine: Engine, lab: Lab, network: Network, platform: Platform) -> str:
     """Wait until the system has settled and answers SSH.
 
     Returns "" for a system that is `running`, else what is failed or odd.
     """
-    name = lab.container(kind.name)
+    name = lab.container(platform.name)
     state = ""
 
     def settled() -> bool:
@@ -165,25 +165,26 @@ def wait_ready(engine: Engine, lab: Lab, network: Network, kind: Kind) -> str:
         state = done.stdout.strip()
         if state in ("running", "degraded"):
             return True
-        current = find(engine, lab, kind)
+        current = find(engine, lab, platform)
         if current is None or not current.running:
             said = engine("logs", "--tail", "20", name, check=False)
-            raise LabError(f"host {kind.name} ended while it booted\n{said.stdout}{said.stderr}")
+            words = said.stdout + said.stderr
+            raise LabError(f"host {platform.name} ended while it booted\n{words}")
         return False
 
     deadline = time.monotonic() + BOOT_TIMEOUT
     try:
-        until(settled, timeout=BOOT_TIMEOUT, what=f"host {kind.name} to boot", interval=0.2)
+        until(settled, timeout=BOOT_TIMEOUT, what=f"host {platform.name} to boot", interval=0.2)
     except LabError as error:
         jobs = engine.exec(name, "systemctl", "--no-pager", "list-jobs", check=False).stdout
         raise LabError(f"{error} (it is {state or 'silent'})\n{jobs}".rstrip()) from error
     # The file came in as root's; sshd wants the user's, an administrator may edit it.
     engine.exec(name, "chown", "-R", "admin:admin", "/home/admin/.ssh")
-    address = network.address(kind.number)
+    address = network.address(platform.number)
     until(
         lambda: answers(address),
         timeout=max(1.0, deadline - time.monotonic()),
-        what=f"SSH of host {kind.name} at {address}",
+        what=f"SSH of host {platform.name} at {address}",
     )
     if state == "running":
         return ""

@@ -1,4 +1,4 @@
-"""Host images: a base from mmdebstrap (or a real one), then `kinds/prepare.sh` in it.
+"""Host images: a base from mmdebstrap (or a real one), then `platforms/prepare.sh` in it.
 
 Every image is tagged by a digest of all that it is made from, so that a tag
 that exists needs no second look.
@@ -7,20 +7,20 @@ that exists needs no second look.
 from __future__ import annotations
 
 import os
-import platform
 import re
 import shlex
 from pathlib import Path
+from platform import machine
 
 from lab.apt_sources import Mirror, controller_mirror, parse_sources_list
 from lab.engine import Engine, PutFile
-from lab.kinds import PRELOADED, Kind
 from lab.places import cache_dir, digest, locked, write
+from lab.platforms import PRELOADED, Platform
 from lab.progress import step
 from lab.run import LabError, run
 from lab.trust import SYSTEM_BUNDLE, controller_bundle, extra_certificates
 
-PREPARE = Path(__file__).parent / "kinds" / "prepare.sh"
+PREPARE = Path(__file__).parent / "platforms" / "prepare.sh"
 BUILD_TIMEOUT = 900.0
 """Seconds for one bootstrap or one preparation over a slow mirror."""
 
@@ -30,30 +30,30 @@ FORMAT = 1
 """Raise to have every image made anew."""
 
 
-def ensure_image(engine: Engine, kind: Kind) -> str:
-    """The name of the image for hosts of this kind, made where there is none yet."""
+def ensure_image(engine: Engine, platform: Platform) -> str:
+    """The name of the image for hosts of this platform, made where there is none yet."""
     with locked(cache_dir() / "images.lock", wait_message="  waiting for another lab's build"):
-        base, real = _ensure_base(engine, kind)
+        base, real = _ensure_base(engine, platform)
         extra = extra_certificates(controller_bundle(), _bundle(engine, base))
         environment = {
             "LAB_RENAME": "0" if real else "1",
-            "UBUNTU_VERSION": kind.ubuntu_version,
-            "UBUNTU_NAME": kind.ubuntu_name,
-            "UBUNTU_CODENAME": kind.name,
+            "UBUNTU_VERSION": platform.ubuntu_version,
+            "UBUNTU_NAME": platform.ubuntu_name,
+            "UBUNTU_CODENAME": platform.name,
             "LAB_PRELOAD": " ".join(PRELOADED),
         }
         script = PREPARE.read_bytes()
         key = digest(FORMAT, engine.image_id(base), environment, extra, script)
-        image = f"localhost/runnerhost-host:{kind.name}-{key}"
+        image = f"localhost/runnerhost-host:{platform.name}-{key}"
         if not engine.image_exists(image):
-            with step(f"image of {kind.name}: packages and Ubuntu's ways"):
-                _prepare(engine, kind, base, image, environment, extra, script)
+            with step(f"image of {platform.name}: packages and Ubuntu's ways"):
+                _prepare(engine, platform, base, image, environment, extra, script)
         return image
 
 
-def real_image(kind: Kind) -> str:
+def real_image(platform: Platform) -> str:
     """The real Ubuntu image that was asked for, empty where it is the stand-in."""
-    return os.environ.get(kind.image_variable) or (kind.image if kind.upstream else "")
+    return os.environ.get(platform.image_variable) or (platform.image if platform.upstream else "")
 
 
 def pull(engine: Engine, image: str) -> None:
@@ -63,44 +63,44 @@ def pull(engine: Engine, image: str) -> None:
             engine("pull", "--quiet", image, timeout=BUILD_TIMEOUT)
 
 
-def debian_mirror(engine: Engine, kind: Kind) -> Mirror:
-    """Debian's archives, as the controller or else the kind's base image has them."""
+def debian_mirror(engine: Engine, platform: Platform) -> Mirror:
+    """Debian's archives, as the controller or else the platform's base image has them."""
     if mirror := controller_mirror():
         return mirror
-    base = _ensure_debian(engine, kind)
+    base = _ensure_debian(engine, platform)
     text = engine("run", "--rm", "--network=none", base, "cat", "/etc/apt/sources.list").stdout
     if mirror := parse_sources_list(text.splitlines()):
         return mirror
     raise LabError("no address of Debian's archive: neither apt nor the base image has one")
 
 
-def _ensure_base(engine: Engine, kind: Kind) -> tuple[str, bool]:
-    if named := real_image(kind):
+def _ensure_base(engine: Engine, platform: Platform) -> tuple[str, bool]:
+    if named := real_image(platform):
         pull(engine, named)
         return named, True
-    return _ensure_debian(engine, kind), False
+    return _ensure_debian(engine, platform), False
 
 
-def _ensure_debian(engine: Engine, kind: Kind) -> str:
+def _ensure_debian(engine: Engine, platform: Platform) -> str:
     mirror = controller_mirror()
     # None: mmdebstrap's own default.
-    lines = mirror.lines(kind.debian) if mirror else []
-    key = digest(FORMAT, kind.debian, lines, BASE_PACKAGES, platform.machine())
-    image = f"localhost/runnerhost-base:{kind.debian}-{key}"
+    lines = mirror.lines(platform.debian) if mirror else []
+    key = digest(FORMAT, platform.debian, lines, BASE_PACKAGES, machine())
+    image = f"localhost/runnerhost-base:{platform.debian}-{key}"
     if engine.image_exists(image):
         return image
     folder = cache_dir() / "images"
     folder.mkdir(exist_ok=True)
-    archive = folder / f"{kind.debian}-{key}.tar"
-    log = folder / f"{kind.debian}-{key}.log"
+    archive = folder / f"{platform.debian}-{key}.tar"
+    log = folder / f"{platform.debian}-{key}.log"
     # A folder of its own: what a failed build leaves in it is known, mounts too.
     scratch = folder / "bootstrap"
     clear(scratch)
     scratch.mkdir()
-    with step(f"base image: Debian {kind.debian} by mmdebstrap"):
+    with step(f"base image: Debian {platform.debian} by mmdebstrap"):
         try:
             run(
-                ["mmdebstrap", "--variant=apt", f"--include={BASE_PACKAGES}", kind.debian,
+                ["mmdebstrap", "--variant=apt", f"--include={BASE_PACKAGES}", platform.debian,
                  str(archive), *lines],
                 timeout=BUILD_TIMEOUT, log=log, env=_bootstrap_environment(scratch),
             )  # fmt: skip
@@ -148,15 +148,15 @@ def _bundle(engine: Engine, base: str) -> str:
 
 def _prepare(
     engine: Engine,
-    kind: Kind,
+    platform: Platform,
     base: str,
     image: str,
     environment: dict[str, str],
     extra: dict[str, str],
     script: bytes,
 ) -> None:
-    name = f"runnerhost-build-{kind.name}"
-    log = cache_dir() / "images" / f"prepare-{kind.name}.log"
+    name = f"runnerhost-build-{platform.name}"
+    log = cache_dir() / "images" / f"prepare-{platform.name}.log"
     log.unlink(missing_ok=True)
     # A killed build may have left its container.
     engine.remove(name)

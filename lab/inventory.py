@@ -14,7 +14,6 @@ import yaml
 
 from lab.engine import Network
 from lab.hosts import admin_key, ssh_options
-from lab.kinds import Kind, kind_after
 from lab.mirror import COMPANY_ORIGIN, Repository
 from lab.packages import Runner
 from lab.places import (
@@ -27,6 +26,7 @@ from lab.places import (
     Lab,
     write,
 )
+from lab.platforms import Platform, platform_after
 from lab.run import run
 from lab.trust import SYSTEM_BUNDLE
 
@@ -37,12 +37,12 @@ _INDEX_OPTIONS = ("index-url", "extra-index-url", "trusted-host", "timeout", "re
 def inventory(
     lab: Lab,
     network: Network,
-    kinds: Sequence[Kind],
+    platforms: Sequence[Platform],
     runner: Runner,
     keys: Mapping[str, tuple[Path, str]],
     tokens: Mapping[str, Sequence[str]],
     index_environment: Mapping[str, str],
-    releases: Mapping[str, Kind],
+    releases: Mapping[str, Platform],
 ) -> dict[str, Any]:
     """The inventory's data.
 
@@ -52,14 +52,14 @@ def inventory(
     """
     options = shlex.join(ssh_options(lab))
     hosts = {
-        kind.name: {
-            "ansible_host": network.address(kind.number),
+        platform.name: {
+            "ansible_host": network.address(platform.number),
             "ansible_port": 22,
             "ansible_user": "admin",
             "ansible_ssh_private_key_file": str(admin_key(lab)),
             "ansible_ssh_common_args": options,
         }
-        for kind in kinds
+        for platform in platforms
     }
     version, version_next = runner.package_versions
     children = {"runner_hosts": {"hosts": hosts}}
@@ -85,14 +85,15 @@ def inventory(
                 "lab_gitlab_ca_file": str(lab.ca_file),
                 **stand_ins,
                 "lab_pythons": {
-                    kind.name: list(releases.get(kind.name, kind).pythons) for kind in kinds
+                    platform.name: list(releases.get(platform.name, platform).pythons)
+                    for platform in platforms
                 },
                 # Its own Python is another than Ubuntu's.
                 "lab_target_pythons": {
-                    kind.name: later.system_python
-                    if (later := kind_after(releases.get(kind.name, kind)))
+                    platform.name: later.system_python
+                    if (later := platform_after(releases.get(platform.name, platform)))
                     else ""
-                    for kind in kinds
+                    for platform in platforms
                 },
                 "lab_runner_version": version,
                 "lab_runner_kind": runner.kind,

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from lab import services
 from lab.engine import Engine
-from lab.gitlab.client import JobInfo, LabGitLab, LabGitLabError, ProjectInfo
 from lab.places import Lab
 from lab.run import LabError, run
+from standins.gitlab.client import JobInfo, LabGitLab, LabGitLabError, ProjectInfo
 
 SCRATCH_PROJECT = "lab/scratch"
 """Where jobs without a project of their own run (they clone nothing)."""

@@ -7,8 +7,8 @@ from typing import Any
 
 from lab import hosts
 from lab.engine import Engine
-from lab.kinds import KINDS
 from lab.places import HEALTH_PATH, Lab
+from lab.platforms import PLATFORMS
 from lab.run import LabError
 
 HOST_LINES = 200
@@ -31,7 +31,7 @@ def show(lab: Lab, of: str) -> None:
                 print(line)
     else:
         engine = Engine()
-        if of not in KINDS or hosts.find(engine, lab, KINDS[of]) is None:
+        if of not in PLATFORMS or hosts.find(engine, lab, PLATFORMS[of]) is None:
             raise LabError(f"no log of {of!r}: gitlab, mirror or a host that is up")
         done = engine.exec(
             lab.container(of), "journalctl", "--no-pager", "--lines", str(HOST_LINES)

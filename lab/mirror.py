@@ -24,9 +24,9 @@ from lab.apt_sources import Mirror
 from lab.engine import Engine
 from lab.images import debian_mirror
 from lab.keys import Key, clearsign, ensure_key
-from lab.kinds import KINDS, ForeignPython, Kind
 from lab.packages import Runner, architecture, build_runner_packages, pack
 from lab.places import cache_dir, digest, locked, new_folder
+from lab.platforms import PLATFORMS, ForeignPython, Platform
 from lab.progress import step
 from lab.run import run
 
@@ -56,11 +56,11 @@ class Repository:
     key: Key
 
 
-def ensure_python_repository(engine: Engine, kinds: Sequence[Kind]) -> Repository:
-    """The deadsnakes-like repository, with a suite for each of `kinds`."""
+def ensure_python_repository(engine: Engine, platforms: Sequence[Platform]) -> Repository:
+    """The deadsnakes-like repository, with a suite for each of `platforms`."""
     key = ensure_key("deadsnakes", "Runnerhost lab PPA for deadsnakes", "never")
     with locked(cache_dir() / "mirror.lock", wait_message="  waiting for another lab's mirror"):
-        suites = [_ensure_python_suite(engine, kind, key) for kind in kinds]
+        suites = [_ensure_python_suite(engine, platform, key) for platform in platforms]
         folder = suites[0]
         if len(suites) > 1:
             name = digest([suite.name for suite in suites])
@@ -71,20 +71,20 @@ def ensure_python_repository(engine: Engine, kinds: Sequence[Kind]) -> Repositor
     return Repository(folder, PYTHON_PATH, key)
 
 
-def _ensure_python_suite(engine: Engine, kind: Kind, key: Key) -> Path:
-    """A repository of the kind's suite alone: making one takes 10 to 20 s."""
+def _ensure_python_suite(engine: Engine, platform: Platform, key: Key) -> Path:
+    """A repository of the platform's suite alone: making one takes 10 to 20 s."""
     code = Path(__file__).read_bytes()
-    name = digest(FORMAT, kind.name, repr(kind.foreign_pythons), key.fingerprint, code)
-    folder = cache_dir() / "mirror" / f"python-{kind.name}-{name}"
+    name = digest(FORMAT, platform.name, repr(platform.foreign_pythons), key.fingerprint, code)
+    folder = cache_dir() / "mirror" / f"python-{platform.name}-{name}"
     if not folder.exists():
-        versions = ", ".join(python.version for python in kind.foreign_pythons)
-        title = f"package mirror: Python {versions} for {kind.name}"
+        versions = ", ".join(python.version for python in platform.foreign_pythons)
+        title = f"package mirror: Python {versions} for {platform.name}"
         with step(title), new_folder(folder) as scratch:
-            pool = scratch / "pool" / kind.name
+            pool = scratch / "pool" / platform.name
             pool.mkdir(parents=True)
-            for python in kind.foreign_pythons:
-                build_python(debian_mirror(engine, kind), kind, python, pool)
-            publish(scratch, kind.name, "main", PYTHON_ORIGIN, PYTHON_ORIGIN, key)
+            for python in platform.foreign_pythons:
+                build_python(debian_mirror(engine, platform), platform, python, pool)
+            publish(scratch, platform.name, "main", PYTHON_ORIGIN, PYTHON_ORIGIN, key)
     return folder
 
 
@@ -95,10 +95,10 @@ def join_suites(suites: Sequence[Path], target: Path) -> None:
 
 
 def ensure_runner_repository(runner: Runner) -> Repository:
-    """GitLab's repository with two versions of the runner, a suite for every kind."""
+    """GitLab's repository with two versions of the runner, a suite for every platform."""
     key = ensure_key("gitlab", "Runnerhost lab GitLab package repository signing key", "2y")
     code = [(Path(__file__).parent / name).read_text() for name in ("mirror.py", "packages.py")]
-    name = digest(FORMAT, list(KINDS), runner.kind, runner.package_versions, runner.older,
+    name = digest(FORMAT, list(PLATFORMS), runner.kind, runner.package_versions, runner.older,
                   runner.fingerprint, key.fingerprint, code)  # fmt: skip
     folder = cache_dir() / "mirror" / f"runner-{name}"
     with locked(cache_dir() / "mirror.lock", wait_message="  waiting for another lab's mirror"):
@@ -108,8 +108,8 @@ def ensure_runner_repository(runner: Runner) -> Repository:
                 pool = scratch / "pool" / "main"
                 pool.mkdir(parents=True)
                 build_runner_packages(runner, pool)
-                for kind in KINDS:
-                    publish(scratch, kind, "main", RUNNER_ORIGIN, "gitlab-runner", key, pool)
+                for platform in PLATFORMS:
+                    publish(scratch, platform, "main", RUNNER_ORIGIN, "gitlab-runner", key, pool)
     return Repository(folder, RUNNER_PATH, key)
 
 
@@ -174,9 +174,9 @@ def publish(
 # --- Pythons of older Debian releases --------------------------------------------------------
 
 
-def build_python(mirror: Mirror, kind: Kind, python: ForeignPython, pool: Path) -> None:
-    """Put one foreign Python's packages for `kind` into `pool`."""
-    version, suffix = python.version, f"+{kind.name}1"
+def build_python(mirror: Mirror, platform: Platform, python: ForeignPython, pool: Path) -> None:
+    """Put one foreign Python's packages for `platform` into `pool`."""
+    version, suffix = python.version, f"+{platform.name}1"
     plain = [f"python{version}", f"python{version}-minimal", f"python{version}-dev",
              f"libpython{version}", f"libpython{version}-minimal", f"libpython{version}-stdlib",
              f"libpython{version}-dev", *python.libraries]  # fmt: skip

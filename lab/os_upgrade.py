@@ -3,7 +3,7 @@
 Debian's next release in place of Ubuntu's. The packages, their scripts and dpkg are real. Ubuntu's
 own part is done here after its source (ubuntu-release-upgrader, DistUpgradeController.py): what
 becomes of the source files, how apt is called, which packages go at the end. The new name is
-written where the image's diversion keeps it (`kinds/prepare.sh`).
+written where the image's diversion keeps it (`platforms/prepare.sh`).
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from dataclasses import dataclass
 from lab import hosts
 from lab.engine import Container, Engine, Network, PutFile
 from lab.images import debian_mirror, real_image
-from lab.kinds import Kind, kind_after
 from lab.places import Lab
+from lab.platforms import Platform, platform_after
 from lab.progress import step
 from lab.run import LabError, run
-from lab.world import known_kinds, note_offer, note_release, release_of, up
+from lab.world import known_platforms, note_offer, note_release, release_of, up
 
 TIMEOUT = 900.0
 """Seconds for one step of apt over a slow mirror."""
@@ -143,7 +143,7 @@ def _moved(stanza: str, releases: Releases) -> str:
     return re.sub(r"(?m)^Suites:.*$", f"Suites: {' '.join(suites)}", stanza)
 
 
-def renamed(text: str, old: Kind, new: Kind) -> str:
+def renamed(text: str, old: Platform, new: Platform) -> str:
     """The text of os-release or lsb-release, speaking of the new release."""
     for before, after in (
         (old.ubuntu_name, new.ubuntu_name),
@@ -155,11 +155,11 @@ def renamed(text: str, old: Kind, new: Kind) -> str:
     return text
 
 
-def next_kind(kind: Kind) -> Kind:
-    """The release that a host of this kind is upgraded to. Raises LabError where there is none."""
-    later = kind_after(kind)
+def next_platform(platform: Platform) -> Platform:
+    """The release that hosts of a platform are upgraded to. Raises LabError where there is none."""
+    later = platform_after(platform)
     if later is None:
-        raise LabError(f"the lab has no release after {kind.name}")
+        raise LabError(f"the lab has no release after {platform.name}")
     return later
 
 
@@ -169,11 +169,11 @@ class Upgrade:
 
     engine: Engine
     lab: Lab
-    host: Kind
+    host: Platform
     network: Network
     container: Container
-    old: Kind
-    new: Kind
+    old: Platform
+    new: Platform
 
     def sh(self, script: str, timeout: float = TIMEOUT) -> str:
         """A script's output, as root on the host. Raises LabError if it fails."""
@@ -240,20 +240,20 @@ class Upgrade:
         return bool(others & set(re.findall(r"(?m)^Remv (\S+)", said)))
 
 
-def offer(lab: Lab, host: Kind) -> Kind:
+def offer(lab: Lab, host: Platform) -> Platform:
     """Have the mirror offer the release after a host's, as upstream does; returns that release."""
-    new = next_kind(release_of(lab, host))
+    new = next_platform(release_of(lab, host))
     note_offer(lab, new)
-    up(lab, known_kinds(Engine(), lab, [host]))
+    up(lab, known_platforms(Engine(), lab, [host]))
     return new
 
 
-def upgrade(lab: Lab, host: Kind, *, remove_obsolete: bool = True) -> Kind:
+def upgrade(lab: Lab, host: Platform, *, remove_obsolete: bool = True) -> Platform:
     """Upgrade a running host to the next release and restart it; returns that release.
 
     Args:
         lab: the lab, which is up.
-        host: the kind that the host was made as.
+        host: the platform that the host was made as.
         remove_obsolete: whether the old release's packages go that the new one has not
             (RemoveObsoletes, on by default in Ubuntu). What came from third parties stays.
 
@@ -264,7 +264,7 @@ def upgrade(lab: Lab, host: Kind, *, remove_obsolete: bool = True) -> Kind:
     if real_image(host):
         raise LabError(f"{host.name} is a real Ubuntu: run do-release-upgrade on it")
     old = release_of(lab, host)
-    new = next_kind(old)
+    new = next_platform(old)
     engine = Engine()
     found = hosts.find(engine, lab, host)
     network = engine.network(lab.network)
@@ -272,7 +272,7 @@ def upgrade(lab: Lab, host: Kind, *, remove_obsolete: bool = True) -> Kind:
         raise LabError(f"lab {lab.name} has no running host {host.name} (python -m lab up)")
     note_release(lab, host, new)
     # The mirror needs the new release's suite, and the inventory its Pythons.
-    up(lab, known_kinds(engine, lab, [host]))
+    up(lab, known_platforms(engine, lab, [host]))
     todo = Upgrade(engine, lab, host, network, found, old, new)
     with step(f"host {host.name}: sources for {new.name}"):
         obsolete = todo.packages("?obsolete")
@@ -292,7 +292,7 @@ def upgrade(lab: Lab, host: Kind, *, remove_obsolete: bool = True) -> Kind:
     return new
 
 
-def restart(engine: Engine, lab: Lab, network: Network, host: Kind) -> str:
+def restart(engine: Engine, lab: Lab, network: Network, host: Platform) -> str:
     """Restart a host with all that is on it; returns what `hosts.wait_ready` says."""
     address = network.address(host.number)
     # A shared connection to the host before would hang.

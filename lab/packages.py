@@ -17,10 +17,11 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab.kinds import UPSTREAM, WORLD_VARIABLE, upstream_world
+from lab.places import CHECKOUT
+from lab.platforms import UPSTREAM, WORLD_VARIABLE, upstream_world
 from lab.run import LabError, run
 
-STAND_IN = Path(__file__).parent / "runner" / "gitlab_runner.py"
+STAND_IN = CHECKOUT / "standins" / "gitlab_runner" / "gitlab_runner.py"
 STAND_IN_VERSIONS = ("19.3.0", "19.3.1")
 STAND_IN_OLDER = ("17.4.0", "17.5.0")
 BROKEN = "17.5.0"

@@ -55,8 +55,8 @@ class Lab:
     def network(self) -> str:
         return f"runnerhost-{self.id}"
 
-    def container(self, kind: str) -> str:
-        return f"runnerhost-{self.id}-{kind}"
+    def container(self, platform: str) -> str:
+        return f"runnerhost-{self.id}-{platform}"
 
     @property
     def ssh(self) -> Path:

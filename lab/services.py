@@ -80,13 +80,13 @@ def ensure_secrets(lab: Lab) -> dict[str, str]:
 def gitlab_exists() -> bool:
     """Whether the checkout has the GitLab stand-in."""
     with contextlib.suppress(ModuleNotFoundError):
-        return importlib.util.find_spec("lab.gitlab.app") is not None
+        return importlib.util.find_spec("standins.gitlab.app") is not None
     return False
 
 
 def fingerprint(settings: ServeSettings) -> str:
     """Digest of what a service process would serve, its code included."""
-    code = [*sorted((CHECKOUT / "lab" / "gitlab").glob("**/*.py")), Path(__file__)]
+    code = [*sorted((CHECKOUT / "standins" / "gitlab").glob("**/*.py")), Path(__file__)]
     return digest(dataclasses.asdict(settings), [path.read_text() for path in code])
 
 
@@ -159,7 +159,7 @@ def gitlab_url(address: str) -> str:
 
 def gitlab_answers(lab: Lab, address: str) -> bool:
     """Whether GitLab answers over TLS that the lab's CA vouches for."""
-    from lab.gitlab.client import LabGitLab
+    from standins.gitlab.client import LabGitLab
 
     known = ensure_secrets(lab)
     with LabGitLab(
@@ -271,7 +271,7 @@ async def _serve(lab: Lab, settings: ServeSettings) -> None:
     # No access log of GitLab's: addresses may hold tokens, and GitLab keeps a log with them cut.
     common: dict[str, Any] = {"log_level": "info", "timeout_graceful_shutdown": 3}
     if gitlab_exists():
-        from lab.gitlab import Settings, create_app
+        from standins.gitlab import Settings, create_app
 
         app = create_app(
             Settings(

@@ -13,26 +13,27 @@ import yaml
 
 from lab.engine import Engine
 from lab.images import pull, real_image
-from lab.kinds import UPSTREAM, WORLD_VARIABLE, Kind
 from lab.places import CHECKOUT
+from lab.platforms import UPSTREAM, WORLD_VARIABLE, Platform
 from lab.run import LabError
 
 TIMEOUT = 20.0
 """Seconds that an address may take to answer."""
 
 
-def addresses(kinds: Sequence[Kind]) -> dict[str, str]:
+def addresses(platforms: Sequence[Platform]) -> dict[str, str]:
     """What must be in reach, by what it is: the addresses are the roles' defaults."""
     roles = CHECKOUT / "roles"
     python = yaml.safe_load((roles / "python_versions/defaults/main.yml").read_text())
     runner = yaml.safe_load((roles / "gitlab_runner/defaults/main.yml").read_text())
     found = {}
-    for kind in kinds:
+    for platform in platforms:
         for name, url in (
             ("deadsnakes", python["python_versions_repository_url"]),
             ("GitLab's packages", runner["gitlab_runner_repository_url"]),
         ):
-            found[f"{name} for {kind.name}"] = f"{url.rstrip('/')}/dists/{kind.name}/InRelease"
+            release = f"{url.rstrip('/')}/dists/{platform.name}/InRelease"
+            found[f"{name} for {platform.name}"] = release
     found["the key of GitLab's packages"] = runner["gitlab_runner_repository_key"]
     return found
 
@@ -51,20 +52,20 @@ def reach(address: str) -> str:
     return ""
 
 
-def preflight(engine: Engine, kinds: Sequence[Kind]) -> None:
+def preflight(engine: Engine, platforms: Sequence[Platform]) -> None:
     """Refuse, before anything is made, what is out of reach: all of it in one message."""
     problems = [
         f"{name}: {address}: {why}"
-        for name, address in addresses(kinds).items()
+        for name, address in addresses(platforms).items()
         if (why := reach(address))
     ]
-    for kind in kinds:
-        image = real_image(kind)
+    for platform in platforms:
+        image = real_image(platform)
         try:
             pull(engine, image)
         except LabError as error:
             why = str(error).splitlines()[-1]
-            problems.append(f"image {image} ({kind.image_variable} names another): {why}")
+            problems.append(f"image {image} ({platform.image_variable} names another): {why}")
     if problems:
         head = f"{WORLD_VARIABLE}={UPSTREAM}: cannot reach "
         raise LabError(head + f"\n{head}".join(problems) + "\nnothing was made")

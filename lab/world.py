@@ -23,7 +23,6 @@ from lab.inventory import (
     write_inventory,
     write_tokens,
 )
-from lab.kinds import Kind, all_kinds, upstream_world
 from lab.mirror import (
     COMPANY_PYTHON_PATH,
     COMPANY_RUNNER_PATH,
@@ -35,6 +34,7 @@ from lab.mirror import (
 from lab.packages import Runner, find_runner
 from lab.pki import ensure_server_certificate
 from lab.places import Lab, cache_dir, locked, write
+from lab.platforms import Platform, all_platforms, upstream_world
 from lab.progress import step
 from lab.run import LabError
 from lab.upstream import preflight
@@ -49,7 +49,7 @@ class World:
 
     lab: Lab
     network: Network
-    kinds: tuple[Kind, ...]
+    platforms: tuple[Platform, ...]
     runner: Runner
     changed: bool
     """Whether anything had to be made or started."""
@@ -60,14 +60,14 @@ def _lock_path(lab: Lab) -> Path:
     return cache_dir() / "locks" / f"{lab.id}.lock"
 
 
-def release_of(lab: Lab, kind: Kind) -> Kind:
-    """The release that a host has now: its kind, or what it was upgraded to (`lab.os_upgrade`)."""
-    return all_kinds()[_releases(lab).get(kind.name, kind.name)]
+def release_of(lab: Lab, platform: Platform) -> Platform:
+    """The release that a host has now: as made, or as upgraded (`lab.os_upgrade`)."""
+    return all_platforms()[_releases(lab).get(platform.name, platform.name)]
 
 
-def note_release(lab: Lab, kind: Kind, release: Kind) -> None:
-    """Note what a host is upgraded to; its own kind once it is made anew."""
-    noted = {**_releases(lab), kind.name: release.name}
+def note_release(lab: Lab, platform: Platform, release: Platform) -> None:
+    """Note what a host is upgraded to; its own platform once it is made anew."""
+    noted = {**_releases(lab), platform.name: release.name}
     known = {name: one for name, one in noted.items() if name != one}
     if known != _releases(lab):
         write(lab.state / "releases.json", json.dumps(known))
@@ -79,7 +79,7 @@ def _releases(lab: Lab) -> dict[str, str]:
     return found
 
 
-def note_offer(lab: Lab, release: Kind) -> None:
+def note_offer(lab: Lab, release: Platform) -> None:
     """Have the mirror offer a release that no host has yet, from the next `up` on."""
     offered = sorted({*_offered(lab), release.name})
     if offered != _offered(lab):
@@ -92,39 +92,39 @@ def _offered(lab: Lab) -> list[str]:
     return found
 
 
-def up(lab: Lab, kinds: Sequence[Kind], *, fresh: Sequence[str] = ()) -> World:
+def up(lab: Lab, platforms: Sequence[Platform], *, fresh: Sequence[str] = ()) -> World:
     """Bring the lab to where all of it runs; hosts named in `fresh` are made anew."""
     engine = Engine()
     message = f"  waiting for another command on lab {lab.name}"
     with locked(_lock_path(lab), wait_message=message):
         runner = find_runner()
         if upstream_world():
-            preflight(engine, kinds)
-        images = {kind.name: ensure_image(engine, kind) for kind in kinds}
+            preflight(engine, platforms)
+        images = {platform.name: ensure_image(engine, platform) for platform in platforms}
         repositories: dict[str, Repository] = {}
         if not upstream_world():
-            there = known_kinds(engine, lab, kinds)
-            suites = {kind.name for kind in there} | {release_of(lab, one).name for one in there}
+            there = known_platforms(engine, lab, platforms)
+            suites = {one.name for one in there} | {release_of(lab, one).name for one in there}
             suites |= set(_offered(lab))
             repositories = _stand_in_repositories(
-                engine, runner, [kind for kind in all_kinds().values() if kind.name in suites]
+                engine, runner, [one for one in all_platforms().values() if one.name in suites]
             )
         lab.make_state()
         hosts.make_control_dir(lab)
         network = engine.network(lab.network) or engine.make_network(lab.network, lab.id)
         secrets = services.ensure_secrets(lab)
         gateway = str(network.gateway)
-        hosts.write_known_hosts(lab, network, known_kinds(engine, lab, kinds))
+        hosts.write_known_hosts(lab, network, known_platforms(engine, lab, platforms))
 
         started = []
-        for kind in kinds:
-            found = hosts.find(engine, lab, kind)
-            address, image = network.address(kind.number), images[kind.name]
-            if kind.name in fresh or not hosts.is_ready(found, image, address):
-                more = vendor_files(kind, repositories["runner"]) if repositories else []
-                hosts.start(engine, lab, network, kind, image, more)
-                note_release(lab, kind, kind)
-                started.append(kind)
+        for platform in platforms:
+            found = hosts.find(engine, lab, platform)
+            address, image = network.address(platform.number), images[platform.name]
+            if platform.name in fresh or not hosts.is_ready(found, image, address):
+                more = vendor_files(platform, repositories["runner"]) if repositories else []
+                hosts.start(engine, lab, network, platform, image, more)
+                note_release(lab, platform, platform)
+                started.append(platform)
         settings = services.ServeSettings(
             address=gateway,
             certificate=str(ensure_server_certificate(lab, gateway)),
@@ -133,28 +133,28 @@ def up(lab: Lab, kinds: Sequence[Kind], *, fresh: Sequence[str] = ()) -> World:
         )
         with step("services: GitLab and package mirror"):
             served = services.ensure_service(lab, settings)
-        for kind in started:
-            with step(f"host {kind.name} boots"):
-                odd = hosts.wait_ready(engine, lab, network, kind)
+        for platform in started:
+            with step(f"host {platform.name} boots"):
+                odd = hosts.wait_ready(engine, lab, network, platform)
             if odd:
-                print(f"  host {kind.name} is {odd}", flush=True)
-        tokens = _ensure_tokens(lab, gateway, secrets, kinds)
+                print(f"  host {platform.name} is {odd}", flush=True)
+        tokens = _ensure_tokens(lab, gateway, secrets, platforms)
         # The company's two repositories have one key.
         named = {name: one for name, one in repositories.items() if name != "company_runner"}
         keys = copy_keys(lab, named)
-        releases = {kind.name: release_of(lab, kind) for kind in kinds}
+        releases = {platform.name: release_of(lab, platform) for platform in platforms}
         write_inventory(
             lab,
-            inventory(lab, network, kinds, runner, keys, tokens, index_environment(), releases),
+            inventory(lab, network, platforms, runner, keys, tokens, index_environment(), releases),
         )
-        return World(lab, network, tuple(kinds), runner, bool(started) or served)
+        return World(lab, network, tuple(platforms), runner, bool(started) or served)
 
 
 def _stand_in_repositories(
-    engine: Engine, runner: Runner, kinds: Sequence[Kind]
+    engine: Engine, runner: Runner, platforms: Sequence[Platform]
 ) -> dict[str, Repository]:
     """The lab's own repositories, and a company's mirror of both."""
-    python, packages = ensure_python_repository(engine, kinds), ensure_runner_repository(runner)
+    python, packages = ensure_python_repository(engine, platforms), ensure_runner_repository(runner)
     return {
         "python": python,
         "runner": packages,
@@ -163,43 +163,43 @@ def _stand_in_repositories(
     }
 
 
-def known_kinds(engine: Engine, lab: Lab, kinds: Sequence[Kind]) -> list[Kind]:
-    """The wanted kinds and those that are there from earlier."""
-    there = {one.labels.get(hosts.KIND_LABEL, "") for one in engine.containers(lab.id)}
-    there |= {kind.name for kind in kinds}
-    return [kind for kind in all_kinds().values() if kind.name in there]
+def known_platforms(engine: Engine, lab: Lab, platforms: Sequence[Platform]) -> list[Platform]:
+    """The wanted platforms and those that are there from earlier."""
+    there = {one.labels.get(hosts.PLATFORM_LABEL, "") for one in engine.containers(lab.id)}
+    there |= {platform.name for platform in platforms}
+    return [platform for platform in all_platforms().values() if platform.name in there]
 
 
 def _ensure_tokens(
-    lab: Lab, gateway: str, secrets: dict[str, str], kinds: Sequence[Kind]
+    lab: Lab, gateway: str, secrets: dict[str, str], platforms: Sequence[Platform]
 ) -> dict[str, list[str]]:
     """Runners for every host, made through GitLab's API; [] while there is no GitLab."""
     if not services.gitlab_exists():
-        return {kind.name: [] for kind in kinds}
-    from lab.gitlab.client import LabGitLab
+        return {platform.name: [] for platform in platforms}
+    from standins.gitlab.client import LabGitLab
 
     known = read_tokens(lab)
     with LabGitLab(
         services.gitlab_url(gateway), secrets["lab_secret"], secrets["admin_token"], lab.ca_file
     ) as gitlab:
-        for kind in kinds:
-            mine = known.setdefault(kind.name, [])
+        for platform in platforms:
+            mine = known.setdefault(platform.name, [])
             while len(mine) < TOKENS_PER_HOST:
                 made = gitlab.create_runner(
-                    description=f"{kind.name} {len(mine) + 1}",
+                    description=f"{platform.name} {len(mine) + 1}",
                     # The host's own tag: with several hosts a job can choose.
-                    tag_list=kind.name,
+                    tag_list=platform.name,
                     run_untagged=True,
                 )
                 mine.append({"id": made.id, "token": made.token})
                 write_tokens(lab, known)
-    return {kind.name: [one["token"] for one in known[kind.name]] for kind in kinds}
+    return {platform.name: [one["token"] for one in known[platform.name]] for platform in platforms}
 
 
-def reset(lab: Lab, kind: Kind) -> World:
+def reset(lab: Lab, platform: Platform) -> World:
     """Replace one host by a fresh one; the others stay as they are, in the inventory too."""
-    there = known_kinds(Engine(), lab, [kind])
-    return up(lab, there, fresh=[kind.name])
+    there = known_platforms(Engine(), lab, [platform])
+    return up(lab, there, fresh=[platform.name])
 
 
 def down(lab: Lab) -> None:
@@ -259,8 +259,8 @@ def status(lab: Lab) -> Status:
         state = "stopped"
         if one.running:
             state = "ready" if hosts.answers(one.address) else "running, no SSH"
-        name = one.labels.get(hosts.KIND_LABEL, one.name)
-        real = name in all_kinds() and real_image(all_kinds()[name])
+        name = one.labels.get(hosts.PLATFORM_LABEL, one.name)
+        real = name in all_platforms() and real_image(all_platforms()[name])
         image = f"{one.image}{' (real Ubuntu)' if real else ''}"
         found.append(HostStatus(name, one.address, state, image))
     try:

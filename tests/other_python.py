@@ -67,7 +67,7 @@ def environment(python: str) -> Path:
             for old in folder.glob("*/"):
                 shutil.rmtree(old)
             subprocess.run([python, "-m", "venv", str(made)], check=True)
-            install = (made / "bin" / "python", ROOT / "lab/setup/python-packages", LOCK)
+            install = (made / "bin" / "python", ROOT / "tools/python-packages", LOCK)
             subprocess.run([str(word) for word in install], check=True)
             (made / "ready").touch()
     return made

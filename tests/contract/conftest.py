@@ -15,13 +15,13 @@ from pathlib import Path
 import pytest
 import trustme
 
-from lab.gitlab import Settings
-from lab.gitlab.client import LabGitLab
-from lab.gitlab.thread import bound_socket, serving
+from standins.gitlab import Settings
+from standins.gitlab.client import LabGitLab
+from standins.gitlab.thread import bound_socket, serving
 from tests.contract.harness import Daemon, Host, job_user
 
 REAL = [path for path in os.environ.get("LAB_GITLAB_RUNNER", "").split(os.pathsep) if path]
-STAND_IN = Path(__file__).parents[2] / "lab" / "runner" / "gitlab_runner.py"
+STAND_IN = Path(__file__).parents[2] / "standins" / "gitlab_runner" / "gitlab_runner.py"
 _numbers = itertools.count(1)
 
 

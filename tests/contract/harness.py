@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lab.gitlab.client import LabGitLab, RunnerCreated
+from standins.gitlab.client import LabGitLab, RunnerCreated
 
 TEST_USER = "runnerhost-contract"
 _COLOURS = re.compile(r"\x1b\[[0-9;]*[mK]")

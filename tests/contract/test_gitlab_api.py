@@ -18,7 +18,7 @@ import pytest
 import requests
 
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import _gitlab_api
-from lab.gitlab.client import LabGitLab
+from standins.gitlab.client import LabGitLab
 
 SYSTEM_IDS = ("s_0123456789ab", "r_ba9876543210")
 

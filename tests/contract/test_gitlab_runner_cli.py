@@ -8,7 +8,7 @@ import re
 import pytest
 import tomllib
 
-from lab.gitlab.client import LabGitLab, LabGitLabError, RunnerCreated
+from standins.gitlab.client import LabGitLab, LabGitLabError, RunnerCreated
 from tests.contract.harness import Host
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import tomllib
 
-from lab.gitlab.client import JobInfo
+from standins.gitlab.client import JobInfo
 from tests.contract.harness import Daemon, Host
 
 Start = Callable[..., Daemon]

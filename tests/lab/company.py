@@ -18,9 +18,9 @@ from urllib.parse import urlsplit
 from lab.apt_sources import Mirror
 from lab.engine import LABEL, Engine, PutFile
 from lab.images import debian_mirror, ensure_image
-from lab.kinds import KINDS, Kind
 from lab.pki import ensure_ca
 from lab.places import GITLAB_NAME, MIRROR_NAME, MIRROR_PORT, Lab
+from lab.platforms import PLATFORMS, Platform
 from lab.run import until
 from tests.lab.site import Site
 
@@ -83,7 +83,7 @@ class Company:
     engine: Engine
     container: str
     address: str
-    kind: Kind
+    platform: Platform
 
     def sh(self, script: str) -> str:
         """A script's output in the container."""
@@ -107,7 +107,7 @@ class Company:
 
     def cut_off(self, known: dict[str, str]) -> None:
         """Takes the host's way out away, and all names but these (name to address)."""
-        host = self.site.lab.container(self.kind.name)
+        host = self.site.lab.container(self.platform.name)
         cut_off(self.engine, host, {**known, NAME: self.address})
 
 
@@ -123,7 +123,7 @@ def cut_off(engine: Engine, host: str, known: dict[str, str]) -> None:
 
 def start(site: Site) -> Company:
     """Proxy and mirrors, made and answering; `lab down` removes them with the lab."""
-    engine, lab, kind = Engine(), site.lab, KINDS["jammy"]
+    engine, lab, platform = Engine(), site.lab, PLATFORMS["jammy"]
     network = engine.network(lab.network)
     assert network is not None
     name, address = lab.container("company"), network.address(100)
@@ -132,13 +132,14 @@ def start(site: Site) -> Company:
     engine(
         "create", "--name", name, "--label", f"{LABEL}={lab.id}", "--network", network.name,
         "--ip", address, "--add-host", f"{GITLAB_NAME}:{gateway}",
-        "--add-host", f"{MIRROR_NAME}:{gateway}", ensure_image(engine, kind), "sleep", "infinity",
+        "--add-host", f"{MIRROR_NAME}:{gateway}", ensure_image(engine, platform),
+        "sleep", "infinity",
     )  # fmt: skip
     with tempfile.TemporaryDirectory(prefix="runnerhost-index-") as folder:
-        engine.put(name, [*_configuration(lab, debian_mirror(engine, kind), kind),
-                          *_index(Path(folder), kind)])  # fmt: skip
+        engine.put(name, [*_configuration(lab, debian_mirror(engine, platform), platform),
+                          *_index(Path(folder), platform)])  # fmt: skip
     engine("start", name)
-    company = Company(site, engine, name, address, kind)
+    company = Company(site, engine, name, address, platform)
     company.sh(
         "export DEBIAN_FRONTEND=noninteractive; apt-get -qq update; "
         "apt-get -qq -y --no-install-recommends -o Dpkg::Options::=--force-confold "
@@ -156,8 +157,8 @@ def start(site: Site) -> Company:
     return company
 
 
-def _configuration(lab: Lab, debian: Mirror, kind: Kind) -> list[PutFile]:
-    security = _SECURITY.format(suite=kind.debian, security=debian.security.rstrip("/"))
+def _configuration(lab: Lab, debian: Mirror, platform: Platform) -> list[PutFile]:
+    security = _SECURITY.format(suite=platform.debian, security=debian.security.rstrip("/"))
     nginx = _NGINX.format(
         name=NAME,
         lab=f"http://{MIRROR_NAME}:{MIRROR_PORT}",
@@ -173,9 +174,9 @@ def _configuration(lab: Lab, debian: Mirror, kind: Kind) -> list[PutFile]:
     ]
 
 
-def _index(folder: Path, kind: Kind) -> list[PutFile]:
+def _index(folder: Path, platform: Platform) -> list[PutFile]:
     """What the demo's build needs, in the simplest layout of an index: a folder a project."""
-    for version in kind.pythons:
+    for version in platform.pythons:
         subprocess.run(
             [sys.executable, "-m", "pip", "download", "-q", "--disable-pip-version-check",
              "--only-binary=:all:", "--python-version", version, "-d", str(folder), *INDEXED],

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from lab.kinds import KINDS
+from lab.platforms import PLATFORMS
 from tests.lab.site import Site
 
 PYTHONS = ["3.9", "3.11", "3.13"]
@@ -99,9 +99,9 @@ set -euo pipefail; exec 2>&1
 export DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1
 if ! test -e /srv/ppa/Packages; then
 mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' \
-  'Codename: {KINDS["jammy"].debian}' | sed -n 1p)
+  'Codename: {PLATFORMS["jammy"].debian}' | sed -n 1p)
 mkdir -p /srv/ppa /tmp/newer/lists/partial; chmod -R 755 /tmp/newer; cd /tmp/newer
-echo "deb $mirror {KINDS["noble"].debian} main" > next.list
+echo "deb $mirror {PLATFORMS["noble"].debian} main" > next.list
 next="-o Dir::Etc::sourcelist=/tmp/newer/next.list -o Dir::Etc::sourceparts=/dev/null
   -o Dir::State::lists=/tmp/newer/lists -o Dir::Cache::pkgcache= -o Dir::Cache::srcpkgcache="
 apt-get $next -q update

@@ -20,11 +20,11 @@ from typing import Any
 
 import yaml
 
-from lab.gitlab.client import LabGitLab
 from lab.hosts import ssh_command
 from lab.jobs import SCRATCH_PROJECT, connect, project_at
 from lab.places import Lab
 from lab.world import status
+from standins.gitlab.client import LabGitLab
 from tests.processes import kill_marked
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -17,9 +17,9 @@ import yaml
 
 from lab.engine import Engine
 from lab.keys import ensure_key
-from lab.kinds import KINDS
 from lab.mirror import PYTHON_ORIGIN, PYTHON_PATH, publish
 from lab.packages import pack
+from lab.platforms import PLATFORMS
 from lab.run import run as run_command
 from tests.lab.releases import make_venvs
 from tests.lab.site import Run, Site, queue
@@ -192,8 +192,8 @@ def release(root: Path) -> None:
 
     The same build with another number, which it also says of itself; Debian has no second one.
     """
-    kind = KINDS["jammy"]
-    pool = root / "pool" / kind.name
+    platform = PLATFORMS["jammy"]
+    pool = root / "pool" / platform.name
     for deb in sorted(pool.glob("*python3.9*_3.9.2-*.deb")):
         tree = pool / "tree"
         run_command(["dpkg-deb", "-R", str(deb), str(tree)], timeout=120)
@@ -208,7 +208,7 @@ def release(root: Path) -> None:
         pack(tree, pool / deb.name.replace("3.9.2-", "3.9.3-"))
     shutil.rmtree(root / "dists")
     key = ensure_key("deadsnakes", "Runnerhost lab PPA for deadsnakes", "never")
-    publish(root, kind.name, "main", PYTHON_ORIGIN, PYTHON_ORIGIN, key)
+    publish(root, platform.name, "main", PYTHON_ORIGIN, PYTHON_ORIGIN, key)
 
 
 def test_venvs_live_on_after_a_point_release(ready: Site, upstream: tuple[Path, str]) -> None:

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from lab.demo import PROJECT, job_script
-from lab.gitlab.client import JobInfo
 from lab.jobs import push_folder
 from lab.places import GITLAB_NAME, MIRROR_NAME
 from lab.world import reset
+from standins.gitlab.client import JobInfo
 from tests.lab import company as net
 from tests.lab.site import Site
 
@@ -38,7 +38,7 @@ def gateway(company: net.Company) -> str:
 
 def fresh(company: net.Company, *known: str) -> None:
     """A fresh host without a way out, which knows only these names."""
-    reset(company.site.lab, company.kind)
+    reset(company.site.lab, company.platform)
     company.cut_off({name: gateway(company) for name in known})
     for word in ("$(apt-get indextargets --format '$(SITE)' | head -n 1)", "http://192.0.2.1/"):
         assert company.site.sh(f"curl -s -m 5 {word} || echo unreachable").endswith("unreachable\n")
@@ -95,7 +95,7 @@ def by_mirrors(site: Site, company: net.Company) -> dict[str, Any]:
         "key": site.variables["lab_company_key_file"],
         "key_fingerprint": site.variables["lab_company_key_fingerprint"],
     }
-    suite = company.kind.debian
+    suite = company.platform.debian
     return {
         "network_access_distribution_url": f"{net.MIRROR}/distribution",
         "network_access_distribution_suites": [suite, f"{suite}-updates", f"{suite}-security"],
@@ -118,7 +118,7 @@ def by_mirrors(site: Site, company: net.Company) -> dict[str, Any]:
 def test_proxy_is_the_only_way_out(site: Site, company: net.Company) -> None:
     fresh(company, MIRROR_NAME)
     provisions(site, BEHIND_PROXY)
-    builds_wheels(site, list(company.kind.pythons))
+    builds_wheels(site, list(company.platform.pythons))
     asked = company.proxied()
     assert GITLAB_NAME in asked
     # The excepted one was asked directly, by apt too.
@@ -168,7 +168,7 @@ def test_every_upstream_is_a_mirror(site: Site, company: net.Company) -> None:
     assert site.sh("cat /etc/apt/sources.list") == original
 
     provisions(site, by_mirrors(site, company))
-    builds_wheels(site, list(company.kind.pythons))
+    builds_wheels(site, list(company.platform.pythons))
     served = company.mirrored()
     assert {"/distribution", "/apt/deadsnakes", "/apt/gitlab-runner", "/simple"} <= served
 

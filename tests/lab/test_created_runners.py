@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from tests.lab.gitlab_proxy import by_api
 from tests.lab.site import Site, queue
 from tests.lab.test_drain import config, succeeds
-from tests.lab.way import by_api
 
 pytestmark = pytest.mark.lab
 

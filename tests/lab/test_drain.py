@@ -12,7 +12,7 @@ import pytest
 from lab.engine import Engine
 from lab.hosts import wait_ready
 from lab.jobs import SCRATCH_PROJECT
-from lab.kinds import KINDS
+from lab.platforms import PLATFORMS
 from tests.lab.site import BIN, ROOT, Site, queue, until
 
 pytestmark = pytest.mark.lab
@@ -149,10 +149,10 @@ def test_reboot_takes_a_drain_back(ready: Site) -> None:
     run = ready.playbook(PLAYBOOK, extra={"drain_state": "drained"})
     assert run.code == 0, run.output
     assert "[[runners]]" not in config(ready)
-    engine, kind = Engine(), KINDS["jammy"]
+    engine, platform = Engine(), PLATFORMS["jammy"]
     network = engine.network(ready.lab.network)
     assert network is not None
     engine("restart", "--time", "10", ready.lab.container("jammy"), timeout=120)
-    wait_ready(engine, ready.lab, network, kind)
+    wait_ready(engine, ready.lab, network, platform)
     until(lambda: is_whole(ready), 30, "the runner starts with its runners")
     succeeds(ready, queue(ready, "echo back"))

@@ -37,10 +37,10 @@ from tests.lab.breaks import (
     waiting,
 )
 from tests.lab.breaks import http_date as date
+from tests.lab.gitlab_proxy import proxy
 from tests.lab.leaks import known_secrets
 from tests.lab.site import Run, Site, until
 from tests.lab.test_drain import config, succeeds
-from tests.lab.way import proxy
 
 pytestmark = pytest.mark.lab
 
@@ -470,12 +470,12 @@ def bench(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Benc
     scratch = tmp_path_factory.mktemp("faults")
     served = json.loads((site.lab.state / "serve.json").read_text())
     mirror_ = Mirror(address, Path(served["repositories"]["/runner/gitlab-runner/ubuntu"]), scratch)
-    with site.gitlab() as server, proxy(address) as (way, _):
+    with site.gitlab() as server, proxy(address) as (by, _):
         access = server.control("POST", "/tokens", json={"scopes": SCOPES})
         token = site.variables["lab_runner_tokens"]["jammy"][0]
         made = {"runner_type": "instance_type", "tag_list": ["made"]}
         variables = {
-            "gitlab_runner_api_proxy": way,
+            "gitlab_runner_api_proxy": by,
             "gitlab_runner_api_token": access["token"],
             "gitlab_runner_api_ca_certificate": site.variables["lab_gitlab_ca_file"],
             "gitlab_runner_concurrent": 4,

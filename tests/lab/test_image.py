@@ -12,7 +12,7 @@ from lab import golden as lab_golden
 from lab.engine import Engine
 from lab.golden import BUILDER, Golden
 from lab.hosts import login_files, ssh_command, wait_ready
-from lab.kinds import KINDS
+from lab.platforms import PLATFORMS
 from lab.run import run as run_command
 from tests.lab.leaks import known_secrets
 from tests.lab.site import Run, Site, until
@@ -34,7 +34,7 @@ BAKE: dict[str, Any] = {
 @pytest.fixture(scope="module")
 def golden(site: Site) -> Iterator[Golden]:
     """The builder, fresh, and the inventory of its clones."""
-    one = Golden(site.lab, KINDS["jammy"], CLONES)
+    one = Golden(site.lab, PLATFORMS["jammy"], CLONES)
     lab_golden.write_inventory(one)
     lab_golden.start_builder(one)
     # As a machine that was booted, on which the package was installed: its script saves a
@@ -197,8 +197,8 @@ def test_host_with_runners_is_no_image(site: Site, golden: Golden) -> None:
 
 def test_running_machine_is_baked_and_baked_again(site: Site) -> None:
     """One with systemd, which is to be snapshotted; then booted once, which must not show."""
-    engine, kind = Engine(), KINDS["jammy"]
-    container = site.lab.container(kind.name)
+    engine, platform = Engine(), PLATFORMS["jammy"]
+    container = site.lab.container(platform.name)
     network = engine.network(site.lab.network)
     assert network is not None
 
@@ -209,22 +209,22 @@ def test_running_machine_is_baked_and_baked_again(site: Site) -> None:
         "systemctl is-active gitlab-runner runnerhost-disk.timer; cat /etc/machine-id; "
         "ls -A /etc/gitlab-runner; ls /etc/ssh | grep host_; true"
     )
-    play(site, "image.yml", kind.name)
+    play(site, "image.yml", platform.name)
     assert root(is_nobody) == "inactive\ninactive\n"
     assert root("systemctl is-enabled gitlab-runner runnerhost-disk.timer") == "enabled\n" * 2
 
-    login = ssh_command(site.lab, network.address(kind.number), "-O", "exit")
+    login = ssh_command(site.lab, network.address(platform.number), "-O", "exit")
     run_command(login, check=False, timeout=10)
     engine("restart", "--time", "20", container, timeout=60)
     until(lambda: root("ls /etc/ssh/ssh_host_*_key; true"), 30, "host keys of its own")
     # The lab's again, which it knows.
-    engine.put(container, login_files(site.lab, kind))
+    engine.put(container, login_files(site.lab, platform))
     root("systemctl restart ssh")
-    wait_ready(engine, site.lab, network, kind)
+    wait_ready(engine, site.lab, network, platform)
     until(lambda: root("cat /etc/gitlab-runner/.runner_system_id; true"), 30, "a runner's id")
     assert root("systemctl is-active gitlab-runner") == "active\n"
 
-    play(site, "image.yml", kind.name)
+    play(site, "image.yml", platform.name)
     assert root(is_nobody).splitlines()[0] == "inactive"
     assert (
         root("cat /etc/machine-id; ls -A /etc/gitlab-runner; ls /etc/ssh | grep host_; true") == ""

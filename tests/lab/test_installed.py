@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 import yaml
 
-from lab import collection
 from tests.lab.site import BIN, PLAYBOOK_SECONDS, ROOT, Run, Site, parse
+from tools import collection
 
 pytestmark = pytest.mark.lab
 

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from lab.engine import Engine
+from tests.lab.gitlab_proxy import proxy
 from tests.lab.site import Run, Site, queue, until
 from tests.lab.test_drain import begun, succeeds
-from tests.lab.way import proxy
 
 pytestmark = pytest.mark.lab
 
@@ -30,14 +30,14 @@ def variables(site: Site) -> Iterator[dict[str, Any]]:
     assert network is not None
     with site.gitlab() as gitlab:
         token = gitlab.create_token("create_runner", "manage_runner")
-    with proxy(str(network.gateway)) as (way, _):
-        yield values(site, token, way)
+    with proxy(str(network.gateway)) as (address, _):
+        yield values(site, token, address)
 
 
-def values(site: Site, token: str, way: str) -> dict[str, Any]:
+def values(site: Site, token: str, address: str) -> dict[str, Any]:
     """The inventory's, for an access token and the controller's proxy."""
     return {
-        "gitlab_runner_api_proxy": way,
+        "gitlab_runner_api_proxy": address,
         "gitlab_runner_api_token": token,
         "gitlab_runner_api_ca_certificate": site.variables["lab_gitlab_ca_file"],
         "gitlab_runner_isolated": [

@@ -16,11 +16,11 @@ from typing import Any
 
 import pytest
 
+from tests.lab.gitlab_proxy import by_api
 from tests.lab.kills import CHANCE, DPKG, REQUESTS, Change, Point, changes, chosen
 from tests.lab.site import Site, queue
 from tests.lab.test_drain import config, is_whole, succeeds
 from tests.lab.test_upgrade import OLD, version
-from tests.lab.way import by_api
 
 pytestmark = pytest.mark.lab
 

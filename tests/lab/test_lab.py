@@ -15,16 +15,16 @@ import yaml
 
 from lab import hosts, services
 from lab.engine import Engine
-from lab.kinds import KINDS
 from lab.packages import find_runner
 from lab.places import MIRROR_NAME, MIRROR_PORT, Lab
+from lab.platforms import PLATFORMS
 from lab.run import until
 from lab.world import status
 
 pytestmark = pytest.mark.lab
 
 ROOT = Path(__file__).resolve().parents[2]
-JAMMY = KINDS["jammy"]
+JAMMY = PLATFORMS["jammy"]
 UP_TIMEOUT = 900.0
 """Seconds: images may have to be built."""
 
@@ -252,7 +252,7 @@ def test_killed_up_is_repaired_and_down_leaves_nothing(
 
 @pytest.fixture(scope="module")
 def both(lab: Lab) -> Lab:
-    """The lab with a host of each kind."""
+    """The lab with a host on each platform."""
     call(lab, "up", "--hosts", "jammy noble")
     return lab
 

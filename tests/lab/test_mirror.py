@@ -21,10 +21,10 @@ import yaml
 from lab.engine import Engine
 from lab.images import debian_mirror
 from lab.keys import Key, ensure_key, parse_key
-from lab.kinds import KINDS
 from lab.mirror import PYTHON_ORIGIN, PYTHON_PATH, RUNNER_PATH, publish
 from lab.packages import architecture, pack
 from lab.places import GITLAB_NAME
+from lab.platforms import PLATFORMS
 from lab.run import run
 from lab.world import reset
 from tests.lab.company import cut_off
@@ -32,7 +32,7 @@ from tests.lab.site import ROOT, Site
 
 pytestmark = [pytest.mark.lab, pytest.mark.slow]
 
-KIND = KINDS["jammy"]
+PLATFORM = PLATFORMS["jammy"]
 FIRST, SECOND = "2026-01-15", "2026-02-15"
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 PASSPHRASE = "a pass phrase of this test"
@@ -118,10 +118,10 @@ class Company:
             }
             for name, start in keys.items()
         }
-        debian = debian_mirror(Engine(), KIND)
-        archives = [{"url": debian.main, "suites": [KIND.debian, f"{KIND.debian}-updates"]}]
+        debian = debian_mirror(Engine(), PLATFORM)
+        archives = [{"url": debian.main, "suites": [PLATFORM.debian, f"{PLATFORM.debian}-updates"]}]
         if debian.security:
-            archives.append({"url": debian.security, "suites": [f"{KIND.debian}-security"]})
+            archives.append({"url": debian.security, "suites": [f"{PLATFORM.debian}-security"]})
         listing = run(["gpg", "--homedir", str(self.folder / "gpg"), "--with-colons", "-k"]).stdout
         data = {
             "folder": "store",
@@ -132,7 +132,7 @@ class Company:
             "architectures": [architecture()],
             "deadsnakes": {
                 "url": f"{upstream}/deadsnakes",
-                "pythons": list(KIND.pythons),
+                "pythons": list(PLATFORM.pythons),
                 **trust["deadsnakes"],
             },
             "gitlab_runner": {
@@ -147,7 +147,7 @@ class Company:
     def rebuild_pythons(self) -> None:
         """Upstream's next build of every Python: the earlier one is gone there."""
         root = self.upstreams / "deadsnakes"
-        pool = root / "pool" / KIND.name
+        pool = root / "pool" / PLATFORM.name
         for deb in sorted(pool.glob("*+jammy1_*.deb")):
             tree = pool / "tree"
             run(["dpkg-deb", "-R", str(deb), str(tree)], timeout=120)
@@ -157,7 +157,7 @@ class Company:
             pack(tree, pool / deb.name.replace("+jammy1", "+jammy2"))
         shutil.rmtree(root / "dists")
         key = ensure_key("deadsnakes", "Runnerhost lab PPA for deadsnakes", "never")
-        publish(root, KIND.name, "main", PYTHON_ORIGIN, PYTHON_ORIGIN, key)
+        publish(root, PLATFORM.name, "main", PYTHON_ORIGIN, PYTHON_ORIGIN, key)
 
 
 def make_key(home: Path, passphrase: Path) -> None:
@@ -206,13 +206,13 @@ def sources(site: Site) -> set[str]:
 
 def test_host_is_provisioned_from_the_snapshot_alone(site: Site, company: Company) -> None:
     variables = company.snapshot(FIRST, str(site.variables["lab_runner_version"]))
-    reset(site.lab, KIND)
+    reset(site.lab, PLATFORM)
     network = Engine().network(site.lab.network)
     assert network is not None
     # No route out, and not even the names of the upstreams.
-    cut_off(Engine(), site.lab.container(KIND.name), {GITLAB_NAME: str(network.gateway)})
+    cut_off(Engine(), site.lab.container(PLATFORM.name), {GITLAB_NAME: str(network.gateway)})
     # The lab's userland calls its release by Debian's name, where a real host has its own.
-    site.sh(f"sed -i 's/{KIND.debian}/{KIND.name}/g' /etc/apt/sources.list")
+    site.sh(f"sed -i 's/{PLATFORM.debian}/{PLATFORM.name}/g' /etc/apt/sources.list")
     assert site.sh("apt-get -q update 2>&1 | grep -c '^Err:' || true").strip() != "0"
     check = site.playbook("site.yml", "--check", extra=variables)
     assert check.code == 0, check.output

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from lab.jobs import push_folder
+from tests.lab.gitlab_proxy import by_api
 from tests.lab.leaks import known_secrets, leaks, logs, watched
 from tests.lab.site import ROOT, Site, until
-from tests.lab.way import by_api
 
 pytestmark = [
     pytest.mark.lab,

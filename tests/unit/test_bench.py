@@ -83,7 +83,7 @@ def test_plays_take_turns_and_each_comes_first(monkeypatch: pytest.MonkeyPatch) 
     played = []
 
     def play(host: Host, playbook: str) -> Run:
-        played.append(f"{host.kind} {playbook}")
+        played.append(f"{host.platform} {playbook}")
         return Run(float(len(played)))
 
     monkeypatch.setattr(bench.__main__, "quiet_run", play)
@@ -101,12 +101,12 @@ def test_plays_at_once_never_have_the_machine_to_themselves(
     played = {"slow": 0, "fast": 0}
 
     def play(host: Host, playbook: str) -> Run:
-        played[host.kind] += 1
-        if host.kind == "slow" and played["slow"] > 1:
+        played[host.platform] += 1
+        if host.platform == "slow" and played["slow"] > 1:
             assert slow_may_end.wait(30)
-        if host.kind == "fast" and played["fast"] == 6:
+        if host.platform == "fast" and played["fast"] == 6:
             slow_may_end.set()
-        return Run(float(played[host.kind]))
+        return Run(float(played[host.platform]))
 
     monkeypatch.setattr(bench.__main__, "quiet_run", play)
     slow, fast = Host(Lab("x"), "slow"), Host(Lab("x"), "fast")
@@ -121,8 +121,8 @@ def test_a_play_that_fails_ends_those_beside_it(monkeypatch: pytest.MonkeyPatch)
     played = {"bad": 0, "good": 0}
 
     def play(host: Host, playbook: str) -> Run:
-        played[host.kind] += 1
-        if host.kind == "bad" and played["bad"] > 1:
+        played[host.platform] += 1
+        if host.platform == "bad" and played["bad"] > 1:
             raise LabError("it broke")
         return Run(1.0)
 

@@ -14,8 +14,8 @@ from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import _network
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._controller import (
     DISTRIBUTION_SOURCES,
 )
-from lab import reference
-from lab.tree import files
+from tools import reference
+from tools.tree import files
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = ROOT / "inventories" / "example" / "group_vars" / "runner_hosts"
@@ -74,7 +74,7 @@ def load(path: Path) -> Any:
 
 def test_role_reference_is_what_the_argument_specs_say() -> None:
     text = (ROOT / "docs" / "roles.md").read_text(encoding="utf-8")
-    assert text == reference.reference(), "run: python -m lab.reference"
+    assert text == reference.reference(), "run: python -m tools.reference"
 
 
 @pytest.mark.parametrize(

@@ -6,14 +6,14 @@ import ast
 import re
 from pathlib import Path
 
-from lab.tree import files
+from tools.tree import files
 
 ROOT = Path(__file__).resolve().parents[2]
 IMPORTS = re.compile(r"(?m)^\s*(?:import|from) testinfra\b")
 
 
 def test_one_file_imports_it() -> None:
-    paths = [path for pattern in ("**/*.py", "lab/setup/*") for path in files(pattern)]
+    paths = [path for pattern in ("**/*.py", "tools/*") for path in files(pattern)]
     found = {
         str(path.relative_to(ROOT)) for path in paths if IMPORTS.search(path.read_text("utf-8"))
     }

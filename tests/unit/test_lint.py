@@ -31,9 +31,9 @@ LEFT = {
 def test_only_what_git_tracks_is_linted(tmp_path: Path) -> None:
     """With programs in place of the linters, which say what they are told to leave out."""
     source = tmp_path / "clone"
-    (source / "lab" / "setup").mkdir(parents=True)
-    (source / "lab" / "setup" / "lint").write_bytes((ROOT / "lab/setup/lint").read_bytes())
-    (source / "lab" / "setup" / "lint").chmod(0o755)
+    (source / "tools").mkdir(parents=True)
+    (source / "tools" / "lint").write_bytes((ROOT / "tools/lint").read_bytes())
+    (source / "tools" / "lint").chmod(0o755)
     (source / ".gitignore").write_bytes((ROOT / ".gitignore").read_bytes())
     example = source / "inventories" / "example" / "group_vars" / "runner_hosts"
     example.mkdir(parents=True)
@@ -42,7 +42,7 @@ def test_only_what_git_tracks_is_linted(tmp_path: Path) -> None:
     (source / "playbooks" / "site.yml").write_text("---\n")
     python = {
         "plugins/modules/a b.py",
-        "lab/tree.py",
+        "tools/tree.py",
         "tests/host/conftest.py",
         "lab/projects/p.py",
     }
@@ -63,7 +63,7 @@ def test_only_what_git_tracks_is_linted(tmp_path: Path) -> None:
         (tools / name).write_text('#!/bin/sh\nprintf "%s\\n" "${0##*/}: $1" "$@"\n')
         (tools / name).chmod(0o755)
     said = subprocess.run(
-        [str(source / "lab/setup/lint"), str(tools)], check=True, capture_output=True, text=True,
+        [str(source / "tools/lint"), str(tools)], check=True, capture_output=True, text=True,
         env={"PATH": os.environ["PATH"]}, timeout=60,
     ).stdout  # fmt: skip
     linted, *typed = said.split("mypy: ")

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import yaml
 
-from lab.kinds import KINDS
-from lab.tree import files, roles
+from lab.platforms import PLATFORMS
 from tests.__main__ import WHOLE_HOST
+from tools.tree import files, roles
 
 ROOT = Path(__file__).resolve().parents[2]
 SHARED = yaml.safe_load((ROOT / ".config/molecule/config.yml").read_text(encoding="utf-8"))
@@ -24,13 +24,13 @@ def scenario(name: str) -> dict[str, Any]:
     return found
 
 
-def test_make_test_runs_the_whole_host_of_each_kind() -> None:
+def test_make_test_runs_the_whole_host_on_each_platform() -> None:
     hosts = [
         platform["name"]
         for name in WHOLE_HOST
         for platform in scenario(name).get("platforms", SHARED["platforms"])
     ]
-    assert hosts == list(KINDS)
+    assert hosts == list(PLATFORMS)
 
 
 def test_each_role_has_a_scenario() -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from ansible_collections.runnerhost.toolkit.plugins.module_utils import _upgrades
-from lab.tree import files
+from tools.tree import files
 
 ROOT = Path(__file__).resolve().parents[2]
 ROLES = ("network_access", "build_tools", "python_versions", "gitlab_runner")

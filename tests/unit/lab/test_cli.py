@@ -21,9 +21,9 @@ from lab.demo import (
 )
 from lab.engine import parse_network
 from lab.inventory import inventory, parse_pip_config, read_pythons, write_inventory
-from lab.kinds import KINDS
 from lab.packages import find_runner
 from lab.places import Lab, digest, lab_from_environment, locked, new_folder, write
+from lab.platforms import PLATFORMS
 from lab.run import LabError, run, until
 
 NETWORK = parse_network(
@@ -143,9 +143,9 @@ def test_inventory(tmp_path: Path) -> None:
     lab = Lab("other", tmp_path)
     names = ("python", "runner", "company")
     keys = {name: (tmp_path / f"{name}.asc", name.upper()) for name in names}
-    kinds = [KINDS["jammy"], KINDS["noble"]]
+    platforms = [PLATFORMS["jammy"], PLATFORMS["noble"]]
     tokens = {"jammy": ["glrt-x"], "noble": ["glrt-y"]}
-    data = inventory(lab, NETWORK, kinds, find_runner(), keys, tokens, {}, {})
+    data = inventory(lab, NETWORK, platforms, find_runner(), keys, tokens, {}, {})
     path = write_inventory(lab, data)
     assert path == tmp_path / ".lab/other/inventory/hosts.yml"
     assert path.stat().st_mode & 0o777 == 0o600

@@ -15,7 +15,7 @@ from lab import doctor, upstream
 from lab.apt_sources import Mirror
 from lab.cli import main
 from lab.engine import Needs
-from lab.kinds import KINDS
+from lab.platforms import PLATFORMS
 from lab.run import LabError
 from lab.trust import BUNDLE_VARIABLES
 
@@ -311,7 +311,7 @@ def test_upstream_looks_at_the_real_sources(
     assert main(["doctor"]) == 1
     said = capsys.readouterr().out
     ((line, remedy),) = missing(said)
-    address = upstream.addresses([KINDS["jammy"]])["deadsnakes for jammy"]
+    address = upstream.addresses([PLATFORMS["jammy"]])["deadsnakes for jammy"]
     assert line == f"deadsnakes for jammy: {address} refused"
     assert remedy == "WORLD=upstream needs it: a way to the internet, or no WORLD"
     assert "image for jammy: ubuntu:22.04, pulled by `up`" in said

@@ -9,7 +9,6 @@ import pytest
 
 from lab.apt_sources import Mirror, parse_indextargets, parse_sources_list
 from lab.keys import clearsign, dearmor, ensure_key, parse_key
-from lab.kinds import KINDS
 from lab.mirror import (
     RUNNER_PATH,
     Repository,
@@ -22,6 +21,7 @@ from lab.mirror import (
     suffixed,
 )
 from lab.packages import find_runner
+from lab.platforms import PLATFORMS
 from lab.run import LabError, run
 from lab.trust import certificates, extra_certificates
 from lab.vendor import KEYRING, LIST, vendor_files
@@ -160,7 +160,7 @@ def test_company_mirror_has_its_own_key_and_origin(
             run(["gpgv", "--keyring", str(ring), str(upstream / f"dists/{suite}/InRelease")])
 
 
-def test_suites_of_several_kinds_are_one_repository(tmp_path: Path) -> None:
+def test_suites_of_several_platforms_are_one_repository(tmp_path: Path) -> None:
     for name in ("jammy", "noble"):
         for file in (f"dists/{name}/InRelease", f"pool/{name}/a.deb"):
             path = tmp_path / name / file
@@ -180,8 +180,8 @@ def test_vendors_script_was_run_on_noble_alone(
     monkeypatch.setenv("RUNNERHOST_CACHE", str(tmp_path / "cache"))
     key = ensure_key("test", "Lab test", "2y")
     repository = Repository(tmp_path, RUNNER_PATH, key)
-    assert vendor_files(KINDS["jammy"], repository) == []
-    files = {file.path: file.content for file in vendor_files(KINDS["noble"], repository)}
+    assert vendor_files(PLATFORMS["jammy"], repository) == []
+    files = {file.path: file.content for file in vendor_files(PLATFORMS["noble"], repository)}
     assert set(files) == {LIST, KEYRING}
     ring = tmp_path / "ring.gpg"
     run(["gpg", "--homedir", str(tmp_path), "--dearmor", "-o", str(ring), str(key.public)])

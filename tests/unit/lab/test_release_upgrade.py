@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from lab.inventory import inventory
-from lab.kinds import KINDS
-from lab.os_upgrade import MOVED, OTHERS, OWN, PARTS, SOURCES, Releases, next_kind, renamed
+from lab.os_upgrade import MOVED, OTHERS, OWN, PARTS, SOURCES, Releases, next_platform, renamed
 from lab.os_upgrade import upgraded_sources as upgraded
 from lab.packages import find_runner
 from lab.places import Lab
+from lab.platforms import PLATFORMS
 from lab.run import LabError
 from lab.world import note_release, release_of
 from tests.unit.lab.test_cli import NETWORK
@@ -79,7 +79,7 @@ def test_disabled_stays_disabled() -> None:
 
 
 def test_the_name_is_the_new_releases() -> None:
-    jammy, noble = KINDS["jammy"], KINDS["noble"]
+    jammy, noble = PLATFORMS["jammy"], PLATFORMS["noble"]
     text = (
         f'PRETTY_NAME="Ubuntu 22.04.5 LTS"\nVERSION_ID="22.04"\nVERSION="{jammy.ubuntu_name}"\n'
         "VERSION_CODENAME=jammy\nID=ubuntu\n"
@@ -91,16 +91,16 @@ def test_the_name_is_the_new_releases() -> None:
 
 
 def test_the_last_release_has_none_after_it() -> None:
-    assert next_kind(KINDS["jammy"]).name == "noble"
+    assert next_platform(PLATFORMS["jammy"]).name == "noble"
     with pytest.raises(LabError, match="no release after noble"):
-        next_kind(KINDS["noble"])
+        next_platform(PLATFORMS["noble"])
 
 
 def test_a_host_has_the_pythons_of_its_release_until_it_is_made_anew(tmp_path: Path) -> None:
-    lab, jammy = Lab("one", tmp_path), KINDS["jammy"]
+    lab, jammy = Lab("one", tmp_path), PLATFORMS["jammy"]
     lab.make_state()
     assert release_of(lab, jammy) is jammy
-    note_release(lab, jammy, KINDS["noble"])
+    note_release(lab, jammy, PLATFORMS["noble"])
     now = {"jammy": release_of(lab, jammy)}
     data = inventory(lab, NETWORK, [jammy], find_runner(), {}, {"jammy": []}, {}, now)
     assert data["all"]["vars"]["lab_pythons"] == {"jammy": ["3.9", "3.11", "3.13"]}

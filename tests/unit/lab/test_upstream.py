@@ -17,12 +17,12 @@ import yaml
 from lab import demo, images, upstream, world
 from lab.cli import main
 from lab.engine import Engine, Needs, parse_network
-from lab.gitlab.client import JobInfo
 from lab.inventory import inventory, write_inventory, write_tokens
-from lab.kinds import KINDS, Kind, chosen_kinds
 from lab.packages import find_runner
 from lab.places import CHECKOUT, Lab
+from lab.platforms import PLATFORMS, Platform, chosen_platforms
 from lab.run import LabError
+from standins.gitlab.client import JobInfo
 
 NETWORK = parse_network(
     {"name": "n", "subnets": [{"subnet": "10.89.3.0/24", "gateway": "10.89.3.1"}]}
@@ -59,24 +59,24 @@ def test_an_unknown_world_is_refused(
 @pytest.mark.parametrize("named", ["", "stand-in"])
 def test_the_labs_own_is_the_default(named: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD", named)
-    assert chosen_kinds("jammy noble") == list(KINDS.values())
+    assert chosen_platforms("jammy noble") == list(PLATFORMS.values())
 
 
 @pytest.mark.usefixtures("real")
 def test_hosts_are_the_real_releases() -> None:
-    jammy, noble = chosen_kinds("jammy noble")
-    assert [images.real_image(kind) for kind in (jammy, noble)] == ["ubuntu:22.04", "ubuntu:24.04"]
+    jammy, noble = chosen_platforms("jammy noble")
+    assert [images.real_image(one) for one in (jammy, noble)] == ["ubuntu:22.04", "ubuntu:24.04"]
     assert (jammy.system_python, noble.system_python) == ("3.10", "3.12")
     assert jammy.pythons == ("3.9", "3.10", "3.11", "3.12", "3.13")
     assert noble.pythons == ("3.10", "3.11", "3.12", "3.13")
     # Nothing for the lab's mirror to repack, and no source file that names it.
-    assert all(not kind.foreign_pythons and not kind.vendor_source for kind in (jammy, noble))
+    assert all(not one.foreign_pythons and not one.vendor_source for one in (jammy, noble))
 
 
 @pytest.mark.usefixtures("real")
 def test_another_image_may_be_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LAB_IMAGE_JAMMY", "registry.example/ubuntu:22.04")
-    (jammy,) = chosen_kinds()
+    (jammy,) = chosen_platforms()
     assert images.real_image(jammy) == "registry.example/ubuntu:22.04"
 
 
@@ -104,8 +104,9 @@ def variables(lab: Lab, host: str) -> dict[str, Any]:
 def written(folder: Path, keys: dict[str, tuple[Path, str]]) -> tuple[Lab, dict[str, Any]]:
     """A lab's inventory on disk, and its data."""
     lab = Lab("other", folder)
-    tokens = {kind.name: ["glrt-x"] for kind in chosen_kinds("jammy noble")}
-    data = inventory(lab, NETWORK, chosen_kinds("jammy noble"), find_runner(), keys, tokens, {}, {})
+    platforms = chosen_platforms("jammy noble")
+    tokens = {platform.name: ["glrt-x"] for platform in platforms}
+    data = inventory(lab, NETWORK, platforms, find_runner(), keys, tokens, {}, {})
     write_inventory(lab, data)
     return lab, data
 
@@ -128,7 +129,7 @@ def test_the_roles_defaults_hold(tmp_path: Path, host: str) -> None:
     assert REPOSITORY_VARIABLES & set(found) == set()
     assert not [name for name in found if name.startswith(("lab_mirror", "lab_company"))]
     assert found["lab_runner_version"] == "latest"
-    assert found["lab_pythons"][host] == list(KINDS[host].real().pythons)
+    assert found["lab_pythons"][host] == list(PLATFORMS[host].real().pythons)
     # What is the lab's own all the same: GitLab and its CA.
     assert "lab_gitlab_url" in found["gitlab_runner_url"]
     assert list(data["all"]["children"]) == ["runner_hosts"]
@@ -190,7 +191,7 @@ def direct(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_addresses_are_the_roles_defaults() -> None:
-    found = upstream.addresses(list(KINDS.values()))
+    found = upstream.addresses(list(PLATFORMS.values()))
     assert list(found) == [
         "deadsnakes for jammy",
         "GitLab's packages for jammy",
@@ -220,7 +221,7 @@ def test_all_that_is_out_of_reach_is_named_and_nothing_is_made(
 ) -> None:
     engine = FakeEngine()
     given = {"deadsnakes for jammy": f"{server}/gone", "the key": f"{server}/there"}
-    monkeypatch.setattr(upstream, "addresses", lambda kinds: given)
+    monkeypatch.setattr(upstream, "addresses", lambda platforms: given)
     monkeypatch.setattr(world, "Engine", lambda: engine)
     monkeypatch.setenv("RUNNERHOST_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr("lab.cli.lab_from_environment", lambda: Lab("x", tmp_path / "checkout"))
@@ -239,22 +240,22 @@ def test_all_that_is_out_of_reach_is_named_and_nothing_is_made(
 
 @pytest.mark.usefixtures("real", "direct")
 def test_where_all_is_in_reach_it_goes_on(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(upstream, "addresses", lambda kinds: {"the key": f"{server}/there"})
+    monkeypatch.setattr(upstream, "addresses", lambda platforms: {"the key": f"{server}/there"})
     engine = FakeEngine()
     monkeypatch.setattr(engine, "image_exists", lambda name: name == "ubuntu:22.04")
-    upstream.preflight(engine, chosen_kinds("jammy"))
+    upstream.preflight(engine, chosen_platforms("jammy"))
     with pytest.raises(LabError, match=r"image ubuntu:24\.04"):
-        upstream.preflight(engine, chosen_kinds("noble"))
+        upstream.preflight(engine, chosen_platforms("noble"))
 
 
 # --- what the demo says
 
 
-def judged(folder: Path, package: str, kind: Kind, pythons: Sequence[str]) -> demo.Result:
+def judged(folder: Path, package: str, platform: Platform, pythons: Sequence[str]) -> demo.Result:
     """The demo's verdict on a host on which all is well, with this package of the runner."""
     lab = Lab("x", folder)
-    write_tokens(lab, {kind.name: [{"id": 7, "token": "glrt-x"}]})
-    made = world.World(lab, NETWORK, (kind,), find_runner(), True)
+    write_tokens(lab, {platform.name: [{"id": 7, "token": "glrt-x"}]})
+    made = world.World(lab, NETWORK, (platform,), find_runner(), True)
     job = JobInfo(
         id=1, name="wheels", state="success", revision=1, pipeline_id=1, sha="0" * 40, runner_id=7,
         system_id="s_1", failure_reason=None, exit_code=0, checksum_ok=True, created_at=1.0,
@@ -272,19 +273,19 @@ def judged(folder: Path, package: str, kind: Kind, pythons: Sequence[str]) -> de
     }  # fmt: skip
     wheels = []
     for version in pythons:
-        place = "archive" if version == kind.system_python else "ppa"
+        place = "archive" if version == platform.system_python else "ppa"
         answers[f"full {version}"] = f"{version}.1 (main)"
         answers[f"policy {version}"] = (
             f" *** {version}.1-1 500\n        500 http://{place} jammy/main amd64 Packages\n"
         )
         tag = f"cp{version.replace('.', '')}"
         wheels.append(demo.Wheel(version, "w.whl", f"{tag}-{tag}-linux_x86_64", 1.0))
-    return demo.judge(made, kind, pythons, job, "gitlab-runner 18.5.0", wheels, answers)
+    return demo.judge(made, platform, pythons, job, "gitlab-runner 18.5.0", wheels, answers)
 
 
 @pytest.mark.usefixtures("real")
 def test_the_demos_table_calls_real_things_real(tmp_path: Path) -> None:
-    (jammy,) = chosen_kinds("jammy")
+    (jammy,) = chosen_platforms("jammy")
     result = judged(tmp_path, "18.5.0-1", jammy, jammy.pythons)
     assert result.problems == ()
     rows = dict(result.rows)
@@ -297,6 +298,6 @@ def test_the_demos_table_calls_real_things_real(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("real")
 def test_a_package_that_is_not_its_program_is_a_problem(tmp_path: Path) -> None:
-    (jammy,) = chosen_kinds("jammy")
+    (jammy,) = chosen_platforms("jammy")
     result = judged(tmp_path, "18.4.0-1", jammy, jammy.pythons)
     assert result.problems == ("jammy: package gitlab-runner '18.4.0-1', not 18.5.0",)

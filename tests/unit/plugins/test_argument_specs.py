@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from lab.tree import roles
+from tools.tree import roles
 
 ROOT = Path(__file__).resolve().parents[3]
 ROLES = roles()

@@ -16,8 +16,8 @@ from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import (
     _gitlab_sync,
     _runner_toml,
 )
-from lab.gitlab import Settings
-from lab.gitlab.thread import bound_socket, serving
+from standins.gitlab import Settings
+from standins.gitlab.thread import bound_socket, serving
 from tests.unit.plugins import test_runner_config as base
 
 ADMIN = "glpat-AdministratorsOwn00"

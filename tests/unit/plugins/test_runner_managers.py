@@ -10,9 +10,9 @@ import requests
 import trustme
 
 from ansible_collections.runnerhost.toolkit.plugins.module_utils import _runner_managers
-from lab.gitlab import Settings
-from lab.gitlab.client import LabGitLab
-from lab.gitlab.thread import bound_socket, serving
+from standins.gitlab import Settings
+from standins.gitlab.client import LabGitLab
+from standins.gitlab.thread import bound_socket, serving
 
 ME, OTHER = "s_0123456789ab", "s_abcdef012345"
 

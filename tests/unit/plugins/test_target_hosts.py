@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from lab.tree import files
+from tools.tree import files
 
 ROOT = Path(__file__).resolve().parents[3]
 PLAYBOOKS = files("playbooks/*.yml")

@@ -14,7 +14,7 @@ from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from lab.gitlab.redact import Redactor
+from standins.gitlab.redact import Redactor
 
 KINDS = ("status", "delay", "drop")
 _BODIES_LOGGED = ("application/json", "application/x-www-form-urlencoded")

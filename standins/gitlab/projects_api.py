@@ -9,11 +9,11 @@ import subprocess
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 
-from lab.gitlab.errors import ApiError, bad_request, not_found
-from lab.gitlab.params import read_params
-from lab.gitlab.payload import repository_url
-from lab.gitlab.state import State, granted_scopes, require_scope, state_of
-from lab.gitlab.store import Project
+from standins.gitlab.errors import ApiError, bad_request, not_found
+from standins.gitlab.params import read_params
+from standins.gitlab.payload import repository_url
+from standins.gitlab.state import State, granted_scopes, require_scope, state_of
+from standins.gitlab.store import Project
 
 router = APIRouter(prefix="/api/v4")
 

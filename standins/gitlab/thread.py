@@ -10,8 +10,8 @@ from pathlib import Path
 
 import uvicorn
 
-from lab.gitlab.app import create_app
-from lab.gitlab.settings import Settings
+from standins.gitlab.app import create_app
+from standins.gitlab.settings import Settings
 
 
 @contextmanager

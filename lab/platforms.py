@@ -1,7 +1,7 @@
-"""The kinds of host that a lab can have: data, nothing else.
+"""The platforms that hosts of a lab can have: data, nothing else.
 
-A kind is a Debian userland that answers to the name of an Ubuntu release, or
-with WORLD=upstream that release itself. Another kind is one more entry in KINDS.
+A platform is a Debian userland that answers to the name of an Ubuntu release, or
+with WORLD=upstream that release itself. Another platform is one more entry in PLATFORMS.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ STAND_IN, UPSTREAM = "stand-in", "upstream"
 
 @dataclass(frozen=True)
 class ForeignPython:
-    """A Python of an older Debian release that the lab's PPA offers for a kind."""
+    """A Python of an older Debian release that the lab's PPA offers for a platform."""
 
     version: str
     """For example "3.9"."""
@@ -29,8 +29,8 @@ class ForeignPython:
 
 
 @dataclass(frozen=True)
-class Kind:
-    """What a host of this kind is made of and what it says it is."""
+class Platform:
+    """What a host of this platform is made of and what it says it is."""
 
     name: str
     """Ubuntu's codename: also the host's name in the inventory."""
@@ -56,15 +56,15 @@ class Kind:
     upstream: bool = False
     """Whether its hosts are the real release with the real repositories."""
 
-    def real(self) -> Kind:
-        """The same kind in the world of WORLD=upstream."""
+    def real(self) -> Platform:
+        """The same platform in the world of WORLD=upstream."""
         # The vendor's script would name the lab's mirror, which is not there.
         return replace(self, system_python=self.ubuntu_python, foreign_pythons=(),
                        vendor_source=False, upstream=True)  # fmt: skip
 
     @property
     def pythons(self) -> tuple[str, ...]:
-        """Every version that a host of this kind can have, oldest first."""
+        """Every version that a host of this platform can have, oldest first."""
         versions = [python.version for python in self.foreign_pythons] + [self.system_python]
         if self.upstream:
             versions += self.deadsnakes_pythons
@@ -76,10 +76,10 @@ class Kind:
         return f"LAB_IMAGE_{self.name.upper()}"
 
 
-KINDS: Mapping[str, Kind] = {
-    kind.name: kind
-    for kind in (
-        Kind(
+PLATFORMS: Mapping[str, Platform] = {
+    platform.name: platform
+    for platform in (
+        Platform(
             name="jammy",
             number=0,
             debian="bookworm",
@@ -93,7 +93,7 @@ KINDS: Mapping[str, Kind] = {
             ubuntu_python="3.10",
             deadsnakes_pythons=("3.9", "3.11", "3.12", "3.13"),
         ),
-        Kind(
+        Platform(
             name="noble",
             number=1,
             debian="trixie",
@@ -135,24 +135,24 @@ def upstream_world() -> bool:
     return named == UPSTREAM
 
 
-def all_kinds() -> Mapping[str, Kind]:
-    """Every kind by its name, as it is in the world that WORLD asks for."""
+def all_platforms() -> Mapping[str, Platform]:
+    """Every platform by its name, as it is in the world that WORLD asks for."""
     if upstream_world():
-        return {name: kind.real() for name, kind in KINDS.items()}
-    return KINDS
+        return {name: platform.real() for name, platform in PLATFORMS.items()}
+    return PLATFORMS
 
 
-def kind_after(kind: Kind) -> Kind | None:
-    """The lab's release after a kind's; None where there is none."""
-    kinds = list(all_kinds().values())
-    later = kinds[[one.name for one in kinds].index(kind.name) + 1 :]
+def platform_after(platform: Platform) -> Platform | None:
+    """The lab's release after a platform's; None where there is none."""
+    platforms = list(all_platforms().values())
+    later = platforms[[one.name for one in platforms].index(platform.name) + 1 :]
     return later[0] if later else None
 
 
-def chosen_kinds(names: str | None = None) -> list[Kind]:
-    """The kinds that `names` (else the variable HOSTS) asks for, in that order."""
+def chosen_platforms(names: str | None = None) -> list[Platform]:
+    """The platforms that `names` (else the variable HOSTS) asks for, in that order."""
     asked = (names or os.environ.get("HOSTS") or DEFAULT_HOSTS).replace(",", " ").split()
-    unknown = [name for name in asked if name not in KINDS]
+    unknown = [name for name in asked if name not in PLATFORMS]
     if unknown or not asked:
-        raise LabError(f"no such kind of host: {' '.join(unknown)} (there are: {' '.join(KINDS)})")
-    return [all_kinds()[name] for name in dict.fromkeys(asked)]
+        raise LabError(f"no such platform: {' '.join(unknown)} (there are: {' '.join(PLATFORMS)})")
+    return [all_platforms()[name] for name in dict.fromkeys(asked)]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lab import reference, tree
+from tools import reference, tree
 
 ROOT = Path(__file__).resolve().parents[3]
 LEFT = (

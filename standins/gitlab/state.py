@@ -9,11 +9,11 @@ from typing import cast
 
 from fastapi import Request
 
-from lab.gitlab.errors import insufficient_scope, unauthorized
-from lab.gitlab.redact import Redactor
-from lab.gitlab.settings import Settings
-from lab.gitlab.store import Store
-from lab.gitlab.traffic import Faults, RequestLog
+from standins.gitlab.errors import insufficient_scope, unauthorized
+from standins.gitlab.redact import Redactor
+from standins.gitlab.settings import Settings
+from standins.gitlab.store import Store
+from standins.gitlab.traffic import Faults, RequestLog
 
 ALL_SCOPES = ("api",)
 

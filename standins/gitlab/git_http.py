@@ -18,8 +18,8 @@ from typing import IO
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import PlainTextResponse, StreamingResponse
 
-from lab.gitlab.state import State, state_of
-from lab.gitlab.store import ACTIVE, Project
+from standins.gitlab.state import State, state_of
+from standins.gitlab.store import ACTIVE, Project
 
 router = APIRouter()
 

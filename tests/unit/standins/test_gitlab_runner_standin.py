@@ -13,8 +13,8 @@ import tomllib
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lab.gitlab.client import without_stamps
-from lab.runner import gitlab_runner as runner
+from standins.gitlab.client import without_stamps
+from standins.gitlab_runner import gitlab_runner as runner
 
 CONFIG = """
 # a comment

@@ -9,13 +9,13 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
-from lab.gitlab import control, git_http, jobs_api, projects_api, runners_api
-from lab.gitlab.errors import ApiError
-from lab.gitlab.redact import Redactor
-from lab.gitlab.settings import Settings
-from lab.gitlab.state import State
-from lab.gitlab.store import Store
-from lab.gitlab.traffic import Faults, RequestLog, Traffic
+from standins.gitlab import control, git_http, jobs_api, projects_api, runners_api
+from standins.gitlab.errors import ApiError
+from standins.gitlab.redact import Redactor
+from standins.gitlab.settings import Settings
+from standins.gitlab.state import State
+from standins.gitlab.store import Store
+from standins.gitlab.traffic import Faults, RequestLog, Traffic
 
 
 def create_app(settings: Settings) -> FastAPI:

@@ -14,10 +14,10 @@ import pytest
 import requests
 import trustme
 
-from lab.gitlab import Settings
-from lab.gitlab.client import LabGitLab, LabGitLabError, LabTimeoutError
-from lab.gitlab.redact import Redactor
-from lab.gitlab.thread import bound_socket, serving
+from standins.gitlab import Settings
+from standins.gitlab.client import LabGitLab, LabGitLabError, LabTimeoutError
+from standins.gitlab.redact import Redactor
+from standins.gitlab.thread import bound_socket, serving
 
 ADMIN = "glpat-AdministratorsOwn00"
 SECRET = "the-lab-secret"

@@ -11,10 +11,10 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
-from lab.gitlab.errors import ApiError, bad_request, forbidden, not_found
-from lab.gitlab.params import Params, read_params
-from lab.gitlab.state import State, require_scope, state_of
-from lab.gitlab.store import ACTIVE, FINISHED, Runner, digest, new_token
+from standins.gitlab.errors import ApiError, bad_request, forbidden, not_found
+from standins.gitlab.params import Params, read_params
+from standins.gitlab.state import State, require_scope, state_of
+from standins.gitlab.store import ACTIVE, FINISHED, Runner, digest, new_token
 
 router = APIRouter(prefix="/api/v4")
 

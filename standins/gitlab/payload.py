@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
-from lab.gitlab.runners_api import timestamp
-from lab.gitlab.settings import Settings
-from lab.gitlab.store import Job, Project, Runner, Store
+from standins.gitlab.runners_api import timestamp
+from standins.gitlab.settings import Settings
+from standins.gitlab.store import Job, Project, Runner, Store
 
 FAILURE_REASONS = [
     "unknown_failure",

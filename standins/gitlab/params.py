@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl
 
 from fastapi import Request
 
-from lab.gitlab.errors import bad_request
+from standins.gitlab.errors import bad_request
 
 _TRUE = {"true", "t", "yes", "1", "on"}
 _FALSE = {"false", "f", "no", "0", "off"}

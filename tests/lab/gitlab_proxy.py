@@ -20,9 +20,9 @@ def by_api(site: Site, *scopes: str) -> Iterator[tuple[dict[str, Any], list[str]
     assert network is not None
     with site.gitlab() as gitlab:
         token = gitlab.create_token(*(scopes or ("create_runner", "manage_runner")))
-    with proxy(str(network.gateway)) as (way, asked):
+    with proxy(str(network.gateway)) as (address, asked):
         variables = {
-            "gitlab_runner_api_proxy": way,
+            "gitlab_runner_api_proxy": address,
             "gitlab_runner_api_token": token,
             "gitlab_runner_api_ca_certificate": site.variables["lab_gitlab_ca_file"],
         }

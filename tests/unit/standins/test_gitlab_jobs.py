@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from lab.gitlab import Settings, create_app
+from standins.gitlab import Settings, create_app
 
 ADMIN = "glpat-AdministratorsOwn00"
 SECRET = "the-lab-secret"

@@ -1,4 +1,4 @@
-"""docs/roles.md from the roles' argument specs: `python -m lab.reference` writes it anew."""
+"""docs/roles.md from the roles' argument specs: `python -m tools.reference` writes it anew."""
 
 from __future__ import annotations
 
@@ -11,14 +11,13 @@ from typing import Any
 
 import yaml
 
-from lab.places import CHECKOUT, write
-from lab.tree import files
+from tools.tree import ROOT, files
 
-TARGET = CHECKOUT / "docs" / "roles.md"
+TARGET = ROOT / "docs" / "roles.md"
 HEAD = """\
 # Roles
 
-<!-- Written by `python -m lab.reference` from roles/*/meta/argument_specs.yml: edit those. -->
+<!-- Written by `python -m tools.reference` from roles/*/meta/argument_specs.yml: edit those. -->
 
 Every role is usable alone (`runnerhost.toolkit.NAME`). `playbooks/site.yml` runs them in this
 order, each with its name as a tag; `network_access` runs with every tag. How to set a variable:
@@ -32,12 +31,12 @@ variable takes is in its first sentence.
 _CODE = re.compile(r"\b[COVE]\(((?:[^()]|\([^()]*\))*)\)")
 
 
-def reference(checkout: Path = CHECKOUT) -> str:
+def reference(checkout: Path = ROOT) -> str:
     """The document's text."""
     return "\n".join([HEAD, *(_role(checkout, name) for name in role_order(checkout))])
 
 
-def role_order(checkout: Path = CHECKOUT) -> list[str]:
+def role_order(checkout: Path = ROOT) -> list[str]:
     """The roles as site.yml runs them; one that it does not run comes last."""
     plays = yaml.safe_load((checkout / "playbooks" / "site.yml").read_text(encoding="utf-8"))
     name = "ansible.builtin.import_role"
@@ -93,8 +92,8 @@ def main() -> int:
     text = reference()
     changed = not TARGET.exists() or TARGET.read_text(encoding="utf-8") != text
     if changed:
-        write(TARGET, text)
-    print(f"{TARGET.relative_to(CHECKOUT)}: {'written' if changed else 'up to date'}")
+        TARGET.write_text(text, encoding="utf-8")
+    print(f"{TARGET.relative_to(ROOT)}: {'written' if changed else 'up to date'}")
     return 0
 
 

@@ -18,12 +18,12 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import FileResponse, JSONResponse
 from starlette.datastructures import UploadFile
 
-from lab.gitlab.errors import ApiError, bad_request, forbidden, not_found, unauthorized
-from lab.gitlab.params import Params, read_params
-from lab.gitlab.payload import job_payload, variable
-from lab.gitlab.runners_api import authenticate_runner
-from lab.gitlab.state import State, require_scope, state_of
-from lab.gitlab.store import (
+from standins.gitlab.errors import ApiError, bad_request, forbidden, not_found, unauthorized
+from standins.gitlab.params import Params, read_params
+from standins.gitlab.payload import job_payload, variable
+from standins.gitlab.runners_api import authenticate_runner
+from standins.gitlab.state import State, require_scope, state_of
+from standins.gitlab.store import (
     ACTIVE,
     CANCELED,
     CANCELING,

@@ -16,12 +16,12 @@ from fastapi import APIRouter, Depends, HTTPException, Request, Response
 from fastapi.responses import FileResponse
 from pydantic import BaseModel, ConfigDict, Field
 
-from lab.gitlab.errors import not_found
-from lab.gitlab.payload import variable
-from lab.gitlab.projects_api import make_project, project_json
-from lab.gitlab.runners_api import renew_token, timestamp
-from lab.gitlab.state import State, state_of
-from lab.gitlab.store import (
+from standins.gitlab.errors import not_found
+from standins.gitlab.payload import variable
+from standins.gitlab.projects_api import make_project, project_json
+from standins.gitlab.runners_api import renew_token, timestamp
+from standins.gitlab.state import State, state_of
+from standins.gitlab.store import (
     ACTIVE,
     CANCELED,
     CANCELING,
@@ -33,7 +33,7 @@ from lab.gitlab.store import (
     digest,
     new_token,
 )
-from lab.gitlab.traffic import Fault
+from standins.gitlab.traffic import Fault
 
 _MAX_WAIT = 30.0
 SCOPES = (
@@ -148,7 +148,7 @@ class TokenIn(_Strict):
 
 
 class FaultIn(_Strict):
-    """A fault switch; see :class:`lab.gitlab.traffic.Fault`."""
+    """A fault switch; see :class:`standins.gitlab.traffic.Fault`."""
 
     path: str
     kind: Literal["status", "delay", "drop"]

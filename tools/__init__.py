@@ -1,0 +1,1 @@
+"""What maintainers of the project run. Needs nothing of the lab."""
