@@ -8,13 +8,13 @@ from typing import Any
 
 from ansible.errors import AnsibleActionFail
 
-from ansible_collections.runnerhost.toolkit.plugins.action.runner_config import decode
-from ansible_collections.runnerhost.toolkit.plugins.action.runner_plan import entries_problems
 from ansible_collections.runnerhost.toolkit.plugins.module_utils import _runner_processes
 from ansible_collections.runnerhost.toolkit.plugins.module_utils._instances import place
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import (
     _adopt,
     _isolated,
+    _runner_file,
+    _runner_lists,
     _runner_toml,
 )
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._controller import (
@@ -22,8 +22,6 @@ from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._controller imp
     ToolkitAction,
     lacking,
 )
-
-IO = "runnerhost.toolkit.runner_config_io"
 
 
 class ActionModule(ToolkitAction):
@@ -46,7 +44,7 @@ class ActionModule(ToolkitAction):
         found = _adopt.adopt(
             services,
             str(args["url"]),
-            lambda url, lists: entries_problems(url, lists, allowed=allowed),
+            lambda url, lists: _runner_lists.entries_problems(url, lists, allowed=allowed),
         )
         path = os.path.abspath(os.path.expanduser(str(args["file"])))
         said = self._write(path, found.text)
@@ -70,11 +68,11 @@ class ActionModule(ToolkitAction):
         with self.quiet():
             # The host's other daemons are named once, with the main service's runners.
             where = {"folder": of.folder, "unit": of.unit, "other_runners": not name}
-            read = self.ask(IO, {"op": "read", **where}, variables)["read"]
+            read = self.ask(_runner_file.IO, {"op": "read", **where}, variables)["read"]
         for text in _runner_processes.warnings(read["other_runners"]) if not name else []:
             self.warn(text)
         try:
-            return _runner_toml.parse(decode(read["text"]))
+            return _runner_toml.parse(_runner_file.decode(read["text"]))
         except _runner_toml.TomlError as error:
             raise AnsibleActionFail(
                 f"{of.folder}/config.toml on the host is no valid TOML ({error}): mend it first"

@@ -7,14 +7,12 @@ The daemon rewrites the file whenever it rotates a token, in place and without l
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import datetime
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
@@ -25,8 +23,9 @@ from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
     _secrets,
 )
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import (
-    _network,
+    _runner_file,
     _runner_keys,
+    _runner_lists,
     _runner_merge,
     _runner_toml,
     _tokens,
@@ -39,56 +38,10 @@ from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._isolated impor
     protected,
 )
 
-IO = "runnerhost.toolkit.runner_config_io"
-# Swaps that may fail because the file was changed meanwhile.
-TRIES = 5
 # A file that is being written is whole again within moments.
 TORN_SECONDS = 10.0
-# A rotation due within this many seconds is waited for, and for so long: from read to swap it takes
-# a few, and the daemon rotates at the moment itself.
-ROTATION_SOON = 10.0
+# A rotation that is due is waited for, for so long: the daemon rotates at the moment itself.
 ROTATION_WAIT = 20.0
-# The daemon rotates once this part of a token's life is over.
-ROTATION_PART = 0.75
-
-
-def effective_entries(url: str, runners: list[dict[str, Any]]) -> list[_runner_toml.Data]:
-    """The inventory's entries with their defaults."""
-    found = []
-    for entry in runners:
-        whole = {"url": url, "executor": "shell", **entry}
-        if whole["executor"] == "shell":
-            whole.setdefault("shell", "bash")
-        found.append(whole)
-    return found
-
-
-def seconds(moment: Any) -> float | None:
-    """A TOML date and time as seconds since 1970; None for the zero time and for none."""
-    text = str(moment or "")
-    if not text or text.startswith("0001-"):
-        return None
-    head, mark, tail = text.replace("Z", "+00:00").partition(".")
-    if mark:
-        digits = tail[: len(tail) - len(tail.lstrip("0123456789"))]
-        head += "." + digits[:6].ljust(6, "0") + tail[len(digits) :]
-    try:
-        return datetime.fromisoformat(head).timestamp()
-    except ValueError:
-        return None
-
-
-def rotation_due(config: _runner_toml.Data, now: float) -> bool:
-    """True if the daemon may rotate a token, and so write the file, within seconds."""
-    for runner in config.get("runners", []):
-        expires = seconds(runner.get("token_expires_at"))
-        flags = runner.get("feature_flags") or {}
-        if expires is None or flags.get("FF_DISABLE_AUTOMATIC_TOKEN_ROTATION"):
-            continue
-        obtained = seconds(runner.get("token_obtained_at")) or 0.0
-        if obtained + ROTATION_PART * (expires - obtained) - now < ROTATION_SOON:
-            return True
-    return False
 
 
 class ActionModule(ToolkitAction):
@@ -114,9 +67,9 @@ class ActionModule(ToolkitAction):
             given = protected(given)
             self._variable = f"{VARIABLE} ({args['isolated']}).runners"
         # Where each entry stands in the inventory's list, for messages.
-        self._places = [i for i, runner in enumerate(given) if not is_absent(runner)]
-        leaving = {str(runner["name"]) for runner in given if is_absent(runner)}
-        entries = effective_entries(
+        self._places = [i for i, runner in enumerate(given) if not _runner_lists.is_absent(runner)]
+        leaving = {str(runner["name"]) for runner in given if _runner_lists.is_absent(runner)}
+        entries = _runner_lists.effective_entries(
             str(args["url"]), side.take([_stateless(given[i]) for i in self._places])
         )
         wanted: _runner_toml.Data = {"concurrent": args["concurrent"], **args["settings"]}
@@ -130,9 +83,9 @@ class ActionModule(ToolkitAction):
         self._dead: set[int] = set()
         # What the host's file was at the end of the last question.
         self._newer: dict[str, Any] | None = None
-        for _ in range(TRIES):
+        for _ in range(_runner_file.TRIES):
             read, host = self._read()
-            note = note_of(read)
+            note = _runner_file.note_of(read)
             known = [k for k in _runner_merge.state_entries(note) if k.name not in leaving]
             planned = _runner_merge.plan(entries, host, known, side.ids())
             moved = sorted({*planned.foreign} & {str(n) for n in args.get("elsewhere") or []})
@@ -147,7 +100,7 @@ class ActionModule(ToolkitAction):
             )
             self.refuse(
                 [
-                    legacy_refusal(self._at(entries, index))
+                    _runner_lists.legacy_refusal(self._at(entries, index))
                     for index in _runner_merge.unknown_legacy(entries, planned)
                 ],
                 "config.toml was not changed",
@@ -164,7 +117,7 @@ class ActionModule(ToolkitAction):
                 "config.toml was not changed",
             )
             self._name_lost(entries, host, known)
-            if decode(read["text"]).startswith(_runner_toml.BYTE_ORDER_MARK):
+            if _runner_file.decode(read["text"]).startswith(_runner_toml.BYTE_ORDER_MARK):
                 self._say(
                     f"{args['folder']}/config.toml begins with a byte order mark: the runner skips "
                     "it, and the next change removes it"
@@ -195,7 +148,7 @@ class ActionModule(ToolkitAction):
             state = _state(merged.known)
             config_changes = bool(keys) or not read["exists"]
             # What the host itself puts in place while a disk is full.
-            paused = without_runners(merged.config)
+            paused = _runner_file.without_runners(merged.config)
             pausable = read.get("paused_sha256") == hashlib.sha256(paused.encode()).hexdigest()
             ids = {
                 index: note.id
@@ -257,7 +210,7 @@ class ActionModule(ToolkitAction):
                     side.apply(ids, updates)
             if not config_changes and pausable and _same_state(state, note) and read["safe"]:
                 return result
-            if config_changes and read["active"] and rotation_due(host, read["now"]):
+            if config_changes and read["active"] and _runner_file.rotation_due(host, read["now"]):
                 if self._wait_for_rotation(read["sha256"]):
                     continue
                 result["warnings"].append(
@@ -275,7 +228,7 @@ class ActionModule(ToolkitAction):
                 return result
             # Something wrote the file right after us: look again.
         raise AnsibleActionFail(
-            f"config.toml was changed by something else at each of {TRIES} tries; "
+            f"config.toml was changed by something else at each of {_runner_file.TRIES} tries; "
             "nothing of it was lost, run again"
         )
 
@@ -292,12 +245,16 @@ class ActionModule(ToolkitAction):
             {
                 "op": "swap",
                 "expected": read["sha256"],
-                "text": encode(_runner_toml.dump(merged.config)) if config_changes else "",
-                "state_text": encode(json.dumps(_state(notes), indent=1) + "\n"),
-                "paused_text": encode(without_runners(merged.config)),
+                "text": _runner_file.encode(_runner_toml.dump(merged.config))
+                if config_changes
+                else "",
+                "state_text": _runner_file.encode(json.dumps(_state(notes), indent=1) + "\n"),
+                "paused_text": _runner_file.encode(_runner_file.without_runners(merged.config)),
                 "verify": unverified,
                 # Only then is it noted that GitLab takes them: a run that fails before asks again.
-                "proven_text": encode(json.dumps(_state(merged.known), indent=1) + "\n")
+                "proven_text": _runner_file.encode(
+                    json.dumps(_state(merged.known), indent=1) + "\n"
+                )
                 if unverified
                 else "",
             }
@@ -425,7 +382,7 @@ class ActionModule(ToolkitAction):
         Returns:
             True if the daemon was told so: the file has another time now.
         """
-        said = [(moment, decode(text)) for moment, text in read.get("complaints", [])]
+        said = [(moment, _runner_file.decode(text)) for moment, text in read.get("complaints", [])]
         names = _runner_health.asleep(said, host.get("runners", []), float(read["now"]))
         names = [name for name in names if name not in self._doubted]
         causes = _runner_health.causes(said, host.get("runners", []), float(read["now"]))
@@ -503,12 +460,12 @@ class ActionModule(ToolkitAction):
     def _ask_quietly(self, arguments: dict[str, Any]) -> dict[str, Any]:
         with self.quiet():
             return self.ask(
-                IO,
+                _runner_file.IO,
                 {
                     **arguments,
                     "folder": self._task.args["folder"],
                     "unit": self._task.args.get("unit", "gitlab-runner.service"),
-                    "environment": way_to_gitlab(
+                    "environment": _runner_file.way_to_gitlab(
                         self.ways(self._variables).environment(),
                         self._task.args.get("environment") or {},
                     ),
@@ -527,7 +484,7 @@ class ActionModule(ToolkitAction):
                 return read, data
             if time.monotonic() > end:
                 try:
-                    _runner_toml.parse(decode(read["text"]))
+                    _runner_toml.parse(_runner_file.decode(read["text"]))
                 except _runner_toml.TomlError as error:
                     raise AnsibleActionFail(
                         f"refused: {self._task.args['folder']}/config.toml on the host is no valid "
@@ -538,7 +495,7 @@ class ActionModule(ToolkitAction):
     @staticmethod
     def _parse(read: dict[str, Any]) -> _runner_toml.Data | None:
         try:
-            return _runner_toml.parse(decode(read["text"]))
+            return _runner_toml.parse(_runner_file.decode(read["text"]))
         except _runner_toml.TomlError:
             return None
 
@@ -582,7 +539,7 @@ class ActionModule(ToolkitAction):
             at = self._at(entries, index)
             url = entries[index]["url"]
             if answer["ok"]:
-                data = _runner_toml.parse(decode(answer["text"]))
+                data = _runner_toml.parse(_runner_file.decode(answer["text"]))
                 answers[index] = data["runners"][0]
             elif answer["refused"] and question.fallback is None:
                 problems.append(
@@ -639,23 +596,6 @@ class ActionModule(ToolkitAction):
         }
 
 
-def note_of(read: Mapping[str, Any]) -> dict[str, Any]:
-    """The state file's content; an unreadable one counts as none."""
-    try:
-        note = json.loads(decode(read["state_text"]) or "{}")
-    except ValueError:
-        note = {}
-    return note if isinstance(note, dict) else {}
-
-
-def legacy_refusal(at: str) -> str:
-    """That a token cannot make a new runner."""
-    return (
-        f"{at}.token: its token has no glrt-, and the host has no runner with it: create a runner "
-        "in GitLab (Settings > CI/CD > Runners > New runner) and give its token"
-    )
-
-
 def _noted(known: list[_runner_merge.Known], entry: _runner_toml.Data) -> int | None:
     """The id that the host has noted for an entry's name."""
     for note in known:
@@ -664,22 +604,8 @@ def _noted(known: list[_runner_merge.Known], entry: _runner_toml.Data) -> int | 
     return None
 
 
-def is_absent(runner: Mapping[str, Any]) -> bool:
-    """True for an entry whose runner is to leave the host."""
-    return bool(runner.get("state", "present") == "absent")
-
-
 def _stateless(runner: Mapping[str, Any]) -> _runner_toml.Data:
     return {key: value for key, value in runner.items() if key != "state"}
-
-
-def without_runners(config: _runner_toml.Data) -> str:
-    """The configuration without its runners: the daemon takes no new job, and goes on with its own.
-
-    What a drain and a full disk put in config.toml's place.
-    """
-    head = "# The runner is paused; its runners are in the file beside this one.\n"
-    return head + _runner_toml.dump({key: config[key] for key in config if key != "runners"})
 
 
 def _shared_builds(config: _runner_toml.Data) -> list[str]:
@@ -701,13 +627,6 @@ def _shared_builds(config: _runner_toml.Data) -> list[str]:
         for names in folders.values()
         if len(names) > 1
     ]
-
-
-def way_to_gitlab(ours: dict[str, str], given: dict[str, Any]) -> dict[str, str]:
-    """What of the service's environment, ours and the user's, decides how GitLab is reached."""
-    environment = _network.with_given(ours, given)
-    names = ("http_proxy", "https_proxy", "no_proxy", "all_proxy", "ssl_cert_file", "ssl_cert_dir")
-    return {str(k): str(v) for k, v in environment.items() if str(k).lower() in names}
 
 
 def _texts(value: Any) -> set[str]:
@@ -755,12 +674,3 @@ def _same_state(one: Mapping[str, Any], two: Mapping[str, Any]) -> bool:
 def _identities(config: _runner_toml.Data) -> set[tuple[str, int]]:
     """Which runners a configuration holds; a token may have been rotated, an id stays."""
     return {(str(r.get("url", "")), int(r["id"])) for r in config.get("runners", []) if r.get("id")}
-
-
-def encode(text: str) -> str:
-    """A text as the host's side takes it."""
-    return base64.b64encode(text.encode("utf-8", "surrogateescape")).decode()
-
-
-def decode(text: str) -> str:
-    return bytes.fromhex(text).decode("utf-8", "surrogateescape")

@@ -3,33 +3,28 @@
 
 from __future__ import annotations
 
-import base64
 import time
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
 from ansible.utils.display import Display
 
-from ansible_collections.runnerhost.toolkit.plugins.action.runner_config import (
-    decode,
-    without_runners,
-)
 from ansible_collections.runnerhost.toolkit.plugins.module_utils import _runner_processes
 from ansible_collections.runnerhost.toolkit.plugins.module_utils._instances import place
-from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import _runner_toml
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import (
+    _runner_file,
+    _runner_toml,
+)
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._controller import (
     LOOK,
     ToolkitAction,
 )
 
 MODULE = "runnerhost.toolkit.runner_drain"
-IO = "runnerhost.toolkit.runner_config_io"
 # An idle runner shows so within a few seconds.
 QUIET_SECONDS = 4
 # How often it says what it waits for, in seconds.
 SAYS_EVERY = 10
-# A daemon that rewrites config.toml at each of so many tries is no reason to go on.
-TRIES = 5
 display = Display()
 
 
@@ -177,18 +172,20 @@ class ActionModule(ToolkitAction):
 
     def _pause(self, where: dict[str, str]) -> str:
         """``paused``; ``joined`` where it was so already; ``nothing`` without a config.toml."""
-        for _ in range(TRIES):
+        for _ in range(_runner_file.TRIES):
             if self._call(where, "look", patience=0, lease=self._lease)["look"]["paused"]:
                 # Another controller's drain, or our own that was cut off: the look renewed it.
                 return "joined"
             with self.quiet():
-                read = self.ask(IO, {"op": "read", "folder": where["folder"]}, self._variables)[
-                    "read"
-                ]
+                read = self.ask(
+                    _runner_file.IO, {"op": "read", "folder": where["folder"]}, self._variables
+                )["read"]
                 if not read["exists"]:
                     return "nothing"
                 try:
-                    text = without_runners(_runner_toml.parse(decode(read["text"])))
+                    text = _runner_file.without_runners(
+                        _runner_toml.parse(_runner_file.decode(read["text"]))
+                    )
                 except _runner_toml.TomlError as error:
                     raise AnsibleActionFail(
                         f"config.toml on the host is no valid TOML ({error}): mend it first"
@@ -199,14 +196,16 @@ class ActionModule(ToolkitAction):
                         "op": "pause",
                         **where,
                         "expected": read["sha256"],
-                        "text": base64.b64encode(text.encode()).decode(),
+                        "text": _runner_file.encode(text),
                         "lease": self._lease,
                     },
                     self._variables,
                 )
             if answer["paused"]:
                 return "paused"
-        raise AnsibleActionFail(f"config.toml was changed by something else at {TRIES} tries")
+        raise AnsibleActionFail(
+            f"config.toml was changed by something else at {_runner_file.TRIES} tries"
+        )
 
     def _call(self, where: dict[str, str], op: str, **more: Any) -> dict[str, Any]:
         return self.ask(MODULE, {"op": op, **where, **more}, self._variables)

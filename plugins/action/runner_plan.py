@@ -28,7 +28,11 @@ from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import (
     _isolated,
     _job_user,
     _network,
+    _runner_file,
     _runner_keys,
+    _runner_lists,
+    _runner_merge,
+    _runner_toml,
     _tokens,
 )
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._controller import (
@@ -399,13 +403,6 @@ class ActionModule(ToolkitAction):
 
     def _unknown_legacy(self, args: dict[str, Any], variables: dict[str, Any]) -> list[str]:
         """Refuses legacy tokens of runners that the host does not have; asks only if there are."""
-        # Only here: they need tomlkit, whose lack this plugin is to tell.
-        from ansible_collections.runnerhost.toolkit.plugins.action import runner_config
-        from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import (
-            _runner_merge,
-            _runner_toml,
-        )
-
         found = []
         lists = [("gitlab_runner_runners", args["runners"], place())]
         lists += [
@@ -417,20 +414,20 @@ class ActionModule(ToolkitAction):
                 continue
             with self.quiet():
                 asked = {"op": "read", "folder": of.folder, "unit": of.unit}
-                read = self.ask(runner_config.IO, asked, variables)["read"]
+                read = self.ask(_runner_file.IO, asked, variables)["read"]
             try:
-                host = _runner_toml.parse(runner_config.decode(read["text"]))
+                host = _runner_toml.parse(_runner_file.decode(read["text"]))
             except _runner_toml.TomlError:
                 # The file's own refusal comes before it is written.
                 continue
             places = [i for i, runner in enumerate(runners) if runner in _present(runners)]
-            entries = runner_config.effective_entries(
+            entries = _runner_lists.effective_entries(
                 str(args["gitlab_url"]), [{"token": "", **runners[i]} for i in places]
             )
-            known = _runner_merge.state_entries(runner_config.note_of(read))
+            known = _runner_merge.state_entries(_runner_file.note_of(read))
             planned = _runner_merge.plan(entries, host, known)
             found += [
-                runner_config.legacy_refusal(f"{variable}[{places[i]}] ({entries[i]['name']})")
+                _runner_lists.legacy_refusal(f"{variable}[{places[i]}] ({entries[i]['name']})")
                 for i in _runner_merge.unknown_legacy(entries, planned)
             ]
         return found
@@ -548,8 +545,8 @@ def problems(args: dict[str, Any]) -> list[str]:
     found += _runner_keys.settings_problems("gitlab_runner_settings", args["settings"])
     found += _job_user.problems("", {**_job_user.DEFAULTS, **args})
     found += _isolated.problems(args)
-    found += _url_problems("gitlab_runner_url", args["gitlab_url"])
-    found += entries_problems(
+    found += _runner_lists.url_problems("gitlab_runner_url", args["gitlab_url"])
+    found += _runner_lists.entries_problems(
         args["gitlab_url"],
         {
             "gitlab_runner_runners": args["runners"],
@@ -627,167 +624,11 @@ def fitness_problems(fitness: dict[str, Any]) -> list[str]:
 
 
 def _present(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [entry for entry in entries if entry.get("state", "present") != "absent"]
+    return [entry for entry in entries if not _runner_lists.is_absent(entry)]
 
 
 def _list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else []
-
-
-def entries_problems(
-    url: Any, lists: dict[str, Any], api_token: Any = "", allowed: Collection[str] = ()
-) -> list[str]:
-    """What is wrong with the runners of each list; never a token's value.
-
-    A name and a token are a host's, in whichever list they stand.
-    """
-    names: list[str] = []
-    given: dict[str, list[str]] = {}
-    found = []
-    for where, entries in lists.items():
-        found += _list_problems(where, url, entries, api_token, names, given)
-        for index, entry in enumerate(_list(entries)):
-            if isinstance(entry, dict) and entry.get("state", "present") != "absent":
-                at = f"{where}[{index}] ({entry.get('name')})"
-                found += _environment_list_problems(at, entry.get("environment"), allowed)
-    where = " and ".join(lists)
-    found += [
-        f"{where} names {n!r} twice" for n in sorted({n for n in names if names.count(n) > 1})
-    ]
-    found += [
-        f"{' and '.join(at)} have one token: each runner has its own"
-        for at in given.values()
-        if len(at) > 1
-    ]
-    return found
-
-
-def _list_problems(
-    where: str,
-    url: Any,
-    entries: Any,
-    api_token: Any,
-    names: list[str],
-    given: dict[str, list[str]],
-) -> list[str]:
-    """One list's; adds its names and tokens to those of the others."""
-    if not isinstance(entries, list):
-        return [f"{where}: {unfit(entries)}; expected a list of runners"]
-    found: list[str] = []
-    own: list[str] = []
-    for index, entry in enumerate(entries):
-        at = f"{where}[{index}]"
-        if not isinstance(entry, dict):
-            found.append(f"{at}: {unfit(entry)}; expected a mapping with name and token")
-            continue
-        name = entry.get("name")
-        if name is None or (isinstance(name, str) and not name.strip()):
-            found.append(f"{at}.name is missing: every runner takes a name")
-        elif isinstance(name, str):
-            at = f"{where}[{index}] ({name})" if name.isprintable() else at
-            own.append(name)
-            if entry.get("state", "present") != "absent":
-                # One that leaves here may come in another list.
-                names.append(name)
-        state = entry.get("state", "present")
-        if state not in ("present", "absent"):
-            found.append(f"{at}.state got {state!r}, it takes present or absent")
-        if state == "absent":
-            # What it once was makes no difference.
-            continue
-        config = {k: v for k, v in entry.items() if k not in ("token", "gitlab", "state")}
-        found += _runner_keys.runner_problems(at, config)
-        if "gitlab" in entry:
-            found += _gitlab_entry_problems(at, url, entry, api_token)
-        if "gitlab" not in entry or entry.get("token"):
-            wrong = _tokens.problem(f"{at}.token", entry.get("token"))
-            if wrong:
-                found.append(wrong)
-            else:
-                given.setdefault(entry["token"], []).append(at)
-        if "url" in entry:
-            found += _url_problems(f"{at}.url", entry["url"])
-        found += _runner_keys.path_problems(at, entry)
-    found += [
-        f"{where} names {n!r} twice"
-        for n in sorted({n for n in own if own.count(n) > 1})
-        if names.count(n) < 2
-    ]
-    return found
-
-
-def _gitlab_entry_problems(at: str, url: Any, entry: dict[str, Any], api_token: Any) -> list[str]:
-    wanted = entry["gitlab"]
-    found = _runner_keys.gitlab_problems(f"{at}.gitlab", wanted)
-    if not api_token:
-        found.append(f"{at}.gitlab: gitlab_runner_api_token is empty, GitLab's API asks for one")
-    if "url" in entry and not _runner_keys.same_url(entry["url"], url):
-        # A token of one GitLab must never be sent to another.
-        found.append(
-            f"{at}.gitlab goes with gitlab_runner_url alone: the token is that GitLab's; "
-            "give this entry a token of its own"
-        )
-    made_here = isinstance(wanted, dict) and not entry.get("token")
-    if made_here and not {"runner_type", "id"} & {*wanted}:
-        found.append(
-            f"{at}.gitlab.runner_type is missing: an entry without a token takes one of "
-            f"{', '.join(_runner_keys.RUNNER_TYPES)}, or the id of a runner that is there"
-        )
-    return found
-
-
-# What stands behind a GitLab's own address: its API, a page of it, a repository.
-_BEHIND_GITLAB = re.compile(
-    r"/api(?:/.*)?$|(?:/groups/.*?)?/-/.*$|\.git/?$|/(?:admin/)?runners/?$|[?#].*$"
-)
-
-
-def _url_problems(variable: str, url: Any) -> list[str]:
-    text = url if isinstance(url, str) else ""
-    if "@" in text:
-        return [
-            f"{variable}: invalid value (hidden); expected the address of GitLab such as "
-            "https://gitlab.example.com, without a user or password"
-        ]
-    more = _BEHIND_GITLAB.search(text)
-    if more is None and re.fullmatch(r"https?://[^\s/@$?#]+(?:/[^\s$?#]*)?", text):
-        return []
-    wanted = []
-    if re.fullmatch(r"[\w-]+(?:\.[\w-]+)+(?::\d+)?(?:[/?#]\S*)?", text):
-        wanted.append("https:// in front")
-    if more:
-        wanted.append(f"the address of GitLab itself, without {more[0]!r}")
-    if not wanted:
-        wanted.append("the address of GitLab such as https://gitlab.example.com")
-    got = repr(url) if isinstance(url, str) else f"of type {unfit(url).rpartition(' ')[2]}"
-    return [f"{variable}: invalid value {got}; expected {' and '.join(wanted)}"]
-
-
-def _environment_list_problems(at: str, value: Any, allowed: Collection[str]) -> list[str]:
-    if not isinstance(value, list):
-        return []
-    found = []
-    for index, item in enumerate(value):
-        if not isinstance(item, str):
-            # Told by its type.
-            continue
-        name, mark, text = item.partition("=")
-        slip = re.match(r"([A-Za-z_][A-Za-z0-9_]*)\s*:", name)
-        if not mark or slip or not re.fullmatch(r"(?:export )?\w+", name):
-            # The whole of it may be a secret.
-            wrong = "with a colon" if slip else "without =" if not mark else "with no name before ="
-            found.append(
-                f"{at}.environment[{index}]: invalid value (hidden) {wrong}; "
-                f"expected NAME=value{f', with = after {slip[1]}' if slip else ''}"
-            )
-        elif name == "PATH":
-            found.append(
-                f"{at}.environment: PATH does not belong here; the runner would not expand $PATH: "
-                "list the directories in gitlab_runner_path"
-            )
-        else:
-            found += _env_file.entry_problems(f"{at}.environment", name, text, allowed)
-    return found
 
 
 def refusals(

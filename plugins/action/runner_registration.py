@@ -8,25 +8,28 @@ from typing import Any
 
 from ansible.errors import AnsibleActionFail
 
-from ansible_collections.runnerhost.toolkit.plugins.action.runner_config import (
-    TRIES,
-    decode,
-    encode,
-    seconds,
-    way_to_gitlab,
-)
 from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
     _runner_cli,
     _runner_health,
     _runner_processes,
 )
 from ansible_collections.runnerhost.toolkit.plugins.module_utils._instances import place
-from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import _gitlab_api, _runner_toml
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import (
+    _gitlab_api,
+    _runner_toml,
+)
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._controller import ToolkitAction
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._runner_file import (
+    IO,
+    TRIES,
+    decode,
+    encode,
+    seconds,
+    way_to_gitlab,
+)
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._runner_keys import same_url
 
 MODULE = "runnerhost.toolkit.runner_registration"
-IO = "runnerhost.toolkit.runner_config_io"
 _DAY = 86400.0
 # What gitlab-runner knows a created runner's token by.
 _CREATED = "glrt-"

@@ -10,11 +10,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
-import tomlkit
-from tomlkit import items
-from tomlkit.exceptions import ParseError, TOMLKitError
+# The actions say what is missing before they come here.
+with suppress(ImportError):
+    import tomlkit
+    from tomlkit import items
+    from tomlkit.exceptions import ParseError, TOMLKitError
 
 Data = dict[str, Any]
 BYTE_ORDER_MARK = "\ufeff"

@@ -16,16 +16,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ansible_collections.runnerhost.toolkit.plugins.action.runner_adopt import ActionModule
-from ansible_collections.runnerhost.toolkit.plugins.action.runner_config import effective_entries
-from ansible_collections.runnerhost.toolkit.plugins.action.runner_plan import (
-    entries_problems,
-    problems,
-)
+from ansible_collections.runnerhost.toolkit.plugins.action.runner_plan import problems
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import (
     _adopt,
     _runner_keys,
     _runner_merge,
     _runner_toml,
+)
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._runner_lists import (
+    effective_entries,
+    entries_problems,
 )
 from tests.unit.plugins.test_runner_plan import GOOD
 

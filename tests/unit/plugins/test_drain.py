@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.runnerhost.toolkit.plugins.action.runner_config import without_runners
 from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
     _drain,
     _runner_processes,
@@ -19,6 +18,7 @@ from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
 )
 from ansible_collections.runnerhost.toolkit.plugins.modules import runner_drain
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import _runner_toml
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._runner_file import without_runners
 
 WHOLE = """concurrent = 2
 

@@ -14,7 +14,7 @@ from ansible.errors import AnsibleActionFail
 
 from ansible_collections.runnerhost.toolkit.plugins.action import runner_config
 from ansible_collections.runnerhost.toolkit.plugins.module_utils._secrets import digest
-from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import _runner_toml
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import _runner_file, _runner_toml
 
 URL = "https://gitlab.example.com"
 GIVEN = "glrt-given-" + "a" * 20
@@ -384,7 +384,7 @@ def test_no_answer_of_gitlab_is_no_refusal(monkeypatch: pytest.MonkeyPatch) -> N
 def test_what_of_the_environment_leads_to_gitlab() -> None:
     given = {"HTTPS_PROXY": "http://proxy:3128", "no_proxy": "a", "PIP_INDEX_URL": "x", "A": 1}
     ours = {"https_proxy": "http://ours:3128", "http_proxy": "http://ours:3128"}
-    assert runner_config.way_to_gitlab(ours, given) == {
+    assert _runner_file.way_to_gitlab(ours, given) == {
         "HTTPS_PROXY": "http://proxy:3128",
         "no_proxy": "a",
         "http_proxy": "http://ours:3128",
@@ -407,7 +407,7 @@ def test_what_of_the_environment_leads_to_gitlab() -> None:
 def test_rotation_due(obtained: str, expires: str, due: bool) -> None:
     """NOW is 2027-01-15T08:00:00Z."""
     config = {"runners": [{"token_obtained_at": obtained, "token_expires_at": expires}]}
-    assert runner_config.rotation_due(config, NOW) is due
+    assert _runner_file.rotation_due(config, NOW) is due
 
 
 LEGACY = "aBcDeFgHiJkLmNoPqRsT"

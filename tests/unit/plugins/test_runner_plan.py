@@ -9,10 +9,9 @@ from typing import Any
 
 import pytest
 
-# runner_config: imported by the other at need, which no test may leave to when it runs.
 from ansible_collections.runnerhost.toolkit.plugins.action import runner_plan
 from ansible_collections.runnerhost.toolkit.plugins.module_utils import _systemd
-from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import _network
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import _network, _runner_lists
 
 TOKEN = "glrt-" + "a" * 20
 GOOD: dict[str, Any] = {
@@ -322,9 +321,10 @@ def test_service_out_of_an_image_needs_a_restart() -> None:
 def test_absent_entry_takes_a_name_alone() -> None:
     where = "gitlab_runner_runners"
     assert (
-        runner_plan.entries_problems("https://x", {where: [{"name": "a", "state": "absent"}]}) == []
+        _runner_lists.entries_problems("https://x", {where: [{"name": "a", "state": "absent"}]})
+        == []
     )
-    (said,) = runner_plan.entries_problems(
+    (said,) = _runner_lists.entries_problems(
         "https://x", {where: [{"name": "a", "state": "gone", "token": TOKEN}]}
     )
     assert "state got 'gone', it takes present or absent" in said
@@ -430,13 +430,13 @@ def test_a_service_that_may_have_jobs_is_looked_at_before_its_package_is_replace
     ],
 )
 def test_address_with_something_behind_the_gitlab_is_refused(more: str) -> None:
-    (said,) = runner_plan._url_problems("gitlab_runner_url", f"https://gitlab.example.com{more}")
+    (said,) = _runner_lists.url_problems("gitlab_runner_url", f"https://gitlab.example.com{more}")
     assert "expected the address of GitLab itself, without" in said
 
 
 @pytest.mark.parametrize("more", ["", "/", "/gitlab", "/ci", ":8443/sub/path/"])
 def test_address_of_a_gitlab_is_taken(more: str) -> None:
-    assert runner_plan._url_problems("x", f"https://gitlab.example.com{more}") == []
+    assert _runner_lists.url_problems("x", f"https://gitlab.example.com{more}") == []
 
 
 @pytest.mark.parametrize(
@@ -455,7 +455,7 @@ def test_address_of_a_gitlab_is_taken(more: str) -> None:
     ],
 )
 def test_refused_address_says_what_is_wrong_with_it(url: Any, says: str) -> None:
-    (said,) = runner_plan._url_problems("gitlab_runner_url", url)
+    (said,) = _runner_lists.url_problems("gitlab_runner_url", url)
     assert said.startswith("gitlab_runner_url: invalid value ")
     assert says in said
     assert "hunter2" not in said

@@ -1,0 +1,197 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The inventory's lists of runners: what may stand in them, and their entries with defaults."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from ansible_collections.runnerhost.toolkit.plugins.module_utils._secrets import unfit
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import (
+    _env_file,
+    _runner_keys,
+    _tokens,
+)
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._runner_toml import Data
+
+
+def is_absent(runner: Mapping[str, Any]) -> bool:
+    """True for an entry whose runner is to leave the host."""
+    return bool(runner.get("state", "present") == "absent")
+
+
+def effective_entries(url: str, runners: list[dict[str, Any]]) -> list[Data]:
+    """The inventory's entries with their defaults."""
+    found = []
+    for entry in runners:
+        whole = {"url": url, "executor": "shell", **entry}
+        if whole["executor"] == "shell":
+            whole.setdefault("shell", "bash")
+        found.append(whole)
+    return found
+
+
+def legacy_refusal(at: str) -> str:
+    """That a token cannot make a new runner."""
+    return (
+        f"{at}.token: its token has no glrt-, and the host has no runner with it: create a runner "
+        "in GitLab (Settings > CI/CD > Runners > New runner) and give its token"
+    )
+
+
+def entries_problems(
+    url: Any, lists: dict[str, Any], api_token: Any = "", allowed: Collection[str] = ()
+) -> list[str]:
+    """What is wrong with the runners of each list; never a token's value.
+
+    A name and a token are a host's, in whichever list they stand.
+    """
+    names: list[str] = []
+    given: dict[str, list[str]] = {}
+    found = []
+    for where, entries in lists.items():
+        found += _list_problems(where, url, entries, api_token, names, given)
+        for index, entry in enumerate(entries if isinstance(entries, list) else []):
+            if isinstance(entry, dict) and entry.get("state", "present") != "absent":
+                at = f"{where}[{index}] ({entry.get('name')})"
+                found += _environment_list_problems(at, entry.get("environment"), allowed)
+    where = " and ".join(lists)
+    found += [
+        f"{where} names {n!r} twice" for n in sorted({n for n in names if names.count(n) > 1})
+    ]
+    found += [
+        f"{' and '.join(at)} have one token: each runner has its own"
+        for at in given.values()
+        if len(at) > 1
+    ]
+    return found
+
+
+def _list_problems(
+    where: str,
+    url: Any,
+    entries: Any,
+    api_token: Any,
+    names: list[str],
+    given: dict[str, list[str]],
+) -> list[str]:
+    """One list's; adds its names and tokens to those of the others."""
+    if not isinstance(entries, list):
+        return [f"{where}: {unfit(entries)}; expected a list of runners"]
+    found: list[str] = []
+    own: list[str] = []
+    for index, entry in enumerate(entries):
+        at = f"{where}[{index}]"
+        if not isinstance(entry, dict):
+            found.append(f"{at}: {unfit(entry)}; expected a mapping with name and token")
+            continue
+        name = entry.get("name")
+        if name is None or (isinstance(name, str) and not name.strip()):
+            found.append(f"{at}.name is missing: every runner takes a name")
+        elif isinstance(name, str):
+            at = f"{where}[{index}] ({name})" if name.isprintable() else at
+            own.append(name)
+            if entry.get("state", "present") != "absent":
+                # One that leaves here may come in another list.
+                names.append(name)
+        state = entry.get("state", "present")
+        if state not in ("present", "absent"):
+            found.append(f"{at}.state got {state!r}, it takes present or absent")
+        if state == "absent":
+            # What it once was makes no difference.
+            continue
+        config = {k: v for k, v in entry.items() if k not in ("token", "gitlab", "state")}
+        found += _runner_keys.runner_problems(at, config)
+        if "gitlab" in entry:
+            found += _gitlab_entry_problems(at, url, entry, api_token)
+        if "gitlab" not in entry or entry.get("token"):
+            wrong = _tokens.problem(f"{at}.token", entry.get("token"))
+            if wrong:
+                found.append(wrong)
+            else:
+                given.setdefault(entry["token"], []).append(at)
+        if "url" in entry:
+            found += url_problems(f"{at}.url", entry["url"])
+        found += _runner_keys.path_problems(at, entry)
+    found += [
+        f"{where} names {n!r} twice"
+        for n in sorted({n for n in own if own.count(n) > 1})
+        if names.count(n) < 2
+    ]
+    return found
+
+
+def _gitlab_entry_problems(at: str, url: Any, entry: dict[str, Any], api_token: Any) -> list[str]:
+    wanted = entry["gitlab"]
+    found = _runner_keys.gitlab_problems(f"{at}.gitlab", wanted)
+    if not api_token:
+        found.append(f"{at}.gitlab: gitlab_runner_api_token is empty, GitLab's API asks for one")
+    if "url" in entry and not _runner_keys.same_url(entry["url"], url):
+        # A token of one GitLab must never be sent to another.
+        found.append(
+            f"{at}.gitlab goes with gitlab_runner_url alone: the token is that GitLab's; "
+            "give this entry a token of its own"
+        )
+    made_here = isinstance(wanted, dict) and not entry.get("token")
+    if made_here and not {"runner_type", "id"} & {*wanted}:
+        found.append(
+            f"{at}.gitlab.runner_type is missing: an entry without a token takes one of "
+            f"{', '.join(_runner_keys.RUNNER_TYPES)}, or the id of a runner that is there"
+        )
+    return found
+
+
+# What stands behind a GitLab's own address: its API, a page of it, a repository.
+_BEHIND_GITLAB = re.compile(
+    r"/api(?:/.*)?$|(?:/groups/.*?)?/-/.*$|\.git/?$|/(?:admin/)?runners/?$|[?#].*$"
+)
+
+
+def url_problems(variable: str, url: Any) -> list[str]:
+    """What is wrong with a GitLab's address."""
+    text = url if isinstance(url, str) else ""
+    if "@" in text:
+        return [
+            f"{variable}: invalid value (hidden); expected the address of GitLab such as "
+            "https://gitlab.example.com, without a user or password"
+        ]
+    more = _BEHIND_GITLAB.search(text)
+    if more is None and re.fullmatch(r"https?://[^\s/@$?#]+(?:/[^\s$?#]*)?", text):
+        return []
+    wanted = []
+    if re.fullmatch(r"[\w-]+(?:\.[\w-]+)+(?::\d+)?(?:[/?#]\S*)?", text):
+        wanted.append("https:// in front")
+    if more:
+        wanted.append(f"the address of GitLab itself, without {more[0]!r}")
+    if not wanted:
+        wanted.append("the address of GitLab such as https://gitlab.example.com")
+    got = repr(url) if isinstance(url, str) else f"of type {unfit(url).rpartition(' ')[2]}"
+    return [f"{variable}: invalid value {got}; expected {' and '.join(wanted)}"]
+
+
+def _environment_list_problems(at: str, value: Any, allowed: Collection[str]) -> list[str]:
+    if not isinstance(value, list):
+        return []
+    found = []
+    for index, item in enumerate(value):
+        if not isinstance(item, str):
+            # Told by its type.
+            continue
+        name, mark, text = item.partition("=")
+        slip = re.match(r"([A-Za-z_][A-Za-z0-9_]*)\s*:", name)
+        if not mark or slip or not re.fullmatch(r"(?:export )?\w+", name):
+            # The whole of it may be a secret.
+            wrong = "with a colon" if slip else "without =" if not mark else "with no name before ="
+            found.append(
+                f"{at}.environment[{index}]: invalid value (hidden) {wrong}; "
+                f"expected NAME=value{f', with = after {slip[1]}' if slip else ''}"
+            )
+        elif name == "PATH":
+            found.append(
+                f"{at}.environment: PATH does not belong here; the runner would not expand $PATH: "
+                "list the directories in gitlab_runner_path"
+            )
+        else:
+            found += _env_file.entry_problems(f"{at}.environment", name, text, allowed)
+    return found
