@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an isolated runner has on its host: a service, a folder and a user of its own, by its name.
+"""What a runner service has on its host, by its name: a unit, a folder, units that go with it.
 
-Runs on the controller and on the hosts: standard library of Python 3.10 alone.
+The package's own service has the empty name. Runs on the controller and on the hosts: standard
+library of Python 3.10 alone.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 NAME = re.compile(r"[a-z][a-z0-9-]{0,15}\Z")
 SERVICE = "gitlab-runner"
 """The package's own service, whose jobs are the host's ordinary ones."""
+UNITS = "/etc/systemd/system"
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,7 @@ class Place:
     Attributes:
         service: its name, without ``.service``.
         unit: its unit.
+        drop_in: the toolkit's settings of that unit.
         folder: where its config.toml lies.
         resume: the unit that takes its pause back, without ``.service`` or ``.timer``.
         clean: the unit that removes what its jobs no longer use, likewise.
@@ -29,6 +32,7 @@ class Place:
 
     service: str
     unit: str
+    drop_in: str
     folder: str
     resume: str
     clean: str
@@ -37,9 +41,11 @@ class Place:
 def place(name: str = "") -> Place:
     """The place of an isolated runner; with an empty name that of the package's own service."""
     suffix = f"-{name}" if name else ""
+    unit = f"{SERVICE}{suffix}.service"
     return Place(
         service=SERVICE + suffix,
-        unit=f"{SERVICE}{suffix}.service",
+        unit=unit,
+        drop_in=f"{UNITS}/{unit}.d/zz-runnerhost.conf",
         folder=f"/etc/{SERVICE}{suffix}",
         resume=f"runnerhost-resume{suffix}",
         clean=f"runnerhost-clean{suffix}",
