@@ -610,11 +610,6 @@ def fitness_problems(fitness: dict[str, Any]) -> list[str]:
         found.append(
             f"gitlab_runner_metrics_file got {file!r}, it takes an absolute path that ends in .prom"
         )
-    for index, name in enumerate(fitness.get("hidepid_exempt", [])):
-        if not _isolated.USER.match(str(name)):
-            found.append(
-                f"gitlab_runner_hidepid_exempt[{index}] got {name!r}, it takes a Unix user name"
-            )
     size = str(fitness.get("journal_max_use") or "")
     if size and not re.fullmatch(r"\d+[KMGTPE]?", size):
         found.append(

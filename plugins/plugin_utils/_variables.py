@@ -50,6 +50,9 @@ PLAYBOOK_VARIABLES = (
     "verify_roles",
 )
 """What the playbooks read beside the roles' variables."""
+_HIDEPID = "recipe: docs/operations.md, Job tokens and people who log in"
+REMOVED = {"gitlab_runner_hidepid": _HIDEPID, "gitlab_runner_hidepid_exempt": _HIDEPID}
+"""Variables that roles had once, each with what to do instead."""
 # The most letters that a slip changes; fewer in a short name.
 _SLIPS = 3
 _LETTERS_PER_SLIP = 6
@@ -121,6 +124,9 @@ def _unknown(roles: list[str], variables: Mapping[str, Any]) -> Iterator[str]:
     for given in sorted(variables, key=str):
         name = str(given)
         if name in public or name.startswith(_FOREIGN):
+            continue
+        if name in REMOVED and any(name.startswith(f"{role}_") for role in roles):
+            yield f"{name}: no longer supported; remove it ({REMOVED[name]})"
             continue
         plain = name.replace("-", "_").lower()
         role = next((role for role in roles if plain.startswith(f"{role}_")), "")

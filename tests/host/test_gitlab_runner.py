@@ -400,15 +400,6 @@ def test_job_user_has_no_systemd_manager(host: Any, wanted: dict[str, Any]) -> N
     assert done.rc != 0
 
 
-def test_proc_is_hidden_as_wanted(host: Any, wanted: dict[str, Any]) -> None:
-    if not wanted["gitlab_runner_hidepid"]:
-        assert not host.file("/etc/systemd/system/runnerhost-hidepid.service").exists
-        return
-    options = host.check_output("awk '$2 == \"/proc\" {print $4}' /proc/mounts").split(",")
-    assert {"hidepid=2", "hidepid=invisible"} & set(options)
-    assert host.service("runnerhost-hidepid").is_enabled
-
-
 def test_jobs_see_no_other_processes(
     host: Any, unit: dict[str, str], wanted: dict[str, Any]
 ) -> None:

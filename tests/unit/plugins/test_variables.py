@@ -85,6 +85,15 @@ def test_a_misspelt_variable_is_named_with_the_right_one(wrong: str, right: str)
     assert text.startswith(f"{wrong}: unknown variable; did you mean {right}?"), text
 
 
+@pytest.mark.parametrize(("name", "instead"), _variables.REMOVED.items())
+def test_a_removed_variable_is_named_with_what_to_do_instead(name: str, instead: str) -> None:
+    (text,) = found({name: True})
+    assert text.startswith(f"{name}: no longer supported; remove it ({instead})"), text
+    role = next(role for role in _variables.ROLES if name.startswith(f"{role}_"))
+    assert found({name: True}, *(other for other in _variables.ROLES if other != role)) == []
+    assert name not in _variables.options(role)
+
+
 @pytest.mark.parametrize(
     "name",
     [
@@ -144,8 +153,8 @@ def test_all_in_one_and_a_variable_makes_them_warnings() -> None:
         ("gitlab_runner_version", 18.1, "18.1; expected a string: quote it"),
         ("gitlab_runner_umask", 23, "23; expected a string: quote it"),
         ("gitlab_runner_home", {"a": 1}, "a mapping; expected a string"),
-        ("gitlab_runner_hidepid", "false", "'false'; expected true or false, on the command line"),
-        ("gitlab_runner_hidepid", "maybe", "'maybe'; expected true or false"),
+        ("gitlab_runner_recreate", "false", "'false'; expected true or false, on the command line"),
+        ("gitlab_runner_recreate", "maybe", "'maybe'; expected true or false"),
         ("gitlab_runner_path", "/opt/bin", "'/opt/bin'; expected a list"),
         ("gitlab_runner_job_limits", ["x"], "a list; expected a mapping"),
         ("gitlab_runner_drain_at_deadline", "wait", "'wait'; expected give_up or go_on"),
