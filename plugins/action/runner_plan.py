@@ -29,10 +29,10 @@ from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import (
     _job_user,
     _network,
     _runner_file,
-    _runner_keys,
     _runner_lists,
     _runner_merge,
     _runner_toml,
+    _runner_validation,
     _tokens,
 )
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._controller import (
@@ -542,7 +542,7 @@ def problems(args: dict[str, Any]) -> list[str]:
         "gitlab_runner_environment", args["environment"], args.get("environment_allowed") or []
     )
     found += misread("gitlab_runner_environment", args["environment"])
-    found += _runner_keys.settings_problems("gitlab_runner_settings", args["settings"])
+    found += _runner_validation.settings_problems("gitlab_runner_settings", args["settings"])
     found += _job_user.problems("", {**_job_user.DEFAULTS, **args})
     found += _isolated.problems(args)
     found += _runner_lists.url_problems("gitlab_runner_url", args["gitlab_url"])

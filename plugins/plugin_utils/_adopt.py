@@ -17,7 +17,10 @@ import yaml
 
 from ansible_collections.runnerhost.toolkit.plugins.module_utils import _secrets
 from ansible_collections.runnerhost.toolkit.plugins.module_utils._instances import place
-from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import _runner_keys, _runner_merge
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import (
+    _runner_merge,
+    _runner_validation,
+)
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._runner_keys import (
     IDENTITY_KEYS,
     same_url,
@@ -127,7 +130,7 @@ class _Writer:
         for key, value in kept.items():
 
             def check(one: Any, key: str = key) -> list[str]:
-                return _dated(one) or _runner_keys.settings_problems(
+                return _dated(one) or _runner_validation.settings_problems(
                     f"{prefix}settings", {key: one}
                 )
 

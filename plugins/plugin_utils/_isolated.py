@@ -18,7 +18,7 @@ from ansible_collections.runnerhost.toolkit.plugins.module_utils._secrets import
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import (
     _env_file,
     _job_user,
-    _runner_keys,
+    _runner_validation,
 )
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._variables import misread
 
@@ -105,7 +105,7 @@ def problems(args: Mapping[str, Any]) -> list[str]:
             found.append(f"{at}: {unfit(entry)}; expected a mapping: {', '.join(KEYS)}")
             continue
         found += [
-            f"{at}: unknown key {key!r}; {_runner_keys.nearest(str(key), KEYS, {})}"
+            f"{at}: unknown key {key!r}; {_runner_validation.nearest(str(key), KEYS, {})}"
             for key in entry
             if key not in KEYS
         ]
@@ -142,7 +142,7 @@ def problems(args: Mapping[str, Any]) -> list[str]:
         )
         found += _job_user.problems(at, one)
         found += misread(f"{at}.environment", one["environment"])
-        found += _runner_keys.settings_problems(f"{at}.settings", one["settings"])
+        found += _runner_validation.settings_problems(f"{at}.settings", one["settings"])
     found += _shared(args, good)
     if good and not args["hide_processes"]:
         found.append(

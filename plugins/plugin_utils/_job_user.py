@@ -9,7 +9,10 @@ import re
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import _runner_keys, _ssh_access
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import (
+    _runner_validation,
+    _ssh_access,
+)
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._controller import CA_FOLDER
 
 NOTE = "/var/lib/runnerhost/job-users.json"
@@ -168,7 +171,7 @@ def checks(
         label = f"{at}shell" if at.endswith(".") else MAIN["shell"]
         found.append({"label": label, "path": str(service["shell"]), "kind": "program"})
     for runner in present:
-        for key, value, kind in _runner_keys.host_paths(runner):
+        for key, value, kind in _runner_validation.host_paths(runner):
             one: dict[str, Any] = {
                 "label": f"{runners} ({runner['name']}).{key}",
                 "path": value,
@@ -189,7 +192,7 @@ def folders(service: Mapping[str, Any]) -> list[dict[str, Any]]:
     paths = [
         os.path.normpath(value)
         for runner in _present(service)
-        for _, value, kind in _runner_keys.host_paths(runner)
+        for _, value, kind in _runner_validation.host_paths(runner)
         if kind == "folder"
     ]
     home = os.path.normpath(str(service["home"]))

@@ -11,6 +11,7 @@ from ansible_collections.runnerhost.toolkit.plugins.module_utils._secrets import
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import (
     _env_file,
     _runner_keys,
+    _runner_validation,
     _tokens,
 )
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._runner_toml import Data
@@ -102,7 +103,7 @@ def _list_problems(
             # What it once was makes no difference.
             continue
         config = {k: v for k, v in entry.items() if k not in ("token", "gitlab", "state")}
-        found += _runner_keys.runner_problems(at, config)
+        found += _runner_validation.runner_problems(at, config)
         if "gitlab" in entry:
             found += _gitlab_entry_problems(at, url, entry, api_token)
         if "gitlab" not in entry or entry.get("token"):
@@ -113,7 +114,7 @@ def _list_problems(
                 given.setdefault(entry["token"], []).append(at)
         if "url" in entry:
             found += url_problems(f"{at}.url", entry["url"])
-        found += _runner_keys.path_problems(at, entry)
+        found += _runner_validation.path_problems(at, entry)
     found += [
         f"{where} names {n!r} twice"
         for n in sorted({n for n in own if own.count(n) > 1})
@@ -124,7 +125,7 @@ def _list_problems(
 
 def _gitlab_entry_problems(at: str, url: Any, entry: dict[str, Any], api_token: Any) -> list[str]:
     wanted = entry["gitlab"]
-    found = _runner_keys.gitlab_problems(f"{at}.gitlab", wanted)
+    found = _runner_validation.gitlab_problems(f"{at}.gitlab", wanted)
     if not api_token:
         found.append(f"{at}.gitlab: gitlab_runner_api_token is empty, GitLab's API asks for one")
     if "url" in entry and not _runner_keys.same_url(entry["url"], url):

@@ -17,7 +17,10 @@ from cryptography.x509.oid import NameOID
 
 from ansible_collections.runnerhost.toolkit.plugins.module_utils import _host_checks, _system
 from ansible_collections.runnerhost.toolkit.plugins.modules import file_set
-from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import _job_user, _runner_keys
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import (
+    _job_user,
+    _runner_validation,
+)
 
 TODAY = date(2026, 11, 28)
 AS_ROOT = pytest.mark.skipif(os.getuid() != 0, reason="skipped: only root can be somebody else")
@@ -349,10 +352,10 @@ def test_folders_are_made_for_the_job_user_alone() -> None:
     ],
 )
 def test_paths_that_cannot_be(entry: dict[str, Any], says: str) -> None:
-    (text,) = _runner_keys.path_problems("runners[0] (a)", entry)
+    (text,) = _runner_validation.path_problems("runners[0] (a)", entry)
     assert says in text
 
 
 def test_paths_that_can_be() -> None:
     good = {"builds_dir": "/data/tmp/builds", "shell": "pwsh", "custom": {"run_exec": "run"}}
-    assert _runner_keys.path_problems("runners[0] (a)", good) == []
+    assert _runner_validation.path_problems("runners[0] (a)", good) == []

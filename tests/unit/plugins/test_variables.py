@@ -17,7 +17,7 @@ from ansible_collections.runnerhost.toolkit.plugins.action import runner_plan
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import (
     _env_file,
     _isolated,
-    _runner_keys,
+    _runner_validation,
     _variables,
 )
 from tests.unit.plugins.test_runner_plan import GOOD
@@ -280,7 +280,7 @@ def test_what_is_no_text_is_refused_in_the_environment(tmp_path: Path, value: st
     ],
 )
 def test_what_is_no_text_is_refused_in_a_runner(key: str, value: Any) -> None:
-    (text,) = _runner_keys.runner_problems("x", {key: value})
+    (text,) = _runner_validation.runner_problems("x", {key: value})
     assert text.endswith("quote it")
 
 

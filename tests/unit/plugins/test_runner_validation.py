@@ -6,7 +6,10 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import _gitlab_api, _runner_keys
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import (
+    _gitlab_api,
+    _runner_validation,
+)
 
 WHERE = "gitlab_runner_runners[0]"
 
@@ -37,7 +40,7 @@ WHERE = "gitlab_runner_runners[0]"
     ],
 )
 def test_refused(entry: dict[str, Any], says: str) -> None:
-    found = _runner_keys.runner_problems(WHERE, entry)
+    found = _runner_validation.runner_problems(WHERE, entry)
     assert found
     assert found[0].startswith(WHERE)
     assert says in found[0]
@@ -50,7 +53,7 @@ def test_a_secret_of_the_wrong_type_is_not_shown() -> None:
         {"environment": "DB_PASSWORD=hunter2"},
         {"pre_build_script": ["login hunter2"]},
     ):
-        found = _runner_keys.runner_problems(WHERE, entry)
+        found = _runner_validation.runner_problems(WHERE, entry)
         assert len(found) == 1
         assert "hunter2" not in found[0]
 
@@ -67,7 +70,7 @@ def test_taken() -> None:
         "cache": {"Type": "s3", "s3": {"BucketName": "b", "Insecure": False}},
         "docker": {"image": "x", "anything": ["goes"]},
     }
-    assert _runner_keys.runner_problems(WHERE, entry) == []
+    assert _runner_validation.runner_problems(WHERE, entry) == []
 
 
 @pytest.mark.parametrize(
@@ -83,7 +86,7 @@ def test_taken() -> None:
     ],
 )
 def test_refused_settings(settings: Any, says: str) -> None:
-    found = _runner_keys.settings_problems("gitlab_runner_settings", settings)
+    found = _runner_validation.settings_problems("gitlab_runner_settings", settings)
     assert found
     assert says in found[0]
 
@@ -91,14 +94,14 @@ def test_refused_settings(settings: Any, says: str) -> None:
 @pytest.mark.parametrize("value", [0, 10, -5, "1h", 3.5, True, [900]])
 def test_time_limit_that_gitlab_does_not_take(value: Any) -> None:
     """One message, the same for all."""
-    (said,) = _runner_keys.gitlab_problems("x.gitlab", {"maximum_timeout": value})
+    (said,) = _runner_validation.gitlab_problems("x.gitlab", {"maximum_timeout": value})
     assert said.startswith("x.gitlab.maximum_timeout: invalid value ")
     assert said.endswith("expected 600 seconds or more, or null for no limit")
 
 
 @pytest.mark.parametrize("value", [None, 600, 7200])
 def test_time_limit_that_gitlab_takes(value: Any) -> None:
-    assert _runner_keys.gitlab_problems("x.gitlab", {"maximum_timeout": value}) == []
+    assert _runner_validation.gitlab_problems("x.gitlab", {"maximum_timeout": value}) == []
 
 
 def test_null_takes_a_time_limit_away_in_gitlab() -> None:
