@@ -120,7 +120,8 @@ def test_an_image_has_of_each_role_what_a_host_has() -> None:
     # The runner without its identity.
     hosts = [(role, part) for role, part, _ in steps()]
     assert parts == [
-        ("gitlab_runner", "image") if one == ("gitlab_runner", "main") else one for one in hosts
+        ("gitlab_runner", "operations/image") if one == ("gitlab_runner", "main") else one
+        for one in hosts
     ]
 
 
@@ -175,7 +176,7 @@ def test_hosts_are_restarted_one_at_a_time_and_a_failure_ends_it() -> None:
 
 
 def test_a_restart_is_drained_before_and_proven_after() -> None:
-    path = ROOT / "roles" / "gitlab_runner" / "tasks" / "reboot.yml"
+    path = ROOT / "roles/gitlab_runner/tasks/operations/reboot.yml"
     tasks = list(flat(yaml.safe_load(path.read_text(encoding="utf-8"))))
     kinds = [key for task in tasks for key in task if "." in key]
     assert kinds[2:] == [
@@ -219,7 +220,7 @@ def test_preparing_an_upgrade_changes_nothing_unless_asked_to() -> None:
     tasks = prepare_tasks()
     changing = [task for task in tasks if not any(name in task for name in reads)]
     assert [task["ansible.builtin.import_role"]["tasks_from"] for task in changing] == [
-        "rest",
+        "operations/disable",
         "make_way",
     ]
     assert {task["when"] for task in changing} == {"__prepare_upgrade_apply"}

@@ -43,7 +43,7 @@ def test_playbook_variables_are_what_the_playbooks_read() -> None:
     texts = [
         path.read_text(encoding="utf-8")
         for folder in ("playbooks", "roles/gitlab_runner/tasks")
-        for path in (root / folder).glob("*.yml")
+        for path in (root / folder).rglob("*.yml")
     ]
     for name in _variables.PLAYBOOK_VARIABLES[1:]:
         assert any(name in text for text in texts), name
