@@ -19,13 +19,15 @@ from collections.abc import Callable
 from datetime import date, timedelta
 from typing import Any
 
-from ansible_collections.runnerhost.toolkit.plugins.module_utils import _files, _homes, _system
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import _files, _system
 
 SHADOW = "/etc/shadow"
 # A pam module that asks a directory may need its time.
 SU_SECONDS = 30
 _EPOCH = date(1970, 1, 1)
 _NOBODY = 65534
+_OF_A_FRESH_DISK = {"lost+found"}
+"""What a fresh file system has in its topmost folder (mke2fs(8))."""
 
 
 # --- the account ---------------------------------------------------------------------------------
@@ -146,20 +148,12 @@ def _folder(check: dict[str, Any]) -> str:
     if closed:
         return closed
     if there == path:
-        if check.get("link"):
-            return _home(path, uid if user else -1)
-        # What is wrong in its home is mended with it.
-        return "" if inside else _not_his(path, name, uid)
+        owner = uid if user else None
+        if inside and os.stat(home).st_uid != owner:
+            # What cures the home cures this, too.
+            return ""
+        return foreign_folder(path, name, owner)
     return "" if inside else _shaky_parent(there, uid)
-
-
-def _home(path: str, uid: int) -> str:
-    """Why a home that is there is not taken over."""
-    try:
-        _homes.strangers(path, uid)
-    except ValueError as error:
-        return str(error).removeprefix(f"{path} ")
-    return ""
 
 
 def _closed(path: str, home: str, name: str, uid: int, gid: int) -> str:
@@ -219,12 +213,23 @@ def _user_name(uid: int) -> str:
         return f"the number {uid}"
 
 
-def _not_his(path: str, name: str, uid: int) -> str:
-    if _homes.may_take(path, uid):
+def foreign_folder(path: str, name: str, uid: int | None) -> str:
+    """Why a folder may not be made a user's, with the command that cures it; empty if it may.
+
+    It may if it is the user's, or an empty one of root's: a disk that was mounted there.
+
+    Args:
+        path: the folder.
+        name: the user.
+        uid: the user's number; None where the host does not have the user yet.
+    """
+    owner = os.lstat(path).st_uid
+    if owner == uid or (owner == 0 and not set(os.listdir(path)) - _OF_A_FRESH_DISK):
         return ""
+    make = "" if uid is not None else f"useradd --system --shell /bin/bash --home {path} {name}; "
     return (
-        f"belongs to {_user_name(os.lstat(path).st_uid)} and is not empty; if the jobs may have "
-        f"it: chown -R {name}: {path}, otherwise name another folder"
+        f"belongs to {_user_name(owner)} and is not empty; if the jobs may have it: "
+        f"{make}chown -R {name}: {path}, otherwise name another folder"
     )
 
 

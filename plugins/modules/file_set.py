@@ -20,7 +20,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
     _apt_sources,
     _files,
-    _homes,
+    _host_checks,
     _secrets,
     _system,
     _systemd,
@@ -52,10 +52,6 @@ options:
       state:
         description:
           - What should lie there.
-          - C(home) is a user's home, a C(directory) that may have come back from a backup with
-            another owner. It is taken over with all below it that is that owner's, or nobody's.
-            Refused are another's home, what belongs to a person's account, and a folder in which
-            there are neither builds nor a pip cache.
           - C(duplicates_absent) removes other apt sources of the same repository, but never a file
             C(runnerhost-*). With O(files[].releases), the repository is a mirror of the
             distribution and its own entries count as duplicates; those are disabled, not removed.
@@ -63,7 +59,7 @@ options:
           - C(distribution_restored) enables again what was disabled for such a mirror, for the
             release that the host has now.
         type: str
-        choices: [file, directory, home, absent, duplicates_absent, distribution_restored]
+        choices: [file, directory, absent, duplicates_absent, distribution_restored]
         default: file
       content:
         description: The file's text, for the state C(file).
@@ -213,16 +209,9 @@ def owner_ids(item: dict[str, Any]) -> tuple[int, int]:
     return entry.pw_uid, grp.getgrnam(group).gr_gid if group else entry.pw_gid
 
 
-def apply_one(
-    item: dict[str, Any], check: bool, taken: dict[str, set[int]] | None = None
-) -> tuple[bool, str, str]:
-    """One item brought to its state: whether it changed, the text before and after.
-
-    ``taken``: homes that this set has taken over, or in check mode would, each with whose it was.
-    """
+def apply_one(item: dict[str, Any], check: bool) -> tuple[bool, str, str]:
+    """One item brought to its state: whether it changed, the text before and after."""
     state = item["state"]
-    if state == "home":
-        return _home(item, check, {} if taken is None else taken)
     try:
         path = resolve(item["path"])
         uid, gid = owner_ids(item) if state in ("file", "directory") else (0, 0)
@@ -235,17 +224,15 @@ def apply_one(
     mode = int(item["mode"], 8)
     look = _files.file_look(path, want_text=state == "file")
     if state == "directory":
-        if check and any(
-            path.startswith(f"{home}/") and look.get("uid") in owners
-            for home, owners in (taken or {}).items()
-        ):
-            look["uid"], look["gid"] = uid, gid
         right = look["kind"] == "directory"
         good = right and (look["uid"], look["gid"], look["mode"]) == (uid, gid, f"{mode:04o}")
         if not right and look["kind"] != "absent":
             raise ValueError(f"{path} is a {look['kind']}, a folder is wanted there")
-        if right and uid != 0 and look["uid"] != uid and not _homes.may_take(path, uid):
-            raise ValueError(f"{path} belongs to another user than {item['owner']}: mend its owner")
+        foreign = ""
+        if right and uid != 0:
+            foreign = _host_checks.foreign_folder(path, item["owner"], uid)
+        if foreign:
+            raise ValueError(f"{path} {foreign}")
         if not good and not check:
             home = pwd.getpwnam(item["owner"]).pw_dir
             if path.startswith(f"{home}/") or (not right and _owner_above(path) == uid != 0):
@@ -290,36 +277,6 @@ def brief(path: str, text: str) -> str:
     if text and path.startswith(_CODE):
         return line("code", text) + "\n"
     return _ARMOUR.sub(lambda match: line(match["what"].lower(), match[0]), text)
-
-
-def take_over(path: str, owners: set[int], uid: int, gid: int) -> None:
-    """Gives all of those owners below a folder to a user; follows no link."""
-    for _, folders, files, handle in os.fwalk(path, follow_symlinks=False):
-        for name in [".", *folders, *files]:
-            info = os.stat(name, dir_fd=handle, follow_symlinks=False)
-            if info.st_uid in owners and _homes.is_single(info):
-                os.chown(name, uid, gid, dir_fd=handle, follow_symlinks=False)
-
-
-def _home(item: dict[str, Any], check: bool, taken: dict[str, set[int]]) -> tuple[bool, str, str]:
-    """A user's home, taken over where it is not the user's."""
-    plain = {**item, "state": "directory"}
-    path = resolve(item["path"])
-    try:
-        uid, gid = owner_ids(item)
-    except Unresolved:
-        return apply_one(plain, check)
-    if not os.path.isdir(path) or os.path.islink(path):
-        return apply_one(plain, check)
-    owners = _homes.strangers(path, uid)
-    if not owners:
-        return apply_one(plain, check)
-    taken[path] = owners
-    if not check:
-        take_over(path, owners, uid, gid)
-        os.chmod(path, int(item["mode"], 8))
-    before = "".join(f"owner {number}\n" for number in sorted(owners))
-    return True, before, f"owner {item['owner']}\n"
 
 
 def as_user(uid: int, gid: int, work: Callable[[], None]) -> None:
@@ -492,7 +449,6 @@ def main() -> None:
                         "choices": [
                             "file",
                             "directory",
-                            "home",
                             "absent",
                             "duplicates_absent",
                             "distribution_restored",
@@ -535,7 +491,6 @@ def main() -> None:
     twins: list[str] = []
     removed_twins: list[str] = []
     diffs: list[dict[str, Any]] = []
-    taken: dict[str, set[int]] = {}
     theirs = third_parties(module.params["files"])
     for item in module.params["files"]:
         item["content"] = module.params["secrets"].get(item["path"], item["content"])
@@ -548,7 +503,7 @@ def main() -> None:
             if item["state"] == "distribution_restored":
                 changed_paths += restore_distribution(module.check_mode)
                 continue
-            changed, before, after = apply_one(item, module.check_mode, taken)
+            changed, before, after = apply_one(item, module.check_mode)
         except (OSError, ValueError, KeyError) as error:
             module.fail_json(
                 msg=f"file_set: {item['path']}: {error}",

@@ -230,7 +230,7 @@ def files(plan: Mapping[str, Any], secret: bool) -> list[dict[str, Any]]:
     shown = {key: value for key, value in plan.items() if key not in ("environment", "access")}
     own = {"vars": {"instance": shown}}
     return [
-        {"path": home, "state": "home", "mode": "0700", "owner": user},
+        {"path": home, "state": "directory", "mode": "0700", "owner": user},
         {"path": f"{home}/.bash_logout", "state": "absent"},
         {"path": f"{home}/.cache/pip", "state": "directory", "mode": "0700", "owner": user},
         *plan["folders"],

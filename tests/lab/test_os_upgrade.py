@@ -160,7 +160,6 @@ STARTING_POINTS = {
         f"-e '/^\\[Service\\]/a KillSignal=SIGTERM\\nKillMode=process\\nUMask=0077' {UNIT}"
     ),
     "the service disabled": "systemctl disable --now gitlab-runner",
-    "the home from a backup, with another owner": f"chown -R 4000000:4000000 {HOME}",
 }
 
 
@@ -176,6 +175,20 @@ def test_a_run_heals(whole: Site, point: str) -> None:
     assert "jammy" not in whole.sh("apt-get indextargets")
     assert whole.sh(f"find {HOME} -not -user gitlab-runner") == ""
     whole.sh("systemctl is-system-running")
+
+
+@pytest.mark.slow
+def test_a_home_from_a_backup_is_refused_with_the_command_that_cures_it(whole: Site) -> None:
+    before = identity(whole)
+    whole.sh(f"chown -R 4000000:4000000 {HOME}")
+    refused = whole.playbook("site.yml")
+    assert refused.counts()["changed"] == 0
+    cure = f"chown -R gitlab-runner: {HOME}"
+    assert f"may have it: {cure}, otherwise" in re.sub(r"\s+", " ", refused.output)
+    whole.sh(cure)
+    again = whole.playbook("site.yml")
+    assert (again.code, again.counts()["changed"]) == (0, 0), again.output
+    assert identity(whole) == before
 
 
 def main_pid(site: Site) -> str:

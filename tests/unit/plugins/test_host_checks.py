@@ -153,12 +153,25 @@ def test_anothers_home_is_refused_and_a_fresh_disk_is_a_home(open_path: Path) ->
     for user in ("nobody", "not-yet-there"):
         assert folder(home, user, link=True) == ""
     (home / "file").write_text("")
-    assert "belongs to root: mend its owner" in folder(home, link=True)
+    cure = f"belongs to root and is not empty; if the jobs may have it: chown -R nobody: {home}, "
+    assert folder(home, link=True).startswith(cure)
     os.chown(home, 12345, 12345)
-    assert "belongs to the number 12345" in folder(home, "not-yet-there", link=True)
-    # One that came back from a backup with another number.
+    assert "belongs to the number 12345" in folder(home, link=True)
+    # The user is to be made first, and one message is enough.
+    made = f"useradd --system --shell /bin/bash --home {home} new; chown -R new: {home}"
+    assert made in folder(home, "new", link=True)
     (home / "builds").mkdir()
-    assert folder(home, link=True) == ""
+    assert folder(home / "builds", home=str(home)) == ""
+
+
+@AS_ROOT
+def test_anothers_folder_in_the_own_home_is_refused(open_path: Path) -> None:
+    home = open_path / "home"
+    (home / ".cache" / "pip" / "http").mkdir(parents=True)
+    os.chown(home, 65534, 65534)
+    found = folder(home / ".cache" / "pip", home=str(home))
+    assert found.startswith("belongs to root and is not empty"), found
+    assert f"chown -R nobody: {home}/.cache/pip" in found
 
 
 @pytest.mark.parametrize(
