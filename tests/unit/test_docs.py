@@ -145,20 +145,20 @@ def test_installed_names_the_versions_of_ansible_that_the_collection_takes() -> 
     assert f"2.{found[1]}" == locked[0] != locked[-1]
 
 
-def test_readme_names_every_file_that_the_roles_write() -> None:
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+def test_docs_name_every_file_that_the_roles_write() -> None:
+    told = (ROOT / "docs" / "files.md").read_text(encoding="utf-8")
     constants = {}
     for role in ("python_versions", "gitlab_runner"):
         constants.update(load(ROOT / "roles" / role / "vars" / "main.yml"))
     missing = {
-        path for name, path in constants.items() if name.endswith("_path") and path not in readme
+        path for name, path in constants.items() if name.endswith("_path") and path not in told
     }
     written = (_network.APT_CONF, _network.APT_AUTH, _network.APT_DIRECT, DISTRIBUTION_SOURCES)
-    missing |= {path for path in written if path not in readme}
+    missing |= {path for path in written if path not in told}
     folder = ROOT / "roles" / "gitlab_runner" / "templates"
     for template in files("roles/gitlab_runner/templates/**/*.j2"):
         path = "/" + str(template.relative_to(folder)).removesuffix(".j2").replace("@.", "@UID.")
-        if path not in readme:
+        if path not in told:
             missing.add(path)
     assert missing == set()
 

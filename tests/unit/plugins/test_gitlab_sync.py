@@ -268,7 +268,7 @@ def test_hand_made_runner_keeps_its_identity(gitlab: GitLab) -> None:
 
 
 def test_entry_that_is_renamed_by_its_runners_id_keeps_its_token(gitlab: GitLab) -> None:
-    """As the README says to rename it: no second one beside it, and no token reset."""
+    """As docs/runners.md says to rename it: no second one beside it, and no token reset."""
     host = Host(gitlab)
     converge(host)
     token = host.data()["runners"][0]["token"]
