@@ -70,7 +70,10 @@ def access_problems(variable: str, value: Any) -> list[str]:
 
     An instance may give its tokens a prefix of its own (GitLab docs, account and limit settings).
     """
-    how = "expected a personal, group or project access token with the scopes named in docs/runners.md"
+    how = (
+        "expected a personal, group or project access token "
+        "with the scopes named in docs/runners.md"
+    )
     if not isinstance(value, str):
         return [f"{variable}: {unfit(value)} {HIDDEN}; {how}"]
     if "$ANSIBLE_VAULT" in value:
