@@ -253,3 +253,12 @@ def test_the_variables_of_preparing_an_upgrade_are_told() -> None:
     assert told == named
     kinds = set(re.findall(r"(?m)^\| `([a-z]+)` \|", text))
     assert kinds == set(_upgrades.KINDS)
+
+
+def test_included_task_files_are_named_from_the_tasks_folder() -> None:
+    """Ansible looks there for what a `tasks_from` file includes, and only when it comes to it."""
+    for path in files("roles/*/tasks/**/*.yml"):
+        for task in flat(yaml.safe_load(path.read_text(encoding="utf-8"))):
+            for name in ("ansible.builtin.include_tasks", "ansible.builtin.import_tasks"):
+                tasks = ROOT / "roles" / path.relative_to(ROOT).parts[1] / "tasks"
+                assert name not in task or (tasks / task[name]).is_file(), (path, task[name])
