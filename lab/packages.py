@@ -17,19 +17,16 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab.places import CHECKOUT
 from lab.platforms import UPSTREAM, WORLD_VARIABLE, upstream_world
 from lab.run import LabError, run
+from standins.executable import gitlab_runner
 
-STAND_IN = CHECKOUT / "standins" / "gitlab_runner" / "gitlab_runner.py"
 STAND_IN_VERSIONS = ("19.3.0", "19.3.1")
 STAND_IN_OLDER = ("17.4.0", "17.5.0")
 BROKEN = "17.5.0"
 """Installs well and dies at its start under systemd, the real one and the stand-in."""
 RUNNER_VARIABLE = "LAB_GITLAB_RUNNER"
 ITERATION = "-1"
-
-_VERSION_LINE = re.compile(r"^VERSION\b.*$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -39,6 +36,7 @@ class Runner:
     kind: str
     """"real", "stand-in", or "upstream": GitLab's own package, which the lab does not make."""
     program: Path
+    """The binary; none for the stand-in, which is made."""
     version: str
     version_next: str
     fingerprint: str
@@ -46,7 +44,7 @@ class Runner:
     older: tuple[str, ...] = ()
     """Further versions that the repository has, oldest first."""
     older_programs: tuple[Path, ...] = ()
-    """Their programs; none for the stand-in, which is one for all."""
+    """Their programs; none for the stand-in."""
 
     def __str__(self) -> str:
         if self.kind == UPSTREAM:
@@ -77,7 +75,7 @@ class Runner:
             programs = dict(zip(self.older, self.older_programs, strict=True))
             # The newest binary under the next number too: it is what a test of upgrades needs.
             return programs.get(version, self.program).read_bytes()
-        return with_version(self.program.read_text(), version).encode()
+        return gitlab_runner(version)
 
 
 def find_runner() -> Runner:
@@ -90,10 +88,9 @@ def find_runner() -> Runner:
         return Runner(UPSTREAM, Path(), "latest", "latest", "")
     if named:
         return real_runner([Path(path) for path in named.split(os.pathsep)])
-    if not STAND_IN.is_file():
-        raise LabError(f"no stand-in runner at {STAND_IN}; name a real one in {RUNNER_VARIABLE}")
     first, second = STAND_IN_VERSIONS
-    return Runner("stand-in", STAND_IN, first, second, _fingerprint(STAND_IN), STAND_IN_OLDER)
+    made = hashlib.sha256(gitlab_runner(first)).hexdigest()
+    return Runner("stand-in", Path(), first, second, made, STAND_IN_OLDER)
 
 
 def real_runner(paths: list[Path]) -> Runner:
@@ -150,14 +147,6 @@ def next_patch(version: str) -> str:
     """19.3.0 → 19.3.1."""
     major, minor, patch = version.split(".")
     return f"{major}.{minor}.{int(patch) + 1}"
-
-
-def with_version(source: str, version: str) -> str:
-    """The stand-in's source with its VERSION line saying `version`."""
-    text, count = _VERSION_LINE.subn(f'VERSION = "{version}"', source, count=1)
-    if count != 1:
-        raise LabError(f"{STAND_IN.name} has no VERSION line")
-    return text
 
 
 def architecture() -> str:

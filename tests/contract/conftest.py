@@ -15,13 +15,13 @@ from pathlib import Path
 import pytest
 import trustme
 
+from standins.executable import PYTHON, gitlab_runner
 from standins.gitlab import Settings
 from standins.gitlab.client import LabGitLab
 from standins.gitlab.thread import bound_socket, serving
 from tests.contract.harness import Daemon, Host, job_user
 
 REAL = [path for path in os.environ.get("LAB_GITLAB_RUNNER", "").split(os.pathsep) if path]
-STAND_IN = Path(__file__).parents[2] / "standins" / "gitlab_runner" / "gitlab_runner.py"
 _numbers = itertools.count(1)
 
 
@@ -88,10 +88,8 @@ def program(request: pytest.FixtureRequest, shared_dir: Path) -> tuple[str, Path
         shutil.copyfile(kind, target)
         kind = "real"
     else:
-        text = STAND_IN.read_text()
-        if subprocess.run(["/usr/bin/python3", "-c", "import tomllib"], check=False).returncode:
-            text = text.replace("/usr/bin/python3", sys.executable, 1)
-        target.write_text(text)
+        old = subprocess.run([PYTHON, "-c", "import tomllib"], check=False).returncode
+        target.write_bytes(gitlab_runner(python=sys.executable if old else PYTHON))
     target.chmod(0o755)
     return kind, target
 

@@ -14,7 +14,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from standins.gitlab.client import without_stamps
-from standins.gitlab_runner import gitlab_runner as runner
+from standins.gitlab_runner import version as program
+from standins.gitlab_runner.config import Config, ConfigError, warn_of_long_polling
+from standins.gitlab_runner.host import system_id
+from standins.gitlab_runner.masking import Masker, Stamps
+from standins.gitlab_runner.options import COMMANDS, Options
+from standins.gitlab_runner.script import Script
+from standins.gitlab_runner.service import is_systemd, unit_text
+from standins.gitlab_runner.tokens import short_token
+from standins.gitlab_runner.variables import expand
 
 CONFIG = """
 # a comment
@@ -51,7 +59,7 @@ nonsense = true
 def test_rewrite_keeps_what_is_known(tmp_path: Path) -> None:
     path = tmp_path / "config.toml"
     path.write_text(CONFIG)
-    config = runner.Config.load(str(path))
+    config = Config.load(str(path))
     config.save(str(path))
     text = path.read_text()
     again = tomllib.loads(text)
@@ -65,16 +73,16 @@ def test_rewrite_keeps_what_is_known(tmp_path: Path) -> None:
     assert "nonsense" not in text
     assert "comment" not in text
     assert second["id"] == 0
-    assert runner.Config.load(str(path)).dump() == text
+    assert Config.load(str(path)).dump() == text
 
 
 def test_version_decides_on_zero_values(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    config = runner.Config({"concurrent": 1, "runners": [{"name": "a"}]}, 0)
-    monkeypatch.setattr(runner, "VERSION", "17.5.5")
+    config = Config({"concurrent": 1, "runners": [{"name": "a"}]}, 0)
+    monkeypatch.setattr(program, "VERSION", "17.5.5")
     old = config.dump()
     assert 'connection_max_age = "15m0s"' in old
     assert "[runners.custom_build_dir]" in old
-    monkeypatch.setattr(runner, "VERSION", "18.5.0")
+    monkeypatch.setattr(program, "VERSION", "18.5.0")
     new = config.dump()
     assert "connection_max_age" not in new
     assert "custom_build_dir" not in new
@@ -85,8 +93,8 @@ def test_version_decides_on_the_exit_code(
     monkeypatch: pytest.MonkeyPatch, version: str, code: int
 ) -> None:
     """As facts of 2026-11 have it: from 19.1 on a failing command's own."""
-    monkeypatch.setattr(runner, "VERSION", version)
-    script = runner.Script("/tmp")
+    monkeypatch.setattr(program, "VERSION", version)
+    script = Script("/tmp")
     script.user_commands(["bash -c 'exit 5'"])
     text = script.text(xtrace=False)
     done = subprocess.run(["bash"], input=text, text=True, capture_output=True, check=False)
@@ -95,7 +103,7 @@ def test_version_decides_on_the_exit_code(
 
 def test_times_of_lines_are_put_in_and_taken_out() -> None:
     parts: list[bytes] = []
-    stamps = runner.Stamps(parts.append)
+    stamps = Stamps(parts.append)
     given = [b"one\ntw", b"o\n", b"section_start:1:x\r\x1b[0Kthree\n", b"\n", b"end"]
     for part in given:
         stamps.write(part)
@@ -114,12 +122,12 @@ def test_continued_line_is_one() -> None:
 def test_version_decides_on_the_warnings(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    config = runner.Config({"concurrent": 1, "runners": [{}, {"request_concurrency": 2}]}, 0)
-    monkeypatch.setattr(runner, "VERSION", "18.3.0")
-    runner.warn_of_long_polling(config)
+    config = Config({"concurrent": 1, "runners": [{}, {"request_concurrency": 2}]}, 0)
+    monkeypatch.setattr(program, "VERSION", "18.3.0")
+    warn_of_long_polling(config)
     assert capsys.readouterr().err == ""
-    monkeypatch.setattr(runner, "VERSION", "18.4.0")
-    runner.warn_of_long_polling(config)
+    monkeypatch.setattr(program, "VERSION", "18.4.0")
+    warn_of_long_polling(config)
     said = capsys.readouterr().err
     assert "Worker starvation: 2 runners" in said
     assert "Request bottleneck: 1 runners" in said
@@ -140,13 +148,13 @@ def test_version_decides_on_the_warnings(
 def test_bad_files_are_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "config.toml"
     path.write_text(text)
-    with pytest.raises(runner.ConfigError):
-        runner.Config.load(str(path))
+    with pytest.raises(ConfigError):
+        Config.load(str(path))
 
 
 @given(st.dictionaries(st.sampled_from(["name", "url", "builds_dir", "shell"]), st.text()))
 def test_any_text_survives_the_emitter(entry: dict[str, str]) -> None:
-    config = runner.Config({"concurrent": 1, "runners": [dict(entry)]}, 0)
+    config = Config({"concurrent": 1, "runners": [dict(entry)]}, 0)
     written = tomllib.loads(config.dump())["runners"][0]
     assert {key: written[key] for key in entry} == entry
 
@@ -160,7 +168,7 @@ def test_masking_does_not_depend_on_writes(words: list[str], size: int) -> None:
 
     def masked(step: int) -> bytes:
         parts: list[bytes] = []
-        masker = runner.Masker(["secret", "abab"], [], parts.append)
+        masker = Masker(["secret", "abab"], [], parts.append)
         for start in range(0, len(data), step):
             masker.write(data[start : start + step])
         masker.flush()
@@ -178,17 +186,17 @@ def test_expansion_is_gos() -> None:
     def get(key: str) -> str:
         return values.get(key, "")
 
-    assert runner.expand("$A-${A}-$$-$1-$B-$", get) == "1-1-$---$"
+    assert expand("$A-${A}-$$-$1-$B-$", get) == "1-1-$---$"
 
 
 def test_unit_file(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.argv", ["/usr/bin/env"])
-    options = runner.Options(
-        runner.COMMANDS["install"],
+    options = Options(
+        COMMANDS["install"],
         ["--user=gitlab-runner", "--working-directory=/home/gitlab-runner"],
     )
     options.lists["config"] = ["/etc/gitlab-runner/config.toml"]
-    lines = [line.strip() for line in runner.unit_text(options).splitlines() if line.strip()]
+    lines = [line.strip() for line in unit_text(options).splitlines() if line.strip()]
     binary = os.path.realpath("/usr/bin/env")
     assert lines == [
         "[Unit]",
@@ -226,19 +234,19 @@ def test_systemd_is_found_as_the_service_library_does(
         "builtins.open",
         lambda path, **more: real(first if path == "/proc/1/comm" else path, **more),
     )
-    assert runner.is_systemd() is found
+    assert is_systemd() is found
 
 
 def test_system_id_is_kept_and_bad_ones_replaced(tmp_path: Path) -> None:
     path = str(tmp_path / "config.toml")
-    first = runner.system_id(path)
+    first = system_id(path)
     assert first[:2] in ("s_", "r_")
     assert len(first) == 14
-    assert runner.system_id(path) == first
+    assert system_id(path) == first
     (tmp_path / ".runner_system_id").write_text("nonsense")
-    assert runner.system_id(path) != "nonsense"
+    assert system_id(path) != "nonsense"
 
 
 def test_short_tokens() -> None:
-    assert runner.short_token("glrt-abcdefghijklmno") == "abcdefghi"
-    assert runner.short_token("glrt-t1_abcdefghijklmno") == "abcdefghi"
+    assert short_token("glrt-abcdefghijklmno") == "abcdefghi"
+    assert short_token("glrt-t1_abcdefghijklmno") == "abcdefghi"
