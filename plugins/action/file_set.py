@@ -24,23 +24,19 @@ class ActionModule(ToolkitAction):
         variables = task_vars or {}
         files: list[dict[str, Any]] = []
         secrets: dict[str, str] = {}
-        for given in self._task.args.get("files", []):
-            # An empty item is one that a condition left out.
-            if not given:
-                continue
-            item = dict(given)
-            name, own = item.pop("template", None), item.pop("vars", {})
+        for item in self._task.args["files"]:
+            name, own = item.pop("template"), item.pop("vars")
             if name:
-                item["content"] = self._render(str(name), {**variables, **own})
-            if item.get("secret"):
-                secrets[str(item["path"])] = str(item.pop("content", ""))
+                item["content"] = self._render(name, {**variables, **own})
+            if item["secret"]:
+                secrets[item["path"]] = item.pop("content") or ""
             files.append(item)
         answer = self._execute_module(
             module_name=MODULE,
             module_args={
                 "files": files,
                 "secrets": secrets,
-                "commands": self._task.args.get("commands", []),
+                "commands": self._task.args["commands"],
             },
             task_vars=variables,
         )

@@ -19,10 +19,12 @@ from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.utils.display import Display
 
 from ansible_collections.runnerhost.toolkit.plugins.module_utils import _secrets
-from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._controller import (
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._arguments import (
     ROOT,
+    missing_packages,
+)
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._controller import (
     ToolkitAction,
-    lacking,
 )
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._unreachable import (
     CONNECTION,
@@ -57,7 +59,7 @@ class ActionModule(ToolkitAction):
         if hand_over:
             self._hand_over(hand_over, variables)
             return {**result, "changed": False}
-        missing = lacking("pytest", "testinfra")
+        missing = missing_packages("pytest", "pytest-testinfra")
         if missing:
             text, _, cure = missing[0].partition(": ")
             return self._stopped(result, Obstacle(CONTROLLER, text, cure))

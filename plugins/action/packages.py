@@ -139,7 +139,7 @@ class ActionModule(ToolkitAction):
             look = self.ask(LOOK, {"texts": [DISTRIBUTION_SOURCES]}, task_vars)["look"]
             deployed = str(look["files"][DISTRIBUTION_SOURCES].get("text", ""))
         distribution, _ = self.distribution_offer(task_vars, deployed)
-        planned = [one for one in args["planned"] if one]
+        planned = args["planned"]
         files = {path: text for one in planned for path, text in one["files"].items()}
         found: dict[str, Any] = self.offer(
             {
@@ -154,7 +154,7 @@ class ActionModule(ToolkitAction):
             ways,
             task_vars,
         )["simulated"]
-        expected = {name: vs for one in planned for name, vs in one.get("versions", {}).items()}
+        expected = {name: vs for one in planned for name, vs in one["versions"].items()}
         problems, warnings = judge(found, args["wanted"], expected)
         self.refuse(problems)
         return found, warnings
@@ -183,26 +183,7 @@ class ActionModule(ToolkitAction):
     ) -> dict[str, Any]:
         """Looks, then calls apt for what is missing; in check mode only says what that is."""
         result: dict[str, Any] = super().run(tmp, task_vars)
-        _, args = self.validate_argument_spec(
-            {
-                "names": {"type": "list", "elements": "str", "default": []},
-                "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
-                "look": {"type": "dict"},
-                "automatic": {"type": "list", "elements": "str", "default": []},
-                "unfinished": {"type": "list", "elements": "str", "default": []},
-                "companions": {"type": "list", "elements": "str", "default": []},
-                "fresh": {"type": "bool", "default": False},
-                "not_yet": {"type": "list", "elements": "str", "default": []},
-                "allow_downgrade": {"type": "bool", "default": False},
-                "lock_timeout": {"type": "int", "default": 600},
-                "variable": {"type": "str", "default": ""},
-                "simulate": {"type": "bool", "default": False},
-                "wanted": {"type": "dict", "default": {}},
-                "planned": {"type": "list", "elements": "dict", "default": []},
-                "distribution_restored": {"type": "bool", "default": False},
-                "simulated": {"type": "dict", "default": {}},
-            }
-        )
+        args = self._task.args
         names = [str(n) for ns in [args["names"], *args["wanted"].values()] for n in ns]
         names = list(dict.fromkeys(names))
         companions = [str(name) for name in args["companions"]]

@@ -6,7 +6,7 @@ from __future__ import annotations
 import datetime
 import fnmatch
 import re
-from typing import Any
+from typing import Any, ClassVar
 
 from ansible_collections.runnerhost.toolkit.plugins.module_utils import _apt_sources, _pythons
 from ansible_collections.runnerhost.toolkit.plugins.module_utils._dpkg import is_installed
@@ -29,6 +29,8 @@ _INTERPRETER = re.compile(r"python(3\.\d+)\Z")
 
 class ActionModule(ToolkitAction):
     """The task's controller side."""
+
+    variables_of: ClassVar[list[str]] = ["python_versions"]
 
     def run(
         self, tmp: str | None = None, task_vars: dict[str, Any] | None = None

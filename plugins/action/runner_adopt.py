@@ -20,7 +20,6 @@ from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import (
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._controller import (
     LOOK,
     ToolkitAction,
-    lacking,
 )
 
 
@@ -34,7 +33,6 @@ class ActionModule(ToolkitAction):
         result: dict[str, Any] = super().run(tmp, task_vars)
         variables = task_vars or {}
         args = self._task.args
-        self.refuse(lacking("tomlkit"))
         self.no_file_on_host("the runners' tokens")
         look = self.ask(LOOK, {"globs": [_isolated.HERE]}, variables)["look"]
         here = _isolated.names_of(look["globs"][_isolated.HERE])

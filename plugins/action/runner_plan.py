@@ -9,7 +9,7 @@ import json
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import asdict
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 from ansible.errors import AnsibleError
@@ -35,11 +35,11 @@ from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import (
     _runner_validation,
     _tokens,
 )
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._arguments import missing_packages
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._controller import (
     LOOK,
     ToolkitAction,
     kept_files,
-    lacking,
 )
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._gitlab_api import (
     CREATE,
@@ -110,6 +110,8 @@ def starved(args: Mapping[str, Any]) -> list[str]:
 class ActionModule(ToolkitAction):
     """The task's controller side."""
 
+    variables_of: ClassVar[list[str]] = ["gitlab_runner"]
+
     def run(
         self, tmp: str | None = None, task_vars: dict[str, Any] | None = None
     ) -> dict[str, Any]:
@@ -123,7 +125,7 @@ class ActionModule(ToolkitAction):
         warnings = self.validate(
             ["gitlab_runner"],
             variables,
-            lacking("tomlkit") + kept_files("the runners' tokens") + problems(args),
+            kept_files("the runners' tokens") + problems(args),
         )
         everyone = args["isolated"]
         args["isolated"] = _present(everyone)
@@ -441,7 +443,7 @@ class ActionModule(ToolkitAction):
         present = _present(given)
         if not any("gitlab" in runner for runner in present):
             return []
-        self.refuse(lacking("gitlab"))
+        self.refuse(missing_packages("python-gitlab"))
         try:
             side = side_of(
                 {**args, "runners": present}, str(args["gitlab_url"]), host, self.find_file

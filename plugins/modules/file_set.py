@@ -41,6 +41,7 @@ options:
   files:
     description:
       - What should be there. Each item has O(files[].path) and the rest as needed.
+      - An empty item is one that a condition has left out.
     type: list
     elements: dict
     required: true
@@ -82,6 +83,10 @@ options:
       template:
         description: Template of the role, rendered on the controller as O(files[].content).
         type: str
+      vars:
+        description: Variables of the template, beside the task's.
+        type: dict
+        default: {}
       uris:
         description: The repository's addresses, for the state C(duplicates_absent).
         type: list
@@ -119,7 +124,7 @@ options:
         elements: str
         required: true
       argv_first:
-        description: Run instead while no file matches the C(glob) of O(commands[].unless_found).
+        description: Run instead while no file matches O(commands[].unless_found.glob).
         type: list
         elements: str
         default: []
@@ -129,10 +134,23 @@ options:
         required: true
       unless_found:
         description:
-          - Run it too if the files that match C(glob) are not exactly those of C(names). What a
-            killed run has left undone shows so. With C(others), there may be more.
+          - Run it too if the files that match a pattern are not exactly those that are named. What
+            a killed run has left undone shows so.
         type: dict
-        default: {}
+        suboptions:
+          glob:
+            description: The pattern.
+            type: str
+            required: true
+          names:
+            description: Names of the files, without their folder.
+            type: list
+            elements: str
+            required: true
+          others:
+            description: Whether there may be more.
+            type: bool
+            default: false
       force:
         description: Run it in any case.
         type: bool
@@ -476,7 +494,14 @@ def main() -> None:
                     "argv_first": {"type": "list", "elements": "str", "default": []},
                     "if_changed": {"type": "str", "required": True},
                     "force": {"type": "bool", "default": False},
-                    "unless_found": {"type": "dict", "default": {}},
+                    "unless_found": {
+                        "type": "dict",
+                        "options": {
+                            "glob": {"type": "str", "required": True},
+                            "names": {"type": "list", "elements": "str", "required": True},
+                            "others": {"type": "bool", "default": False},
+                        },
+                    },
                 },
             },
             # Apart from `files`: a no_log value would be cut out of every path in the answer too.
@@ -538,7 +563,7 @@ def main() -> None:
         if expected:
             found = {os.path.basename(path) for path in glob.glob(expected["glob"])}
             names = set(expected["names"])
-            lacking = not names <= found if expected.get("others") else names != found
+            lacking = not names <= found if expected["others"] else names != found
             due = due or lacking
             argv = argv if found else command.get("argv_first") or argv
         if not due:

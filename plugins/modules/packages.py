@@ -87,12 +87,36 @@ options:
     default: {}
   planned:
     description:
-      - With O(simulate), repositories that are not written yet. Each has C(files), the texts of its
-        files by path; C(twins), the C(uris) and C(suites) of entries that they replace; and
-        C(versions), what it offers of the packages that must come from it.
+      - With O(simulate), repositories that are not written yet.
+      - An empty item is one that a condition has left out.
     type: list
     elements: dict
     default: []
+    suboptions:
+      files:
+        description: The texts of its files, by path.
+        type: dict
+        default: {}
+      twins:
+        description: Addresses and suites whose entries it replaces.
+        type: list
+        elements: dict
+        default: []
+        suboptions:
+          uris:
+            description: The addresses.
+            type: list
+            elements: str
+            required: true
+          suites:
+            description: The suites; empty for all.
+            type: list
+            elements: str
+            default: []
+      versions:
+        description: What it offers of the packages that must come from it, by their names.
+        type: dict
+        default: {}
   distribution_restored:
     description: With O(simulate), whether a mirror of the distribution that is gone is taken back.
     type: bool

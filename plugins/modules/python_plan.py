@@ -91,6 +91,7 @@ EXAMPLES = r"""
     origin: LP-PPA-deadsnakes
     key: files/deadsnakes.asc
     fingerprint: F23C5A6CF475977595C89F51BA6932366A755776
+    upstream: https://ppa.launchpadcontent.net/deadsnakes/ppa/ubuntu
     sources_path: /etc/apt/sources.list.d/example.sources
     preferences_path: /etc/apt/preferences.d/example
     venv_places: [/home/gitlab-runner]

@@ -14,6 +14,7 @@ description:
     in the file, with the reason.
   - An existing file that differs is not overwritten; the task fails.
 version_added: 0.1.0
+requirements: [tomlkit]
 options:
   file:
     description: The file on the controller.

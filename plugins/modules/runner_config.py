@@ -11,6 +11,7 @@ description:
   - Merges the wanted configuration with what only the host's file holds, and writes it only if it
     differs in meaning and the file is still the one that was read. Tokens are never shown.
 version_added: 0.1.0
+requirements: [tomlkit]
 options:
   runners:
     description: The runners, each with the keys of C([[runners]]).

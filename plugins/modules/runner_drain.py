@@ -22,6 +22,7 @@ description:
     the pause back, and so does the next start of the service and the next run of any playbook.
   - While it waits, it says every ten seconds for which jobs.
 version_added: 0.1.0
+requirements: [tomlkit]
 options:
   state:
     description:

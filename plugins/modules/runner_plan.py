@@ -13,6 +13,7 @@ description:
     if something is missing or the repository's files are not as they should be. Changes nothing.
   - The options are the role's variables of the same names; see the role's argument spec.
 version_added: 0.1.0
+requirements: [tomlkit]
 options:
   gitlab_url:
     description: The GitLab.
@@ -68,6 +69,21 @@ options:
     description: Its home.
     type: str
     required: true
+  groups:
+    description: Its further groups.
+    type: raw
+    default: []
+  shell:
+    description: Its login shell.
+    type: raw
+  known_hosts:
+    description: SSH host keys that its jobs trust.
+    type: raw
+    default: []
+  ssh_keys:
+    description: SSH keys of its jobs; never shown.
+    type: raw
+    default: []
   pip_cache_dir:
     description: Its pip cache.
     type: str
@@ -146,9 +162,35 @@ author:
 """
 
 EXAMPLES = r"""
-- name: See roles/gitlab_runner/tasks/plan.yml, the only place where it is called
-  ansible.builtin.debug:
-    msg: It takes all of the role's variables.
+- name: Plan
+  runnerhost.toolkit.runner_plan:
+    gitlab_url: https://gitlab.example.com
+    runners:
+      - name: build
+        token: "{{ vault_runner_token }}"
+    concurrent: 4
+    settings: {}
+    environment: {}
+    path: [/usr/local/bin, /usr/bin, /bin]
+    user: gitlab-runner
+    home: /home/gitlab-runner
+    pip_cache_dir: /home/gitlab-runner/.cache/pip
+    kill_leftover_processes: true
+    user_manager: false
+    hide_processes: true
+    umask: "0077"
+    stop_timeout: 7200
+    version: latest
+    allow_downgrade: false
+    url: https://packages.gitlab.com/runner/gitlab-runner/ubuntu/
+    suite: jammy
+    components: [main]
+    key: https://packages.gitlab.com/runner/gitlab-runner/gpgkey
+    fingerprint: F6403F6544A38863DAA0B6E03F01618A51312F3F
+    paths:
+      sources: /etc/apt/sources.list.d/example.sources
+      preferences: /etc/apt/preferences.d/example
+      logind: /etc/systemd/logind.conf.d/example.conf
 """
 
 RETURN = r"""

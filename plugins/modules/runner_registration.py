@@ -25,6 +25,7 @@ short_description: A host's runners as GitLab sees them - verify, rotate, unregi
 description:
   - Works on every runner of the host's config.toml, also while it is drained. Shows no token.
 version_added: 0.1.0
+requirements: [tomlkit]
 options:
   verb:
     description:

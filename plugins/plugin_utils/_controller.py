@@ -6,13 +6,11 @@ from __future__ import annotations
 import functools
 import hashlib
 import re
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timezone
-from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from ansible import constants
 from ansible.errors import AnsibleActionFail, AnsibleError
@@ -28,11 +26,15 @@ from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import (
     _unreachable,
     _variables,
 )
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._arguments import (
+    ROOT,
+    documentation,
+    missing_packages,
+    validated,
+)
 
 LOOK = "runnerhost.toolkit.host_info"
 OFFER = "runnerhost.toolkit.apt_candidates_info"
-# The collection's folder: a checkout's, or where ansible-galaxy has put it.
-ROOT = Path(__file__).resolve().parents[2]
 CA_FOLDER = "/usr/local/share/ca-certificates"
 DISTRIBUTION_SOURCES = _apt_sources.DISTRIBUTION_SOURCES
 NETWORK = "network_access_"
@@ -52,20 +54,9 @@ _WITH_SECRETS = frozenset(
 KEY_WARNING_DAYS = 60
 
 
-def lacking(*modules: str) -> list[str]:
-    """The refusal if the controller's Python lacks any of these modules; empty if it has them."""
-    missing = [module for module in modules if find_spec(module) is None]
-    if not missing:
-        return []
-    return [
-        f"the Python that runs Ansible ({sys.executable}) lacks {', '.join(missing)}: "
-        f"{sys.executable} -m pip install -r {ROOT}/meta/ee-requirements.txt"
-    ]
-
-
 def authority_problems(file: str, text: str) -> list[str]:
     """What keeps a PEM text from being a CA's certificate; empty if nothing does."""
-    if missing := lacking("cryptography"):
+    if missing := missing_packages("cryptography"):
         return missing
     # Not at the top: a host without private CAs needs none of it.
     from cryptography import x509
@@ -150,17 +141,33 @@ class ToolkitAction(ActionBase):  # type: ignore[misc]
     _supports_check_mode = True
     _supports_diff = True
 
+    # Roles whose variables are the action's arguments.
+    variables_of: ClassVar[list[str]] = []
+    # The action's name, which is that of the module with its documentation.
+    _name = ""
+
     def __init_subclass__(cls, **more: Any) -> None:
         """Has what each action says pass one redaction."""
         super().__init_subclass__(**more)
+        package, _, name = cls.__module__.rpartition(".")
+        if package.endswith(".plugins.action"):
+            cls._name = name
         if "run" in cls.__dict__:
             cls.run = _redacted(cls.__dict__["run"])  # type: ignore[method-assign]
 
     def run(
         self, tmp: str | None = None, task_vars: dict[str, Any] | None = None
     ) -> dict[str, Any]:
-        """Has the task's module calls pipelined; the result is still empty."""
+        """Validates the arguments and fills in defaults; the result is still empty."""
         result: dict[str, Any] = super().run(tmp, task_vars)
+        if self._name:
+            self.refuse(missing_packages(*documentation(self._name).get("requirements", [])))
+            arguments, problems = validated(self._name, self._task.args)
+            if problems and self.variables_of:
+                # What the user has set goes by the name that it has there.
+                self.validate(self.variables_of, task_vars or {})
+            self.refuse(problems)
+            self._task.args = arguments
         self._pipeline()
         return result
 

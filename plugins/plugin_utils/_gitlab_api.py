@@ -14,6 +14,7 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from ansible_collections.runnerhost.toolkit.plugins.module_utils import _secrets
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._arguments import missing_packages
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._runner_keys import (
     CHANGEABLE_KEYS,
     CREATION_KEYS,
@@ -102,6 +103,8 @@ class Api:
     """
 
     def __init__(self, url: str, token: str, ca_certificate: str = "", proxy: str = "") -> None:
+        for text in missing_packages("python-gitlab"):
+            raise ApiProblem(text)
         # Only here: a controller whose entries all bring a token needs no client.
         import gitlab
         import requests

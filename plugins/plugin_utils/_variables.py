@@ -59,7 +59,7 @@ _LETTERS_PER_SLIP = 6
 _FOREIGN = ("ansible_", "_", "vault_")
 # The same of a file's name. Shorter names differ in that much and mean another group.
 _FILE_SLIPS = ((12, 2), (4, 1))
-_TAKES = {
+TAKES = {
     "str": "a string",
     "int": "a whole number",
     "float": "a number",
@@ -240,7 +240,7 @@ def _type_problems(name: str, value: Any, option: Mapping[str, Any]) -> Iterator
         return
     kind = str(option["type"])
     if not _fits(value, kind):
-        expected = f"{_TAKES[kind]}{_advice(name, value, kind)}"
+        expected = f"{TAKES[kind]}{_advice(name, value, kind)}"
         yield f"{name}: invalid value {shown(name, value)}; expected {expected}"
     elif "choices" in option and value not in option["choices"]:
         choices = " or ".join(map(str, option["choices"]))

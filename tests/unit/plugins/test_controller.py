@@ -15,11 +15,15 @@ from ansible.errors import AnsibleActionFail
 from ansible.playbook.play_context import PlayContext
 from ansible.plugins.loader import become_loader, connection_loader, init_plugin_loader
 
-from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._controller import (
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._arguments import (
     ROOT,
-    ToolkitAction,
-    lacking,
+    missing_packages,
 )
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._controller import (
+    ToolkitAction,
+)
+
+ACTIONS = sorted(path.stem for path in (ROOT / "plugins" / "action").glob("*.py"))
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -73,15 +77,17 @@ def test_files_that_would_be_kept_are_refused(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_what_the_controllers_python_lacks_is_named_with_its_list() -> None:
-    assert lacking("tomlkit", "pytest", "testinfra") == []
-    (text,) = lacking("tomlkit", "no_such_module", "nor_this")
-    assert text.startswith(f"the Python that runs Ansible ({sys.executable}) lacks no_such_module,")
-    assert text.endswith(f"pip install -r {ROOT}/meta/ee-requirements.txt")
+    assert missing_packages("tomlkit", "pytest", "pytest-testinfra", "python-gitlab") == []
+    cure = f": {sys.executable} -m pip install -r {ROOT}/meta/ee-requirements.txt"
+    (text,) = missing_packages("tomlkit", "no_such_module")
+    assert text == f"no_such_module is missing on the controller{cure}"
+    (text,) = missing_packages("no_such_module", "nor_this")
+    assert text == f"no_such_module and nor_this are missing on the controller{cure}"
     assert (ROOT / "meta" / "ee-requirements.txt").is_file()
 
 
-@pytest.mark.parametrize("name", ["runner_plan", "network_plan", "python_plan", "host_tests"])
-def test_what_refuses_first_needs_nothing_beside_ansible(name: str) -> None:
+@pytest.mark.parametrize("name", ACTIONS)
+def test_an_action_loads_without_the_packages_that_it_names_as_missing(name: str) -> None:
     """Else a controller without those packages would see a traceback, not what it lacks."""
     script = (
         "import sys\n"

@@ -12,12 +12,12 @@ import yaml
 from ansible_collections.runnerhost.toolkit.plugins.action import network_plan
 from ansible_collections.runnerhost.toolkit.plugins.module_utils import _apt_sources
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import _openpgp
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._arguments import ROOT
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._controller import (
     DISTRIBUTION_SOURCES,
     LOOK,
     NETWORK_DEFAULTS,
     OFFER,
-    ROOT,
 )
 
 URL = "https://mirror.example.com/ubuntu"

@@ -30,7 +30,7 @@ from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
     _systemd,
 )
 from ansible_collections.runnerhost.toolkit.plugins.modules import file_set
-from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._controller import ROOT
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._arguments import ROOT
 
 ME: dict[str, Any] = {
     "owner": pwd.getpwuid(os.getuid()).pw_name,
@@ -196,7 +196,9 @@ def test_what_became_of_twins_is_told(
     monkeypatch: pytest.MonkeyPatch, check: bool, verb: str
 ) -> None:
     action = object.__new__(file_set_action.ActionModule)
-    action._task = SimpleNamespace(async_val=0, check_mode=check, action="file_set", args={})
+    action._task = SimpleNamespace(
+        async_val=0, check_mode=check, action="file_set", args={"files": []}
+    )
     action._connection = SimpleNamespace(_shell=SimpleNamespace(tmpdir="/nowhere"))
     answer = {"changed": True, "changed_paths": [], "twins": ["/a", "/b"], "removed_twins": ["/a"]}
     monkeypatch.setattr(action, "_execute_module", lambda **_: answer)

@@ -20,7 +20,11 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from ansible_collections.runnerhost.toolkit.plugins.action import network_plan
-from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import _controller, _network
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import (
+    _arguments,
+    _controller,
+    _network,
+)
 
 FACTS = {"ansible_facts": {"distribution_release": "jammy"}}
 PROXY = {"network_access_http_proxy": "http://proxy.test:3128"}
@@ -110,12 +114,12 @@ def test_another_role_removes_nothing() -> None:
 
 
 def test_roles_set_the_ways_up_once_and_remove_none_of_them() -> None:
-    for path in glob.glob(f"{_controller.ROOT}/roles/*/tasks/main.yml"):
+    for path in glob.glob(f"{_arguments.ROOT}/roles/*/tasks/main.yml"):
         for task in yaml.safe_load(Path(path).read_text(encoding="utf-8")):
             if task.get("ansible.builtin.include_role"):
                 assert task["vars"] == {"__network_access_included": True}
                 assert "__network_access_planned is not defined" in task["when"]
-    asked = Path(f"{_controller.ROOT}/roles/network_access/tasks/plan.yml").read_text("utf-8")
+    asked = Path(f"{_arguments.ROOT}/roles/network_access/tasks/plan.yml").read_text("utf-8")
     assert 'removes: "{{ not (__network_access_included | default(false)) }}"' in asked
 
 
