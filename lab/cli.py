@@ -117,8 +117,7 @@ def _status(lab: Lab, options: argparse.Namespace) -> int:
     print(f"lab {lab.name} ({subnet})")
     print(f"  gitlab-runner  {now.runner}")
     print(f"  gitlab         {'answers' if now.gitlab else 'no answer'}")
-    # With WORLD=upstream the same server answers, and has no packages.
-    mirror = "none, the real repositories" if upstream_world() else "answers"
+    mirror = "answers" if now.packages else "none, the real repositories"
     print(f"  mirror         {mirror if now.mirror else 'no answer'}")
     print(f"  services       {f'pid {now.service_pid}' if now.service_pid else 'not running'}")
     for host in now.hosts:

@@ -96,7 +96,6 @@ def inventory(
                     for platform in platforms
                 },
                 "lab_runner_version": version,
-                "lab_runner_kind": runner.kind,
                 "lab_runner_tokens": {host: list(some) for host, some in tokens.items()},
                 "lab_index_environment": dict(index_environment),
             },

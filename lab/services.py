@@ -59,6 +59,8 @@ class ServeSettings:
     certificate: str
     repositories: dict[str, str]
     """Path below the mirror's root to folder."""
+    runner: str
+    """What the package gitlab-runner of these repositories holds, for `lab status`."""
     lab_secret: str
     admin_token: str
 
@@ -75,6 +77,15 @@ def ensure_secrets(lab: Lab) -> dict[str, str]:
     }
     write(lab.secrets, json.dumps(made), 0o600)
     return made
+
+
+def settings_of(lab: Lab) -> ServeSettings | None:
+    """What the lab was last brought up with, whatever the environment says now."""
+    path = lab.state / "serve.json"
+    if not path.exists():
+        return None
+    # One that an older checkout has written names no runner.
+    return ServeSettings(**{"runner": "unknown until the next up", **json.loads(path.read_text())})
 
 
 def gitlab_exists() -> bool:

@@ -36,7 +36,6 @@ from lab.pki import ensure_server_certificate
 from lab.places import Lab, cache_dir, locked, write
 from lab.platforms import Platform, all_platforms, upstream_world
 from lab.progress import step
-from lab.run import LabError
 from lab.upstream import preflight
 from lab.vendor import vendor_files
 
@@ -129,6 +128,7 @@ def up(lab: Lab, platforms: Sequence[Platform], *, fresh: Sequence[str] = ()) ->
             address=gateway,
             certificate=str(ensure_server_certificate(lab, gateway)),
             repositories={one.path: str(one.folder) for one in repositories.values()},
+            runner=str(runner),
             **secrets,
         )
         with step("services: GitLab and package mirror"):
@@ -240,6 +240,9 @@ class Status:
     gitlab: bool
     mirror: bool
     runner: str
+    """What the mirror's package gitlab-runner holds, "real …" or "stand-in …"."""
+    packages: bool
+    """Whether the mirror has packages: it has none with WORLD=upstream."""
 
     @property
     def is_up(self) -> bool:
@@ -263,15 +266,13 @@ def status(lab: Lab) -> Status:
         real = name in all_platforms() and real_image(all_platforms()[name])
         image = f"{one.image}{' (real Ubuntu)' if real else ''}"
         found.append(HostStatus(name, one.address, state, image))
-    try:
-        runner = str(find_runner())
-    except LabError as error:
-        runner = f"none: {error}"
+    settings = services.settings_of(lab)
     return Status(
         network=network,
         hosts=tuple(found),
         service_pid=services.service_pid(lab),
         gitlab=bool(gateway) and lab.secrets.exists() and services.gitlab_answers(lab, gateway),
         mirror=bool(gateway) and services.health(gateway) is not None,
-        runner=runner,
+        runner=settings.runner if settings else "none, the lab is not up",
+        packages=not settings or bool(settings.repositories),
     )

@@ -92,7 +92,6 @@ class CacheIn(_Strict):
     untracked: bool = False
     policy: str = "pull-push"
     when: str = "on_success"
-    fallback_keys: list[str] = []
 
 
 class JobIn(_Strict):

@@ -58,13 +58,6 @@ class Params:
         except ValueError:
             raise bad_request(f"{name} is invalid") from None
 
-    def required_integer(self, name: str) -> int:
-        """Return an integer; 400 when it is missing or none."""
-        value = self.integer(name)
-        if value is None:
-            raise bad_request(f"{name} is missing")
-        return value
-
     def boolean(self, name: str, default: bool) -> bool:
         """Return a boolean; 400 when it is none."""
         value = self.values.get(name)

@@ -88,14 +88,6 @@ async def create_project(request: Request) -> JSONResponse:
     return JSONResponse(project_json(state, project), status_code=201)
 
 
-@router.get("/projects")
-async def list_projects(request: Request) -> list[dict[str, object]]:
-    """Return all projects."""
-    require_scope(request, "read_api")
-    state = state_of(request)
-    return [project_json(state, project) for project in state.store.projects()]
-
-
 @router.get("/projects/{key:path}")
 async def get_project(request: Request, key: str) -> dict[str, object]:
     """Return a project by id or by URL-encoded path."""

@@ -15,8 +15,6 @@ from standins.gitlab.settings import Settings
 from standins.gitlab.store import Store
 from standins.gitlab.traffic import Faults, RequestLog
 
-ALL_SCOPES = ("api",)
-
 
 class Changes:
     """Lets handlers wait until something has changed, instead of asking again and again."""

@@ -217,10 +217,6 @@ class Store:
         doc = self._one("SELECT doc FROM projects WHERE path = ?", path)
         return Project(**doc) if doc else None
 
-    def projects(self) -> list[Project]:
-        """Return all projects."""
-        return [Project(**doc) for doc in self._all("SELECT doc FROM projects ORDER BY id")]
-
     def repository(self, project: Project) -> Path:
         """Return the folder of the project's bare repository."""
         return self.root / "repos" / f"{project.path}.git"

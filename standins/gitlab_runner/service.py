@@ -88,52 +88,6 @@ def is_systemd() -> bool:
     return False
 
 
-SYSV_SCRIPT = """\
-#!/bin/sh
-cmd='{command}'
-pid_file=/var/run/{service}.pid
-is_running() {{
-  [ -f "$pid_file" ] && cat "/proc/$(cat "$pid_file")/stat" >/dev/null 2>&1
-}}
-case "$1" in
-  start) is_running || {{ $cmd >>/var/log/{service}.log 2>&1 & echo $! >"$pid_file"; }} ;;
-  stop) if is_running; then kill "$(cat "$pid_file")"; fi ;;
-  status) if is_running; then echo Running; else echo Stopped; exit 1; fi ;;
-esac
-"""
-"""What the service library writes where it finds no systemd, in short."""
-
-
-def do_sysv_service(command: str, options: Options) -> None:
-    """Manage the service as the library does where it finds no systemd."""
-    service = options.get("service", NAME)
-    path = f"/etc/init.d/{service}"
-    if command == "install":
-        if os.path.lexists(path):
-            log.fatal(f"Failed to install {service}: Init already exists: {path}")
-        words = [os.path.realpath(sys.argv[0]), *run_arguments(options)]
-        text = SYSV_SCRIPT.format(command=" ".join(words), service=service)
-        write_service_file(service, path, text, 0o755)
-        links = [f"/etc/rc{level}.d/S50{service}" for level in "2345"]
-        links += [f"/etc/rc{level}.d/K02{service}" for level in "016"]
-        for link in links:
-            with contextlib.suppress(OSError):
-                os.symlink(path, link)
-    elif command == "uninstall":
-        try:
-            os.remove(path)
-        except OSError as error:
-            log.fatal(f"Failed to uninstall {service}: remove {path}: {error.strerror}")
-    else:
-        done = subprocess.run(["service", service, command], capture_output=True, check=False)
-        if command == "status" and done.returncode:
-            known = os.path.exists(path)
-            words = ["Service has stopped" if known else "the service is not installed"]
-            print(f"{service}: {words[0]}", file=sys.stderr)
-        if done.returncode:
-            sys.exit(1)
-
-
 def save_first_config(options: Options) -> None:
     """Save a configuration without runners where there is none, as ``install`` does."""
     try:
@@ -144,12 +98,12 @@ def save_first_config(options: Options) -> None:
         log.fatal(f"Failed to install {options.get('service', NAME)}: {error}")
 
 
-def write_service_file(service: str, path: str, text: str, mode: int) -> None:
-    """Write a unit or an init script."""
+def write_unit(service: str, path: str, text: str) -> None:
+    """Write the unit file."""
     try:
         with open(path, "w", encoding="utf-8") as file:
             file.write(text)
-        os.chmod(path, mode)
+        os.chmod(path, 0o644)
     except OSError as error:
         words = (error.strerror or str(error)).lower()
         log.fatal(f"Failed to install {service}: open {path}: {words}")
@@ -159,10 +113,10 @@ def do_service(command: str, options: Options) -> None:
     """Manage the service."""
     if command == "install":
         save_first_config(options)
-    if shutil.which("systemctl") and not is_systemd():
-        do_sysv_service(command, options)
-        return
     service = options.get("service", NAME)
+    if shutil.which("systemctl") and not is_systemd():
+        # The real one writes a SysV script and starts it: nothing of ours may come to that.
+        log.fatal(f"Failed to {command} {service}: no systemd here, and no stand-in without it")
     unit = f"{service}.service"
     path = f"/etc/systemd/system/{unit}"
     if command == "install":
@@ -171,7 +125,7 @@ def do_service(command: str, options: Options) -> None:
         systemctl("--version")
         if os.path.lexists(path):
             log.fatal(f"Failed to install {service}: Init already exists: {path}")
-        write_service_file(service, path, unit_text(options), 0o644)
+        write_unit(service, path, unit_text(options))
         checked_systemctl(command, service, "enable", unit)
         checked_systemctl(command, service, "daemon-reload")
     elif command == "uninstall":

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import io
+import json
 import multiprocessing
 import zipfile
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import pytest
 import yaml
 
+from lab import cli, world
 from lab.cli import build_parser, main
 from lab.demo import (
     installed_origin,
@@ -19,12 +22,13 @@ from lab.demo import (
     parse_times,
     read_artifacts,
 )
-from lab.engine import parse_network
+from lab.engine import Container, parse_network
 from lab.inventory import inventory, parse_pip_config, read_pythons, write_inventory
 from lab.packages import find_runner
 from lab.places import Lab, digest, lab_from_environment, locked, new_folder, write
 from lab.platforms import PLATFORMS
 from lab.run import LabError, run, until
+from lab.services import ServeSettings
 
 NETWORK = parse_network(
     {"name": "n", "subnets": [{"subnet": "10.89.3.0/24", "gateway": "10.89.3.1"}]}
@@ -51,6 +55,59 @@ def test_errors_are_words_and_not_tracebacks(
     monkeypatch.setenv("LAB_NAME", "No Such/Name")
     assert main(["status"]) == 1
     assert "LAB_NAME 'No Such/Name'" in capsys.readouterr().err
+
+
+@dataclass
+class NoContainers:
+    """An engine in whose network nothing runs."""
+
+    def network(self, _: str) -> None:
+        return None
+
+    def containers(self, _: str) -> list[Container]:
+        return []
+
+
+@pytest.mark.parametrize(
+    ("runner", "repositories", "said"),
+    [
+        ("stand-in 19.3.0", {"/runner": "/r"}, "gitlab-runner  stand-in 19.3.0\n"),
+        ("real 18.5.0 (older: 17.5.5)", {"/runner": "/r"}, "  real 18.5.0 (older: 17.5.5)\n"),
+        ("GitLab's own package, latest", {}, "gitlab-runner  GitLab's own package, latest\n"),
+    ],
+)
+@pytest.mark.parametrize("named", ["", "/nowhere/gitlab-runner"])
+def test_status_tells_the_runner_that_the_lab_has(
+    runner: str,
+    repositories: dict[str, str],
+    said: str,
+    named: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """And not the one that LAB_GITLAB_RUNNER names at that moment."""
+    monkeypatch.setenv("LAB_GITLAB_RUNNER", named)
+    monkeypatch.setattr(world, "Engine", NoContainers)
+    monkeypatch.setattr(cli, "lab_from_environment", lambda: Lab("one", tmp_path))
+    settings = ServeSettings("10.0.0.1", "cert.pem", repositories, runner, "secret", "glpat-x")
+    write(tmp_path / ".lab" / "one" / "serve.json", json.dumps(asdict(settings)))
+    assert main(["status"]) == 1
+    assert said in capsys.readouterr().out
+
+
+def test_status_of_no_lab_and_of_an_older_checkouts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(world, "Engine", NoContainers)
+    monkeypatch.setattr(cli, "lab_from_environment", lambda: Lab("one", tmp_path))
+    assert main(["status"]) == 1
+    assert "gitlab-runner  none, the lab is not up\n" in capsys.readouterr().out
+    settings = asdict(ServeSettings("10.0.0.1", "cert.pem", {}, "", "secret", "glpat-x"))
+    del settings["runner"]
+    write(tmp_path / ".lab" / "one" / "serve.json", json.dumps(settings))
+    assert main(["status"]) == 1
+    assert "gitlab-runner  unknown until the next up\n" in capsys.readouterr().out
 
 
 # --- places

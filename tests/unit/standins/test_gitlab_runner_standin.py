@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 import tomllib
@@ -14,9 +15,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from standins.gitlab.client import without_stamps
+from standins.gitlab_runner import service
 from standins.gitlab_runner import version as program
 from standins.gitlab_runner.config import Config, ConfigError, warn_of_long_polling
 from standins.gitlab_runner.host import system_id
+from standins.gitlab_runner.log import log
 from standins.gitlab_runner.masking import Masker, Stamps
 from standins.gitlab_runner.options import COMMANDS, Options
 from standins.gitlab_runner.script import Script
@@ -250,3 +253,21 @@ def test_system_id_is_kept_and_bad_ones_replaced(tmp_path: Path) -> None:
 def test_short_tokens() -> None:
     assert short_token("glrt-abcdefghijklmno") == "abcdefghi"
     assert short_token("glrt-t1_abcdefghijklmno") == "abcdefghi"
+
+
+@pytest.mark.parametrize("command", ["install", "uninstall", "start", "status"])
+def test_without_systemd_no_service_is_touched(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The real one would write a SysV script: a bake that comes to that fails here."""
+
+    def fatal(message: str, **_: object) -> NoReturn:
+        raise SystemExit(message)
+
+    monkeypatch.setattr(service, "is_systemd", lambda: False)
+    monkeypatch.setattr(shutil, "which", lambda _: "/usr/bin/systemctl")
+    monkeypatch.setattr(log, "fatal", fatal)
+    monkeypatch.setattr(subprocess, "run", None)
+    options = Options(COMMANDS["install"], [f"--config={tmp_path}/config.toml"])
+    with pytest.raises(SystemExit, match=f"Failed to {command} gitlab-runner: no systemd here"):
+        service.do_service(command, options)
