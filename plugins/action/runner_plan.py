@@ -25,13 +25,13 @@ from ansible_collections.runnerhost.toolkit.plugins.module_utils._secrets import
 from ansible_collections.runnerhost.toolkit.plugins.module_utils._systemd import masked
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import (
     _env_file,
+    _gitlab_sync,
     _isolated,
     _job_user,
     _network,
+    _runner_config_plan,
     _runner_file,
     _runner_lists,
-    _runner_merge,
-    _runner_toml,
     _runner_validation,
     _tokens,
 )
@@ -46,7 +46,6 @@ from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._gitlab_api imp
     MANAGE,
     ApiProblem,
 )
-from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._gitlab_sync import side_of
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._variables import misread
 
 # helper-images depends on nothing, gitlab-runner on exactly its version: one transaction.
@@ -405,33 +404,20 @@ class ActionModule(ToolkitAction):
 
     def _unknown_legacy(self, args: dict[str, Any], variables: dict[str, Any]) -> list[str]:
         """Refuses legacy tokens of runners that the host does not have; asks only if there are."""
-        found = []
         lists = [("gitlab_runner_runners", args["runners"], place())]
         lists += [
             (f"{_isolated.VARIABLE} ({e['name']}).runners", e["runners"], place(e["name"]))
             for e in args["isolated"]
         ]
-        for variable, runners, of in lists:
-            if not any(_tokens.is_legacy(runner.get("token")) for runner in _present(runners)):
-                continue
-            with self.quiet():
-                asked = {"op": "read", "folder": of.folder, "unit": of.unit}
-                read = self.ask(_runner_file.IO, asked, variables)["read"]
-            try:
-                host = _runner_toml.parse(_runner_file.decode(read["text"]))
-            except _runner_toml.TomlError:
-                # The file's own refusal comes before it is written.
-                continue
-            places = [i for i, runner in enumerate(runners) if runner in _present(runners)]
-            entries = _runner_lists.effective_entries(
-                str(args["gitlab_url"]), [{"token": "", **runners[i]} for i in places]
-            )
-            known = _runner_merge.state_entries(_runner_file.note_of(read))
-            planned = _runner_merge.plan(entries, host, known)
-            found += [
-                _runner_lists.legacy_refusal(f"{variable}[{places[i]}] ({entries[i]['name']})")
-                for i in _runner_merge.unknown_legacy(entries, planned)
-            ]
+        found = []
+        for variable, entries, of in lists:
+            runners = _runner_lists.wanted_runners(variable, str(args["gitlab_url"]), entries)
+            if any(_tokens.is_legacy(runner.token) for runner in runners):
+                with self.quiet():
+                    asked = {"op": "read", "folder": of.folder, "unit": of.unit}
+                    read = self.ask(_runner_file.IO, asked, variables)["read"]
+                file = _runner_file.HostFile.from_answer(read)
+                found += _runner_config_plan.legacy_problems(runners, file)
         return found
 
     def _gitlab(self, args: dict[str, Any], host: str) -> list[str]:
@@ -440,23 +426,25 @@ class ActionModule(ToolkitAction):
             *args["runners"],
             *(r for entry in args["isolated"] for r in _isolated.protected(entry["runners"])),
         ]
-        present = _present(given)
-        if not any("gitlab" in runner for runner in present):
+        runners = _runner_lists.wanted_runners("runners", str(args["gitlab_url"]), given)
+        if all(runner.gitlab is None for runner in runners):
             return []
         self.refuse(missing_packages("python-gitlab"))
         try:
-            side = side_of(
-                {**args, "runners": present}, str(args["gitlab_url"]), host, self.find_file
+            sync = _gitlab_sync.gitlab_sync(
+                runners,
+                _gitlab_sync.access(args, str(args["gitlab_url"])),
+                host,
+                self.find_file,
             )
-            side.take(present)
-            scopes = side.allowed()
+            scopes = sync.scopes()
         except AnsibleError as error:
             self.refuse([f"gitlab_runner_api_ca_certificate: {error}"])
             raise
         except ApiProblem as problem:
             self.refuse([f"gitlab_runner_api_token: {problem}"])
             raise
-        if side.made_here and CREATE not in scopes and MANAGE not in scopes:
+        if sync.created and CREATE not in scopes and MANAGE not in scopes:
             self.refuse(
                 [
                     f"gitlab_runner_api_token has the scopes {' '.join(sorted(scopes)) or 'none'}; "
@@ -464,7 +452,7 @@ class ActionModule(ToolkitAction):
                     f"{MANAGE}, or api for both"
                 ]
             )
-        return side.warnings
+        return sync.warnings
 
 
 class _Groups:

@@ -24,8 +24,8 @@ from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._runner_file im
     TRIES,
     decode,
     encode,
+    gitlab_environment,
     seconds,
-    way_to_gitlab,
 )
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._runner_keys import same_url
 
@@ -96,7 +96,7 @@ class ActionModule(ToolkitAction):
 
     def _ask(self, module: str, arguments: dict[str, Any]) -> dict[str, Any]:
         with self.quiet():
-            environment = way_to_gitlab(
+            environment = gitlab_environment(
                 self.ways(self._task_vars).environment(),
                 self._task.args.get("environment") or {},
             )

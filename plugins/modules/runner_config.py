@@ -94,8 +94,22 @@ foreign:
   type: list
   elements: str
   returned: always
+leaving:
+  description: Names of runners in the file that are to leave the host (C(state=absent)).
+  type: list
+  elements: str
+  returned: always
 verified:
   description: What GitLab said of runners that were new, by name.
   type: dict
   returned: always
+gitlab:
+  description: What was done in GitLab, in words.
+  type: list
+  elements: str
+  returned: always
+msg:
+  description: The change in a line.
+  type: str
+  returned: when something changed
 """

@@ -77,7 +77,7 @@ options:
     description: The new note, in base64; empty leaves it as it is.
     type: str
     default: ""
-  proven_text:
+  checked_text:
     description: >-
       The note, in base64, once GitLab has called all of O(verify) valid; empty leaves it as it is.
       So a run that fails before asks again.
@@ -255,12 +255,12 @@ def swap(path: str, params: dict[str, Any]) -> bool:
         return True
 
 
-def prove(folder: str, params: dict[str, Any]) -> None:
+def mark_checked(folder: str, params: dict[str, Any]) -> None:
     """Writes the note that GitLab takes all tokens, unless another controller has written one."""
     path = f"{folder}/{params['state_file']}"
     with _drain.locked(folder):
         if _drain.raw(path) == decode(params["state_text"]).encode("utf-8", "surrogateescape"):
-            _files.write_atomic(path, decode(params["proven_text"]), 0o600)
+            _files.write_atomic(path, decode(params["checked_text"]), 0o600)
 
 
 def true_path(folder: str, check: bool) -> str:
@@ -290,7 +290,7 @@ def main() -> None:
             "expected": {"type": "str", "default": ""},
             "text": {"type": "str", "default": "", "no_log": True},
             "state_text": {"type": "str", "default": "", "no_log": True},
-            "proven_text": {"type": "str", "default": "", "no_log": True},
+            "checked_text": {"type": "str", "default": "", "no_log": True},
             # Without the runners, but a Sentry address with its key may be in it.
             "paused_text": {"type": "str", "default": "", "no_log": True},
             "verify": {"type": "list", "elements": "str", "default": []},
@@ -323,8 +323,8 @@ def main() -> None:
                 _drain.reload(unit)
             result["verified"] = _runner_cli.verify(path, params["verify"], params["environment"])
         told = result.get("verified", {})
-        if params["proven_text"] and told and set(told.values()) == {"valid"}:
-            prove(folder, params)
+        if params["checked_text"] and told and set(told.values()) == {"valid"}:
+            mark_checked(folder, params)
     if params["op"] == "wake":
         reasons: dict[str, str] = {}
         result["verified"] = _runner_cli.verify(

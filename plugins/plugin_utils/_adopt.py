@@ -18,7 +18,7 @@ import yaml
 from ansible_collections.runnerhost.toolkit.plugins.module_utils import _secrets
 from ansible_collections.runnerhost.toolkit.plugins.module_utils._instances import place
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import (
-    _runner_merge,
+    _runner_compare,
     _runner_validation,
 )
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._runner_keys import (
@@ -110,7 +110,7 @@ class _Writer:
     def _service(self, name: str, config: Data) -> list[str]:
         """The variables of one service, without the prefix where it is an isolated one."""
         prefix = "" if name else "gitlab_runner_"
-        kept = _kept(config, _runner_merge.meaning(config))
+        kept = _kept(config, _runner_compare.meaning(config))
         kept.pop("runners", None)
         folder = place(name).folder
         entries: list[str] = []
@@ -149,7 +149,7 @@ class _Writer:
         base = {"name": name, "token": runner.get("token")}
         if not same_url(str(runner.get("url", "")), self._url):
             base["url"] = runner.get("url", "")
-        kept = _kept(runner, _runner_merge.meaning({"runners": [runner]})["runners"][0])
+        kept = _kept(runner, _runner_compare.meaning({"runners": [runner]})["runners"][0])
         rest = {k: v for k, v in kept.items() if k not in (*base, "url", *IDENTITY_KEYS)}
         executor = runner.get("executor")
         if executor == "shell":

@@ -11,87 +11,80 @@ from typing import Any
 
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import _gitlab_api
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._runner_keys import RUNNER_TYPES
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._runner_lists import WantedRunner
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._runner_toml import Data
 
 # A host that polls shows up far more often than that (gitlab-runner: every 3 s; GitLab's long
 # polling: 50 s).
 ALIVE_SECONDS = 90.0
-_MINE = "api:"
-
-
-def stand_in(name: str) -> str:
-    """Takes the token's place in an entry that has none: never written, never sent."""
-    return _MINE + name
 
 
 @dataclass
-class GitLabSide:
-    """The entries of one host that have a ``gitlab``.
+class GitLabSync:
+    """What GitLab holds of the wanted runners that have a ``gitlab``.
 
     Attributes:
-        api: GitLab, None if no entry has a ``gitlab``.
+        api: GitLab, None if no runner has a ``gitlab``.
         host: the host's name in the inventory.
-        wanted: entry -> its ``gitlab``.
-        made_here: entries without a token, whose runners the toolkit creates.
+        runners: the wanted runners.
+        recreate: whether a runner that was deleted in GitLab is created anew.
         done: what was done in GitLab, in words.
         warnings: what the user should know.
     """
 
     api: _gitlab_api.Api | None
     host: str
+    runners: Sequence[WantedRunner]
     recreate: bool = False
-    wanted: dict[int, dict[str, Any]] = field(default_factory=dict)
-    made_here: set[int] = field(default_factory=set)
     done: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
-    _names: dict[int, str] = field(default_factory=dict)
-    _details: dict[int, dict[str, Any] | None] = field(default_factory=dict)
+    _details: dict[int, Data | None] = field(default_factory=dict)
     _scopes: set[str] = field(default_factory=set)
 
-    def take(self, runners: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-        """The entries as config.toml has them: without ``gitlab``, each with a token."""
-        entries = []
-        for index, runner in enumerate(runners):
-            entry = {key: value for key, value in runner.items() if key != "gitlab"}
-            if "gitlab" in runner:
-                self.wanted[index] = dict(runner["gitlab"])
-                self._names[index] = str(entry["name"])
-                if not entry.get("token"):
-                    self.made_here.add(index)
-                    self.wanted[index].setdefault("description", str(entry["name"]))
-                    entry["token"] = stand_in(str(entry["name"]))
-            entries.append(entry)
-        return entries
+    @property
+    def managed(self) -> list[int]:
+        """The runners that have a ``gitlab``."""
+        return [index for index, one in enumerate(self.runners) if one.gitlab is not None]
+
+    @property
+    def created(self) -> set[int]:
+        """The runners without a token, which the toolkit creates."""
+        return {index for index, one in enumerate(self.runners) if one.created}
 
     def ids(self) -> dict[int, int]:
-        """Entry -> its runner's id, of those without a token that state it."""
+        """Runner -> its id, of those without a token that state it."""
         return {
-            index: int(self.wanted[index]["id"])
-            for index in sorted(self.made_here)
-            if "id" in self.wanted[index]
+            index: int(self._wanted(index)["id"])
+            for index in sorted(self.created)
+            if "id" in self._wanted(index)
         }
 
-    def allowed(self) -> set[str]:
+    def _wanted(self, index: int) -> Data:
+        return self.runners[index].gitlab or {}
+
+    def scopes(self) -> set[str]:
         """The token's scopes, asked once."""
         if self.api is not None and not self._scopes:
             self._scopes, warning = self.api.scopes()
             if warning:
                 self.warnings.append(warning)
-            if self.wanted and _gitlab_api.MANAGE not in self._scopes:
+            if self.managed and _gitlab_api.MANAGE not in self._scopes:
                 self.warnings.append(
                     "gitlab_runner_api_token has no scope manage_runner: what GitLab holds of the "
                     "runners is not compared, and a rebuilt host cannot have its runner back"
                 )
         return self._scopes
 
-    def _may(self) -> _gitlab_api.Api | None:
-        return self.api if _gitlab_api.MANAGE in self.allowed() else None
+    def _manager(self) -> _gitlab_api.Api | None:
+        """GitLab's API, if the token may manage runners."""
+        return self.api if _gitlab_api.MANAGE in self.scopes() else None
 
     def _mark(self, index: int) -> str:
-        return _gitlab_api.mark(self.host, self._names[index])
+        return _gitlab_api.mark(self.host, self.runners[index].name)
 
-    def details(self, runner: int) -> dict[str, Any] | None:
-        """GitLab's word about a runner; None if it is gone. Asked once a run."""
-        api = self._may()
+    def details(self, runner: int) -> Data | None:
+        """What GitLab says of a runner; None if it is gone. Asked once a run."""
+        api = self._manager()
         if api is None:
             return {}
         if runner not in self._details:
@@ -99,8 +92,8 @@ class GitLabSide:
         return self._details[runner]
 
     def is_gone(self, index: int, runner: int) -> bool:
-        """True if the runner of an entry that has a ``gitlab`` was deleted there."""
-        return index in self.wanted and self.details(runner) is None
+        """True if a runner that has a ``gitlab`` was deleted there."""
+        return self.runners[index].gitlab is not None and self.details(runner) is None
 
     def intent(self, index: int, runner: int | None) -> str:
         """What `token` would do, in words; asks, and changes nothing."""
@@ -110,11 +103,11 @@ class GitLabSide:
         return "a runner would be created in GitLab"
 
     def token(self, index: int, runner: int | None, system_id: str) -> str:
-        """A token for an entry that has none: of its own runner where there is one.
+        """A token for a runner without one: of the one that it had before, where there is one.
 
         Args:
-            index: the entry.
-            runner: the id that is noted on the host, None if there is none or it is gone.
+            index: the wanted runner.
+            runner: the id in the host's state file, None if there is none or it is gone.
             system_id: of this host, which may go on using a runner that it has lost.
 
         Raises:
@@ -123,25 +116,25 @@ class GitLabSide:
         assert self.api is not None
         found = self._find(index, runner)
         if found is None:
-            created, token = self.api.create(self.wanted[index], self._mark(index))
-            self.done.append(f"created runner {created} ({self._names[index]})")
+            created, token = self.api.create(self._wanted(index), self._mark(index))
+            self.done.append(f"created runner {created} ({self.runners[index].name})")
             return token
         number = int(found["id"])
         others = self._silent_others(number, system_id)
         token = self.api.reset(number)
-        self.done.append(f"reset the token of runner {number} ({self._names[index]})")
+        self.done.append(f"reset the token of runner {number} ({self.runners[index].name})")
         for other in others:
             self.api.forget_manager(token, other)
             self.done.append(f"removed the dead host {other} from runner {number}")
         return token
 
-    def _find(self, index: int, runner: int | None) -> dict[str, Any] | None:
-        wanted = self.wanted[index]
+    def _find(self, index: int, runner: int | None) -> Data | None:
+        wanted = self._wanted(index)
         runner = wanted.get("id", runner)
-        if runner is not None and self._may() is None:
+        if runner is not None and self._manager() is None:
             raise _gitlab_api.ApiProblem(
-                f"{self._names[index]} is runner {runner}, whose token the host does not hold; "
-                "gitlab_runner_api_token needs the scope manage_runner to reset it"
+                f"{self.runners[index].name} is runner {runner}, whose token the host does not "
+                "hold; gitlab_runner_api_token needs the scope manage_runner to reset it"
             )
         if runner is not None:
             details = self.details(int(runner))
@@ -149,9 +142,11 @@ class GitLabSide:
                 return details
             if details is None and "id" in wanted:
                 raise _gitlab_api.ApiProblem(
-                    f"gitlab.id got {runner}, which GitLab does not have", 404
+                    f"{self.runners[index].at}.gitlab.id: invalid value {runner}; expected the id "
+                    "of a runner that GitLab has",
+                    404,
                 )
-        api = self._may()
+        api = self._manager()
         if api is None or wanted.get("runner_type") not in RUNNER_TYPES:
             return None
         return api.find(wanted, self._mark(index))
@@ -160,7 +155,7 @@ class GitLabSide:
         """Hosts that had the runner before; refuses while one of them still calls GitLab."""
         assert self.api is not None
         end = time.monotonic() + ALIVE_SECONDS
-        first: dict[str, Any] = {}
+        first: dict[str, str] = {}
         while True:
             others = [m for m in self.api.managers(runner) if str(m["system_id"]) != system_id]
             recent = [m for m in others if _age(m.get("contacted_at")) < ALIVE_SECONDS]
@@ -177,20 +172,20 @@ class GitLabSide:
             time.sleep(2)
 
     def updates(self, runners: Mapping[int, int]) -> dict[int, dict[str, tuple[Any, Any]]]:
-        """What differs in GitLab, by entry.
+        """What differs in GitLab, by wanted runner.
 
         Args:
-            runners: entry -> its runner's id.
+            runners: wanted runner -> its id.
         """
         found = {}
         for index, runner in runners.items():
-            if index not in self.wanted:
+            if self.runners[index].gitlab is None:
                 continue
             details = self.details(runner)
             if not details:
                 continue
-            line = self._mark(index) if index in self.made_here else ""
-            changes = _gitlab_api.differences(self.wanted[index], details, line)
+            line = self._mark(index) if self.runners[index].created else ""
+            changes = _gitlab_api.differences(self._wanted(index), details, line)
             if changes:
                 found[index] = changes
         return found
@@ -207,27 +202,57 @@ class GitLabSide:
             self.done.append(f"set {', '.join(changes)} of runner {number}")
 
 
-def side_of(
-    args: Mapping[str, Any], url: str, host: str, find_file: Callable[[str], str]
-) -> GitLabSide:
-    """GitLab as a task's arguments name it.
+@dataclass(frozen=True)
+class Access:
+    """How GitLab's API is reached from the controller.
+
+    Attributes:
+        url: the GitLab.
+        token: an access token; empty where no runner needs GitLab's API.
+        ca_certificate: the GitLab's CA, a file of the controller; empty for what it trusts.
+        proxy: the controller's proxy; empty for what its environment says.
+    """
+
+    url: str
+    token: str = field(default="", repr=False)
+    ca_certificate: str = ""
+    proxy: str = field(default="", repr=False)
+
+    def api(self, find_file: Callable[[str], str]) -> _gitlab_api.Api:
+        """GitLab's API. `find_file` finds a file of the controller."""
+        authority = find_file(self.ca_certificate) if self.ca_certificate else ""
+        return _gitlab_api.Api(self.url, self.token, authority, self.proxy)
+
+
+def access(args: Mapping[str, Any], url: str) -> Access:
+    """GitLab's API as a task's arguments name it: ``api_token`` and what goes with it."""
+    return Access(
+        url,
+        str(args.get("api_token") or ""),
+        str(args.get("api_ca_certificate") or ""),
+        str(args.get("api_proxy") or ""),
+    )
+
+
+def gitlab_sync(
+    runners: Sequence[WantedRunner],
+    to: Access,
+    host: str,
+    find_file: Callable[[str], str],
+    *,
+    recreate: bool = False,
+) -> GitLabSync:
+    """GitLab for these runners; no client where none of them has a ``gitlab``.
 
     Args:
-        args: ``runners``, and ``api_token``, ``api_ca_certificate``, ``api_proxy``, ``recreate``.
-        url: the GitLab.
+        runners: the wanted runners.
+        to: GitLab's API.
         host: the host's name in the inventory.
         find_file: finds a file of the controller.
+        recreate: whether a runner that was deleted in GitLab is created anew.
     """
-    api = None
-    if any("gitlab" in runner for runner in args["runners"]):
-        authority = str(args.get("api_ca_certificate") or "")
-        api = _gitlab_api.Api(
-            url,
-            str(args["api_token"]),
-            find_file(authority) if authority else "",
-            str(args.get("api_proxy") or ""),
-        )
-    return GitLabSide(api, host, bool(args.get("recreate")))
+    managed = any(runner.gitlab is not None for runner in runners)
+    return GitLabSync(to.api(find_file) if managed else None, host, runners, recreate)
 
 
 def _age(moment: Any) -> float:

@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from ansible_collections.runnerhost.toolkit.plugins.module_utils._secrets import unfit
@@ -16,21 +17,77 @@ from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import (
 )
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._runner_toml import Data
 
+_PLACEHOLDER = "api:"
+
 
 def is_absent(runner: Mapping[str, Any]) -> bool:
     """True for an entry whose runner is to leave the host."""
     return bool(runner.get("state", "present") == "absent")
 
 
-def effective_entries(url: str, runners: list[dict[str, Any]]) -> list[Data]:
-    """The inventory's entries with their defaults."""
-    found = []
-    for entry in runners:
-        whole = {"url": url, "executor": "shell", **entry}
-        if whole["executor"] == "shell":
-            whole.setdefault("shell", "bash")
-        found.append(whole)
-    return found
+@dataclass(frozen=True)
+class WantedRunner:
+    """A runner that a service is to have.
+
+    Attributes:
+        at: what messages call its entry in the inventory.
+        table: its table in config.toml with the toolkit's defaults. A runner that the toolkit
+            creates has a placeholder for its token, which is never written and never sent.
+        gitlab: what GitLab itself is to hold of it; None where the inventory says nothing of it.
+        created: whether the toolkit creates it in GitLab: its entry has no token.
+    """
+
+    at: str
+    table: Data = field(repr=False)
+    gitlab: Data | None = None
+    created: bool = False
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return str(self.table["name"])
+
+    @property
+    def url(self) -> str:
+        """Its GitLab."""
+        return str(self.table["url"])
+
+    @property
+    def token(self) -> str:
+        """The token that the inventory gives, or the placeholder."""
+        return str(self.table.get("token") or "")
+
+
+def wanted_runners(
+    variable: str, url: str, entries: Sequence[Mapping[str, Any]]
+) -> list[WantedRunner]:
+    """The runners of a list of entries, without those that are to be absent.
+
+    Args:
+        variable: the list's name, for messages.
+        url: the GitLab of entries that name none.
+        entries: the list, validated before.
+    """
+    return [
+        _wanted_runner(f"{variable}[{index}] ({entry['name']})", url, entry)
+        for index, entry in enumerate(entries)
+        if not is_absent(entry)
+    ]
+
+
+def _wanted_runner(at: str, url: str, entry: Mapping[str, Any]) -> WantedRunner:
+    own = {key: value for key, value in entry.items() if key not in ("state", "gitlab")}
+    table: Data = {"url": url, "executor": "shell", **own}
+    if table["executor"] == "shell":
+        table.setdefault("shell", "bash")
+    if "gitlab" not in entry:
+        return WantedRunner(at, table)
+    gitlab: Data = dict(entry["gitlab"])
+    created = not entry.get("token")
+    if created:
+        gitlab.setdefault("description", str(entry["name"]))
+        table["token"] = f"{_PLACEHOLDER}{entry['name']}"
+    return WantedRunner(at, table, gitlab, created)
 
 
 def legacy_refusal(at: str) -> str:
@@ -42,11 +99,21 @@ def legacy_refusal(at: str) -> str:
 
 
 def entries_problems(
-    url: Any, lists: dict[str, Any], api_token: Any = "", allowed: Collection[str] = ()
+    url: Any,
+    lists: Mapping[str, Any],
+    api_token: Any = "",
+    allowed: Collection[str] | None = (),
 ) -> list[str]:
     """What is wrong with the runners of each list; never a token's value.
 
     A name and a token are a host's, in whichever list they stand.
+
+    Args:
+        url: the GitLab of entries that name none.
+        lists: each list by the name of its variable.
+        api_token: the access token of GitLab's API, if any.
+        allowed: names that an environment may hold though they look like a secret's; None if the
+            environments have been checked before.
     """
     names: list[str] = []
     given: dict[str, list[str]] = {}
@@ -54,7 +121,7 @@ def entries_problems(
     for where, entries in lists.items():
         found += _list_problems(where, url, entries, api_token, names, given)
         for index, entry in enumerate(entries if isinstance(entries, list) else []):
-            if isinstance(entry, dict) and entry.get("state", "present") != "absent":
+            if allowed is not None and isinstance(entry, dict) and not is_absent(entry):
                 at = f"{where}[{index}] ({entry.get('name')})"
                 found += _environment_list_problems(at, entry.get("environment"), allowed)
     where = " and ".join(lists)

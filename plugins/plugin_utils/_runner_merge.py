@@ -7,526 +7,89 @@ host's file or from GitLab's answer; what it is *configured to do* comes from th
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from ansible_collections.runnerhost.toolkit.plugins.module_utils._secrets import digest
-from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import _tokens
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._runner_keys import (
     IDENTITY_KEYS,
-    RUNNER,
-    SETTINGS,
     bare_url,
-    same_url,
 )
-from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._runner_toml import Data, Moment
-
-# What `register` and the daemon write where nothing was asked for, beside zero values and empty
-# tables (seen with gitlab-runner 17.4 to 18.5).
-_GLOBAL_DEFAULTS: Data = {
-    "concurrent": 1,
-    "connection_max_age": "15m0s",
-    "session_server": {"session_timeout": 1800},
-}
-_ZERO_TIME = "0001-01-01T00:00:00Z"
-# In these an explicit false differs from nothing: a feature flag may be on by default.
-_OPAQUE = frozenset({"feature_flags", "labels"})
-
-
-@dataclass(frozen=True)
-class Known:
-    """What the toolkit noted beside config.toml when an entry became a runner.
-
-    Attributes:
-        name: the entry's name then.
-        token_sha256: digest of the token that the inventory gave.
-        id: the runner's id in GitLab.
-        url: its GitLab.
-        verified: whether GitLab has called it valid since.
-    """
-
-    name: str
-    token_sha256: str
-    id: int
-    url: str
-    verified: bool = True
-
-    def as_data(self) -> Data:
-        """As it is kept in the state file."""
-        return {
-            "name": self.name,
-            "token_sha256": self.token_sha256,
-            "id": self.id,
-            "url": self.url,
-            "verified": self.verified,
-        }
-
-
-@dataclass(frozen=True)
-class Question:
-    """A token that GitLab must be asked about before the merge can be made.
-
-    Attributes:
-        index: the entry's place in the inventory's list.
-        reason: why, for the output.
-        fallback: position of the host's runner that keeps its identity if GitLab refuses the
-            given token (its own, rotated since, is the newer one); None: the refusal stands.
-    """
-
-    index: int
-    reason: str
-    fallback: int | None = None
-
-
-@dataclass
-class Plan:
-    """What `plan` found.
-
-    Attributes:
-        matches: inventory entry -> position in the host's ``[[runners]]``.
-        questions: tokens to ask GitLab about, by entry.
-        foreign: names of the host's runners that no entry names; they are kept whole.
-    """
-
-    matches: dict[int, int] = field(default_factory=dict)
-    questions: dict[int, Question] = field(default_factory=dict)
-    foreign: list[str] = field(default_factory=list)
-
-
-def state_entries(state: Mapping[str, Any] | None) -> list[Known]:
-    """The state file's entries; an unreadable one counts as none."""
-    found = []
-    for entry in (state or {}).get("entries", []):
-        try:
-            found.append(
-                Known(
-                    str(entry["name"]),
-                    str(entry["token_sha256"]),
-                    int(entry["id"]),
-                    str(entry["url"]),
-                    bool(entry.get("verified", True)),
-                )
-            )
-        except (KeyError, TypeError, ValueError):
-            continue
-    return found
-
-
-def plan(
-    entries: Sequence[Mapping[str, Any]],
-    host: Mapping[str, Any],
-    known: Sequence[Known],
-    ids: Mapping[int, int] | None = None,
-) -> Plan:
-    """Which entry is which of the host's runners.
-
-    An entry that states its runner's id is that runner, under whatever name the host has it. A
-    digest that is unchanged finds its runner by id, whatever the entry is called now. A changed
-    one means a new token: GitLab is asked. Without a digest: by token, then by url and name.
-
-    Args:
-        entries: the wanted runners, each with name, url and token.
-        host: config.toml's data.
-        known: the state file's entries.
-        ids: entry -> its runner's id, where the inventory states it.
-    """
-    runners: list[Data] = list(host.get("runners", []))
-    result = Plan()
-    taken: set[int] = set()
-    by_digest = {item.token_sha256: item for item in known}
-
-    def claim(index: int, position: int) -> None:
-        result.matches[index] = position
-        taken.add(position)
-
-    def find(predicate: Any) -> int | None:
-        for position, runner in enumerate(runners):
-            if position not in taken and predicate(runner):
-                return position
-        return None
-
-    for index, number in (ids or {}).items():
-        url = str(entries[index]["url"])
-        position = find(
-            lambda r, i=number, u=url: r.get("id") == i and same_url(r.get("url", ""), u)
-        )
-        if position is not None:
-            claim(index, position)
-            if not runners[position].get("token"):
-                result.questions[index] = Question(index, "config.toml has lost its token")
-
-    open_entries: list[int] = []
-    for index, entry in enumerate(entries):
-        if index in result.matches:
-            continue
-        noted = by_digest.get(digest(str(entry["token"])))
-        position = None
-        if noted and same_url(noted.url, entry["url"]):
-            wanted_id = noted.id
-            position = find(
-                lambda r, i=wanted_id, u=entry["url"]: (
-                    r.get("id") == i and r.get("token") and same_url(r.get("url", ""), u)
-                )
-            )
-        if position is None:
-            open_entries.append(index)
-        else:
-            claim(index, position)
-
-    still_open: list[int] = []
-    for index in open_entries:
-        entry = entries[index]
-        position = find(
-            lambda r, e=entry: r.get("token") == e["token"] and same_url(r.get("url", ""), e["url"])
-        )
-        if position is not None and (
-            runners[position].get("id") or not str(entry["token"]).startswith("glrt-")
-        ):
-            # The id of any other token the runner's own `register` does not tell.
-            claim(index, position)
-        elif position is not None:
-            # Registered by hand without an id: GitLab tells it, and the token's times.
-            claim(index, position)
-            result.questions[index] = Question(index, "its id is not in config.toml")
-        else:
-            still_open.append(index)
-
-    names_known = {item.name: item for item in known}
-    wanted_digests = {digest(str(entry["token"])) for entry in entries}
-    for index in still_open:
-        entry = entries[index]
-        noted = names_known.get(str(entry["name"]))
-        if noted and noted.token_sha256 in wanted_digests - {digest(str(entry["token"]))}:
-            # The token that made that runner now stands under another entry's name.
-            noted = None
-        if noted:
-            noted_id = noted.id
-            position = find(
-                lambda r, i=noted_id, u=noted.url: (
-                    r.get("id") == i and same_url(r.get("url", ""), u)
-                )
-            )
-            if position is not None:
-                claim(index, position)
-                if noted.token_sha256 == digest(str(entry["token"])):
-                    reason = "config.toml has lost its token"
-                else:
-                    reason = "its token in the inventory is another than before"
-                result.questions[index] = Question(index, reason)
-                continue
-        position = find(
-            lambda r, e=entry: r.get("name") == e["name"] and same_url(r.get("url", ""), e["url"])
-        )
-        if position is not None and noted is None:
-            claim(index, position)
-            result.questions[index] = Question(
-                index, "config.toml holds another token for it", fallback=position
-            )
-        else:
-            result.questions[index] = Question(index, "config.toml does not hold it")
-
-    result.foreign = [
-        str(runner.get("name") or f"#{position + 1}")
-        for position, runner in enumerate(runners)
-        if position not in taken
-    ]
-    return result
-
-
-def unknown_legacy(entries: Sequence[Mapping[str, Any]], planned: Plan) -> list[int]:
-    """Entries with a legacy token whose runner the host does not have: GitLab cannot be asked."""
-    return [index for index in planned.questions if _tokens.is_legacy(entries[index].get("token"))]
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._runner_lists import WantedRunner
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._runner_match import Matches
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._runner_state import StateEntry
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._runner_toml import Data
 
 
 @dataclass(frozen=True)
 class Merged:
-    """A configuration to write, and the note to keep beside it."""
+    """A configuration to write, and the state to keep beside it.
+
+    Attributes:
+        config: config.toml's data.
+        state: the state file's entries.
+    """
 
     config: Data
-    known: list[Known]
+    state: list[StateEntry]
 
 
 def merge(
-    wanted: Mapping[str, Any],
-    entries: Sequence[Mapping[str, Any]],
+    settings: Mapping[str, Any],
+    wanted: Sequence[WantedRunner],
     host: Mapping[str, Any],
-    planned: Plan,
+    matches: Matches,
     answers: Mapping[int, Mapping[str, Any]],
-    known: Sequence[Known] = (),
+    known: Sequence[StateEntry] = (),
 ) -> Merged:
     """The configuration that the host should have.
 
     Args:
-        wanted: global keys of config.toml.
-        entries: the wanted runners (name, url, token and any other key).
+        settings: global keys of config.toml.
+        wanted: the runners that the host is to have.
         host: config.toml's data as read.
-        planned: what `plan` said of the same three.
-        answers: entry -> identity keys that GitLab gave for its token. An entry that was asked
+        matches: what `match` said of the same.
+        answers: wanted runner -> identity keys that GitLab gave for its token. One that was asked
             about and has no answer keeps the host's identity (or, new and unasked in check mode,
             gets none).
         known: the state file's entries; those of runners that the host still has are kept.
     """
     runners: list[Data] = [dict(runner) for runner in host.get("runners", [])]
-    notes: list[Known] = []
-    for index, entry in enumerate(entries):
-        position = planned.matches.get(index)
-        identity: Data = {}
-        if index in answers:
-            identity = {key: answers[index][key] for key in IDENTITY_KEYS if key in answers[index]}
-        elif position is not None:
-            identity = {k: runners[position][k] for k in IDENTITY_KEYS if k in runners[position]}
-        table = _runner_table(entry, identity)
+    state: list[StateEntry] = []
+    for index, runner in enumerate(wanted):
+        position = matches.positions.get(index)
+        held = runners[position] if position is not None else {}
+        identity = _identity(answers.get(index, held))
+        table = _table(runner, identity)
         if position is None:
             runners.append(table)
         else:
             runners[position] = table
         if identity.get("id"):
-            notes.append(
-                Known(
-                    str(entry["name"]),
-                    digest(str(entry["token"])),
-                    int(identity["id"]),
-                    str(entry["url"]),
-                )
+            state.append(
+                StateEntry(runner.name, digest(runner.token), int(identity["id"]), runner.url)
             )
-    config: Data = dict(wanted)
+    config: Data = dict(settings)
     if runners:
         config["runners"] = runners
+    return Merged(config, [*state, *_others(known, state, runners)])
+
+
+def _identity(table: Mapping[str, Any]) -> Data:
+    return {key: table[key] for key in IDENTITY_KEYS if key in table}
+
+
+def _table(runner: WantedRunner, identity: Data) -> Data:
+    table: Data = {"name": runner.table["name"], "url": runner.table["url"], **identity}
+    more = {k: v for k, v in runner.table.items() if k not in table and k not in IDENTITY_KEYS}
+    return {**table, **more}
+
+
+def _others(
+    known: Sequence[StateEntry], state: Sequence[StateEntry], runners: Sequence[Data]
+) -> list[StateEntry]:
+    """What the state file says of other runners that the host still has."""
     present = {(runner.get("id"), bare_url(runner.get("url", ""))) for runner in runners}
-    noted = {(note.id, bare_url(note.url)) for note in notes}
-    notes.extend(
-        old
-        for old in known
-        if (old.id, bare_url(old.url)) in present and (old.id, bare_url(old.url)) not in noted
-    )
-    return Merged(config, notes)
-
-
-def _runner_table(entry: Mapping[str, Any], identity: Mapping[str, Any]) -> Data:
-    table: Data = {"name": entry["name"], "url": entry["url"]}
-    table.update(identity)
-    table.update({k: v for k, v in entry.items() if k not in table and k not in IDENTITY_KEYS})
-    return table
-
-
-def meaning(config: Mapping[str, Any], other: Mapping[str, Any] | None = None) -> Data:
-    """The configuration without what makes no difference: zero values, empty tables, defaults.
-
-    Two configurations with equal meaning need no write. What the inventory states is no nothing:
-    in tables that the toolkit does not look into, a zero stands where `other`, the inventory's
-    configuration, has the key.
-
-    Args:
-        config: the configuration.
-        other: what it is compared with; None for the inventory's own.
-    """
-    given = config if other is None else other
-    result: Data = _strip(config, given, _GLOBAL_DEFAULTS)
-    runners, others = config.get("runners", []), given.get("runners", [])
-    result["runners"] = [
-        _strip(runner, others[at] if at < len(others) else {}, {})
-        for at, runner in enumerate(runners)
-    ]
-    return result
-
-
-# Keys whose false or 0 differs from nothing (gitlab-runner 19.3, common/config.go and
-# cache/cacheconfig/cacheconfig.go: *bool, *int, *int64).
-_POINTERS = frozenset(
-    {
-        "DualStack",
-        "PathStyle",
-        "allow_privilege_escalation",
-        "automount_service_account_token",
-        "clean_git_config",
-        "cleanup_exec_timeout",
-        "cleanup_grace_period_seconds",
-        "config_exec_timeout",
-        "disable_strict_host_key_checking",
-        "enabled",
-        "force_kill_timeout",
-        "fs_group",
-        "graceful_kill_timeout",
-        "max_backup_files",
-        "pod_disruption_budget",
-        "pod_termination_grace_period_seconds",
-        "preemptive_mode",
-        "prepare_exec_timeout",
-        "print_pod_warning_events",
-        "proxy_exec",
-        "read_only_root_filesystem",
-        "reservation_throttling",
-        "run_as_group",
-        "run_as_non_root",
-        "run_as_user",
-        "safe_directory_checkout",
-        "services_limit",
-        "services_privileged",
-        "skip_oidc_if_unsupported_cloud",
-        "skip_runner_system_failure",
-        "strict_check_interval",
-    }
-)
-# The table of docker has a plain one of this name, which the daemon writes though nobody set it.
-_KUBERNETES_POINTERS = frozenset({"privileged"})
-# Tables that the toolkit does not look into: it does not know which of their zeros mean nothing.
-_UNKNOWN = frozenset(
-    k for table in (RUNNER, SETTINGS) for k, kind in table.items() if kind == "any"
-)
-_DURATIONS = frozenset(
-    {
-        "unhealthy_interval",
-        "prepare_timeout",
-        "get_sources_timeout",
-        "connection_max_age",
-        "upload_timeout",
-        "response_header_timeout",
-    }
-)
-_UNITS = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
-
-
-def _span(text: Any) -> Any:
-    """A duration in seconds: the daemon writes 60m as 1h0m0s."""
-    parts = re.findall(r"(\d+(?:\.\d+)?)(ns|us|ms|s|m|h)", str(text))
-    return sum(float(count) * _UNITS[unit] for count, unit in parts) if parts else text
-
-
-def _strip(
-    table: Mapping[str, Any],
-    given: Mapping[str, Any],
-    defaults: Mapping[str, Any],
-    path: tuple[str, ...] = (),
-) -> Data:
-    result: Data = {}
-    for key, value in table.items():
-        if key == "runners" and not path:
-            continue
-        if isinstance(value, Mapping) and key not in _OPAQUE:
-            inner, stated = defaults.get(key), given.get(key)
-            value = _strip(
-                value,
-                stated if isinstance(stated, Mapping) else {},
-                inner if isinstance(inner, Mapping) else {},
-                (*path, key),
-            )
-        if key in _DURATIONS:
-            value = _span(value)
-        default = _span(defaults.get(key)) if key in _DURATIONS else defaults.get(key)
-        if value == 0 and isinstance(value, int | float) and _zero_counts(key, path, given):
-            result[str(key)] = _untagged(value)
-            continue
-        if _is_zero(value) or (key in defaults and value == default):
-            continue
-        if key == "url":
-            value = bare_url(str(value))
-        result[str(key)] = _untagged(value)
-    return result
-
-
-def _zero_counts(key: str, path: tuple[str, ...], given: Mapping[str, Any]) -> bool:
-    """True if false or 0 differs from nothing in this place."""
-    if key in _POINTERS or (key in _KUBERNETES_POINTERS and "kubernetes" in path):
-        return True
-    return bool(path) and path[0] in _UNKNOWN and key in given
-
-
-def _is_zero(value: Any) -> bool:
-    return value is False or value in ("", 0, _ZERO_TIME) or value in ([], {}) or value is None
-
-
-def _untagged(value: Any) -> Any:
-    """Plain types: Ansible hands over subclasses, whose equality is the same but whose repr not."""
-    if isinstance(value, Moment):
-        return Moment(value)
-    if isinstance(value, list):
-        return [_untagged(entry) for entry in value]
-    return value
-
-
-def changed_keys(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
-    """Names of what differs in meaning, for the output.
-
-    ``concurrent``, ``runners.build.limit``, ``runners.build.identity`` for what GitLab issued,
-    ``runners.build`` for a whole runner.
-    """
-    old, new = meaning(before, after), meaning(after)
-    names = [key for key in sorted({*old, *new} - {"runners"}) if old.get(key) != new.get(key)]
-    olds, news = old["runners"], new["runners"]
-    for position in range(max(len(olds), len(news))):
-        one = olds[position] if position < len(olds) else {}
-        two = news[position] if position < len(news) else {}
-        label = f"runners.{two.get('name') or one.get('name') or f'#{position + 1}'}"
-        if not one or not two:
-            names.append(label)
-            continue
-        differing = [key for key in sorted({*one, *two}) if one.get(key) != two.get(key)]
-        # Four keys that GitLab issues together.
-        identity = [key for key in differing if key in IDENTITY_KEYS]
-        names.extend(f"{label}.{key}" for key in differing if key not in identity)
-        if identity:
-            names.append(f"{label}.identity")
-    return names
-
-
-def spelled_alike(before: Mapping[str, Any], after: Mapping[str, Any]) -> Data:
-    """`before` for a diff: written as `after` wherever the meaning is the same.
-
-    What the daemon encodes in its own way, zeros and defaults among it, is no change.
-    """
-    old, new = meaning(before, after), meaning(after)
-    shown = _alike(before, after, old, new)
-    olds, news = old["runners"], new["runners"]
-    befores, afters = before.get("runners", []), after.get("runners", [])
-    shown.pop("runners", None)
-    if befores:
-        shown["runners"] = [
-            _alike(runner, afters[at], olds[at], news[at]) if at < len(afters) else dict(runner)
-            for at, runner in enumerate(befores)
-        ]
-    return shown
-
-
-def _alike(before: Mapping[str, Any], after: Mapping[str, Any], old: Data, new: Data) -> Data:
-    result: Data = {}
-    for key, value in after.items():
-        if old.get(key) == new.get(key):
-            result[key] = value
-        elif isinstance(value, Mapping) and isinstance(before.get(key), Mapping):
-            inner_old, inner_new = old.get(key, {}), new.get(key, {})
-            result[key] = _alike(before[key], value, inner_old, inner_new)
-        elif key in before:
-            result[key] = before[key]
-    result.update((k, v) for k, v in before.items() if k not in after and k in old)
-    return result
-
-
-def dropped_keys(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, list[str]]:
-    """Keys of the host's file that the new one lacks: by runner's name, global ones under ""."""
-    old, new = meaning(before, after), meaning(after)
-    olds, news = old.pop("runners"), new.pop("runners")
-    found = {"": _dropped(old, new)}
-    for runner, wanted in zip(olds, news, strict=False):
-        name = str(runner.get("name") or wanted.get("name") or "")
-        found[name] = [*found.get(name, []), *_dropped(runner, wanted)]
-    return {name: keys for name, keys in found.items() if keys}
-
-
-def _dropped(old: Mapping[str, Any], new: Mapping[str, Any], at: str = "") -> list[str]:
-    found: list[str] = []
-    for key, value in old.items():
-        if not at and key in IDENTITY_KEYS:
-            continue
-        wanted = new.get(key)
-        if isinstance(value, Mapping):
-            inner = wanted if isinstance(wanted, Mapping) else {}
-            found += _dropped(value, inner, f"{at}{key}.")
-        elif key not in new:
-            found.append(f"{at}{key}")
-        elif key == "environment" and isinstance(value, list) and isinstance(wanted, list):
-            names = {str(entry).partition("=")[0] for entry in wanted}
-            gone = [str(entry).partition("=")[0] for entry in value]
-            found += [f"{at}{key}: {name}" for name in gone if name not in names]
-    return found
+    listed = {(entry.id, bare_url(entry.url)) for entry in state}
+    return [entry for entry in known if (entry.id, bare_url(entry.url)) in present - listed]

@@ -288,7 +288,7 @@ PLAIN = [
     Fault(
         "config.toml broken by hand",
         by_hand(f"{SAVE}; echo '[[[' >> {CONFIG}", MEND),
-        "config.toml on the host is no valid TOML",
+        "config.toml on the host is not valid TOML",
         more_jobs,
     ),
     Fault(
@@ -409,7 +409,7 @@ SLOW = [
     Fault(
         "a runner deleted in GitLab",
         deleted_runner,
-        r"GitLab has no runner \d+ any more; gitlab_runner_recreate=true creates it anew",
+        r"GitLab no longer has runner \d+; gitlab_runner_recreate=true creates it anew",
     ),
     Fault(
         "private CA expired",

@@ -19,13 +19,15 @@ from ansible_collections.runnerhost.toolkit.plugins.action.runner_adopt import A
 from ansible_collections.runnerhost.toolkit.plugins.action.runner_plan import problems
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import (
     _adopt,
+    _runner_compare,
     _runner_keys,
+    _runner_match,
     _runner_merge,
     _runner_toml,
 )
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._runner_lists import (
-    effective_entries,
     entries_problems,
+    wanted_runners,
 )
 from tests.unit.plugins.test_runner_plan import GOOD
 
@@ -97,11 +99,11 @@ class Written:
         """What provision would change in each config.toml."""
         found = []
         for runners, wanted, host in self.services():
-            entries = effective_entries(self.values["gitlab_runner_url"], runners)
-            planned = _runner_merge.plan(entries, host, [])
-            assert planned.questions == {}
-            merged = _runner_merge.merge(wanted, entries, host, planned, {})
-            found += _runner_merge.changed_keys(host, merged.config)
+            entries = wanted_runners("runners", self.values["gitlab_runner_url"], runners)
+            matches = _runner_match.match(entries, host, [])
+            assert matches.questions == {}
+            merged = _runner_merge.merge(wanted, entries, host, matches, {})
+            found += _runner_compare.changed_keys(host, merged.config)
         return found
 
 

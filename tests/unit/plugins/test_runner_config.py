@@ -10,15 +10,27 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import yaml
 from ansible.errors import AnsibleActionFail
 
 from ansible_collections.runnerhost.toolkit.plugins.action import runner_config
 from ansible_collections.runnerhost.toolkit.plugins.module_utils._secrets import digest
-from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import _runner_file, _runner_toml
+from ansible_collections.runnerhost.toolkit.plugins.modules import runner_config as documentation
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import (
+    _runner_convergence,
+    _runner_file,
+    _runner_toml,
+)
+from tests.unit.plugins import host_file
 
 URL = "https://gitlab.example.com"
 GIVEN = "glrt-given-" + "a" * 20
 NOW = 1_800_000_000.0
+DEFAULTS = {
+    name: option["default"]
+    for name, option in yaml.safe_load(documentation.DOCUMENTATION)["options"].items()
+    if "default" in option
+}
 
 
 class Host:
@@ -66,7 +78,7 @@ class Host:
                     self.after_swap.pop(0)(self)
             verified = dict.fromkeys(asked.get("verify", []), self.verified)
             if swapped and verified and self.verified == "valid":
-                self.note = base64.b64decode(asked["proven_text"]).decode()
+                self.note = base64.b64decode(asked["checked_text"]).decode()
             return {"swapped": swapped, "verified": verified, "read": self._read()}
         if asked["op"] == "wake":
             self.wakes.append(asked["verify"])
@@ -94,17 +106,12 @@ class Host:
         return hashlib.sha256(self.text.encode()).hexdigest() if self.text is not None else ""
 
     def _read(self) -> dict[str, Any]:
-        return {
-            "exists": self.text is not None,
-            "text": (self.text or "").encode().hex(),
-            "sha256": self._sha(),
-            "state_text": self.note.encode().hex(),
-            "paused_sha256": hashlib.sha256(self.paused.encode()).hexdigest(),
-            "safe": True,
-            "now": NOW,
-            "active": True,
-            "complaints": [(moment, text.encode().hex()) for moment, text in self.complaints],
-        }
+        return host_file.read(
+            self.text,
+            state_text=self.note.encode().hex(),
+            paused_sha256=hashlib.sha256(self.paused.encode()).hexdigest(),
+            complaints=[(moment, text.encode().hex()) for moment, text in self.complaints],
+        )
 
     def data(self) -> dict[str, Any]:
         return _runner_toml.parse(self.text or "")
@@ -115,7 +122,7 @@ class Action(runner_config.ActionModule):
 
     host: Host
 
-    def _ask_quietly(self, arguments: dict[str, Any]) -> dict[str, Any]:
+    def ask_host(self, arguments: Any, module: str = "") -> dict[str, Any]:
         return self.host.answer(arguments)
 
 
@@ -130,11 +137,10 @@ def converge(
     action = object.__new__(Action)
     action._task = SimpleNamespace(
         args={
+            **DEFAULTS,
             "runners": [{"name": "build", "token": GIVEN}],
             "url": URL,
             "concurrent": 2,
-            "settings": {},
-            "folder": "/etc/gitlab-runner",
             **more,
         },
         check_mode=check,
@@ -272,9 +278,9 @@ def test_torn_file_is_read_again() -> None:
 
 
 def test_broken_file_is_refused_and_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runner_config, "TORN_SECONDS", 0.0)
+    monkeypatch.setattr(_runner_convergence, "TORN_SECONDS", 0.0)
     host = Host("[[runners]]\ntoken = \n")
-    with pytest.raises(AnsibleActionFail, match="no valid TOML"):
+    with pytest.raises(AnsibleActionFail, match="not valid TOML"):
         converge(host)
     assert host.swaps == 0
 
@@ -351,7 +357,7 @@ def test_due_rotation_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
         h.text = (h.text or "").replace(GIVEN, rotated).replace("2026-02-01", "2099-02-01")
 
     host.on_read.extend([lambda h: None, rotate])
-    monkeypatch.setattr(runner_config, "ROTATION_WAIT", 5.0)
+    monkeypatch.setattr(_runner_convergence, "ROTATION_WAIT", 5.0)
     result = converge(host, concurrent=9)
     assert not result["warnings"]
     assert host.data()["runners"][0]["token"] == rotated
@@ -362,7 +368,7 @@ def test_due_rotation_that_does_not_come_is_said(monkeypatch: pytest.MonkeyPatch
     host = provisioned()
     due = "token_obtained_at = 2026-01-01T00:00:00Z\ntoken_expires_at = 2026-02-01T00:00:00Z"
     host.text = (host.text or "").replace("token_obtained_at = 2026-01-01T00:00:00Z", due)
-    monkeypatch.setattr(runner_config, "ROTATION_WAIT", 0.0)
+    monkeypatch.setattr(_runner_convergence, "ROTATION_WAIT", 0.0)
     result = converge(host, concurrent=9)
     assert "the runner did not rotate it" in result["warnings"][0]
     assert host.data()["runners"][0]["token"] == GIVEN
@@ -384,7 +390,7 @@ def test_no_answer_of_gitlab_is_no_refusal(monkeypatch: pytest.MonkeyPatch) -> N
 def test_what_of_the_environment_leads_to_gitlab() -> None:
     given = {"HTTPS_PROXY": "http://proxy:3128", "no_proxy": "a", "PIP_INDEX_URL": "x", "A": 1}
     ours = {"https_proxy": "http://ours:3128", "http_proxy": "http://ours:3128"}
-    assert _runner_file.way_to_gitlab(ours, given) == {
+    assert _runner_file.gitlab_environment(ours, given) == {
         "HTTPS_PROXY": "http://proxy:3128",
         "no_proxy": "a",
         "http_proxy": "http://ours:3128",

@@ -1,4 +1,4 @@
-"""The note that GitLab takes all tokens, as the module on the host writes it."""
+"""The state file once GitLab has called all tokens valid, as the module on the host writes it."""
 
 from __future__ import annotations
 
@@ -9,30 +9,30 @@ import pytest
 
 from ansible_collections.runnerhost.toolkit.plugins.modules import runner_config_io
 
-NOTE = "runnerhost.json"
+STATE = "runnerhost.json"
 
 
-def prove(folder: Path) -> str:
-    """What stands in the note after a swap wrote ``doubted`` and GitLab called all valid."""
-    runner_config_io.prove(
+def mark_checked(folder: Path) -> str:
+    """What is in the state file after a swap wrote ``doubted`` and GitLab called all valid."""
+    runner_config_io.mark_checked(
         str(folder),
         {
-            "state_file": NOTE,
+            "state_file": STATE,
             "state_text": base64.b64encode(b"doubted").decode(),
-            "proven_text": base64.b64encode(b"proven").decode(),
+            "checked_text": base64.b64encode(b"checked").decode(),
         },
     )
-    return (folder / NOTE).read_text() if (folder / NOTE).exists() else ""
+    return (folder / STATE).read_text() if (folder / STATE).exists() else ""
 
 
-def test_note_of_this_swap_becomes_the_proven_one(tmp_path: Path) -> None:
-    (tmp_path / NOTE).write_text("doubted")
-    assert prove(tmp_path) == "proven"
-    assert (tmp_path / NOTE).stat().st_mode & 0o777 == 0o600
+def test_state_of_this_swap_becomes_the_checked_one(tmp_path: Path) -> None:
+    (tmp_path / STATE).write_text("doubted")
+    assert mark_checked(tmp_path) == "checked"
+    assert (tmp_path / STATE).stat().st_mode & 0o777 == 0o600
 
 
 @pytest.mark.parametrize("found", ["of another controller", ""])
-def test_note_of_another_controller_stays(tmp_path: Path, found: str) -> None:
+def test_state_of_another_controller_stays(tmp_path: Path, found: str) -> None:
     if found:
-        (tmp_path / NOTE).write_text(found)
-    assert prove(tmp_path) == found
+        (tmp_path / STATE).write_text(found)
+    assert mark_checked(tmp_path) == found

@@ -12,6 +12,7 @@ import pytest
 from ansible_collections.runnerhost.toolkit.plugins.action import runner_plan
 from ansible_collections.runnerhost.toolkit.plugins.module_utils import _systemd
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import _network, _runner_lists
+from tests.unit.plugins import host_file
 
 TOKEN = "glrt-" + "a" * 20
 GOOD: dict[str, Any] = {
@@ -487,7 +488,7 @@ class HostWithLegacyRunner(runner_plan.ActionModule):
         text = (
             '[[runners]]\nname = "old"\nurl = "https://h"\nid = 3\ntoken = "aBcDeFgHiJkLmNoPqRsT"\n'
         )
-        return {"read": {"text": text.encode().hex(), "state_text": ""}}
+        return {"read": host_file.read(text)}
 
     @contextmanager
     def quiet(self) -> Iterator[None]:
