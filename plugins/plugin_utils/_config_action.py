@@ -9,10 +9,7 @@ from typing import Any
 from ansible.errors import AnsibleActionFail
 
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import _runner_toml
-from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._controller import (
-    ToolkitAction,
-    lacking,
-)
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._controller import ToolkitAction
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._runner_file import (
     IO,
     ConfigIO,
@@ -31,10 +28,9 @@ class ConfigAction(ToolkitAction):
     def run(
         self, tmp: str | None = None, task_vars: dict[str, Any] | None = None
     ) -> dict[str, Any]:
-        """Makes sure of what it needs; the result is still empty."""
+        """Validates the arguments; the result is still empty."""
         result: dict[str, Any] = super().run(tmp, task_vars)
         self.variables = task_vars or {}
-        self.refuse(lacking("tomlkit"))
         return result
 
     def ask_quietly(

@@ -10,12 +10,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import yaml
 from ansible.errors import AnsibleActionFail
 
 from ansible_collections.runnerhost.toolkit.plugins.action import runner_config
 from ansible_collections.runnerhost.toolkit.plugins.module_utils._secrets import digest
-from ansible_collections.runnerhost.toolkit.plugins.modules import runner_config as documentation
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import (
     _runner_convergence,
     _runner_file,
@@ -26,11 +24,6 @@ from tests.unit.plugins import host_file
 URL = "https://gitlab.example.com"
 GIVEN = "glrt-given-" + "a" * 20
 NOW = 1_800_000_000.0
-DEFAULTS = {
-    name: option["default"]
-    for name, option in yaml.safe_load(documentation.DOCUMENTATION)["options"].items()
-    if "default" in option
-}
 
 
 class Host:
@@ -137,7 +130,6 @@ def converge(
     action = object.__new__(Action)
     action._task = SimpleNamespace(
         args={
-            **DEFAULTS,
             "runners": [{"name": "build", "token": GIVEN}],
             "url": URL,
             "concurrent": 2,
@@ -182,6 +174,31 @@ def test_second_run_changes_nothing_and_asks_nobody() -> None:
     assert not result["changed"]
     assert host.swaps == 1
     assert host.registered == []
+
+
+def test_misspelt_option_is_refused_first() -> None:
+    host = Host()
+    with pytest.raises(AnsibleActionFail, match="unknown option 'setings'; did you mean settings"):
+        converge(host, setings={})
+    assert host.asked == []
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"runners": [{"token": GIVEN}]}, r"gitlab_runner_runners\[0\]\.name is missing"),
+        ({"runners": [{"name": "build"}]}, r"\[0\] \(build\)\.token is empty"),
+        ({"settings": {"log_levle": "info"}}, "settings: unknown key 'log_levle'"),
+        ({"url": "gitlab"}, "url: invalid value 'gitlab'"),
+    ],
+)
+def test_invalid_arguments_are_refused_before_the_host_is_asked(
+    more: dict[str, Any], said: str
+) -> None:
+    host = Host()
+    with pytest.raises(AnsibleActionFail, match=said):
+        converge(host, **more)
+    assert host.asked == []
 
 
 def test_no_token_in_the_result() -> None:
