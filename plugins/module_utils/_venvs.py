@@ -13,8 +13,9 @@ import glob
 import os
 import pwd
 import re
+import shlex
 import stat
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 
@@ -24,13 +25,10 @@ FOLDERS = 50_000
 """Folders that one look opens, over all places."""
 VENVS = 1_000
 """Venvs that one look tells."""
-MIN_AGE = 3600.0
-"""Seconds: what was touched since may be a venv that a job is making, or restoring, now."""
 CONFIG = "pyvenv.cfg"
 _CONFIG_BYTES = 64 * 1024
 _EXTENSIONS = 2_000
 _LINKS = 40
-_SCRATCH = ".runnerhost-old-"
 # A cache has as many folders as files, and none of these holds a venv.
 _SKIPPED = frozenset({".git", "node_modules", "__pycache__", "site-packages"})
 _SKIPPED_PAIRS = frozenset({(".cache", "pip"), (".cache", "uv")})
@@ -89,7 +87,6 @@ class Venv:
         interpreter: the path that its ``bin/python`` leads to in the end.
         why: the reason for a state that is not ``alive``, in words.
         owner: the folder's user.
-        touched: when it was last changed, in seconds since 1970.
     """
 
     path: str
@@ -98,11 +95,15 @@ class Venv:
     interpreter: str
     why: str
     owner: str
-    touched: float
 
     def __str__(self) -> str:
         made = f" (made with Python {self.made_with})" if self.made_with else ""
-        return f"{self.path}: {self.state}{', ' if self.why else ''}{self.why}{made}"
+        text = f"{self.path}: {self.state}{', ' if self.why else ''}{self.why}{made}"
+        if self.state != DEAD:
+            return text
+        # As its owner: root would follow a link that a job puts in the way.
+        user = f"'#{self.owner}'" if self.owner.isdigit() else self.owner
+        return f"{text}; to remove it: sudo -u {user} rm -r {shlex.quote(self.path)}"
 
 
 @dataclass
@@ -290,12 +291,9 @@ def inspect(handle: int, path: str, interpreters: Interpreters) -> Venv | None:
     try:
         with _opened("bin", handle) as programs:
             link, kind = _program(programs)
-            times = [os.fstat(one) for one in (handle, programs)]
     except OSError:
         # Somebody's test data: a venv has programs.
         return None
-    with suppress(OSError):
-        times.append(os.lstat(CONFIG, dir_fd=handle))
     noted = _VERSION.match(config.get("version") or config.get("version_info") or "")
     venv = Venv(
         path=shown(path),
@@ -303,8 +301,7 @@ def inspect(handle: int, path: str, interpreters: Interpreters) -> Venv | None:
         made_with=noted[0] if noted else "",
         interpreter="",
         why="",
-        owner=_user(times[0].st_uid),
-        touched=max(max(one.st_mtime, one.st_ctime) for one in times),
+        owner=_user(os.fstat(handle).st_uid),
     )
     if not kind:
         return replace(venv, state=DEAD, why="it has no bin/python")
@@ -395,117 +392,3 @@ def _user(number: int) -> str:
         return pwd.getpwuid(number).pw_name
     except KeyError:
         return str(number)
-
-
-# --- removal ------------------------------------------------------------------------------------
-
-
-@dataclass
-class Removed:
-    """What a removal has done, or would do.
-
-    Attributes:
-        paths: venvs that are gone.
-        kept: others, each with the reason.
-    """
-
-    paths: list[str] = field(default_factory=list)
-    kept: dict[str, str] = field(default_factory=dict)
-
-
-def remove(
-    paths: Iterable[str],
-    patterns: Iterable[str],
-    interpreters: Interpreters,
-    now: float,
-    in_use: Collection[str] = (),
-    min_age: float = MIN_AGE,
-    pretend: bool = False,
-) -> Removed:
-    """Removes venvs that are dead, each looked at once more.
-
-    Args:
-        paths: the venvs.
-        patterns: the places as `find` takes them; nothing outside is removed.
-        interpreters: what counts as there.
-        now: seconds since 1970.
-        in_use: folders in which processes work.
-        min_age: seconds that a venv must have been left alone.
-        pretend: change nothing.
-    """
-    done = Removed()
-    places = places_of(patterns)
-    for path in paths:
-        place = next((one for one in places if path.startswith(f"{one}/")), None)
-        if place is None or path != os.path.normpath(path):
-            done.kept[path] = "it is under none of the places"
-            continue
-        busy = any(
-            # In the venv, or in a folder around it that is a job's own: its checkout.
-            f"{one}/".startswith(f"{path}/")
-            or (path.startswith(f"{one}/") and one.startswith(f"{place}/"))
-            for one in in_use
-        )
-        try:
-            with _opened_place(place) as handle:
-                between = path[len(place) + 1 :].split("/")
-                why = _remove_below(
-                    handle, between, path, interpreters, now, min_age, busy, pretend
-                )
-        except (OSError, ValueError) as problem:
-            why = str(problem)
-        if why:
-            done.kept[path] = why
-        else:
-            done.paths.append(path)
-    return done
-
-
-def _remove_below(
-    handle: int,
-    names: list[str],
-    path: str,
-    interpreters: Interpreters,
-    now: float,
-    min_age: float,
-    busy: bool,
-    pretend: bool,
-) -> str:
-    """Why the venv stays; empty if it went."""
-    name, *deeper = names
-    with _opened(name, handle) as folder:
-        if _device(folder) != _device(handle):
-            return "it lies on another file system than its place"
-        if deeper:
-            return _remove_below(folder, deeper, path, interpreters, now, min_age, busy, pretend)
-        venv = inspect(folder, path, interpreters)
-        if venv is None or venv.state != DEAD:
-            return "it is not dead any more"
-        if busy:
-            return "a process works in it, or in the folder that it lies in"
-        if now - venv.touched < min_age:
-            minutes = max(0, now - venv.touched) / 60
-            return f"it was changed {minutes:.0f} minutes ago: a job may be making it"
-        if pretend:
-            return ""
-        # Out of the way first: a job that begins now makes its own anew.
-        scratch = f"{_SCRATCH}{os.getpid()}-{name}"
-        os.rename(name, scratch, src_dir_fd=handle, dst_dir_fd=handle)
-        _empty(folder, _device(folder))
-        os.rmdir(scratch, dir_fd=handle)
-    return ""
-
-
-def _empty(handle: int, device: int) -> None:
-    """Removes all that a folder holds; its pyvenv.cfg last, by which the next run would find it."""
-    with os.scandir(handle) as entries:
-        inside = {entry.name: entry.is_dir(follow_symlinks=False) for entry in entries}
-    for name in sorted(inside, key=lambda one: one == CONFIG):
-        if inside[name]:
-            with _opened(name, handle) as deeper:
-                if _device(deeper) != device:
-                    raise OSError(f"another file system is mounted in it: {shown(name)}")
-                _empty(deeper, device)
-            os.rmdir(name, dir_fd=handle)
-        else:
-            os.unlink(name, dir_fd=handle)

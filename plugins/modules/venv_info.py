@@ -61,7 +61,8 @@ RETURN = r"""
 venvs:
   description:
     - Each with C(path), C(state) (C(alive), C(dead) or C(changed)), C(made_with), C(interpreter),
-      C(why), C(owner), C(touched) (seconds since 1970), and C(text), which says it in words.
+      C(why), C(owner), and C(text), which says it in words, for a dead one with the command that
+      removes it.
   type: list
   elements: dict
   returned: always

@@ -51,7 +51,11 @@ PLAYBOOK_VARIABLES = (
 )
 """What the playbooks read beside the roles' variables."""
 _HIDEPID = "recipe: docs/operations.md, Job tokens and people who log in"
-REMOVED = {"gitlab_runner_hidepid": _HIDEPID, "gitlab_runner_hidepid_exempt": _HIDEPID}
+REMOVED = {
+    "gitlab_runner_hidepid": _HIDEPID,
+    "gitlab_runner_hidepid_exempt": _HIDEPID,
+    "python_versions_remove_dead_venvs": "`make verify` names the command for each",
+}
 """Variables that roles had once, each with what to do instead."""
 # The most letters that a slip changes; fewer in a short name.
 _SLIPS = 3

@@ -1,11 +1,12 @@
-"""Virtual environments: found, judged without running them, and removed only when dead."""
+"""Virtual environments: found, and judged without running them."""
 
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
-import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,6 @@ from ansible_collections.runnerhost.toolkit.plugins.module_utils._venvs import I
 
 HERE = ".".join(str(part) for part in sys.version_info[:2])
 NOTHING = Interpreters()
-LATER = time.time() + 2 * _venvs.MIN_AGE
 
 
 @pytest.fixture
@@ -77,7 +77,7 @@ def test_a_gone_interpreter_is_named_and_back_again_it_lives(tmp_path: Path, pyt
     venv = one(tmp_path / "home")
     assert (venv.state, venv.why) == ("dead", f"{pythons}/python3.9 is gone")
     assert venv.interpreter == f"{pythons}/python3.9"
-    assert str(venv).endswith("(made with Python 3.9.2)")
+    assert " (made with Python 3.9.2); to remove it: sudo -u " in str(venv)
     (pythons / "python3.9").touch()
     assert one(tmp_path / "home").state == "alive"
 
@@ -172,6 +172,20 @@ def test_a_name_that_a_job_has_chosen_is_fit_for_a_terminal(tmp_path: Path, pyth
     assert one(tmp_path / "home").path == f"{tmp_path}/home/a?[31m?b"
 
 
+def test_a_dead_one_is_named_with_the_command_that_removes_it(
+    tmp_path: Path, pythons: Path
+) -> None:
+    venv = make(tmp_path / "home", "a $(b)/it's", pythons / "python3.8", "3.8.2")
+    found = replace(one(tmp_path / "home"), owner="1234")
+    command = str(found).partition("; to remove it: ")[2]
+    words = shlex.split(command)
+    assert words == ["sudo", "-u", "#1234", "rm", "-r", str(venv)]
+    subprocess.run(["sh", "-c", shlex.join(words[3:])], check=True)
+    assert look(tmp_path / "home").venvs == []
+    assert str(replace(found, owner="ci")).partition("; to remove it: ")[2].startswith("sudo -u ci")
+    assert "remove" not in str(replace(found, state="changed"))
+
+
 def test_no_link_is_followed_and_some_folders_are_left_out(tmp_path: Path, pythons: Path) -> None:
     make(tmp_path / "elsewhere", "v", pythons / "python3.11", "3.11.2")
     home = tmp_path / "home"
@@ -222,74 +236,3 @@ def test_patterns_and_places_within_each_other(tmp_path: Path, pythons: Path) ->
     make(tmp_path / "home", "user-a/v", pythons / "python3.11", "3.11.2")
     patterns = [f"{tmp_path}/home/user*", f"{tmp_path}/home", f"{tmp_path}/nowhere"]
     assert len(_venvs.find(patterns, NOTHING).venvs) == 1
-
-
-# --- removal ------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def dead(tmp_path: Path, pythons: Path) -> Path:
-    venv = make(tmp_path / "home", "project/.venv", pythons / "python3.8", "3.8.2")
-    (venv / "bin" / "pip").touch()
-    return venv
-
-
-def remove(venv: Path, home: Path, now: float = LATER, **more: object) -> _venvs.Removed:
-    return _venvs.remove([str(venv)], [str(home)], NOTHING, now, **more)  # type: ignore[arg-type]
-
-
-def test_a_dead_one_goes_and_nothing_else(tmp_path: Path, dead: Path) -> None:
-    kept = tmp_path / "outside"
-    kept.mkdir()
-    (kept / "file").touch()
-    (dead / "link").symlink_to(kept)
-    pretended = remove(dead, tmp_path / "home", pretend=True)
-    assert (pretended.paths, dead.exists()) == ([str(dead)], True)
-    # The runner itself works in its home, and another job elsewhere.
-    elsewhere = [str(tmp_path / "home"), str(tmp_path / "home" / "project2")]
-    assert remove(dead, tmp_path / "home", in_use=elsewhere).paths == [str(dead)]
-    assert list((tmp_path / "home").rglob("*")) == [tmp_path / "home" / "project"]
-    assert (kept / "file").exists()
-
-
-def test_what_stays(tmp_path: Path, dead: Path, pythons: Path) -> None:
-    home = tmp_path / "home"
-    for says, done in (
-        ("0 minutes ago: a job may be making it", remove(dead, home, time.time())),
-        ("a process works in it", remove(dead, home, in_use=[f"{dead}/lib"])),
-        ("a process works in it", remove(dead, home, in_use=[str(dead)])),
-        # A job in its checkout.
-        ("in the folder that it lies in", remove(dead, home, in_use=[f"{home}/project"])),
-        ("under none of the places", remove(dead, tmp_path / "usr")),
-        ("under none of the places", remove(home / "x" / ".." / "project" / ".venv", home)),
-    ):
-        assert done.paths == []
-        (why,) = done.kept.values()
-        assert says in why
-    (pythons / "python3.8").touch()
-    assert remove(dead, home).kept == {str(dead): "it is not dead any more"}
-    assert dead.exists()
-
-
-def test_a_link_in_its_place_is_not_followed(tmp_path: Path, dead: Path) -> None:
-    home = tmp_path / "home"
-    (home / "project").rename(tmp_path / "moved")
-    (home / "project").symlink_to(tmp_path / "moved")
-    assert remove(dead, home).paths == []
-    assert (tmp_path / "moved" / ".venv" / "pyvenv.cfg").exists()
-
-
-def test_a_removal_that_was_cut_off_is_gone_on_with(
-    tmp_path: Path, dead: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    real = os.rmdir
-
-    def full(*arguments: object, **more: object) -> None:
-        raise OSError("cut off")
-
-    monkeypatch.setattr(os, "rmdir", full)
-    assert remove(dead, tmp_path / "home").kept == {str(dead): "cut off"}
-    monkeypatch.setattr(os, "rmdir", real)
-    venv = one(tmp_path / "home")
-    assert venv.state == "dead"
-    assert remove(Path(venv.path), tmp_path / "home").paths == [venv.path]
