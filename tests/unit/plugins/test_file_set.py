@@ -25,23 +25,21 @@ from ansible_collections.runnerhost.toolkit.plugins.action import file_set as fi
 from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
     _apt_sources,
     _dpkg,
+    _file_items,
     _files,
+    _source_duplicates,
     _system,
     _systemd,
 )
+from ansible_collections.runnerhost.toolkit.plugins.module_utils._file_items import Item
 from ansible_collections.runnerhost.toolkit.plugins.modules import file_set
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._arguments import ROOT
 
-ME: dict[str, Any] = {
-    "owner": pwd.getpwuid(os.getuid()).pw_name,
-    "group": None,
-    "keep": [],
-    "uris": [],
-}
+ME: dict[str, Any] = {"owner": pwd.getpwuid(os.getuid()).pw_name}
 
 
-def item(path: Path, **more: Any) -> dict[str, Any]:
-    return {"path": str(path), "state": "file", "content": "a\n", "mode": "0640", **ME, **more}
+def item(path: Path, **more: Any) -> Item:
+    return Item(**{"path": str(path), "content": "a\n", "mode": "0640", **ME, **more})
 
 
 def run(**args: Any) -> dict[str, Any]:
@@ -59,30 +57,30 @@ def run(**args: Any) -> dict[str, Any]:
 
 def test_written_whole_with_its_mode(tmp_path: Path) -> None:
     path = tmp_path / "new" / "a.conf"
-    assert file_set.apply_one(item(path), check=False)[0]
+    assert _file_items.apply_item(item(path), check=False)
     assert path.read_text() == "a\n"
     assert stat.S_IMODE(path.stat().st_mode) == 0o640
-    assert not file_set.apply_one(item(path), check=False)[0]
+    assert not _file_items.apply_item(item(path), check=False)
     assert os.listdir(path.parent) == ["a.conf"]
 
 
 def test_check_mode_predicts_and_writes_nothing(tmp_path: Path) -> None:
     path = tmp_path / "a.conf"
-    assert file_set.apply_one(item(path), check=True)[0]
+    assert _file_items.apply_item(item(path), check=True)
     assert not path.exists()
 
 
 def test_wrong_mode_alone_is_mended(tmp_path: Path) -> None:
     path = tmp_path / "a.conf"
-    file_set.apply_one(item(path), check=False)
+    _file_items.apply_item(item(path), check=False)
     path.chmod(0o644)
-    assert file_set.apply_one(item(path), check=False)[0]
+    assert _file_items.apply_item(item(path), check=False)
     assert stat.S_IMODE(path.stat().st_mode) == 0o640
 
 
 def test_missing_folders_get_the_owner_and_mode(tmp_path: Path) -> None:
     path = tmp_path / "home" / ".cache" / "pip"
-    assert file_set.apply_one(item(path, state="directory", mode="0700"), check=False)[0]
+    assert _file_items.apply_item(item(path, state="directory", mode="0700"), check=False)
     for folder in (path, path.parent, path.parent.parent):
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
 
@@ -91,38 +89,38 @@ def test_absent_takes_a_pattern_and_keeps_some(tmp_path: Path) -> None:
     for name in ("x-1.crt", "x-2.crt", "y.crt"):
         (tmp_path / name).write_text("")
     gone = item(tmp_path / "x-*.crt", state="absent", keep=[str(tmp_path / "x-2.crt")])
-    assert file_set.apply_one(gone, check=False)[0]
+    assert _file_items.apply_item(gone, check=False)
     assert sorted(os.listdir(tmp_path)) == ["x-2.crt", "y.crt"]
-    assert not file_set.apply_one(gone, check=False)[0]
+    assert not _file_items.apply_item(gone, check=False)
 
 
 def test_unknown_user_in_a_path_is_a_prediction_and_an_error(tmp_path: Path) -> None:
     path = tmp_path / "user@{uid:no-such-user}.d" / "a.conf"
-    assert file_set.apply_one(item(path), check=True)[0]
+    assert _file_items.apply_item(item(path), check=True)
     with pytest.raises(ValueError, match="no-such-user does not exist"):
-        file_set.apply_one(item(path), check=False)
+        _file_items.apply_item(item(path), check=False)
 
 
 def test_a_folder_in_the_way_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="is a folder"):
-        file_set.apply_one(item(tmp_path), check=False)
+        _file_items.apply_item(item(tmp_path), check=False)
 
 
 def test_a_file_in_the_way_of_a_folder_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "a"
     path.write_text("")
     with pytest.raises(ValueError, match="is a file, a folder is wanted"):
-        file_set.apply_one(item(path, state="directory", mode="0700"), check=False)
+        _file_items.apply_item(item(path, state="directory", mode="0700"), check=False)
 
 
 def test_wrong_mode_of_a_folder_is_mended(tmp_path: Path) -> None:
     folder = item(tmp_path / "a", state="directory", mode="0700")
-    assert file_set.apply_one(folder, check=False)[0]
-    assert not file_set.apply_one(folder, check=False)[0]
+    assert _file_items.apply_item(folder, check=False)
+    assert not _file_items.apply_item(folder, check=False)
     (tmp_path / "a").chmod(0o755)
-    assert file_set.apply_one(folder, check=True)[0]
+    assert _file_items.apply_item(folder, check=True)
     assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o755
-    assert file_set.apply_one(folder, check=False)[0]
+    assert _file_items.apply_item(folder, check=False)
     assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o700
 
 
@@ -130,7 +128,7 @@ def test_a_link_on_the_way_to_a_folder_is_not_followed(tmp_path: Path) -> None:
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "real")
     with pytest.raises(ValueError, match="leads through a link"):
-        file_set.apply_one(
+        _file_items.apply_item(
             item(tmp_path / "link" / "a", state="directory", mode="0700"), check=False
         )
     assert os.listdir(tmp_path / "real") == []
@@ -141,9 +139,9 @@ def test_what_is_done_as_a_user_cannot_do_what_root_can(tmp_path: Path) -> None:
     nobody = __import__("pwd").getpwnam("nobody")
     tmp_path.chmod(0o700)
     with pytest.raises(ValueError, match="Permission denied"):
-        file_set.as_user(nobody.pw_uid, nobody.pw_gid, lambda: os.mkdir(tmp_path / "a"))
+        _file_items.as_user(nobody.pw_uid, nobody.pw_gid, lambda: os.mkdir(tmp_path / "a"))
     assert not (tmp_path / "a").exists()
-    file_set.as_user(0, 0, lambda: os.mkdir(tmp_path / "b"))
+    _file_items.as_user(0, 0, lambda: os.mkdir(tmp_path / "b"))
     assert (tmp_path / "b").exists()
 
 
@@ -158,13 +156,13 @@ def apt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     parts.mkdir()
     files = (str(tmp_path / "sources.list"), str(parts / "ubuntu.sources"))
     monkeypatch.setattr(_apt_sources, "DISTRIBUTION_FILES", files)
-    found = file_set.source_files
-    monkeypatch.setattr(file_set, "source_files", lambda: found(str(tmp_path)))
+    found = _source_duplicates.source_files
+    monkeypatch.setattr(_source_duplicates, "source_files", lambda: found(str(tmp_path)))
     return parts
 
 
-def twins(**more: Any) -> dict[str, Any]:
-    return {"uris": [URL], "suites": [], "releases": [], **more}
+def twins(**more: Any) -> Item:
+    return Item("/nowhere", **{"uris": [URL], **more})
 
 
 def test_twins_are_disabled_and_files_of_nothing_else_removed(apt: Path) -> None:
@@ -179,16 +177,16 @@ def test_twins_are_disabled_and_files_of_nothing_else_removed(apt: Path) -> None
         (apt / name).write_text(text)
     (apt / "mixed.sources").chmod(0o640)
     touched = [str(apt / "alone.list"), str(apt / "mixed.sources")]
-    assert file_set.remove_twins(twins(), check=True) == (touched, touched[:1])
+    assert _source_duplicates.remove_twins(twins(), check=True) == (touched, touched[:1])
     assert {path.name: path.read_text() for path in apt.iterdir()} == texts
-    assert file_set.remove_twins(twins(), check=False) == (touched, touched[:1])
+    assert _source_duplicates.remove_twins(twins(), check=False) == (touched, touched[:1])
     after = {path.name: path.read_text() for path in apt.iterdir()}
     assert "alone.list" not in after
     mixed = after.pop("mixed.sources")
     assert mixed.count("Enabled: no") == 1
     assert stat.S_IMODE((apt / "mixed.sources").stat().st_mode) == 0o640
     assert after == {name: texts[name] for name in after}
-    assert file_set.remove_twins(twins(), check=False) == ([], [])
+    assert _source_duplicates.remove_twins(twins(), check=False) == ([], [])
 
 
 @pytest.mark.parametrize(("check", "verb"), [(True, "would be"), (False, "is")])
@@ -211,7 +209,7 @@ def test_what_became_of_twins_is_told(
 def test_repositories_at_one_address_do_not_take_each_other_away(apt: Path) -> None:
     (apt / "company.list").write_text(f"deb {URL} deadsnakes-jammy main\n")
     asked = twins(suites=["gitlab-jammy"])
-    assert file_set.remove_twins(asked, check=False) == ([], [])
+    assert _source_duplicates.remove_twins(asked, check=False) == ([], [])
     assert (apt / "company.list").exists()
 
 
@@ -230,17 +228,20 @@ def test_a_mirror_of_the_distribution_removes_no_file(apt: Path) -> None:
     touched = [str(apt.parent / "sources.list")]
     touched += [str(apt / n) for n in sorted(texts) if n[0] != "." and n not in kept]
     mirror = twins(suites=["jammy", "jammy-updates"], releases=["jammy"])
-    assert file_set.remove_twins(mirror, check=False) == (touched, [])
-    assert file_set.remove_twins(mirror, check=False) == ([], [])
+    assert _source_duplicates.remove_twins(mirror, check=False) == (touched, [])
+    assert _source_duplicates.remove_twins(mirror, check=False) == ([], [])
     assert f"# deb {URL}" in (apt / "corp.list").read_text(errors="replace")
     # Nor is a file removed in which only such entries are left.
-    assert file_set.remove_twins(twins(), check=False) == ([str(apt / "corp-tools.list")],) * 2
+    assert (
+        _source_duplicates.remove_twins(twins(), check=False)
+        == ([str(apt / "corp-tools.list")],) * 2
+    )
     (apt / "corp-tools.list").write_text(texts["corp-tools.list"])
-    assert file_set.restore_distribution(check=True) == touched
-    assert file_set.restore_distribution(check=False) == touched
+    assert _source_duplicates.restore_distribution(check=True) == touched
+    assert _source_duplicates.restore_distribution(check=False) == touched
     after = {name: (apt / name).read_bytes().decode("latin-1") for name in texts}
     assert after == texts
-    assert file_set.restore_distribution(check=False) == []
+    assert _source_duplicates.restore_distribution(check=False) == []
 
 
 def test_a_mirror_of_the_distribution_leaves_third_parties_alone(
@@ -284,9 +285,9 @@ def test_a_mirror_of_the_distribution_leaves_third_parties_alone(
 
 def test_a_vendors_entry_beside_the_distributions_takes_no_file_along(apt: Path) -> None:
     (apt / "corp.list").write_text(f"deb {URL} jammy main\ndeb {URL}/vendor jammy main\n")
-    file_set.remove_twins(twins(suites=["jammy"], releases=["jammy"]), check=False)
-    file_set.remove_twins(twins(uris=[f"{URL}/vendor"]), check=False)
-    file_set.restore_distribution(check=False)
+    _source_duplicates.remove_twins(twins(suites=["jammy"], releases=["jammy"]), check=False)
+    _source_duplicates.remove_twins(twins(uris=[f"{URL}/vendor"]), check=False)
+    _source_duplicates.restore_distribution(check=False)
     assert (apt / "corp.list").read_text().startswith(f"deb {URL} jammy main\n# ")
 
 
@@ -296,7 +297,7 @@ def test_the_logins_umask_shuts_no_folder(tmp_path: Path, umask: int) -> None:
     path = tmp_path / "lib" / "runnerhost" / "apt-direct"
     before = os.umask(umask)
     try:
-        file_set.apply_one(item(path, mode="0755"), check=False)
+        _file_items.apply_item(item(path, mode="0755"), check=False)
     finally:
         os.umask(before)
     for one in (path, path.parent, path.parent.parent):
@@ -326,7 +327,7 @@ def test_a_diff_shows_no_password_of_either_side(
 
 def test_killed_runs_temporary_file_is_removed(tmp_path: Path) -> None:
     (tmp_path / ".runnerhost-abc").write_text("glrt-secret")
-    file_set.apply_one(item(tmp_path / "a.conf"), check=False)
+    _file_items.apply_item(item(tmp_path / "a.conf"), check=False)
     assert os.listdir(tmp_path) == ["a.conf"]
 
 
@@ -521,11 +522,11 @@ def test_a_folder_of_another_user_is_refused_with_the_command_that_cures_it(
     cure = f"belongs to the number 4000000 and .* may have it: chown -R nobody: {home}, otherwise"
     for check in (True, False):
         with pytest.raises(ValueError, match=cure):
-            file_set.apply_one(wanted, check=check)
+            _file_items.apply_item(wanted, check=check)
     assert home.stat().st_uid == 4_000_000
     subprocess.run(["chown", "-R", "nobody:", home], check=True)
-    assert file_set.apply_one(wanted, check=False)[0]
-    assert not file_set.apply_one(wanted, check=False)[0]
+    assert _file_items.apply_item(wanted, check=False)
+    assert not _file_items.apply_item(wanted, check=False)
 
 
 ARMOUR = "-----BEGIN {0}-----\n\nAAAA{1}\nBBBB\n-----END {0}-----\n"
@@ -533,7 +534,7 @@ ARMOUR = "-----BEGIN {0}-----\n\nAAAA{1}\nBBBB\n-----END {0}-----\n"
 
 @pytest.mark.parametrize("kind", ["PGP PUBLIC KEY BLOCK", "CERTIFICATE"])
 def test_a_diff_shows_a_key_as_one_line(kind: str) -> None:
-    first, second = (file_set.brief("/etc/x", ARMOUR.format(kind, n)) for n in (1, 2))
+    first, second = (_file_items.shown(Item("/x"), ARMOUR.format(kind, n)) for n in (1, 2))
     assert first.count("\n") == 1
     assert re.fullmatch(rf"\({kind.lower()}: [0-9]+ bytes, sha256 [0-9a-f]{{64}}\)\n", first)
     assert first != second
@@ -541,19 +542,19 @@ def test_a_diff_shows_a_key_as_one_line(kind: str) -> None:
 
 def test_a_diff_shows_an_apt_source_without_its_key() -> None:
     key = textwrap.indent(ARMOUR.format("PGP PUBLIC KEY BLOCK", ""), " ")
-    lines = file_set.brief("/etc/x.sources", f"Types: deb\nSigned-By:\n{key}").splitlines()
+    lines = _file_items.shown(Item("/x.sources"), f"Types: deb\nSigned-By:\n{key}").splitlines()
     assert lines[:2] == ["Types: deb", "Signed-By:"]
     assert len(lines) == 3
 
 
 def test_a_diff_shows_the_toolkits_code_as_one_line() -> None:
-    path = "/usr/local/lib/runnerhost/ansible_collections/x.py"
-    one, two = file_set.brief(path, "a = 1\n" * 300), file_set.brief(path, "a = 2\n" * 300)
+    code = Item("/x.py", code=True)
+    one, two = (_file_items.shown(code, text * 300) for text in ("a = 1\n", "a = 2\n"))
     assert re.fullmatch(r"\(code: 1800 bytes, sha256 [0-9a-f]{64}\)\n", one)
     assert one != two
     # A file that is new has nothing before.
-    assert file_set.brief(path, "") == ""
-    assert file_set.brief("/etc/x.conf", "a = 1\n" * 300) == "a = 1\n" * 300
+    assert _file_items.shown(code, "") == ""
+    assert _file_items.shown(Item("/x.conf"), "a = 1\n" * 300) == "a = 1\n" * 300
 
 
 def test_the_module_shows_new_files_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

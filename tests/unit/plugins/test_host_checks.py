@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from ansible_collections.runnerhost.toolkit.plugins.module_utils import _host_checks, _system
-from ansible_collections.runnerhost.toolkit.plugins.modules import file_set
+from ansible_collections.runnerhost.toolkit.plugins.module_utils._file_items import Item, apply_item
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import (
     _job_user,
     _runner_validation,
@@ -195,8 +195,8 @@ def test_a_mount_that_does_not_do(
 @AS_ROOT
 def test_a_fresh_disk_is_made_the_jobs_own_and_the_folders_above_stay_open(open_path: Path) -> None:
     disk = open_path / "srv" / "data" / "builds"
-    item = {"path": str(disk), "state": "directory", "mode": "0700", "owner": "nobody"}
-    assert file_set.apply_one(item, check=False)[0]
+    item = Item(str(disk), state="directory", mode="0700", owner="nobody")
+    assert apply_item(item, check=False)
     nobody = __import__("pwd").getpwnam("nobody")
     assert (disk.stat().st_uid, stat.S_IMODE(disk.stat().st_mode)) == (nobody.pw_uid, 0o700)
     assert stat.S_IMODE(disk.parent.stat().st_mode) == 0o755
@@ -204,9 +204,9 @@ def test_a_fresh_disk_is_made_the_jobs_own_and_the_folders_above_stay_open(open_
     os.chown(disk, 0, 0)
     (disk / "lost+found").mkdir()
     assert folder(disk) == ""
-    assert file_set.apply_one(item, check=True)[0]
-    assert file_set.apply_one(item, check=False)[0]
-    assert not file_set.apply_one(item, check=False)[0]
+    assert apply_item(item, check=True)
+    assert apply_item(item, check=False)
+    assert not apply_item(item, check=False)
     assert disk.stat().st_uid == nobody.pw_uid
 
 
