@@ -113,11 +113,11 @@ unit: unit-lab unit-rest ## Unit tests
 
 .PHONY: unit-lab
 unit-lab: dev-venv
-	$(PY) -m pytest -q tests/unit/lab
+	$(PY) -m pytest -q tests/unit/lab tests/unit/standins
 
 .PHONY: unit-rest
 unit-rest: dev-venv
-	$(PY) -m pytest -q tests/unit --ignore tests/unit/lab
+	$(PY) -m pytest -q tests/unit --ignore tests/unit/lab --ignore tests/unit/standins
 
 .PHONY: test-fast
 test-fast: dev-venv ## Lint and unit tests, side by side: under two minutes

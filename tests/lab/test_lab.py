@@ -94,6 +94,7 @@ def test_second_up_changes_nothing(lab: Lab) -> None:
     before = (status(lab), lab.inventory.read_text())
     assert "was up already" in call(lab, "up")
     assert (status(lab), lab.inventory.read_text()) == before
+    assert status(lab).runner == str(find_runner())
 
 
 @pytest.mark.parametrize(
