@@ -337,14 +337,18 @@ def test_bad_configuration_at_start(host: Host) -> None:
 
 
 def silence(lab: Lab) -> None:
-    """Waits until three check intervals have passed without a request."""
+    """Waits until three check intervals have passed without a request for a job."""
     end = time.monotonic() + 30
-    while time.monotonic() < end:
-        last = lab.gitlab.last_request()
-        query = {"since": last, "wait": 3}
-        if not lab.gitlab.control("GET", "/requests", params=query)["requests"]:
+    last, asked = lab.gitlab.last_request(), time.monotonic()
+    while (now := time.monotonic()) < end:
+        if now - asked > 3:
             return
-    raise AssertionError("the daemon calls GitLab though it has no runner")
+        query = {"since": last, "wait": 3}
+        for entry in lab.gitlab.control("GET", "/requests", params=query)["requests"]:
+            last = entry["seq"]
+            if entry["path"].endswith("/jobs/request"):
+                asked = time.monotonic()
+    raise AssertionError("the daemon asks GitLab for jobs though it should not")
 
 
 def test_pause_by_an_empty_configuration(lab: Lab, start: Start) -> None:
@@ -364,11 +368,18 @@ def test_pause_by_an_empty_configuration(lab: Lab, start: Start) -> None:
 
 def test_sigquit_drains(lab: Lab, start: Start) -> None:
     daemon = start()
-    job = lab.queue("echo began", "sleep 4", "echo ended well")
+    wait = "until [ -e /proc/self/cwd/go ]; do sleep 0.2; done"
+    job = lab.queue("echo began", wait, "echo ended well")
     lab.running(job, "\nbegan")
     daemon.send(signal.SIGQUIT)
     daemon.wait_log("WARNING: Starting graceful shutdown, waiting for builds to finish")
+    # A request for a job that was under way may still bring one.
+    silence(lab)
     late = lab.queue("true")
+    with pytest.raises(Exception, match="still pending"):
+        lab.gitlab.wait_job(late, 3)
+    short = lab.runner.token.removeprefix("glrt-")[:9]
+    (lab.host.work / "builds" / short / "0" / lab.project / "go").touch()
     assert daemon.wait(30) == 0
     daemon.wait_log("Can exit now!")
     assert lab.gitlab.job(job).state == "success"
