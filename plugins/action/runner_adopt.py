@@ -13,17 +13,17 @@ from ansible_collections.runnerhost.toolkit.plugins.module_utils._instances impo
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import (
     _adopt,
     _isolated,
-    _runner_file,
     _runner_lists,
-    _runner_toml,
 )
-from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._controller import (
-    LOOK,
-    ToolkitAction,
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._config_action import (
+    TOKENS,
+    ConfigAction,
 )
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._controller import LOOK
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._runner_toml import Data
 
 
-class ActionModule(ToolkitAction):
+class ActionModule(ConfigAction):
     """The task's controller side."""
 
     def run(
@@ -31,22 +31,21 @@ class ActionModule(ToolkitAction):
     ) -> dict[str, Any]:
         """Returns ``path``, ``vault`` and ``left_out``; a file that differs is not overwritten."""
         result: dict[str, Any] = super().run(tmp, task_vars)
-        variables = task_vars or {}
         args = self._task.args
-        self.no_file_on_host("the runners' tokens")
-        look = self.ask(LOOK, {"globs": [_isolated.HERE]}, variables)["look"]
+        self.no_file_on_host(TOKENS)
+        look = self.ask(LOOK, {"globs": [_isolated.HERE]}, self.variables)["look"]
         here = _isolated.names_of(look["globs"][_isolated.HERE])
-        names = sorted({*here, *map(str, args.get("isolated") or [])})
-        services = [(name, self._config(name, variables)) for name in ("", *names)]
-        allowed = [str(name) for name in args.get("environment_allowed") or []]
+        names = sorted({*here, *args["isolated"]})
+        services = [(name, self._config(name)) for name in ("", *names)]
         found = _adopt.adopt(
             services,
             str(args["url"]),
-            lambda url, lists: _runner_lists.entries_problems(url, lists, allowed=allowed),
+            lambda url, lists: _runner_lists.entries_problems(
+                url, lists, allowed=args["environment_allowed"]
+            ),
         )
         path = os.path.abspath(os.path.expanduser(str(args["file"])))
-        said = self._write(path, found.text)
-        lines = [said]
+        lines = [self._write(path, found.text)]
         if found.vault:
             lines.append(f"put into the vault: {', '.join(found.vault)}")
         lines += [f"left out: {text}" for text in found.left_out]
@@ -61,20 +60,13 @@ class ActionModule(ToolkitAction):
             "_ansible_verbose_always": True,
         }
 
-    def _config(self, name: str, variables: dict[str, Any]) -> _runner_toml.Data:
+    def _config(self, name: str) -> Data:
         of = place(name)
-        with self.quiet():
-            # The host's other daemons are named once, with the main service's runners.
-            where = {"folder": of.folder, "unit": of.unit, "other_runners": not name}
-            read = self.ask(_runner_file.IO, {"op": "read", **where}, variables)["read"]
-        for text in _runner_processes.warnings(read["other_runners"]) if not name else []:
+        # The host's other daemons are named once, with the main service's runners.
+        file = self.io_of(of.folder, of.unit).read(other_runners=not name)
+        for text in _runner_processes.warnings(file.other_runners) if not name else []:
             self.warn(text)
-        try:
-            return _runner_toml.parse(_runner_file.decode(read["text"]))
-        except _runner_toml.TomlError as error:
-            raise AnsibleActionFail(
-                f"{of.folder}/config.toml on the host is no valid TOML ({error}): mend it first"
-            ) from None
+        return self.config_of(file, of.folder)
 
     def _write(self, path: str, text: str) -> str:
         try:

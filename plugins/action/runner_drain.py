@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-import time
+from dataclasses import dataclass
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
@@ -11,201 +11,125 @@ from ansible.utils.display import Display
 
 from ansible_collections.runnerhost.toolkit.plugins.module_utils import _runner_processes
 from ansible_collections.runnerhost.toolkit.plugins.module_utils._instances import place
-from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import (
-    _runner_file,
-    _runner_toml,
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._config_action import ConfigAction
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._controller import LOOK
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._runner_drain import (
+    SAYS_EVERY,
+    Drain,
+    Status,
 )
-from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._controller import (
-    LOOK,
-    ToolkitAction,
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._runner_file import (
+    TRIES,
+    HostFile,
+    encode,
+    without_runners,
 )
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._runner_toml import Data
 
-MODULE = "runnerhost.toolkit.runner_drain"
-# An idle runner shows so within a few seconds.
-QUIET_SECONDS = 4
-# How often it says what it waits for, in seconds.
-SAYS_EVERY = 10
-display = Display()
+MODULE = "runnerhost.toolkit.runner_drain_io"
+# Between two calls the controller may say what it waits for, and be late.
+LEAST_LEASE = 3 * SAYS_EVERY // 2
 
 
-class ActionModule(ToolkitAction):
+class ActionModule(ConfigAction):
     """The task's controller side."""
-
-    _own: dict[str, str]
-    _waits_for_others = False
 
     def run(
         self, tmp: str | None = None, task_vars: dict[str, Any] | None = None
     ) -> dict[str, Any]:
-        """Returns ``changed``, ``jobs``, ``waited``; fails at the deadline unless told to go on."""
+        """Drains or resumes; fails at the deadline unless told to go on."""
         result: dict[str, Any] = super().run(tmp, task_vars)
-        self._variables = task_vars or {}
-        _, args = self.validate_argument_spec(
-            {
-                "state": {"type": "str", "choices": ["drained", "resumed"], "default": "drained"},
-                "deadline": {"type": "int", "default": 7200},
-                "at_deadline": {
-                    "type": "str",
-                    "choices": ["give_up", "go_on"],
-                    "default": "give_up",
-                },
-                "lease": {"type": "int", "default": 120},
-                "folder": {"type": "str", "default": "/etc/gitlab-runner"},
-                "unit": {"type": "str", "default": "gitlab-runner.service"},
-                "isolated": {"type": "list", "elements": "str", "default": []},
-                "other_runners": {
-                    "type": "str",
-                    "choices": ["ignore", "wait", "refuse", "refuse_binary"],
-                    "default": "ignore",
-                },
-                "reason": {"type": "str", "default": ""},
-            }
-        )
-        if args["lease"] < 3 * SAYS_EVERY // 2:
-            raise AnsibleActionFail(f"lease got {args['lease']}, it takes 15 seconds or more")
-        self._lease = args["lease"]
-        self._places = [{"folder": args["folder"], "unit": args["unit"]}]
-        for name in args["isolated"]:
-            of = place(name)
-            self._places.append({"folder": of.folder, "unit": of.unit})
-        others = args["other_runners"] if args["state"] == "drained" else "ignore"
-        self._own = {where["unit"]: f"{where['folder']}/config.toml" for where in self._places}
-        self._waits_for_others = others == "wait"
-        if others != "ignore":
-            warnings = self._other_runners(others, args["reason"], args["at_deadline"])
-            if warnings:
-                result["warnings"] = warnings
-        if self._task.check_mode:
-            looks = [self._call(where, "look")["look"] for where in self._places]
-            pending = args["state"] == "drained" or any(look["paused"] for look in looks)
-            jobs = [job["text"] for look in looks for job in look["jobs"]]
-            return {**result, "changed": pending, "jobs": jobs}
-        if args["state"] == "resumed":
-            answers = self._resume()
-            if any(answer["resumed"] == "merged" for answer in answers):
-                result["warnings"] = ["a runner was added by hand during the drain; it was kept"]
-            return {**result, "changed": any(a["changed"] for a in answers), "jobs": []}
-        done = self._drain(args["deadline"], args["at_deadline"])
-        warnings = [*result.pop("warnings", []), *done.pop("warnings", [])]
-        return {**result, **done, **({"warnings": warnings} if warnings else {})}
-
-    def _other_runners(self, how: str, reason: str, at_deadline: str) -> list[str]:
-        """Refuses where a daemon that the toolkit does not manage is in the way; warnings else."""
-        look = self.ask(LOOK, {"other_runners_beside": self._own}, self._variables)["look"]
-        stands, others = _runner_processes.in_the_way(look["other_runners"]["daemons"], how)
-        if how == "wait" and at_deadline == "go_on":
-            stands, others = [], [*stands, *others]
-        self.refuse(_runner_processes.refusal(stands, reason))
-        return _runner_processes.warnings({**look["other_runners"], "daemons": others})
-
-    def _drain(self, deadline: int, at_deadline: str) -> dict[str, Any]:
-        start = time.monotonic()
-        # All of them before any wait: none takes a job while another one ends its own.
-        began = [self._pause(where) for where in self._places]
-        changed = "paused" in began
-        patience = QUIET_SECONDS
-        while True:
-            # Other daemons are the host's: one look at them is enough.
-            looks = [
-                self._call(where, "look", patience=patience, lease=self._lease, **more)["look"]
-                for where, more in zip(self._places, self._looks_at_others(), strict=True)
-            ]
-            waited = int(time.monotonic() - start)
-            jobs = [job["text"] for look in looks for job in look["jobs"]] + [
-                one["text"]
-                for look in looks
-                for one in look.get("others", [])
-                if one["activity"] != "idle"
-            ]
-            # Its host, a disk with room again or another controller may have taken a pause back:
-            # what such a runner is seen to do counts for nothing.
-            lost = [
-                where
-                for where, look, was in zip(self._places, looks, began, strict=True)
-                if was != "nothing" and not look["paused"]
-            ]
-            for where in lost:
-                self._pause(where)
-            if not lost and all(look["idle"] for look in looks):
-                return {"changed": changed, "jobs": [], "waited": waited}
-            named = "; ".join(jobs) or (
-                "a runner whose pause was taken back by something else: paused again"
-                if lost
-                else "a job that the log does not name"
+        args = self._task.args
+        if args["lease"] < LEAST_LEASE:
+            self.refuse(
+                [f"lease: invalid value {args['lease']}; expected {LEAST_LEASE} seconds or more"]
             )
-            then = "gives up" if at_deadline == "give_up" else "goes on"
-            name = self._variables.get("inventory_hostname", "host")
-            left = max(0, deadline - waited)
-            display.display(f"[{name}] waits for {named}; {then} in {left} s")
-            if waited >= deadline:
-                break
-            # Long enough for each to be seen idle, however many there are.
-            patience = max(QUIET_SECONDS, min(SAYS_EVERY, deadline - waited) // len(self._places))
-        if at_deadline == "go_on":
-            return {
-                "changed": changed,
-                "jobs": jobs,
-                "waited": waited,
-                "warnings": [f"goes on after {waited} s though these run: {named}"],
-            }
-        self._resume()
-        raise AnsibleActionFail(
-            f"gave up after {waited} s, all is as it was: still running: {named}. "
-            "A longer deadline, or at_deadline=go_on"
-        )
+        drained = args["state"] == "drained"
+        others = args["other_runners"] if drained else "ignore"
+        places = [(str(args["folder"]), str(args["unit"]))]
+        places += [(place(name).folder, place(name).unit) for name in args["isolated"]]
+        files = {unit: f"{folder}/config.toml" for folder, unit in places}
+        warnings = self._other_runners(others, files) if others != "ignore" else []
+        services = [_Service(self, folder, unit, args["lease"]) for folder, unit in places]
+        if others == "wait" and not self._task.check_mode:
+            # Other daemons are the host's: with one of its services they are asked about.
+            services[0].beside = files
+        drain = Drain(services, self._say)
+        if self._task.check_mode:
+            seen = [service.status(0) for service in services]
+            result["changed"] = drained or any(one.paused for one in seen)
+            result["jobs"] = [job for one in seen for job in one.jobs]
+        elif drained:
+            done = drain.run(args["deadline"], go_on=args["at_deadline"] == "go_on")
+            warnings += done.warnings
+            result.update(changed=done.changed, jobs=done.jobs, waited=done.waited)
+        else:
+            answers = drain.resume()
+            if "merged" in answers:
+                warnings.append("a runner was added by hand during the drain; it was kept")
+            result.update(changed=any(one != "nothing" for one in answers), jobs=[])
+        return {**result, "warnings": warnings} if warnings else result
 
-    def _looks_at_others(self) -> list[dict[str, Any]]:
-        first = {"own": self._own} if self._waits_for_others else {}
-        return [first, *({} for _ in self._places[1:])]
+    def _other_runners(self, how: str, files: dict[str, str]) -> list[str]:
+        """Refuses where a daemon that the toolkit does not manage is in the way; else warnings."""
+        args = self._task.args
+        found = self.ask(LOOK, {"other_runners_beside": files}, self.variables)["look"]
+        found = found["other_runners"]
+        in_the_way, others = _runner_processes.in_the_way(found["daemons"], how)
+        if how == "wait" and args["at_deadline"] == "go_on":
+            in_the_way, others = [], [*in_the_way, *others]
+        self.refuse(_runner_processes.refusal(in_the_way, args["reason"]))
+        return _runner_processes.warnings({**found, "daemons": others})
 
-    def _resume(self) -> list[dict[str, Any]]:
-        """Takes the pause of each back, of all even if one of them cannot be."""
-        answers, failed = [], []
-        for where in self._places:
-            try:
-                answers.append(self._call(where, "resume"))
-            except AnsibleActionFail as problem:
-                failed.append(problem)
-        if failed:
-            raise failed[0]
-        return answers
+    def _say(self, text: str) -> None:
+        Display().display(f"[{self.variables.get('inventory_hostname', 'host')}] {text}")
 
-    def _pause(self, where: dict[str, str]) -> str:
-        """``paused``; ``joined`` where it was so already; ``nothing`` without a config.toml."""
-        for _ in range(_runner_file.TRIES):
-            if self._call(where, "look", patience=0, lease=self._lease)["look"]["paused"]:
-                # Another controller's drain, or our own that was cut off: the look renewed it.
+
+@dataclass
+class _Service:
+    """One service on the host."""
+
+    action: ActionModule
+    folder: str
+    unit: str
+    lease: int
+    beside: dict[str, str] | None = None
+
+    def pause(self) -> str:
+        """Puts config.toml without its runners in its place; see `Daemon`."""
+        for _ in range(TRIES):
+            if self.status(0).paused:
+                # Another controller's drain, or our own that was cut off: the question renewed it.
                 return "joined"
-            with self.quiet():
-                read = self.ask(
-                    _runner_file.IO, {"op": "read", "folder": where["folder"]}, self._variables
-                )["read"]
-                if not read["exists"]:
-                    return "nothing"
-                try:
-                    text = _runner_file.without_runners(
-                        _runner_toml.parse(_runner_file.decode(read["text"]))
-                    )
-                except _runner_toml.TomlError as error:
-                    raise AnsibleActionFail(
-                        f"config.toml on the host is no valid TOML ({error}): mend it first"
-                    ) from None
-                answer = self.ask(
-                    MODULE,
-                    {
-                        "op": "pause",
-                        **where,
-                        "expected": read["sha256"],
-                        "text": _runner_file.encode(text),
-                        "lease": self._lease,
-                    },
-                    self._variables,
-                )
-            if answer["paused"]:
+            file = self.action.io_of(self.folder, self.unit).read()
+            if not file.exists:
+                return "nothing"
+            if self._swap(file, self.action.config_of(file, self.folder)):
                 return "paused"
         raise AnsibleActionFail(
-            f"config.toml was changed by something else at {_runner_file.TRIES} tries"
+            f"config.toml was changed by something else at each of {TRIES} tries; find what "
+            "writes it, and run again"
         )
 
-    def _call(self, where: dict[str, str], op: str, **more: Any) -> dict[str, Any]:
-        return self.ask(MODULE, {"op": op, **where, **more}, self._variables)
+    def _swap(self, file: HostFile, config: Data) -> bool:
+        arguments = {
+            "op": "pause",
+            "expected": file.sha256,
+            "text": encode(without_runners(config)),
+            "lease": self.lease,
+        }
+        return bool(self.action.ask_quietly(MODULE, arguments, self.folder, self.unit)["paused"])
+
+    def status(self, patience: int) -> Status:
+        """What it does, by one call that renews the pause; see `Daemon`."""
+        more = {"beside": self.beside} if self.beside is not None else {}
+        answer = self._ask({"op": "status", "patience": patience, "lease": self.lease, **more})
+        return Status.from_answer(answer["status"])
+
+    def resume(self) -> str:
+        """Takes the pause back; see `Daemon`."""
+        return str(self._ask({"op": "resume"})["resumed"])
+
+    def _ask(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        where = {"folder": self.folder, "unit": self.unit}
+        return self.action.ask(MODULE, {**arguments, **where}, self.action.variables)

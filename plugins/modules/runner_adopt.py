@@ -60,4 +60,9 @@ left_out:
   type: list
   elements: str
   returned: success
+msg:
+  description: What was done, in lines.
+  type: list
+  elements: str
+  returned: success
 """

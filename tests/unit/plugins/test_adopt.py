@@ -29,6 +29,7 @@ from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._runner_lists i
     entries_problems,
     wanted_runners,
 )
+from tests.unit.plugins import host_file
 from tests.unit.plugins.test_runner_plan import GOOD
 
 URL = "https://gitlab.example.com"
@@ -341,7 +342,7 @@ class Action(ActionModule):
         number = 2 if "publish" in arguments["folder"] else 1
         text = _runner_toml.dump({"runners": [runner(number)]})
         others: dict[str, Any] = {"daemons": [], "stopped": []}
-        return {"read": {"text": text.encode().hex(), "other_runners": others}}
+        return {"read": host_file.read(text, other_runners=others)}
 
 
 def act(path: Path, check: bool = False) -> dict[str, Any]:

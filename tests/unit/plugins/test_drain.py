@@ -16,7 +16,7 @@ from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
     _system,
     _systemd,
 )
-from ansible_collections.runnerhost.toolkit.plugins.modules import runner_drain
+from ansible_collections.runnerhost.toolkit.plugins.modules import runner_drain_io
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import _runner_toml
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._runner_file import without_runners
 
@@ -216,7 +216,7 @@ def test_a_quiet_that_has_begun_is_seen_to_its_end(
     monkeypatch.setattr(_drain, "renew", lambda *_: None)
     monkeypatch.setattr(_drain, "look", look)
     asked = {"patience": patience, "folder": "f", "unit": "u", "lease": 120}
-    assert runner_drain.look_until_idle(asked)["idle"] is idle
+    assert runner_drain_io.status(asked)["idle"] is idle
     assert len(busy) - len(left) == looks
 
 
@@ -227,18 +227,18 @@ def test_a_job_of_another_daemon_is_waited_for(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(_drain, "renew", lambda *_: None)
     monkeypatch.setattr(_drain, "look", lambda *_: {"busy": False, "pid": 7})
     own = {"u": "f/config.toml"}
-    asked = {"patience": 10, "folder": "f", "unit": "u", "lease": 120, "own": own}
+    asked = {"patience": 10, "folder": "f", "unit": "u", "lease": 120, "beside": own}
 
     def others(given: dict[str, str]) -> list[dict[str, Any]]:
         assert given == own
         return [{"activity": left.pop(0)}]
 
     monkeypatch.setattr(_runner_processes, "others", others)
-    assert runner_drain.look_until_idle(asked)["idle"]
+    assert runner_drain_io.status(asked)["idle"]
     # Two looks that were not quiet, and seven that were, half a second apart.
     assert 101 - len(left) == 9
     left[:] = ["busy"] * 99
-    assert not runner_drain.look_until_idle(asked)["idle"]
+    assert not runner_drain_io.status(asked)["idle"]
 
 
 def test_only_the_lines_about_jobs_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
