@@ -315,7 +315,7 @@ SLOW = [
     Fault(
         ".runner_system_id lost",
         by_hand("rm /etc/gitlab-runner/.runner_system_id"),
-        ".runner_system_id was lost or damaged; the runner made it anew: s_",
+        ".runner_system_id was lost or damaged; the runner created a new one: s_",
         playbook="verify.yml",
         fails=False,
         more=VERIFY,

@@ -42,7 +42,7 @@ def test_verify_tells_valid_refused_and_silent_apart(ready: Site) -> None:
     arguments = {"verify_roles": ["gitlab_runner"]}
     good = ready.playbook("verify.yml", extra=arguments)
     assert good.code == 0, good.output
-    assert "jammy-build: valid, its token has no end" in good.output
+    assert "jammy-build: valid, its token does not expire" in good.output
     with ready.gitlab() as gitlab:
         gitlab.fault("/api/v4/runners/verify", "status", status=500, count=None)
         silent = ready.playbook("verify.yml", extra=arguments)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import base64
 import os
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from subprocess import CompletedProcess
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import pytest
+import yaml
 from ansible.errors import AnsibleActionFail
 
 from ansible_collections.runnerhost.toolkit.plugins.action import runner_registration
@@ -18,8 +21,17 @@ from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
     _runner_managers,
     _system,
 )
-from ansible_collections.runnerhost.toolkit.plugins.modules import runner_registration as module
-from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import _runner_toml
+from ansible_collections.runnerhost.toolkit.plugins.modules import (
+    runner_registration as documentation,
+)
+from ansible_collections.runnerhost.toolkit.plugins.modules import runner_registration_io as module
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import (
+    _runner_toml,
+    _runner_verification,
+)
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._gitlab_info import GitLabInfo
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._runner_file import HostFile
+from tests.unit.plugins import host_file
 
 TOKEN = "glrt-" + "a" * 20
 CONFIG = f"""
@@ -52,19 +64,27 @@ log_level = "warning"
 def judge(
     answers: dict[str, str], more: dict[str, Any] | None = None, **runner: Any
 ) -> dict[str, Any]:
-    action = object.__new__(runner_registration.ActionModule)
-    action._task = SimpleNamespace(args={"token_warning_days": 3})
-    runners = [{"name": "build", "url": "https://x", "id": 7, **runner}]
-    read = {"system_id": "s_1", "now": 1_800_000_000.0, "exists": True}
-    told = {
-        "answers": answers,
-        "version": "18.5.0",
-        "reasons": {},
-        "asleep": [],
-        "system_id": "s_1",
-        **(more or {}),
-    }
-    return action._judge(runners, told, read)
+    """What is said of a runner; ``asleep``: whether the daemon says that it leaves it alone."""
+    more = more or {}
+    table = {"name": "build", "url": "https://x", "id": 7, "token": TOKEN, **runner}
+    complaint = (
+        1_800_000_000.0 - 60,
+        b'Runner "https://xaaaaaaaa" is unhealthy and will be disabled'.hex(),
+    )
+    file = HostFile.from_answer(
+        host_file.read("x", system_id="s_1", complaints=[complaint] if more.get("asleep") else [])
+    )
+    verified = _runner_verification.Verified(
+        answers, more.get("reasons", {}), "18.5.0", more.get("system_id", "s_1")
+    )
+    return _runner_verification.report(
+        [table],
+        verified,
+        file,
+        GitLabInfo(),
+        warning_days=3,
+        unit="gitlab-runner.service",
+    ).result()
 
 
 def test_refused_and_silent_are_told_apart() -> None:
@@ -85,26 +105,26 @@ def test_silence_is_said_with_its_reason() -> None:
 
 def test_lost_system_id_is_said() -> None:
     anew = judge({"build": "valid"}, {"system_id": "s_2"})
-    assert "the runner made it anew: s_2" in anew["warnings"][0]
+    assert "the runner created a new one: s_2" in anew["warnings"][0]
 
 
 def test_sleeping_runner_is_named() -> None:
-    found = judge({"build": "valid"}, {"asleep": ["build"]})
+    found = judge({"build": "valid"}, {"asleep": True})
     assert not found["changed"]
     assert "provision wakes it" in found["runners"][0]
     assert "provision wakes it" in found["warnings"][0]
-    refused = judge({"build": "refused"}, {"asleep": ["build"]})
+    refused = judge({"build": "refused"}, {"asleep": True})
     assert "provision wakes it" not in refused["runners"][0]
 
 
 def test_end_of_a_token_is_said_and_warned_of() -> None:
     # 2027-01-15T08:00:00Z is 1_800_000_000.
     far = judge({"build": "valid"}, token_expires_at="2027-01-25T08:00:00Z")
-    assert "lives 10.0 days more" in far["runners"][0]
+    assert "expires in 10.0 days" in far["runners"][0]
     assert far["warnings"] == []
     near = judge({"build": "valid"}, token_expires_at="2027-01-17T08:00:00Z")
-    assert "ends in 2.0 days" in near["warnings"][0]
-    assert "no end" in judge({"build": "valid"})["runners"][0]
+    assert "expires in 2.0 days" in near["warnings"][0]
+    assert "does not expire" in judge({"build": "valid"})["runners"][0]
 
 
 class Cli:
@@ -167,8 +187,8 @@ def test_unregistered_runners_cost_no_question(monkeypatch: pytest.MonkeyPatch) 
 def does(verb: str, names: list[str], answer: dict[str, Any]) -> dict[str, Any]:
     action = object.__new__(runner_registration.ActionModule)
     action._task = SimpleNamespace(args={}, check_mode=False)
-    action._ask = lambda *_: answer  # type: ignore[method-assign]
-    return action._do(verb, names)
+    action.ask_host = lambda *_, **__: answer  # type: ignore[method-assign]
+    return action.change(verb, names)
 
 
 def test_runner_that_gitlab_had_no_more_is_told_from_an_unregistered_one() -> None:
@@ -177,7 +197,7 @@ def test_runner_that_gitlab_had_no_more_is_told_from_an_unregistered_one() -> No
         "changed": True,
         "runners": [
             "build: is unregistered",
-            "old: GitLab had it no more (403); its entry is dropped from config.toml",
+            "old: GitLab no longer had it (403); its entry was removed from config.toml",
         ],
     }
 
@@ -191,7 +211,7 @@ class Leaving:
         self.commanded: list[str] = []
         self.asked: list[str] = []
 
-    def ask(self, module: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    def ask(self, arguments: Mapping[str, Any], module: str = "") -> dict[str, Any]:
         if arguments.get("verb") == "unregister":
             self.commanded += arguments["names"]
             return {"changed": True, "problems": {}, "answers": {}, "gone": []}
@@ -202,16 +222,16 @@ class Leaving:
             return {"outcome": outcome, "said": "GitLab answered with an error: 500"}
         text = _runner_toml.dump({"concurrent": 1, "runners": self.runners})
         if arguments["op"] == "read":
-            return {"read": {"text": text.encode().hex(), "sha256": "1"}}
+            return {"read": host_file.read(text)}
         kept = _runner_toml.parse(base64.b64decode(arguments["text"]).decode())
         self.runners = kept.get("runners", [])
-        return {"swapped": True}
+        return {"swapped": True, "read": host_file.read(text)}
 
     def run(self) -> dict[str, Any]:
         action = object.__new__(runner_registration.ActionModule)
-        action._task = SimpleNamespace(args={}, check_mode=False)
-        action._ask = self.ask  # type: ignore[method-assign]
-        return action._unregister(list(self.runners))
+        action._task = SimpleNamespace(args={"folder": "/etc/x"}, check_mode=False)
+        action.ask_host = self.ask  # type: ignore[method-assign]
+        return action.unregister(list(self.runners))
 
 
 PREFIXED = ["acme-" + TOKEN, "acme" + TOKEN, "a.b_" + TOKEN, "b" * 20, "glrtr-" + "c" * 20]
@@ -243,7 +263,7 @@ def test_failure_to_leave_keeps_the_entry_and_its_namesakes() -> None:
     assert [one["name"] for one in host.runners] == ["build", "build"]
     assert done["failed"]
     assert done["msg"] == "unregister: build: GitLab answered with an error: 500"
-    assert "gone: GitLab had it no more" in done["runners"][1]
+    assert "gone: GitLab no longer had it" in done["runners"][1]
     assert done["changed"]
 
 
@@ -323,3 +343,48 @@ def test_a_full_disk_loses_no_token(
 
 def test_little_room_is_enough(tmp_path: Path) -> None:
     assert module.no_room(str(tmp_path)) == ""
+
+
+class Asked(runner_registration.ActionModule):
+    """The action of a host whose runners GitLab takes; what is asked of it is recorded."""
+
+    asked: list[tuple[str, dict[str, Any]]]
+
+    def ask_host(self, arguments: Mapping[str, Any], module: str = "") -> dict[str, Any]:
+        self.asked.append((module.rpartition(".")[2], dict(arguments)))
+        if "op" in arguments:
+            others: dict[str, Any] = {"daemons": [], "stopped": []}
+            return {"read": host_file.read(CONFIG, system_id="s_1", other_runners=others)}
+        answers = dict.fromkeys(arguments["names"], "valid")
+        return {"answers": answers, "reasons": {}, "version": "18.5.0", "system_id": "s_1"}
+
+
+def act(**args: Any) -> tuple[dict[str, Any], Asked]:
+    action = object.__new__(Asked)
+    action.asked = []
+    action._task = SimpleNamespace(
+        args=args, check_mode=False, async_val=0, no_log=False, action="runner_registration"
+    )
+    action._connection = SimpleNamespace(
+        _shell=SimpleNamespace(tmpdir="/tmp"), is_pipelining_enabled=lambda: True
+    )
+    return action.run(None, {}), action
+
+
+def test_verify_asks_twice_and_returns_what_is_documented() -> None:
+    result, action = act(verb="verify")
+    assert [module for module, _ in action.asked] == ["", "runner_registration_io"]
+    assert result["runners"] == ["Build & test: valid, its token does not expire"]
+    documented = yaml.safe_load(documentation.RETURN)
+    shown = {key for key in result if not key.startswith("_")}
+    assert shown - {"changed", "warnings"} == set(documented)
+
+
+def test_wrong_options_are_refused_first() -> None:
+    for args, said in (
+        ({"verb": "verfy"}, "verb: invalid value 'verfy'; expected verify or rotate or unregister"),
+        ({"verb": "verify", "name": ["x"]}, "unknown option 'name'; did you mean names"),
+        ({"verb": "verify", "names": ["x"]}, "config.toml on the host has no runner 'x'"),
+    ):
+        with pytest.raises(AnsibleActionFail, match=re.escape(said)):
+            act(**args)
