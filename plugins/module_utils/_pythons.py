@@ -74,11 +74,12 @@ def problems(variable: str, wanted: Any) -> list[str]:
                 else ""
             )
             found.append(
-                f"{variable}[{index}] got {kind_of(value)} {value!r}, it takes {TAKES}{hint}"
+                f"{variable}[{index}]: invalid value {value!r} ({kind_of(value)}); "
+                f"expected {TAKES}{hint}"
             )
     texts = [str(value) for value in wanted]
     found.extend(
-        f"{variable} names {text} twice"
+        f"{variable}: {text} is listed twice; name each version once"
         for text in sorted({t for t in texts if texts.count(t) > 1})
     )
     return found
@@ -191,7 +192,7 @@ def refusals(
         missing = [n for n in version.packages(patterns) if not answer["offer"].get(n)]
         if missing:
             found.append(
-                f"python_versions_wanted: {version} is not to be had from {place}: "
+                f"python_versions_wanted: {version} is not available from {place}: "
                 f"{', '.join(missing)} missing; on offer there: {on_offer}"
                 + _mark_hint(version, patterns, missing)
             )

@@ -6,16 +6,18 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: network_plan
-short_description: Decides what a host's ways in and out need, and refuses what cannot work
+short_description: Plans the network settings of a host, for the role network_access
 description:
-  - Checks the variables of the role network_access, which it reads itself, so that no password is
-    an argument. Where the distribution is to have a mirror that the host does not have yet, apt is
-    asked with scratch lists whether it can use it. Changes nothing.
+  - Used by the role network_access alone.
+  - Validates the variables of the role, which it reads itself, so that no password is an argument.
+    Where the distribution is to have a mirror that the host does not have yet, apt is asked with
+    scratch lists whether it can use it. Changes nothing.
 version_added: 0.1.0
 options:
   removes:
-    description: Whether what the variables do not name goes. Roles that set the ways up by the way
-      leave it.
+    description:
+      - Whether settings that the variables do not name are removed. Roles that include the role
+        network_access leave them.
     type: bool
     default: true
 author:
@@ -30,7 +32,22 @@ EXAMPLES = r"""
 
 RETURN = r"""
 plan:
-  description: The files with their texts, and the CAs that the host should trust.
+  description: What the role network_access does with the host; hidden where it has a password.
   type: dict
   returned: success
+  contains:
+    files:
+      description: Items for M(runnerhost.toolkit.file_set), in their order.
+      type: list
+      elements: dict
+    authorities:
+      description: The private CAs that the host should trust.
+      type: dict
+      contains:
+        folder:
+          description: The folder of their files.
+          type: str
+        unless_found:
+          description: The option of that name of a command of M(runnerhost.toolkit.file_set).
+          type: dict
 """

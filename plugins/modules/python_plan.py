@@ -6,11 +6,12 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: python_plan
-short_description: Decides which Python packages a host needs, and refuses what cannot be had
+short_description: Plans the Python packages of a host, for the role python_versions
 description:
-  - Validates the role's variables and the repository's key on the controller, looks at the host
-    once, and asks apt with scratch lists what the repository offers, but only if something is
-    missing or the repository's files are not as they should be. Changes nothing.
+  - Used by the role python_versions alone.
+  - Validates the role's variables and the repository's key on the controller, reads the host's
+    facts in one call, and asks apt with scratch lists what the repository offers, but only if
+    something is missing or the repository's files differ. Changes nothing.
 version_added: 0.1.0
 options:
   wanted:
@@ -62,13 +63,13 @@ options:
     required: true
   look_also:
     description:
-      - Names of other packages, whose records C(plan.look_all) then has too. A later task need not
+      - Names of other packages, whose records RV(plan.look_all) then has too. A later task need not
         ask the host again.
     type: list
     elements: str
     default: []
   venv_places:
-    description: Where virtual environments are looked for later, checked only.
+    description: Where virtual environments are looked for later; only validated here.
     type: list
     elements: str
     required: true
@@ -100,7 +101,78 @@ EXAMPLES = r"""
 
 RETURN = r"""
 plan:
-  description: Texts of the files, names of the packages, interpreters to prove, unlisted versions.
+  description: What the role python_versions does with the host.
   type: dict
   returned: success
+  contains:
+    sources:
+      description: Text of the repository's source file; empty where no repository is needed.
+      type: str
+    preferences:
+      description: Text of the file with its pin.
+      type: str
+    repository:
+      description: The repository as an item of C(planned) of M(runnerhost.toolkit.packages).
+      type: dict
+    packages:
+      description: Packages of the wanted versions, each as a name or as C(name=version).
+      type: list
+      elements: str
+    companions:
+      description: Other installed packages that take another version along.
+      type: list
+      elements: str
+    allow_downgrade:
+      description: Whether a build is replaced by that of another source.
+      type: bool
+    automatic:
+      description: Packages that apt's autoremove may take, of those in C(look_all).
+      type: list
+      elements: str
+    from_repository:
+      description: Packages that come from the repository.
+      type: list
+      elements: str
+    look:
+      description: dpkg's records of Python packages, by name.
+      type: dict
+    look_all:
+      description: The same, and those of O(look_also).
+      type: dict
+    unfinished:
+      description: Packages that a transaction that was cut off has left unfinished.
+      type: list
+      elements: str
+    missing:
+      description: Packages that are not installed.
+      type: list
+      elements: str
+    fresh:
+      description: Whether the source file is new or changes, so that apt's lists must be read.
+      type: bool
+    interpreters:
+      description: Path of each interpreter, by the package that carries it.
+      type: dict
+    source:
+      description: The source of the packages, as M(runnerhost.toolkit.python_check) notes it.
+      type: str
+    moved:
+      description: Whether that differs from what the host has noted.
+      type: bool
+    unproven:
+      description: Packages in C(interpreters) that must be checked.
+      type: list
+      elements: str
+    unlisted:
+      description: Versions on the host that O(wanted) does not list.
+      type: list
+      elements: str
+    unlisted_packages:
+      description: Their packages.
+      type: list
+      elements: str
+    unlisted_interpreters:
+      description: Paths of their interpreters.
+      type: list
+      elements: str
 """

@@ -25,6 +25,7 @@ from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import (
     _controller,
     _network,
 )
+from tests.unit.plugins.test_plans import documented
 
 FACTS = {"ansible_facts": {"distribution_release": "jammy"}}
 PROXY = {"network_access_http_proxy": "http://proxy.test:3128"}
@@ -89,6 +90,10 @@ def plan(*variables: Mapping[str, Any], **args: Any) -> dict[str, Any]:
 def steps(planned: Mapping[str, Any]) -> list[tuple[str, str]]:
     """State and path of the plan's files."""
     return [(one.get("state", "file"), one["path"]) for one in planned["files"]]
+
+
+def test_the_plan_is_what_is_documented() -> None:
+    assert set(plan(PROXY, MIRROR)) == documented("network_plan")
 
 
 def test_program_and_folder_are_there_before_the_setting_that_names_them() -> None:

@@ -38,6 +38,7 @@ from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._controller imp
     NETWORK_DEFAULTS,
     OFFER,
 )
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._python_plan import STAMP
 from lab.keys import Key, ensure_key
 from tests.unit.plugins import ubuntu_archive as archive
 from tests.unit.plugins.ubuntu_archive import PPA, PPA_ORIGIN, SYSTEM, AptHost, Package
@@ -170,7 +171,7 @@ class Action(python_plan.ActionModule):
                 "unfinished": ["cut"],
                 "files": {
                     **{p: _files.file_look(p, want_text=True) for p in arguments["texts"]},
-                    python_plan.STAMP: {"text": self.note},
+                    STAMP: {"text": self.note},
                 },
                 "system_python": self.system,
             }
@@ -342,7 +343,7 @@ def test_from_the_ppa_and_nothing_else_is(machine: Machine, version: str) -> Non
 @pytest.mark.parametrize(("machine", "version"), with_suite(OWN), indirect=["machine"])
 def test_the_systems_own_needs_no_repository(machine: Machine, version: str) -> None:
     plan = machine.plan(version)
-    assert plan["system"] == version
+    assert plan["source"].endswith(f"; system {version}")
     assert plan["sources"] == plan["preferences"] == ""
     assert plan["from_repository"] == []
     assert plan["missing"] == [f"python{version}-venv", f"python{version}-dev"]
@@ -575,19 +576,19 @@ def test_the_distributions_own_newer_build_is_left_alone(machine: Machine) -> No
 
 
 REFUSED = [
-    ("resolute", "ppa", "3.7", "3.7 is not to be had", "offer there: 3.9, 3.10, 3.11, 3.12, 3.13"),
+    ("resolute", "ppa", "3.7", "3.7 is not available", "offer there: 3.9, 3.10, 3.11, 3.12, 3.13"),
     ("resolute", "ppa", "3.8", "python3.8, python3.8-venv, python3.8-dev missing", "suite resol"),
     (
         "noble",
         "ppa",
         "3.16",
-        "3.16 is not to be had",
+        "3.16 is not available",
         "3.7, 3.8, 3.9, 3.10, 3.11, 3.13, 3.13-nogil",
     ),
     ("jammy", "ppa", "3.12-nogil", "python3.12-nogil missing", "3.14, 3.14-nogil, 3.15"),
     ("resolute", "ppa", "3.14-nogil", "3.14-nogil builds on 3.14, which is this system's own", ""),
     # What universe has of it is no answer.
-    ("jammy", "without-3.11", "3.11", "3.11 is not to be had", "python3.11, python3.11-venv"),
+    ("jammy", "without-3.11", "3.11", "3.11 is not available", "python3.11, python3.11-venv"),
     ("jammy", "without-3.11-venv", "3.11", ": python3.11-venv missing;", "offer there: 3.7, 3.8"),
     ("jammy", "company", "3.9", "states the origin 'Company Mirror'", f"inventory '{PPA_ORIGIN}'"),
     ("jammy", "another-key", "3.9", "signed by another key than the one given", "apt says: "),
@@ -643,14 +644,14 @@ class TestRefusedOnJammy:
 
     def test_number_in_the_list(self, machine: Machine) -> None:
         text = machine.refusal("3.9", 3.10)
-        assert text.startswith("python_versions_wanted[1] got float 3.1, it takes")
+        assert text.startswith("python_versions_wanted[1]: invalid value 3.1 (float); expected")
         assert "3.10 becomes 3.1" in text
         assert machine.asked == []
 
     def test_all_at_once(self, machine: Machine) -> None:
         text = machine.refusal("3.16", "3.9", "3.17")
         assert text.startswith("2 problems:\n- ")
-        assert text.count("is not to be had from") == 2
+        assert text.count("is not available from") == 2
 
     def test_distribution_without_its_own(self, machine: Machine) -> None:
         patterns = [*PATTERNS, "python{version}-tk"]

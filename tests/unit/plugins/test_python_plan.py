@@ -7,7 +7,11 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.runnerhost.toolkit.plugins.action import python_plan
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import (
+    _python_plan,
+    _python_settings,
+    _variables,
+)
 
 GOOD: dict[str, Any] = {
     "wanted": ["3.9"],
@@ -22,39 +26,41 @@ GOOD: dict[str, Any] = {
 
 
 def test_good() -> None:
-    assert python_plan._problems(GOOD) == []
+    assert _python_settings.problems(GOOD) == []
 
 
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"url": "https://u:hunter2@mirror.example.com/x"}, "got (hidden)"),
-        ({"url": "mirror/x"}, "got 'mirror/x'"),
+        ({"url": "https://u:hunter2@mirror.example.com/x"}, "invalid value (hidden);"),
+        ({"url": "mirror/x"}, "invalid value 'mirror/x';"),
         ({"suite": "jammy main"}, "python_versions_repository_suite"),
         ({"origin": "a,b"}, "python_versions_repository_origin"),
         ({"patterns": ["python3.9"]}, "python_versions_packages"),
+        ({"venv_places": ["builds"]}, "venv_places: invalid value 'builds'"),
+        ({"venv_places": ["/"]}, "venv_places: invalid value '/'"),
         (
-            {"patterns": "python{version}"},
-            "python_versions_packages: invalid value of type string; expected a list",
+            {"venv_places": ["/home/../etc"]},
+            "venv_places: invalid value '/home/../etc'",
         ),
-        ({"venv_places": ["builds"]}, "python_versions_venv_places got 'builds'"),
-        ({"venv_places": ["/"]}, "python_versions_venv_places got '/'"),
-        ({"venv_places": ["/home/../etc"]}, "python_versions_venv_places got '/home/../etc'"),
         (
-            {"venv_places": "/home"},
-            "python_versions_venv_places: invalid value of type string; expected a list",
-        ),
-        ({"end_of_life_warning_days": -2}, "python_versions_end_of_life_warning_days got -2"),
-        (
-            {"components": "main"},
-            "python_versions_repository_components: invalid value of type string",
+            {"end_of_life_warning_days": -2},
+            "end_of_life_warning_days: invalid value -2",
         ),
     ],
 )
 def test_refused(change: dict[str, Any], says: str) -> None:
-    (text,) = python_plan._problems({**GOOD, **change})
+    (text,) = _python_settings.problems({**GOOD, **change})
     assert says in text
     assert "hunter2" not in text
+
+
+@pytest.mark.parametrize("name", ["packages", "venv_places", "repository_components"])
+def test_a_text_is_no_list(name: str) -> None:
+    given = {f"python_versions_{name}": "python{version}"}
+    (text,), _ = _variables.problems(["python_versions"], given, lambda value: value)
+    assert text.startswith(f"python_versions_{name}: invalid value ")
+    assert text.endswith("; expected a list")
 
 
 def test_an_unlisted_version_goes_with_all_its_parts() -> None:
@@ -62,17 +68,18 @@ def test_an_unlisted_version_goes_with_all_its_parts() -> None:
     parts = ["idle-python3.11", "libpython3.11-stdlib", "libpython3.11t64", "python3.11"]
     records = dict.fromkeys([*parts, "python3.10", "python3.111-venv"], there)
     records["python3.11-dev"] = {**there, "status": "deinstall ok config-files"}
-    found = python_plan._unlisted(records, [], "3.10")
+    host = _python_plan.Host("3.10", records, records, [], [], {})
+    found = _python_plan.unlisted(host, [])
     assert found["unlisted"] == ["3.11"]
     assert found["unlisted_packages"] == parts
-    looked_for = [n for n in parts if any(fnmatch.fnmatchcase(n, p) for p in python_plan.FAMILY)]
+    looked_for = [n for n in parts if any(fnmatch.fnmatchcase(n, p) for p in _python_plan.FAMILY)]
     assert looked_for == parts
 
 
 def test_a_wrong_home_is_named_by_its_own_variable() -> None:
     given = {**GOOD, "venv_places": ["~/runner", "/home/gitlab-runner-*"]}
-    (said,) = python_plan._problems(given, "~/runner")
+    (said,) = _python_settings.problems(given, "~/runner")
     assert said.startswith(
         "gitlab_runner_home: invalid value '~/runner'; expected an absolute path"
     )
-    assert python_plan._problems(GOOD, "/home/gitlab-runner") == []
+    assert _python_settings.problems(GOOD, "/home/gitlab-runner") == []

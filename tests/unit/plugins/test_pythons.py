@@ -79,7 +79,7 @@ def test_all_there() -> None:
 
 def test_missing_version_names_suite_and_offer() -> None:
     (text,) = _pythons.refusals(parse("3.8"), "3.10", PATTERNS, answer(), WHERE)
-    assert "3.8 is not to be had from https://ppa.example.com (suite jammy)" in text
+    assert "3.8 is not available from https://ppa.example.com (suite jammy)" in text
     assert "on offer there: 3.9, 3.12" in text
 
 

@@ -133,7 +133,7 @@ def test_what_the_repositories_do_not_have_stands_in_the_way() -> None:
     kinds = [one["kind"] for one in result["obstacles"]]
     assert kinds == ["conflict", "pythons", "runner"]
     _, pythons, runner = result["lines"]
-    assert "3.10 is not to be had from https://mirror.example.com/x (suite noble)" in pythons
+    assert "3.10 is not available from https://mirror.example.com/x (suite noble)" in pythons
     assert "noble's own is 3.12" in pythons
     assert "(suite noble) cannot be used; there is no such suite" in runner
 
