@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import base64
 import os
+import re
 import shutil
 import tempfile
 import time
@@ -44,7 +45,7 @@ options:
     type: str
     default: /etc/gitlab-runner
   state_file:
-    description: Name of the note that is kept beside config.toml.
+    description: Name of the state file beside config.toml.
     type: str
     default: runnerhost.json
   unit:
@@ -74,13 +75,13 @@ options:
     type: str
     default: ""
   state_text:
-    description: The new note, in base64; empty leaves it as it is.
+    description: The new state file, in base64; empty leaves it as it is.
     type: str
     default: ""
   checked_text:
     description: >-
-      The note, in base64, once GitLab has called all of O(verify) valid; empty leaves it as it is.
-      So a run that fails before asks again.
+      The state file, in base64, once GitLab has called all of O(verify) valid; empty leaves it as
+      it is. So a run that fails before asks again.
     type: str
     default: ""
   paused_text:
@@ -88,7 +89,7 @@ options:
     type: str
     default: ""
   other_runners:
-    description: Whether to look for daemons that the toolkit does not manage; for C(read).
+    description: Whether to tell of daemons that the toolkit does not manage; for C(read).
     type: bool
     default: false
   verify:
@@ -115,6 +116,27 @@ read:
     after what was asked for.
   type: dict
   returned: always
+answers:
+  description: GitLab's answers about the tokens, by the request's index.
+  type: dict
+  returned: when O(op=register)
+swapped:
+  description: Whether the file was still the one that had been read.
+  type: bool
+  returned: when O(op=swap)
+verified:
+  description: What GitLab said of O(verify), by name.
+  type: dict
+  returned: for C(swap) and C(wake)
+reasons:
+  description: Why GitLab gave no answer, by name.
+  type: dict
+  returned: when O(op=wake)
+woken:
+  description: Names of runners that the daemon takes up again.
+  type: list
+  elements: str
+  returned: when O(op=wake)
 """
 
 
@@ -137,18 +159,16 @@ def read(path: str, state_file: str, unit: str) -> dict[str, Any]:
     """Everything that the controller needs for a merge."""
     folder = os.path.dirname(path)
     content = _drain.raw(path)
-    note = _drain.raw(f"{folder}/{state_file}")
-    look = _files.file_look(path)
-    note_look = _files.file_look(f"{folder}/{state_file}")
+    state = _drain.raw(f"{folder}/{state_file}")
+    files = [_files.file_look(one) for one in (path, f"{folder}/{state_file}")]
     service = _systemd.units([unit]).get(unit, {})
     return {
         "exists": content is not None,
         "text": encode((content or b"").decode("utf-8", "surrogateescape")),
         "sha256": _drain.digest(content) if content is not None else "",
-        "state_text": encode((note or b"").decode("utf-8", "surrogateescape")),
+        "state_text": encode((state or b"").decode("utf-8", "surrogateescape")),
         "safe": all(
-            item["kind"] == "absent" or (item["mode"], item["uid"]) == ("0600", 0)
-            for item in (look, note_look)
+            item["kind"] == "absent" or (item["mode"], item["uid"]) == ("0600", 0) for item in files
         ),
         "paused_sha256": _drain.digest(_drain.raw(f"{folder}/{PAUSED_TEXT}") or b""),
         "system_id": (_drain.raw(f"{folder}/.runner_system_id") or b"").decode().strip(),
@@ -187,14 +207,8 @@ def register(folder: str, request: dict[str, Any], way: dict[str, str]) -> dict[
         system_id = f"{folder}/.runner_system_id"
         if os.path.exists(system_id):
             shutil.copy2(system_id, f"{scratch}/.runner_system_id")
-        argv = [
-            _runner_cli.BINARY,
-            "register",
-            "--non-interactive",
-            "--leave-runner",
-            "--config",
-            f"{scratch}/config.toml",
-        ]
+        path = f"{scratch}/config.toml"
+        argv = ["register", "--non-interactive", "--leave-runner", "--config", path]
         environment = {
             "CI_SERVER_URL": request["url"],
             "CI_SERVER_TOKEN": request["token"],
@@ -203,29 +217,24 @@ def register(folder: str, request: dict[str, Any], way: dict[str, str]) -> dict[
             **{name: path for name, path in request["tls"].items() if path},
             **way,
         }
-        done = _system.run(argv, timeout=120, env=environment)
-        written = _drain.raw(f"{scratch}/config.toml")
-        output = done.stderr + done.stdout
+        done = _system.run([_runner_cli.BINARY, *argv], timeout=120, env=environment)
+        written = _drain.raw(path)
         if done.returncode == 0 and written:
             return {"ok": True, "text": encode(written.decode())}
-        refused = (
-            "is not valid" in output or "is removed" in output or "forbidden" in output.lower()
-        )
-        words = [
-            line
-            for line in output.splitlines()
-            if "ERROR" in line or "FATAL" in line or "PANIC" in line
-        ]
-        said = _runner_cli.plain("\n".join(words or output.splitlines()[-3:]))
-        # A traceback's first line alone, and the panic once.
-        said = "; ".join(dict.fromkeys(said.splitlines()))
-        return {
-            "ok": False,
-            "refused": refused,
-            "said": _secrets.redact_text(said, {request["token"]}),
-        }
+        return failure(done.stderr + done.stdout, request["token"])
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def failure(output: str, token: str) -> dict[str, Any]:
+    """What the output of a failed `register` says: GitLab's refusal, or no answer."""
+    refused = "is not valid" in output or "is removed" in output or "forbidden" in output.lower()
+    lines = output.splitlines()
+    words = [line for line in lines if re.search("ERROR|FATAL|PANIC", line)]
+    said = _runner_cli.plain("\n".join(words or lines[-3:]))
+    # A traceback's first line alone, and the panic once.
+    said = "; ".join(dict.fromkeys(said.splitlines()))
+    return {"ok": False, "refused": refused, "said": _secrets.redact_text(said, {token})}
 
 
 def swap(path: str, params: dict[str, Any]) -> bool:
@@ -256,7 +265,7 @@ def swap(path: str, params: dict[str, Any]) -> bool:
 
 
 def mark_checked(folder: str, params: dict[str, Any]) -> None:
-    """Writes the note that GitLab takes all tokens, unless another controller has written one."""
+    """Notes in the state file that GitLab takes all tokens, unless another controller wrote one."""
     path = f"{folder}/{params['state_file']}"
     with _drain.locked(folder):
         if _drain.raw(path) == decode(params["state_text"]).encode("utf-8", "surrogateescape"):
@@ -270,72 +279,82 @@ def true_path(folder: str, check: bool) -> str:
     return _drain.truth(folder)
 
 
+def do_register(params: dict[str, Any]) -> dict[str, Any]:
+    """Asks GitLab about each token."""
+    folder = params["folder"]
+    sweep(folder)
+    asked = zip(params["requests"], params["tokens"], strict=True)
+    answers = {
+        str(request["index"]): register(folder, {**request, "token": token}, params["environment"])
+        for request, token in asked
+    }
+    return {"answers": answers}
+
+
+def do_swap(path: str, params: dict[str, Any]) -> dict[str, Any]:
+    """Writes the new texts, has the daemon read them, and asks GitLab about new runners."""
+    folder, unit = os.path.dirname(path), params["unit"]
+    sweep(folder)
+    if not swap(path, params):
+        return {"swapped": False}
+    # The daemon compares time stamps, and its own may be newer than our file: tell it.
+    if params["text"] and _systemd.units([unit]).get(unit, {}).get("ActiveState") == "active":
+        _drain.reload(unit)
+    if not params["text"] and not params["verify"]:
+        return {"swapped": True}
+    verified = _runner_cli.verify(path, params["verify"], params["environment"])
+    if params["checked_text"] and verified and set(verified.values()) == {"valid"}:
+        mark_checked(folder, params)
+    return {"swapped": True, "verified": verified}
+
+
+def do_wake(path: str, params: dict[str, Any], *, check: bool) -> dict[str, Any]:
+    """Has the daemon take up those of the runners again that GitLab calls valid."""
+    reasons: dict[str, str] = {}
+    verified = _runner_cli.verify(path, params["verify"], params["environment"], reasons)
+    woken = [name for name, said in verified.items() if said == "valid"]
+    if woken and not check:
+        _runner_health.wake(params["unit"], path)
+    return {"verified": verified, "reasons": reasons, "woken": woken}
+
+
+ARGUMENTS: dict[str, Any] = {
+    "op": {"type": "str", "choices": ["read", "register", "swap", "wake"], "required": True},
+    "folder": {"type": "str", "default": "/etc/gitlab-runner"},
+    "state_file": {"type": "str", "default": "runnerhost.json"},
+    "unit": {"type": "str", "default": "gitlab-runner.service"},
+    "requests": {"type": "list", "elements": "dict", "default": []},
+    # Apart from `requests`: every value of a no_log option is cut out of the answer.
+    "tokens": {"type": "list", "elements": "str", "default": [], "no_log": True},
+    # A proxy's password may be in it.
+    "environment": {"type": "dict", "default": {}, "no_log": True},
+    "expected": {"type": "str", "default": ""},
+    "text": {"type": "str", "default": "", "no_log": True},
+    "state_text": {"type": "str", "default": "", "no_log": True},
+    "checked_text": {"type": "str", "default": "", "no_log": True},
+    # Without the runners, but a Sentry address with its key may be in it.
+    "paused_text": {"type": "str", "default": "", "no_log": True},
+    "verify": {"type": "list", "elements": "str", "default": []},
+    "other_runners": {"type": "bool", "default": False},
+}
+
+
 def main() -> None:
     """Entry point of the module."""
-    module = AnsibleModule(
-        argument_spec={
-            "op": {
-                "type": "str",
-                "choices": ["read", "register", "swap", "wake"],
-                "required": True,
-            },
-            "folder": {"type": "str", "default": "/etc/gitlab-runner"},
-            "state_file": {"type": "str", "default": "runnerhost.json"},
-            "unit": {"type": "str", "default": "gitlab-runner.service"},
-            "requests": {"type": "list", "elements": "dict", "default": []},
-            # Apart from `requests`: every value of a no_log option is cut out of the answer.
-            "tokens": {"type": "list", "elements": "str", "default": [], "no_log": True},
-            # A proxy's password may be in it.
-            "environment": {"type": "dict", "default": {}, "no_log": True},
-            "expected": {"type": "str", "default": ""},
-            "text": {"type": "str", "default": "", "no_log": True},
-            "state_text": {"type": "str", "default": "", "no_log": True},
-            "checked_text": {"type": "str", "default": "", "no_log": True},
-            # Without the runners, but a Sentry address with its key may be in it.
-            "paused_text": {"type": "str", "default": "", "no_log": True},
-            "verify": {"type": "list", "elements": "str", "default": []},
-            "other_runners": {"type": "bool", "default": False},
-        },
-        supports_check_mode=True,
-    )
+    module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
     params = module.params
-    folder = params["folder"]
-    result: dict[str, Any] = {}
-    if params["op"] in ("register", "swap"):
+    operation, folder = params["op"], params["folder"]
+    if operation in ("register", "swap"):
         os.makedirs(folder, mode=0o700, exist_ok=True)
-    if params["op"] == "register":
-        sweep(folder)
-        asked = zip(params["requests"], params["tokens"], strict=True)
-        result["answers"] = {
-            str(r["index"]): register(folder, {**r, "token": t}, params["environment"])
-            for r, t in asked
-        }
+    result: dict[str, Any] = do_register(params) if operation == "register" else {}
+    # Only now: GitLab was asked over the network.
     path = true_path(folder, module.check_mode)
-    if params["op"] == "swap":
-        sweep(folder)
-        result["swapped"] = swap(path, params)
-        if result["swapped"] and params["verify"] and not params["text"]:
-            result["verified"] = _runner_cli.verify(path, params["verify"], params["environment"])
-        if result["swapped"] and params["text"]:
-            # The daemon compares time stamps, and its own may be newer than our file: tell it.
-            unit = params["unit"]
-            if _systemd.units([unit]).get(unit, {}).get("ActiveState") == "active":
-                _drain.reload(unit)
-            result["verified"] = _runner_cli.verify(path, params["verify"], params["environment"])
-        told = result.get("verified", {})
-        if params["checked_text"] and told and set(told.values()) == {"valid"}:
-            mark_checked(folder, params)
-    if params["op"] == "wake":
-        reasons: dict[str, str] = {}
-        result["verified"] = _runner_cli.verify(
-            path, params["verify"], params["environment"], reasons
-        )
-        result["reasons"] = reasons
-        result["woken"] = [n for n, said in result["verified"].items() if said == "valid"]
-        if result["woken"] and not module.check_mode:
-            _runner_health.wake(params["unit"], path)
+    if operation == "swap":
+        result = do_swap(path, params)
+    elif operation == "wake":
+        result = do_wake(path, params, check=module.check_mode)
     result["read"] = read(path, params["state_file"], params["unit"])
-    if params["op"] in ("read", "register"):
+    if operation in ("read", "register"):
         result["read"]["complaints"] = complaints(path, result["read"]["pid"])
     if params["other_runners"]:
         result["read"]["other_runners"] = _runner_processes.report()

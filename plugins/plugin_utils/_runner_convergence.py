@@ -10,8 +10,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from typing import Any
 
 from ansible.errors import AnsibleActionFail
 
@@ -42,6 +40,12 @@ from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._runner_file im
     without_runners,
 )
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._runner_match import Question
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._runner_outcome import (
+    Outcome,
+    awoken,
+    outcome_of,
+    require_valid,
+)
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._runner_toml import Data
 
 # A file that is being written is whole again within moments.
@@ -49,51 +53,6 @@ TORN_SECONDS = 10.0
 # A rotation that is due is waited for, for so long: the daemon rotates at the moment itself.
 ROTATION_WAIT = 20.0
 _UNTOUCHED = "config.toml was not changed"
-_NOT_VALID = {"refused": "GitLab refuses its token", "unanswered": "GitLab gave no answer"}
-
-
-@dataclass
-class Outcome:
-    """What a run did, or in check mode would do.
-
-    Attributes:
-        changed: whether anything changed.
-        changed_keys: what changed, by name.
-        foreign: the file's runners that the inventory does not name.
-        leaving: those that are to leave.
-        verified: what GitLab said of runners that were new, by name.
-        gitlab: what was done in GitLab.
-        warnings: what the user should know.
-        message: the change in a line.
-        diff: for ``--diff``.
-    """
-
-    changed: bool
-    changed_keys: list[str]
-    foreign: list[str]
-    leaving: list[str]
-    gitlab: list[str]
-    warnings: list[str]
-    verified: dict[str, str] = field(default_factory=dict)
-    message: str = ""
-    diff: dict[str, str] | None = None
-
-    def result(self) -> dict[str, Any]:
-        """As Ansible takes it."""
-        found: dict[str, Any] = {
-            "changed": self.changed,
-            "changed_keys": self.changed_keys,
-            "foreign": self.foreign,
-            "leaving": self.leaving,
-            "verified": self.verified,
-            "gitlab": self.gitlab,
-            "warnings": self.warnings,
-        }
-        if self.message:
-            found["msg"] = self.message
-        if self.diff is not None:
-            found["diff"] = self.diff
-        return found
 
 
 class Convergence:
@@ -154,9 +113,9 @@ class Convergence:
             self._register(found, new)
             return None
         plan = self._plan(found, new)
-        outcome = self._outcome(found, plan)
+        outcome = self._outcome(plan)
         if not outcome.changed:
-            return self._with_written(outcome)
+            return outcome.with_written(self._written)
         if self._check:
             outcome.message = "; ".join(filter(None, [outcome.message, *self._intents(found, new)]))
             return outcome
@@ -215,7 +174,7 @@ class Convergence:
             if answer == "refused" and created.get(name) in found.matches.positions:
                 self._refused.add(created[name])
             else:
-                self._warn([_awoken(name, answer, woken.reasons.get(name, ""))])
+                self._warn([awoken(name, answer, woken.reasons.get(name, ""))])
         return bool(woken.names) and not self._check
 
     def _settle_by_api(self, found: Found) -> None:
@@ -295,47 +254,18 @@ class Convergence:
             woken=self._woken,
         )
 
-    def _outcome(self, found: Found, plan: ConfigPlan) -> Outcome:
+    def _outcome(self, plan: ConfigPlan) -> Outcome:
         """What the run says if it ends with this plan."""
         refused = {index for index, answer in self._answers.items() if not answer.identity}
-        outcome = Outcome(
-            changed=plan.changed,
-            changed_keys=plan.changed_keys,
-            foreign=plan.foreign,
-            leaving=plan.leaving,
-            gitlab=self._gitlab.done,
-            warnings=[
-                *self._gitlab.warnings,
-                *self._warnings.values(),
-                *_runner_warnings.refused_tokens(self._wanted, refused),
-                *_runner_warnings.legacy(self._wanted.runners),
-                *_runner_warnings.foreign(self._wanted, plan.foreign),
-                *_runner_warnings.shared_builds(plan.merged.config),
-            ],
-        )
-        if plan.changed:
-            verb = "would change" if self._check else "changed"
-            if plan.changed_keys:
-                outcome.message = f"{verb}: {', '.join(plan.changed_keys)}"
-            elif plan.writes_state:
-                outcome.message = (
-                    f"{verb}: the state file beside config.toml, not config.toml itself"
-                )
-            outcome.diff = plan.diff
-        return outcome
-
-    def _with_written(self, outcome: Outcome) -> Outcome:
-        """What an earlier try has written was written, though the file was written over since."""
-        before = self._written
-        if before is None:
-            return outcome
-        return replace(
-            outcome,
-            changed=before.changed,
-            changed_keys=before.changed_keys,
-            verified=before.verified,
-            diff=before.diff,
-        )
+        warnings = [
+            *self._gitlab.warnings,
+            *self._warnings.values(),
+            *_runner_warnings.refused_tokens(self._wanted, refused),
+            *_runner_warnings.legacy(self._wanted.runners),
+            *_runner_warnings.foreign(self._wanted, plan.foreign),
+            *_runner_warnings.shared_builds(plan.merged.config),
+        ]
+        return outcome_of(plan, warnings, self._gitlab.done, check=self._check)
 
     def _intents(self, found: Found, questions: dict[int, Question]) -> list[str]:
         """What the real run would ask GitLab, or do there."""
@@ -380,7 +310,7 @@ class Convergence:
         )
         if not swapped.done:
             return None
-        _require_valid(swapped.verified)
+        require_valid(swapped.verified)
         outcome.verified = swapped.verified
         self._written = outcome
         # Something may have written the file right after us: then from the start.
@@ -407,28 +337,6 @@ class Convergence:
             yield
         except ApiProblem as problem:
             ToolkitAction.refuse([str(problem)], _UNTOUCHED)
-
-
-def _awoken(name: str, answer: str, reason: str) -> str:
-    """What came of a runner that the daemon leaves alone."""
-    ends = {
-        "valid": "it is valid now, and asks for jobs again",
-        "refused": "it is still refused (403): give its new token",
-    }
-    return (
-        f"{name}: GitLab refused its token three times, and the daemon has left it alone since; "
-        f"{ends.get(answer) or _runner_cli.unanswered(reason)}"
-    )
-
-
-def _require_valid(verified: dict[str, str]) -> None:
-    """Fails if GitLab does not take a runner that was written."""
-    wrong = {name: answer for name, answer in verified.items() if answer != "valid"}
-    if wrong:
-        raise AnsibleActionFail(
-            "config.toml is written, but "
-            + "; ".join(f"{name}: {_NOT_VALID[answer]}" for name, answer in sorted(wrong.items()))
-        )
 
 
 def _has_all(file: HostFile, config: Data) -> bool:
