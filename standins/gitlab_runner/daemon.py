@@ -47,7 +47,7 @@ class Daemon:
         self.binary = os.path.realpath(sys.argv[0])
         self.system_id = ""
         self.builds: list[Build] = []
-        self.counters: dict[str, int] = {"jobs": 0, "failed": 0, "loads": 0, "load_errors": 0}
+        self.counters: dict[str, int] = {"jobs": 0, "loads": 0, "load_errors": 0}
         self.process_state = "starting"
         self._config = Config({"concurrent": 1}, 0)
         self._seen_mtime = 0
@@ -306,7 +306,6 @@ class Daemon:
         finally:
             with self._lock:
                 self.builds.remove(build)
-            self.counters["failed"] += build.state == "failed"
             log.info("Removed job from processing list", **fields, **self._fields())
 
     # -- life -----------------------------------------------------------------------------------
