@@ -10,8 +10,8 @@ import json
 import re
 
 from ansible_collections.runnerhost.toolkit.plugins.module_utils import _secrets, _system
+from ansible_collections.runnerhost.toolkit.plugins.module_utils._runner_facts import BINARY
 
-BINARY = "/usr/bin/gitlab-runner"
 _COLOUR = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 _LEVEL = re.compile(r"^(?:(?:TRACE|DEBUG|INFO|WARNING|ERROR|FATAL|PANIC): ?)+")
 

@@ -23,12 +23,12 @@ from typing import Any
 from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
     _drain,
     _runner_entries,
+    _runner_facts,
     _secrets,
 )
 from ansible_collections.runnerhost.toolkit.plugins.module_utils._instances import place
 
 Daemon = dict[str, Any]
-PACKAGE_BINARY = "/usr/bin/gitlab-runner"
 BUSY, IDLE, UNKNOWN = "busy", "idle", "unknown"
 OURS = "/etc/systemd/system/gitlab-runner-*.service.d/zz-runnerhost.conf"
 # gitlab-ci-multi-runner is what gitlab-runner was called before 10.0.
@@ -329,7 +329,7 @@ def takes_jobs(daemon: Daemon) -> bool:
 
 def needs_package(daemon: Daemon) -> bool:
     """True if it runs the package's own binary, which goes with the package."""
-    return bool(daemon["program"] == PACKAGE_BINARY and "container" not in daemon["how"])
+    return bool(daemon["program"] == _runner_facts.BINARY and "container" not in daemon["how"])
 
 
 def text(daemon: Daemon) -> str:

@@ -18,6 +18,7 @@ from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
     _drain,
     _files,
     _runner_cli,
+    _runner_facts,
     _runner_health,
     _runner_processes,
     _secrets,
@@ -217,7 +218,7 @@ def register(folder: str, request: dict[str, Any], way: dict[str, str]) -> dict[
             **{name: path for name, path in request["tls"].items() if path},
             **way,
         }
-        done = _system.run([_runner_cli.BINARY, *argv], timeout=120, env=environment)
+        done = _system.run([_runner_facts.BINARY, *argv], timeout=120, env=environment)
         written = _drain.raw(path)
         if done.returncode == 0 and written:
             return {"ok": True, "text": encode(written.decode())}

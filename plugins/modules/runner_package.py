@@ -7,7 +7,6 @@ from __future__ import annotations
 import glob
 import json
 import os
-import re
 import shutil
 import time
 from contextlib import suppress
@@ -20,11 +19,17 @@ from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
     _drain,
     _files,
     _runner_cli,
+    _runner_facts,
     _secrets,
     _system,
     _systemd,
 )
 from ansible_collections.runnerhost.toolkit.plugins.module_utils._instances import place
+from ansible_collections.runnerhost.toolkit.plugins.module_utils._runner_facts import (
+    PACKAGE,
+    PAIR,
+    has_the_images_itself,
+)
 
 DOCUMENTATION = r"""
 module: runner_package
@@ -104,14 +109,11 @@ problem:
   returned: when O(op=prove)
 """
 
-FOLDER = "/var/lib/runnerhost/gitlab-runner"
+FOLDER = _runner_facts.KEPT_FOLDER
 ARCHIVES = "/var/cache/apt/archives"
-UNPROVEN = f"{FOLDER}/unproven.json"
+UNPROVEN = _runner_facts.UNPROVEN
 """An upgrade whose proof is still to come, should its controller die: from where, and with whom."""
 OPS = ["keep", "restore", "prove", "settle"]
-PAIR = ("gitlab-runner", "gitlab-runner-helper-images")
-# The first version that depends on helper-images (GitLab's docs, "Install GitLab Runner").
-IMAGES_SINCE = (17, 7)
 # How long a service that was just installed may take to be up.
 START_SECONDS = 30.0
 # What a restart may take beside the wait for a job.
@@ -173,18 +175,12 @@ def files(folder: str, version: str) -> list[str]:
     return [path for name in PAIR for path in glob.glob(f"{folder}/{name}_{plain}_*.deb")]
 
 
-def has_the_images_itself(version: str) -> bool:
-    """True for a gitlab-runner from before its helper images were a package of their own."""
-    found = re.match(r"(?:\d+:)?(\d+)\.(\d+)", version)
-    return bool(found and tuple(map(int, found.groups())) < IMAGES_SINCE)
-
-
 def wanted(version: str) -> list[str]:
     """The packages whose files are a way back to this version."""
     records = _dpkg.packages(list(PAIR))
     if has_the_images_itself(version):
         # The images on the host may be a newer version's that came in between, and stayed.
-        return [n for n in PAIR if n == PAIR[0] or records.get(n, {}).get("version") == version]
+        return [n for n in PAIR if n == PACKAGE or records.get(n, {}).get("version") == version]
     # In the middle of a dead controller's transaction, one of them or both are not.
     return [name for name in PAIR if _dpkg.is_installed(records.get(name))] or list(PAIR)
 
@@ -236,7 +232,7 @@ def begun() -> dict[str, Any]:
 def begin(version: str, now: list[str], silent: list[str]) -> list[str]:
     """Notes an upgrade; one that was cut off stays as it began. Returns who was valid then."""
     found = begun()
-    installed = (_dpkg.packages([PAIR[0]]).get(PAIR[0]) or {}).get("version")
+    installed = (_dpkg.packages([PACKAGE]).get(PACKAGE) or {}).get("version")
     # With the version from which it began on the host, what is valid now is what was before: a
     # runner that was deleted in GitLab since is not the new version's fault.
     if not found or found.get("from") == installed:

@@ -13,6 +13,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
     _drain,
     _runner_cli,
+    _runner_facts,
     _runner_managers,
     _secrets,
     _system,
@@ -109,7 +110,7 @@ def by_name(
     problems = {}
     for name in names:
         done = _system.run(
-            [_runner_cli.BINARY, verb, "--config", path, "--name", name], timeout=120, env=way
+            [_runner_facts.BINARY, verb, "--config", path, "--name", name], timeout=120, env=way
         )
         said = ""
         if done.returncode:
@@ -134,7 +135,7 @@ def forget(
     told = _runner_cli.verify(path, [name for name, said in problems.items() if said], way)
     refused = [name for name, answer in told.items() if answer == "refused"]
     for name in refused:
-        argv = [_runner_cli.BINARY, "verify", "--delete", "--config", path, "--name", name]
+        argv = [_runner_facts.BINARY, "verify", "--delete", "--config", path, "--name", name]
         # It exits 0 too where GitLab gave no answer, and kept the entry then.
         done = _system.run(argv, timeout=120, env=way)
         if done.returncode == 0 and re.search("is not valid|is removed", done.stderr + done.stdout):
@@ -186,10 +187,10 @@ def no_room(folder: str) -> str:
 
 def version() -> str:
     """The installed runner's version; empty without one."""
-    if not os.path.exists(_runner_cli.BINARY):
+    if not os.path.exists(_runner_facts.BINARY):
         return ""
     found = re.search(
-        r"^Version:\s+(\S+)", _system.run([_runner_cli.BINARY, "--version"]).stdout, re.M
+        r"^Version:\s+(\S+)", _system.run([_runner_facts.BINARY, "--version"]).stdout, re.M
     )
     return found[1] if found else ""
 

@@ -14,6 +14,7 @@ from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
     _system,
     _systemd,
 )
+from ansible_collections.runnerhost.toolkit.plugins.module_utils._runner_facts import PAIR
 from ansible_collections.runnerhost.toolkit.plugins.modules import runner_package as module
 
 ROOT = Path(__file__).parents[3]
@@ -26,7 +27,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The toolkit's folder with a kept pair; apt's archives are empty, its repository is away."""
     kept = tmp_path / "kept"
     kept.mkdir()
-    for name in module.PAIR:
+    for name in PAIR:
         (kept / f"{name}_{OLD}_amd64.deb").touch()
     monkeypatch.setattr(module, "FOLDER", str(kept))
     monkeypatch.setattr(module, "UNPROVEN", str(kept / "unproven.json"))
@@ -44,7 +45,7 @@ def test_kept_pair_stays_in_the_middle_of_a_transaction(
 ) -> None:
     records = {
         name: {"version": "17.6.0-1", "status": state}
-        for name, state in zip(module.PAIR, states, strict=True)
+        for name, state in zip(PAIR, states, strict=True)
     }
     monkeypatch.setattr(_dpkg, "packages", lambda _: records)
     assert module.keep(OLD) == (True, False)
@@ -64,7 +65,7 @@ def has(monkeypatch: pytest.MonkeyPatch, **versions: str) -> None:
     """The host has these packages, by the last word of their names."""
     records = {
         name: {"version": versions[name.rpartition("-")[2]], "status": INSTALLED}
-        for name in module.PAIR
+        for name in PAIR
         if name.rpartition("-")[2] in versions
     }
     monkeypatch.setattr(_dpkg, "packages", lambda _: records)
@@ -103,7 +104,7 @@ def test_older_runner_without_an_images_package_stays_kept(
 def test_older_runner_that_has_an_images_package_is_kept_with_it(
     folder: Path, repository: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    repository += [f"{name}={OLD}" for name in module.PAIR]
+    repository += [f"{name}={OLD}" for name in PAIR]
     has(monkeypatch, runner=OLD, images=OLD)
     assert module.keep(OLD) == (True, True)
     assert len(list(folder.glob("*.deb"))) == 2
@@ -112,7 +113,7 @@ def test_older_runner_that_has_an_images_package_is_kept_with_it(
 def test_kept_files_stay_until_the_new_ones_are_there(
     folder: Path, repository: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    repository += [f"{name}=18.5.0-1" for name in module.PAIR]
+    repository += [f"{name}=18.5.0-1" for name in PAIR]
     has(monkeypatch, runner="18.5.0-1", images="18.5.0-1")
     assert module.keep("18.5.0-1") == (True, True)
     kept = sorted(path.name for path in folder.iterdir())
@@ -139,7 +140,7 @@ def test_note_of_an_upgrade_that_gave_up_is_written_anew(
 ) -> None:
     """A runner that was taken away since must not count as lost."""
     monkeypatch.setattr(
-        _dpkg, "packages", lambda _: {module.PAIR[0]: {"version": OLD, "status": INSTALLED}}
+        _dpkg, "packages", lambda _: {PAIR[0]: {"version": OLD, "status": INSTALLED}}
     )
     assert module.begin(OLD, ["build", "gone"], []) == ["build", "gone"]
     assert module.begin(OLD, ["build"], []) == ["build"]
@@ -149,7 +150,7 @@ def test_note_of_an_upgrade_that_gave_up_is_written_anew(
 def rolled_back(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The old pair is back, but its own proof failed too."""
     monkeypatch.setattr(
-        _dpkg, "packages", lambda _: {module.PAIR[0]: {"version": OLD, "status": INSTALLED}}
+        _dpkg, "packages", lambda _: {PAIR[0]: {"version": OLD, "status": INSTALLED}}
     )
     note = {"from": OLD, "valid": ["build", "wheels"], "restored": True}
     Path(module.UNPROVEN).write_text(json.dumps(note), encoding="utf-8")
