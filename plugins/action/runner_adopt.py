@@ -9,10 +9,13 @@ from typing import Any
 from ansible.errors import AnsibleActionFail
 
 from ansible_collections.runnerhost.toolkit.plugins.module_utils import _runner_processes
-from ansible_collections.runnerhost.toolkit.plugins.module_utils._instances import place
+from ansible_collections.runnerhost.toolkit.plugins.module_utils._instances import (
+    DROP_INS,
+    names_of,
+    place,
+)
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import (
     _adopt,
-    _isolated,
     _runner_lists,
 )
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._config_action import (
@@ -33,8 +36,8 @@ class ActionModule(ConfigAction):
         result: dict[str, Any] = super().run(tmp, task_vars)
         args = self._task.args
         self.no_file_on_host(TOKENS)
-        look = self.ask(LOOK, {"globs": [_isolated.HERE]}, self.variables)["look"]
-        here = _isolated.names_of(look["globs"][_isolated.HERE])
+        look = self.ask(LOOK, {"globs": [DROP_INS]}, self.variables)["look"]
+        here = names_of(look["globs"][DROP_INS])
         names = sorted({*here, *args["isolated"]})
         services = [(name, self._config(name)) for name in ("", *names)]
         found = _adopt.adopt(

@@ -6,14 +6,18 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from ansible_collections.runnerhost.toolkit.plugins.action import runner_plan
 from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
     _apt_sources,
     _pythons,
     _upgrades,
 )
+from ansible_collections.runnerhost.toolkit.plugins.module_utils._runner_facts import PAIR
 from ansible_collections.runnerhost.toolkit.plugins.module_utils._upgrades import Goal, Obstacle
-from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import _network
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import (
+    _network,
+    _runner_settings,
+    _runner_versions,
+)
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._controller import ToolkitAction
 
 MODULE = "runnerhost.toolkit.upgrade_info"
@@ -136,12 +140,16 @@ class ActionModule(ToolkitAction):
         key, _ = self.key(
             "gitlab_runner_repository_key", str(given["key"]), str(given["fingerprint"])
         )
-        text = _apt_sources.render_sources(
-            str(given["url"]), suite, [str(c) for c in given["components"]], key, "GitLab Runner"
+        wanted = _runner_settings.wanted_of({**given, "suite": suite})
+        answer = self.offer(
+            {
+                "sources": _runner_versions.repository(wanted, key).sources,
+                "packages": list(PAIR),
+            },
+            ways,
+            variables,
         )
-        answer = self.offer({"sources": text, "packages": list(runner_plan.PAIR)}, ways, variables)
-        version = str(given["version"])
-        pattern = "" if version == "latest" else version if "-" in version else f"{version}-*"
+        offer = _runner_versions.Offer(answer["error"], answer["offer"])
         return [
             Obstacle(
                 "runner",
@@ -149,9 +157,7 @@ class ActionModule(ToolkitAction):
                 f"Provision would refuse the host once it has {goal.target}",
                 f"name a repository or a version that there is for {goal.target}",
             )
-            for said in runner_plan.refusals(
-                {**given, "suite": suite}, answer, look["packages"], pattern, []
-            )
+            for said in _runner_versions.refusals(wanted, offer, look["packages"], [])
         ]
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fnmatch
 import glob
+from collections.abc import Mapping
 
 _DPKG_STATUS = "/var/lib/dpkg/status"
 # What dpkg has done since it last wrote that file whole: left by a transaction that was cut off.
@@ -124,6 +125,6 @@ def automatic(states_file: str = _APT_STATES) -> set[str]:
     return found
 
 
-def is_installed(record: dict[str, str] | None) -> bool:
+def is_installed(record: Mapping[str, str] | None) -> bool:
     """True if dpkg calls the package installed and configured (held or not)."""
     return bool(record) and (record or {}).get("status", "").endswith(" ok installed")

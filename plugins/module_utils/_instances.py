@@ -8,6 +8,7 @@ library of Python 3.10 alone.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 # A Unix user's name has at most 32 characters, 14 of which are the prefix.
@@ -15,6 +16,8 @@ NAME = re.compile(r"[a-z][a-z0-9-]{0,15}\Z")
 SERVICE = "gitlab-runner"
 """The package's own service, whose jobs are the host's ordinary ones."""
 UNITS = "/etc/systemd/system"
+DROP_INS = f"{UNITS}/{SERVICE}-*.service.d/zz-runnerhost.conf"
+"""Where a host tells which isolated runners the toolkit has made there."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,12 @@ def place(name: str = "") -> Place:
         resume=f"runnerhost-resume{suffix}",
         clean=f"runnerhost-clean{suffix}",
     )
+
+
+def names_of(paths: Iterable[str]) -> list[str]:
+    """The isolated runners whose drop-ins these are."""
+    found = (re.search(rf"/{SERVICE}-([^/]+)\.service\.d/", path) for path in paths)
+    return [match[1] for match in found if match]
 
 
 def resume_of(unit: str) -> str:

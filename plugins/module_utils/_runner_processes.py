@@ -26,11 +26,14 @@ from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
     _runner_facts,
     _secrets,
 )
-from ansible_collections.runnerhost.toolkit.plugins.module_utils._instances import place
+from ansible_collections.runnerhost.toolkit.plugins.module_utils._instances import (
+    DROP_INS,
+    names_of,
+    place,
+)
 
 Daemon = dict[str, Any]
 BUSY, IDLE, UNKNOWN = "busy", "idle", "unknown"
-OURS = "/etc/systemd/system/gitlab-runner-*.service.d/zz-runnerhost.conf"
 # gitlab-ci-multi-runner is what gitlab-runner was called before 10.0.
 _NAME = re.compile(r"gitlab-(?:ci-)?(?:multi-)?runner")
 _INTERPRETER = re.compile(r"(?:python|perl|ruby|node|qemu-|ld-linux|ld-musl)[^/]*\Z")
@@ -281,8 +284,7 @@ def _above(pid: int, parents: Mapping[int, int]) -> Iterator[int]:
 
 def managed() -> dict[str, str]:
     """The toolkit's own services on this host: unit -> its config.toml."""
-    paths = sorted(glob.glob(OURS))
-    names = (re.sub(r".*/gitlab-runner-([^/]+)\.service\.d/.*", r"\1", p) for p in paths)
+    names = names_of(sorted(glob.glob(DROP_INS)))
     return {of.unit: f"{of.folder}/{_drain.CONFIG}" for of in map(place, ("", *names))}
 
 

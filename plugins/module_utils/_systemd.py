@@ -7,6 +7,7 @@ Runs on the hosts: standard library of Python 3.10 alone.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from typing import Any
 
 from ansible_collections.runnerhost.toolkit.plugins.module_utils import _system
@@ -49,7 +50,7 @@ def units(names: list[str]) -> dict[str, dict[str, str]]:
     return found
 
 
-def masked(found: dict[str, dict[str, str]]) -> list[str]:
+def masked(found: Mapping[str, Mapping[str, str]]) -> list[str]:
     """What is wrong with units that are masked (systemd.unit(5)), and the command that helps.
 
     Args:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
@@ -42,11 +43,13 @@ options:
     type: list
     elements: str
     default: []
-  user:
+  users:
     description:
-      - A user name. What is returned of it says as C(problem) why root cannot become that user.
-    type: str
-    default: ""
+      - User names. What is returned of each as C(users) says as C(problem) why root cannot become
+        that user; it is nothing for a user that the host does not have.
+    type: list
+    elements: str
+    default: []
   groups:
     description: Names of groups; those that the host lacks are returned as C(missing_groups).
     type: list
@@ -60,7 +63,9 @@ options:
     elements: dict
     default: []
   units:
-    description: Systemd units; C({uid}) in a name stands for the number of O(user).
+    description: >-
+      Systemd units; C({uid:NAME}) in a name stands for the number of the user NAME. Nothing is
+      returned of a unit whose user does not exist.
     type: list
     elements: str
     default: []
@@ -171,6 +176,26 @@ def configs(pattern: str) -> dict[str, bool]:
     return found
 
 
+def resolve(name: str) -> str:
+    """A unit's name with its ``{uid:NAME}`` filled in; empty while that user does not exist."""
+    user = re.search(r"\{uid:([^}]+)\}", name)
+    if not user:
+        return name
+    entry = _system.user(user[1])
+    return name.replace(user[0], str(entry["uid"])) if entry else ""
+
+
+def units(asked: list[str]) -> dict[str, dict[str, str]]:
+    """Properties of units, by the name that was asked for, each with its ``generation``."""
+    real = {name: resolve(name) for name in asked}
+    found = _systemd.units([name for name in real.values() if name])
+    # One unit may be asked for by two names.
+    answer = {name: dict(found.get(real[name], {})) for name in asked}
+    for unit in answer.values():
+        unit["generation"] = _system.generation(int(unit.get("MainPID") or 0))
+    return answer
+
+
 def main() -> None:
     """Entry point of the module."""
     module = AnsibleModule(
@@ -178,7 +203,7 @@ def main() -> None:
             "packages": {"type": "list", "elements": "str", "default": []},
             "files": {"type": "list", "elements": "str", "default": []},
             "texts": {"type": "list", "elements": "str", "default": []},
-            "user": {"type": "str", "default": ""},
+            "users": {"type": "list", "elements": "str", "default": []},
             "groups": {"type": "list", "elements": "str", "default": []},
             "checks": {"type": "list", "elements": "dict", "default": []},
             "units": {"type": "list", "elements": "str", "default": []},
@@ -212,8 +237,7 @@ def main() -> None:
         look["configs"] = configs(asked["configs"])
     for path in asked["texts"]:
         look["files"][path] = _files.file_look(path, want_text=True)
-    if asked["user"]:
-        look["user"] = _host_checks.account(asked["user"])
+    look["users"] = {name: _host_checks.account(name) for name in asked["users"]}
     look["missing_groups"] = _host_checks.missing_groups(asked["groups"])
     look["problems"] = [
         f"{check['label']}: {check['path']} {problem}"
@@ -221,14 +245,7 @@ def main() -> None:
         if (problem := _host_checks.path_problem(check))
     ]
     if asked["units"]:
-        uid = str((look.get("user") or {}).get("uid", "0"))
-        names = [name.replace("{uid}", uid) for name in asked["units"]]
-        found = _systemd.units(names)
-        look["units"] = {
-            name: found.get(real, {}) for name, real in zip(asked["units"], names, strict=True)
-        }
-        for unit in look["units"].values():
-            unit["generation"] = _system.generation(int(unit.get("MainPID") or 0))
+        look["units"] = units(asked["units"])
     if asked["logind"]:
         look["logind"] = _systemd.logind()
         look["logind_foreign"] = logind_foreign(asked["logind_ours"])

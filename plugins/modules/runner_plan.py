@@ -6,7 +6,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: runner_plan
-short_description: Decides what a runner needs on its host, and refuses what cannot be had
+short_description: Decides what runners need on their host, and refuses what cannot be had
 description:
   - Validates the variables of the role gitlab_runner and the repository's key on the controller,
     looks at the host once, and asks apt with scratch lists what the repository offers, but only
@@ -191,11 +191,91 @@ EXAMPLES = r"""
       sources: /etc/apt/sources.list.d/example.sources
       preferences: /etc/apt/preferences.d/example
       logind: /etc/systemd/logind.conf.d/example.conf
+      machine: /var/lib/example/machine.json
+      job_users: /var/lib/example/job-users.json
 """
 
 RETURN = r"""
 plan:
-  description: Texts of the files, packages, what systemd and logind should have in force.
+  description: What the host needs; tasks and templates read nothing else.
   type: dict
   returned: success
+  contains:
+    services:
+      description:
+        - The runner services, the package's own first. Each has C(name), C(isolated), C(service),
+          C(unit), C(drop_in), C(folder), C(resume), C(clean), C(user), C(home), C(umask),
+          C(hide_processes), C(builds), C(cache), C(runners) (their names), C(generation) and
+          C(unit_missing).
+      type: list
+      elements: dict
+    services_leaving:
+      description: Services that are to be absent, each with C(files), what goes with it.
+      type: list
+      elements: dict
+    files:
+      description: The files of all services, an item of M(runnerhost.toolkit.file_set) each.
+      type: list
+      elements: dict
+    job_users:
+      description: The text of the file that says which groups the inventory gives to which user.
+      type: str
+    accounts:
+      description: The services' users as they should be, with C(missing) and C(changed).
+      type: list
+      elements: dict
+    new_groups:
+      description: Groups to create, which a package of this run uses.
+      type: list
+      elements: str
+    logind:
+      description: What logind should have in force, C(kill) and C(only).
+      type: dict
+    sources:
+      description: The text of the package repository's source file.
+      type: str
+    preferences:
+      description: The text of the packages' pin.
+      type: str
+    repository:
+      description: The repository as M(runnerhost.toolkit.packages) takes it in a simulation.
+      type: dict
+    fresh:
+      description: Whether the host does not have that source file yet.
+      type: bool
+    packages:
+      description: What is to be installed, as apt takes it.
+      type: list
+      elements: str
+    missing:
+      description: The names of these packages.
+      type: list
+      elements: str
+    installed:
+      description: The version that a rollback brings back; empty if none is installed.
+      type: str
+    upgrade:
+      description: Whether another version takes the place of one that may have jobs.
+      type: bool
+    look:
+      description: dpkg's records of the runner's packages.
+      type: dict
+    settled:
+      description: Whether systemd and logind have nothing left to do for any service.
+      type: bool
+    units_stale:
+      description: Whether systemd has not loaded what lies on disk.
+      type: bool
+    service_there:
+      description: Whether any of the services is on the host already.
+      type: bool
+    machine:
+      description: Stands for the machine's id; empty if it has none.
+      type: str
+    machine_note:
+      description: The text of the file that says which host of the inventory this machine is.
+      type: str
+    own_id:
+      description: What to do on a copy of a machine.
+      type: str
 """

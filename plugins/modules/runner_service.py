@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
+from dataclasses import dataclass, fields
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
@@ -20,7 +22,7 @@ from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
 
 DOCUMENTATION = r"""
 module: runner_service
-short_description: Makes systemd, logind and the runner's service use what is on the host
+short_description: Makes systemd, logind and the runner services use what is on the host
 description:
   - Everything is read from the host's own state, so that a run that was killed half-way is made
     good by the next one.
@@ -30,24 +32,17 @@ description:
     twice.
 version_added: 0.1.0
 options:
-  unit:
-    description: The service.
-    type: str
-    default: gitlab-runner.service
-  generation:
-    description: The mark of the settings that the service should have been started with.
-    type: str
-    required: true
-  drop_in:
-    description: The service's drop-in that must be loaded.
-    type: str
-    required: true
-  user:
-    description: The job user.
-    type: str
+  services:
+    description:
+      - The services, the package's own first. Of each C(unit), the C(drop_in) that must be
+        loaded, the C(generation) of settings that it should have been started with, the C(user) of
+        its jobs, whether the toolkit brings its unit (C(isolated)), and whether that is still to
+        come (C(unit_missing)).
+    type: list
+    elements: dict
     required: true
   user_manager:
-    description: Whether the job user keeps its systemd manager.
+    description: Whether job users keep their systemd manager.
     type: bool
     required: true
   logind:
@@ -59,15 +54,11 @@ options:
     type: bool
     default: false
   guard:
-    description: Only check that a stop of the running service would let its jobs end.
+    description: Only check that a stop of the running services would let their jobs end.
     type: bool
     default: false
   package_missing:
     description: In check mode, whether the package that brings the service is still to come.
-    type: bool
-    default: false
-  unit_missing:
-    description: In check mode, whether a unit that the toolkit itself writes is still to come.
     type: bool
     default: false
 author:
@@ -77,9 +68,11 @@ author:
 EXAMPLES = r"""
 - name: Settle
   runnerhost.toolkit.runner_service:
-    generation: 0123456789abcdef
-    drop_in: /etc/systemd/system/gitlab-runner.service.d/zz-runnerhost.conf
-    user: gitlab-runner
+    services:
+      - unit: gitlab-runner.service
+        drop_in: /etc/systemd/system/gitlab-runner.service.d/zz-runnerhost.conf
+        generation: 0123456789abcdef
+        user: gitlab-runner
     user_manager: false
     logind: {kill: true, only: [gitlab-runner]}
 """
@@ -91,8 +84,9 @@ actions:
   elements: str
   returned: always
 pending:
-  description: What the host will do by itself, or an empty text.
-  type: str
+  description: What the host will do by itself.
+  type: list
+  elements: str
   returned: always
 """
 
@@ -104,47 +98,76 @@ AUTO_RESTART = "auto-restart"
 SOON_SECONDS = 5.0
 
 
-class Service:
-    """The unit, as systemd sees it now."""
+class Problem(Exception):
+    """What keeps a service from its state, and the end of its journal."""
 
-    def __init__(self, module: AnsibleModule) -> None:
-        self.module = module
-        self.unit: str = module.params["unit"]
-        self.actions: list[str] = []
+    def __init__(self, text: str, journal: list[str] | None = None) -> None:
+        super().__init__(text)
+        self.journal = journal or []
+
+
+class Actions:
+    """What is done, or in check mode would be."""
+
+    def __init__(self, check: bool) -> None:
+        self.check = check
+        self.done: list[str] = []
+
+    def do(self, what: str, argv: list[str], unit: str = "") -> None:
+        """One action; in check mode only its name."""
+        self.done.append(what)
+        if self.check:
+            return
+        ran = _system.run(argv, timeout=120)
+        if ran.returncode:
+            said = _secrets.redact_text((ran.stderr or ran.stdout).strip())
+            raise Problem(f"{what}: {said}", journal(unit))
+
+
+@dataclass(frozen=True)
+class Service:
+    """A service as it should be.
+
+    Attributes:
+        unit: its unit.
+        drop_in: the drop-in that must be loaded.
+        generation: the mark of the settings that it should have been started with.
+        user: the user of its jobs.
+        isolated: whether the toolkit brings its unit, and not the package.
+        unit_missing: whether the host had no such unit before this run.
+    """
+
+    unit: str
+    drop_in: str
+    generation: str
+    user: str
+    isolated: bool = False
+    unit_missing: bool = False
 
     def look(self) -> dict[str, str]:
-        """Its properties."""
+        """Its unit's properties, as systemd sees it now."""
         return _systemd.units([self.unit]).get(self.unit, {})
 
-    def runs(self, generation: str) -> bool:
+    def runs(self) -> bool:
         """True if its process was started with these settings."""
-        return _system.generation(int(self.look().get("MainPID") or 0)) == generation
+        return _system.generation(int(self.look().get("MainPID") or 0)) == self.generation
 
     def require_graceful(self, unit: dict[str, str]) -> None:
         """Fails if another drop-in makes a stop of the service kill its jobs."""
         if (unit.get("KillSignal"), unit.get("KillMode")) != ("3", "mixed"):
-            self.module.fail_json(
-                msg=f"{self.unit} would be stopped with signal {unit.get('KillSignal')} and "
+            raise Problem(
+                f"{self.unit} would be stopped with signal {unit.get('KillSignal')} and "
                 f"KillMode={unit.get('KillMode')}, which kills its jobs: another drop-in comes "
-                f"after the toolkit's; take it away. Read in this order: {unit.get('DropInPaths')}",
-                actions=self.actions,
+                f"after the toolkit's; take it away. Read in this order: {unit.get('DropInPaths')}"
             )
 
-    def do(self, what: str, argv: list[str]) -> None:
-        """One action, or in check mode its name."""
-        self.actions.append(what)
-        if self.module.check_mode:
-            return
-        done = _system.run(argv, timeout=120)
-        if done.returncode:
-            journal = _system.run(
-                ["journalctl", "-u", self.unit, "-n", "15", "--no-pager", "-o", "cat"]
-            )
-            self.module.fail_json(
-                msg=f"{what}: {_secrets.redact_text((done.stderr or done.stdout).strip())}",
-                journal=_secrets.redact_text(journal.stdout).splitlines(),
-                actions=self.actions,
-            )
+
+def journal(unit: str) -> list[str]:
+    """The end of a unit's journal, without secrets."""
+    if not unit:
+        return []
+    done = _system.run(["journalctl", "-u", unit, "-n", "15", "--no-pager", "-o", "cat"])
+    return _secrets.redact_text(done.stdout).splitlines()
 
 
 def mark_of(unit: str) -> str:
@@ -160,7 +183,7 @@ def read_mark(unit: str) -> str:
         return ""
 
 
-def wait_until(condition: Any, seconds: float) -> bool:
+def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
     """Polls a condition."""
     end = time.monotonic() + seconds
     while not condition():
@@ -170,75 +193,159 @@ def wait_until(condition: Any, seconds: float) -> bool:
     return True
 
 
-def start(service: Service, unit: dict[str, str], generation: str) -> None:
+def start(service: Service, unit: dict[str, str], actions: Actions) -> None:
     """Starts a service that does not run, and one that systemd would start in minutes only."""
     if unit.get("SubState") == AUTO_RESTART:
         # The package's own unit waits 120 s, ours one: what is back by then may have a job.
         if wait_until(lambda: service.look().get("SubState") != AUTO_RESTART, SOON_SECONDS):
             return
         # systemd leaves a start waiting for that time too.
-        service.do("start", ["systemctl", "restart", service.unit])
+        actions.do(f"start {service.unit}", ["systemctl", "restart", service.unit], service.unit)
     elif unit.get("ActiveState") not in ("active", "activating", "reloading", "deactivating"):
-        service.do("start", ["systemctl", "start", service.unit])
+        actions.do(f"start {service.unit}", ["systemctl", "start", service.unit], service.unit)
     else:
         return
-    if not service.module.check_mode:
+    if not actions.check:
         # systemd answers before the new process has its environment.
-        wait_until(lambda: service.runs(generation), BACK_SECONDS)
+        wait_until(service.runs, BACK_SECONDS)
 
 
-def restart_when_idle(service: Service, generation: str) -> str:
-    """Signals the restart that the settings need; returns what is still to come."""
+def restart_when_idle(service: Service, actions: Actions) -> bool:
+    """Signals the restart that the settings need; True if it is still to come."""
     now = service.look()
     pid = int(now.get("MainPID") or 0)
     if now.get("ActiveState") != "active" or not pid:
-        return ""
-    if _system.generation(pid) == generation:
-        return ""
-    due = f"{pid} {generation}"
-    if read_mark(service.unit).split()[:1] != [str(pid)]:
-        if not service.module.check_mode:
+        return False
+    if _system.generation(pid) == service.generation:
+        return False
+    due = f"{pid} {service.generation}"
+    signalled = read_mark(service.unit).split()[:1] == [str(pid)]
+    if not signalled:
+        if not actions.check:
             _drain.await_listening(service.unit)
             if service.look().get("MainPID") != str(pid):
                 # It was restarted meanwhile, maybe with these settings.
-                return restart_when_idle(service, generation)
-        service.do(
-            "restart when idle",
+                return restart_when_idle(service, actions)
+        actions.do(
+            f"restart {service.unit} when idle",
             ["systemctl", "kill", "--signal=SIGQUIT", "--kill-who=main", service.unit],
+            service.unit,
         )
-        if service.module.check_mode:
-            return ""
-    if not service.module.check_mode:
-        mark = mark_of(service.unit)
-        os.makedirs(os.path.dirname(mark), mode=0o755, exist_ok=True)
-        if read_mark(service.unit) != due:
-            _files.write_atomic(mark, due + "\n", 0o644)
+    if actions.check:
+        return signalled
+    mark = mark_of(service.unit)
+    os.makedirs(os.path.dirname(mark), mode=0o755, exist_ok=True)
+    if read_mark(service.unit) != due:
+        _files.write_atomic(mark, due + "\n", 0o644)
+    wait_until(lambda: service.runs() or _system.has_children(pid), BACK_SECONDS)
+    return not service.runs()
 
-    def back_or_busy() -> bool:
-        return service.runs(generation) or _system.has_children(pid)
 
-    if (
-        not service.module.check_mode
-        and wait_until(back_or_busy, BACK_SECONDS)
-        and service.runs(generation)
-    ):
-        return ""
-    return "restart of the runner, by itself once its running jobs have ended"
+def reload(services: list[Service], user_manager: bool, actions: Actions) -> None:
+    """Has systemd read its units anew if it has not what lies on disk."""
+    managers = {}
+    for service in services:
+        account = _system.user(service.user)
+        if account:
+            managers[service.unit] = f"user@{account['uid']}.service"
+    found = _systemd.units([*(one.unit for one in services), *managers.values()])
+    for service in services:
+        unit = found.get(service.unit, {})
+        manager = found.get(managers.get(service.unit, ""), {})
+        ours = "zz-runnerhost" in manager.get("DropInPaths", "")
+        if (
+            "yes" in (unit.get("NeedDaemonReload"), manager.get("NeedDaemonReload"))
+            or (
+                unit.get("LoadState") == "loaded"
+                and service.drop_in not in unit.get("DropInPaths", "")
+            )
+            or (service.unit in managers and ours == user_manager)
+        ):
+            actions.do("daemon-reload", ["systemctl", "daemon-reload"])
+            return
+
+
+def set_logind(asked: dict[str, Any], actions: Actions) -> None:
+    """Restarts logind if it has not the wanted settings in force; harmless to sessions."""
+    wanted: dict[str, Any] = {"kill": bool(asked["kill"]), "only": sorted(set(asked["only"]))}
+    in_force = _systemd.logind()
+    if not in_force or in_force == wanted:
+        return
+    actions.do("restart systemd-logind", ["systemctl", "restart", "systemd-logind.service"])
+    now = wanted if actions.check else _systemd.logind()
+    if now and now != wanted:
+        raise Problem(
+            "logind has KillUserProcesses="
+            f"{'yes' if now['kill'] else 'no'} and KillOnlyUsers={' '.join(now['only'])} in "
+            "force in spite of the toolkit's file: another file in logind.conf.d comes after "
+            "it; take it away, or set gitlab_runner_kill_leftover_processes=false"
+        )
+
+
+def settle(service: Service, actions: Actions) -> bool:
+    """Enables and starts a service, and has it restarted; True if that is still to come."""
+    unit = service.look()
+    coming = actions.check and service.isolated and service.unit_missing
+    if unit.get("LoadState") != "loaded" and not coming:
+        masked = _systemd.masked({service.unit: unit})
+        missing = f"{service.unit} is not on the host: its package brings it"
+        raise Problem(masked[0] if masked else missing)
+    if unit.get("UnitFileState") != "enabled":
+        actions.do(f"enable {service.unit}", ["systemctl", "enable", service.unit], service.unit)
+    start(service, unit, actions)
+    if restart_when_idle(service, actions):
+        return True
+    if not actions.check:
+        if not wait_until(lambda: service.look().get("ActiveState") == "active", BACK_SECONDS):
+            state = service.look()
+            raise Problem(
+                f"{service.unit} is {state.get('ActiveState')} ({state.get('SubState')})",
+                journal(service.unit),
+            )
+        service.require_graceful(service.look())
+        if os.path.exists(mark_of(service.unit)):
+            os.unlink(mark_of(service.unit))
+    return False
+
+
+def each(
+    services: list[Service], work: Callable[[Service], bool]
+) -> tuple[list[str], list[Problem]]:
+    """Does something for every service, whatever is wrong with the others.
+
+    Returns the units for which it said True, and what went wrong.
+    """
+    said, problems = [], []
+    for service in services:
+        try:
+            if work(service):
+                said.append(service.unit)
+        except Problem as problem:
+            problems.append(problem)
+    return said, problems
+
+
+def guard(service: Service) -> bool:
+    """Fails if a stop of a running service would end its jobs."""
+    unit = service.look()
+    if unit.get("ActiveState") == "active":
+        service.require_graceful(unit)
+    return False
 
 
 def main() -> None:
     """Entry point of the module."""
     module = AnsibleModule(
         argument_spec={
-            "unit": {"type": "str", "default": "gitlab-runner.service"},
-            "generation": {"type": "str", "required": True},
-            "drop_in": {"type": "str", "required": True},
-            "user": {"type": "str", "required": True},
+            "services": {
+                "type": "list",
+                "elements": "dict",
+                "required": True,
+            },
             "user_manager": {"type": "bool", "required": True},
             "logind": {"type": "dict", "required": True},
             "reloaded": {"type": "bool", "default": False},
             "package_missing": {"type": "bool", "default": False},
-            "unit_missing": {"type": "bool", "default": False},
             "guard": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
@@ -247,79 +354,42 @@ def main() -> None:
     if problem:
         module.fail_json(msg=problem)
     asked = module.params
-    service = Service(module)
+    names = [one.name for one in fields(Service)]
+    services = [
+        Service(**{name: one[name] for name in names if name in one}) for one in asked["services"]
+    ]
+    actions = Actions(module.check_mode)
     if not _systemd.has_systemd():
-        module.exit_json(changed=False, actions=[], pending="", msg="systemd does not run here")
-
-    if asked["guard"]:
-        unit = service.look()
-        if unit.get("ActiveState") == "active":
-            service.require_graceful(unit)
-        module.exit_json(changed=False, actions=[], pending="")
-
-    account = _system.user(asked["user"])
-    manager = f"user@{account['uid']}.service" if account else ""
-    found = _systemd.units([name for name in (service.unit, manager) if name])
-    unit, user_unit = found.get(service.unit, {}), found.get(manager, {})
-    ours = "zz-runnerhost" in user_unit.get("DropInPaths", "")
-    in_force = _systemd.logind()
-    wanted: dict[str, Any] = {
-        "kill": bool(asked["logind"]["kill"]),
-        "only": sorted(set(asked["logind"]["only"])),
-    }
-
-    # On a fresh host the package's own scripts reload systemd, enable and start the service.
-    coming = module.check_mode and asked["package_missing"]
-    stale = (
-        unit.get("NeedDaemonReload") == "yes"
-        or user_unit.get("NeedDaemonReload") == "yes"
-        or (
-            unit.get("LoadState") == "loaded"
-            and asked["drop_in"] not in unit.get("DropInPaths", "")
+        module.exit_json(changed=False, actions=[], pending=[], msg="systemd does not run here")
+    pending: list[str] = []
+    try:
+        if asked["guard"]:
+            _, problems = each(services, guard)
+        else:
+            # On a fresh host the package's own scripts reload systemd, enable and start its own.
+            if module.check_mode and asked["package_missing"]:
+                services = [one for one in services if one.isolated]
+            if not (module.check_mode and asked["reloaded"]):
+                reload(services, asked["user_manager"], actions)
+            set_logind(asked["logind"], actions)
+            pending, problems = each(services, lambda one: settle(one, actions))
+    except Problem as failure:
+        problems = [failure]
+    if problems:
+        module.fail_json(
+            msg="; ".join(map(str, problems)),
+            journal=[line for one in problems for line in one.journal],
+            actions=actions.done,
         )
-        or (bool(account) and ours == asked["user_manager"])
-    )
-    if not coming and stale and not (module.check_mode and asked["reloaded"]):
-        service.do("daemon-reload", ["systemctl", "daemon-reload"])
-    if in_force and in_force != wanted:
-        service.do("restart systemd-logind", ["systemctl", "restart", "systemd-logind.service"])
-        now = wanted if module.check_mode else _systemd.logind()
-        if now and now != wanted:
-            module.fail_json(
-                msg="logind has KillUserProcesses="
-                f"{'yes' if now['kill'] else 'no'} and KillOnlyUsers={' '.join(now['only'])} in "
-                "force in spite of the toolkit's file: another file in logind.conf.d comes after "
-                "it; take it away, or set gitlab_runner_kill_leftover_processes=false",
-                actions=service.actions,
-            )
-    if not coming:
-        if unit.get("LoadState") != "loaded" and not (module.check_mode and asked["unit_missing"]):
-            words = _systemd.masked({service.unit: unit}) or [
-                f"{service.unit} is not on the host: its package brings it"
-            ]
-            module.fail_json(msg=words[0])
-        if unit.get("UnitFileState") != "enabled":
-            service.do("enable", ["systemctl", "enable", service.unit])
-        start(service, unit, asked["generation"])
-    pending = "" if coming else restart_when_idle(service, asked["generation"])
-    if not module.check_mode and not coming and not pending:
-        if not wait_until(lambda: service.look().get("ActiveState") == "active", BACK_SECONDS):
-            state = service.look()
-            journal = _system.run(
-                ["journalctl", "-u", service.unit, "-n", "15", "--no-pager", "-o", "cat"]
-            )
-            module.fail_json(
-                msg=f"{service.unit} is {state.get('ActiveState')} ({state.get('SubState')})",
-                journal=_secrets.redact_text(journal.stdout).splitlines(),
-                actions=service.actions,
-            )
-        service.require_graceful(service.look())
-        if os.path.exists(mark_of(service.unit)):
-            os.unlink(mark_of(service.unit))
-    answer: dict[str, Any] = {"actions": service.actions, "pending": pending}
-    if module._diff and service.actions:
-        answer["diff"] = {"prepared": "".join(f"{what}\n" for what in service.actions)}
-    module.exit_json(changed=bool(service.actions), **answer)
+    answer: dict[str, Any] = {
+        "actions": actions.done,
+        "pending": [
+            f"restart of {unit}, by itself once its running jobs have ended" for unit in pending
+        ],
+    }
+    if module._diff and actions.done:
+        answer["diff"] = {"prepared": "".join(f"{what}\n" for what in actions.done)}
+    module.exit_json(changed=bool(actions.done), **answer)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The jobs' account and what the inventory names on the host for them: asked, and made."""
+"""A service's user and the folders of its jobs: validated, asked about, and as they should be."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 import os
 import re
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import (
@@ -14,16 +15,11 @@ from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import (
     _ssh_access,
 )
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._controller import CA_FOLDER
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._services import (
+    Service,
+    main_variable,
+)
 
-NOTE = "/var/lib/runnerhost/job-users.json"
-"""Which groups the inventory has given to which user: one that it no longer names is taken away."""
-MAIN = {
-    "groups": "gitlab_runner_user_groups",
-    "shell": "gitlab_runner_user_shell",
-    "known_hosts": "gitlab_runner_known_hosts",
-    "ssh_keys": "gitlab_runner_ssh_keys",
-}
-"""What an isolated runner's entry calls by a short name."""
 DEFAULTS: dict[str, Any] = {"groups": [], "shell": "", "known_hosts": [], "ssh_keys": []}
 _GROUP_OF = {
     "docker": re.compile(r"docker\.io|docker-ce|moby-engine"),
@@ -36,7 +32,7 @@ _GROUP = re.compile(r"[a-z_][a-z0-9_-]{0,31}\Z")
 
 def problems(at: str, service: Mapping[str, Any]) -> list[str]:
     """What is wrong with what a service says of its user; ``at`` is empty for the main one's."""
-    names = {key: f"{at}.{key}" if at else name for key, name in MAIN.items()}
+    names = {key: f"{at}.{key}" if at else main_variable(key) for key in DEFAULTS}
     found = []
     groups, shell = service["groups"], service["shell"]
     if not isinstance(groups, list):
@@ -56,7 +52,7 @@ def problems(at: str, service: Mapping[str, Any]) -> list[str]:
 
 
 def noted(text: str) -> dict[str, list[str]]:
-    """The groups that the toolkit has given, by user."""
+    """The groups that the toolkit has given, by user, as `note` writes them."""
     try:
         found = json.loads(text or "{}")
     except ValueError:
@@ -64,32 +60,85 @@ def noted(text: str) -> dict[str, list[str]]:
     return found if isinstance(found, dict) else {}
 
 
+def note(services: Iterable[Service]) -> str:
+    """Which groups the inventory gives to which user: one that it drops later is taken away."""
+    given = {one.user: sorted({*one.groups}) for one in services if one.groups}
+    return json.dumps(given, sort_keys=True) + "\n" if given else ""
+
+
+@dataclass(frozen=True)
+class Account:
+    """What a service's user should be, for the user module.
+
+    Attributes:
+        user: its name.
+        home: its home.
+        shell: its login shell.
+        groups: its supplementary groups.
+        missing: whether the host does not have it.
+        changed: whether it differs from that.
+    """
+
+    user: str
+    home: str
+    shell: str
+    groups: list[str]
+    missing: bool
+    changed: bool
+
+
 def account(
-    service: Mapping[str, Any], found: Mapping[str, Any] | None, before: Mapping[str, list[str]]
-) -> dict[str, Any]:
-    """What the user should be, and whether it is: for the user module."""
+    service: Service, found: Mapping[str, Any] | None, before: Mapping[str, list[str]]
+) -> Account:
+    """What the user should be, and whether it is.
+
+    Args:
+        service: whose user it is.
+        found: the account that the host has, as `host_info` returns it.
+        before: the groups that the toolkit has given, by user.
+    """
     now = list(found["groups"]) if found else []
-    given = before.get(str(service["user"]), [])
-    wanted = sorted({*now} - {*given} | {*service["groups"]})
-    shell = str(service["shell"] or (found["shell"] if found else "/bin/bash"))
-    return {
-        "user": str(service["user"]),
-        "home": str(service["home"]),
-        "shell": shell,
-        "groups": wanted,
-        "missing": found is None,
-        "changed": not found or (sorted(now), found["shell"]) != (wanted, shell),
-    }
+    given = before.get(service.user, [])
+    wanted = sorted({*now} - {*given} | {*service.groups})
+    shell = service.shell or (str(found["shell"]) if found else "/bin/bash")
+    return Account(
+        user=service.user,
+        home=service.home,
+        shell=shell,
+        groups=wanted,
+        missing=found is None,
+        changed=not found or (sorted(now), found["shell"]) != (wanted, shell),
+    )
+
+
+def account_problems(service: Service, found: Mapping[str, Any] | None) -> list[str]:
+    """Why the service cannot use the account that the host has."""
+    if not found:
+        return []
+    problems = []
+    if found["home"] != service.home:
+        # A user that is there already keeps its home.
+        problems.append(
+            f"{service.variable('home')} got {service.home!r}, but the user {service.user} exists "
+            f"with the home {found['home']!r}: set the variable to that"
+        )
+    if found.get("problem"):
+        problems.append(
+            f"{service.variable('user')}: jobs cannot run as {service.user!r} on the host: "
+            f"{found['problem']}"
+        )
+    return problems
 
 
 def new_groups(
-    variable: str, missing: list[str], packages: Iterable[str]
+    variable: str, missing: Iterable[str], packages: Iterable[str]
 ) -> tuple[list[str], list[str]]:
     """Missing groups that a package of this run brings, and a refusal of each other one."""
     listed = [str(package) for package in packages]
+    wanted = list(missing)
     brought = [
         group
-        for group in missing
+        for group in wanted
         if group in _GROUP_OF and any(_GROUP_OF[group].fullmatch(name) for name in listed)
     ]
     refused = [
@@ -100,25 +149,10 @@ def new_groups(
             else ""
         )
         + f"make it on the host: groupadd --system {group}"
-        for group in missing
+        for group in wanted
         if group not in brought
     ]
     return brought, refused
-
-
-def note(services: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """The file that says which groups the inventory gives, for `file_set`."""
-    given = {str(s["user"]): sorted({*s["groups"]}) for s in services if s["groups"]}
-    if not given:
-        return {"path": NOTE, "state": "absent"}
-    return {"path": NOTE, "content": json.dumps(given, sort_keys=True) + "\n"}
-
-
-def access(name: str, service: Mapping[str, Any], image: bool) -> list[dict[str, Any]]:
-    """A service's SSH files; none in an image, which holds no secret."""
-    lines = [] if image else _ssh_access.host_lines(service["known_hosts"])
-    keys = [] if image else list(service["ssh_keys"])
-    return _ssh_access.files(name, str(service["user"]), lines, keys)
 
 
 def certificates(authorities: Iterable[tuple[str, str]]) -> set[str]:
@@ -132,48 +166,40 @@ def certificates(authorities: Iterable[tuple[str, str]]) -> set[str]:
     }
 
 
-def _present(service: Mapping[str, Any]) -> list[dict[str, Any]]:
-    return [r for r in service["runners"] if r.get("state", "present") != "absent"]
-
-
-def checks(
-    at: str, runners: str, service: Mapping[str, Any], made: Collection[str] | None
-) -> list[dict[str, Any]]:
+def checks(service: Service, made: Collection[str] | None) -> list[dict[str, Any]]:
     """What the host is asked about a service's paths, for `host_info`.
 
     Args:
-        at: what a service's own variables begin with, for messages.
-        runners: the variable with its runners.
-        service: user, home, pip_cache_dir and runners.
+        service: whose jobs use them.
         made: files that this run brings; none for an image, whose clones get all files later.
     """
-    user, home = str(service["user"]), os.path.normpath(str(service["home"]))
-    of = {"user": user, "home": home}
-    present = _present(service)
+    home = os.path.normpath(service.home)
+    of = {"user": service.user, "home": home}
+    present = service.present
     found: list[dict[str, Any]] = [
         {
-            "label": f"{at}home",
+            "label": service.variable("home"),
             "path": home,
             "kind": "folder",
             # The builds are there, unless each runner says where its own are.
             "execute": not present or any(not r.get("builds_dir") for r in present),
             "link": True,
-            "user": user,
+            "user": service.user,
         },
         {
-            "label": f"{at}pip_cache_dir",
-            "path": os.path.normpath(str(service["pip_cache_dir"])),
+            "label": service.variable("pip_cache_dir"),
+            "path": os.path.normpath(service.pip_cache_dir),
             "kind": "folder",
             **of,
         },
     ]
-    if service["shell"] and made is not None:
-        label = f"{at}shell" if at.endswith(".") else MAIN["shell"]
-        found.append({"label": label, "path": str(service["shell"]), "kind": "program"})
+    if service.shell and made is not None:
+        label = service.variable("shell")
+        found.append({"label": label, "path": service.shell, "kind": "program"})
     for runner in present:
         for key, value, kind in _runner_validation.host_paths(runner):
             one: dict[str, Any] = {
-                "label": f"{runners} ({runner['name']}).{key}",
+                "label": f"{service.variable('runners')} ({runner['name']}).{key}",
                 "path": value,
                 "kind": kind,
             }
@@ -187,25 +213,13 @@ def checks(
     return found
 
 
-def folders(service: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The folders that a service's jobs write to, for `file_set`; no other user looks into them."""
+def folders(service: Service) -> list[str]:
+    """The folders beside its home that a service's jobs write to."""
     paths = [
         os.path.normpath(value)
-        for runner in _present(service)
+        for runner in service.present
         for _, value, kind in _runner_validation.host_paths(runner)
         if kind == "folder"
     ]
-    home = os.path.normpath(str(service["home"]))
-    return [
-        {"path": path, "state": "directory", "mode": "0700", "owner": str(service["user"])}
-        for path in dict.fromkeys(paths)
-        # Its own task keeps the home.
-        if path != home
-    ]
-
-
-def account_problems(variable: str, user: str, found: Mapping[str, Any] | None) -> list[str]:
-    """Why jobs cannot run as an account that the host has."""
-    if not found or not found.get("problem"):
-        return []
-    return [f"{variable}: jobs cannot run as {user!r} on the host: {found['problem']}"]
+    home = os.path.normpath(service.home)
+    return [path for path in dict.fromkeys(paths) if path != home]

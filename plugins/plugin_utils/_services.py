@@ -89,7 +89,7 @@ class Service(Place):
         """What the inventory calls one of its settings, for messages."""
         if self.name:
             return f"{VARIABLE} ({self.name}).{key}"
-        return f"gitlab_runner_{_MAIN_NAMES.get(key, key)}"
+        return main_variable(key)
 
     def public(self) -> dict[str, Any]:
         """What tasks and templates use of it: nothing that may hold a secret."""
@@ -104,7 +104,19 @@ class Service(Place):
             "hide_processes": self.hide_processes,
             "builds": self.builds,
             "cache": self.cache,
+            "runners": [str(runner["name"]) for runner in self.present],
         }
+
+
+def main_variable(key: str) -> str:
+    """The variable with a setting of the package's own service."""
+    return f"gitlab_runner_{_MAIN_NAMES.get(key, key)}"
+
+
+def isolated_account(entry: Mapping[str, Any]) -> tuple[str, str]:
+    """The user of an isolated runner and that user's home, as its entry says or by default."""
+    user = str(entry.get("user") or f"{SERVICE}-{entry['name']}")
+    return user, str(entry.get("home") or f"/home/{user}")
 
 
 def present(entries: Iterable[Entry]) -> list[Entry]:
@@ -128,6 +140,28 @@ def one_service(variables: Mapping[str, Any], name: str) -> Service:
     return {service.name: service for service in services(variables)}[name]
 
 
+def leaving_services(variables: Mapping[str, Any]) -> list[Service]:
+    """The isolated runners with ``state: absent``."""
+    entries = variables.get("isolated") or []
+    return [_isolated(entry) for entry in entries if entry.get("state") == "absent"]
+
+
+def services_to_remove(variables: Mapping[str, Any], found: Iterable[str]) -> list[Service]:
+    """All services of a host that is retired.
+
+    Args:
+        variables: as for `services`.
+        found: names of the isolated runners that the host has, those of an older inventory too.
+    """
+    here = {*found}
+    listed = [
+        *services(variables),
+        *(one for one in leaving_services(variables) if one.name in here),
+    ]
+    unknown = here - {one.name for one in listed}
+    return [*listed, *(_isolated({"name": name}) for name in sorted(unknown))]
+
+
 def _main(variables: Mapping[str, Any]) -> Service:
     user = str(variables.get("user") or SERVICE)
     home = str(variables.get("home") or f"/home/{user}")
@@ -146,8 +180,7 @@ def _main(variables: Mapping[str, Any]) -> Service:
 
 def _isolated(entry: Mapping[str, Any]) -> Service:
     name = str(entry["name"])
-    user = str(entry.get("user") or f"{SERVICE}-{name}")
-    home = str(entry.get("home") or f"/home/{user}")
+    user, home = isolated_account(entry)
     return Service(
         **asdict(place(name)),
         name=name,

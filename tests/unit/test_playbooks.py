@@ -13,6 +13,8 @@ from typing import Any
 import yaml
 
 from ansible_collections.runnerhost.toolkit.plugins.module_utils import _upgrades
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import _service_files
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._services import services
 from tools.tree import files
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -196,11 +198,14 @@ def test_a_restart_is_drained_before_and_proven_after() -> None:
 
 
 def test_an_image_does_not_say_on_which_machine_it_was_baked() -> None:
-    path = ROOT / "roles" / "gitlab_runner" / "tasks" / "files.yml"
+    path = ROOT / "roles" / "gitlab_runner" / "vars" / "main.yml"
     text = path.read_text(encoding="utf-8")
-    for name in ("__gitlab_runner_planned.plan.machine_path }}", "/env-file"):
-        part = text[text.index(name) :].partition("- path:")[0]
-        assert "'absent' if __gitlab_runner_image" in part, name
+    note = text[text.index('- path: "{{ __gitlab_runner_machine_path }}"') + 1 :]
+    assert "'absent' if __gitlab_runner_image" in note.partition("- path:")[0]
+    for service in services({}):
+        image = _service_files.written(service, "", "A=b", _service_files.HostChoices(image=True))
+        (file,) = [item for item in image if item["path"].endswith("/env-file")]
+        assert file["state"] == "absent"
 
 
 def prepare_tasks() -> list[dict[str, Any]]:

@@ -16,8 +16,9 @@ SHELVES = {
     "modules": {"plugins.module_utils"},
     "module_utils": {"plugins.module_utils"},
     # On the controller.
-    "action": {"plugins.action", "plugins.module_utils", "plugins.plugin_utils"},
+    "action": {"plugins.module_utils", "plugins.plugin_utils"},
     "plugin_utils": {"plugins.module_utils", "plugins.plugin_utils"},
+    "filter": {"plugins.module_utils", "plugins.plugin_utils"},
     "lookup": {"plugins.module_utils", "plugins.plugin_utils"},
 }
 FILES = [path for shelf in SHELVES for path in sorted((ROOT / "plugins" / shelf).glob("*.py"))]

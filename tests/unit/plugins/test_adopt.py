@@ -16,7 +16,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ansible_collections.runnerhost.toolkit.plugins.action.runner_adopt import ActionModule
-from ansible_collections.runnerhost.toolkit.plugins.action.runner_plan import problems
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import (
     _adopt,
     _runner_compare,
@@ -29,6 +28,7 @@ from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._runner_lists i
     entries_problems,
     wanted_runners,
 )
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._runner_settings import problems
 from tests.unit.plugins import host_file
 from tests.unit.plugins.test_runner_plan import GOOD
 

@@ -67,7 +67,12 @@ def tasks(node: Any) -> Iterator[dict[str, Any]]:
 
 def test_every_task_of_the_collection_uses_documented_options() -> None:
     found = 0
-    for path in [*ROOT.glob("roles/*/tasks/*.yml"), *ROOT.glob("playbooks/*.yml")]:
+    files = [
+        *ROOT.glob("roles/*/tasks/**/*.yml"),
+        *ROOT.glob("roles/*/vars/*.yml"),
+        *ROOT.glob("playbooks/*.yml"),
+    ]
+    for path in files:
         for task in tasks(yaml.safe_load(path.read_text("utf-8"))):
             uses = dict(task)
             if "path" in task and {"content", "template"} & set(task):

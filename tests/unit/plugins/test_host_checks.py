@@ -20,6 +20,11 @@ from ansible_collections.runnerhost.toolkit.plugins.module_utils._file_items imp
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import (
     _job_user,
     _runner_validation,
+    _service_files,
+)
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._services import (
+    Service,
+    services,
 )
 
 TODAY = date(2026, 11, 28)
@@ -70,7 +75,8 @@ def test_an_account_that_su_refuses_is_refused_with_its_reason(
     monkeypatch.setattr(_system, "run", run)
     found = _host_checks.account("nobody")
     assert found is not None
-    (text,) = _job_user.account_problems("gitlab_runner_user", "nobody", found)
+    (nobody,) = services({"user": "nobody", "home": found["home"]})
+    (text,) = _job_user.account_problems(nobody, found)
     assert text.startswith("gitlab_runner_user: jobs cannot run as 'nobody' on the host: `su -s")
     assert "no longer valid; its password expired on" in text
     assert asked == [["su", "-s", "/bin/bash", "nobody", "-c", "true"]]
@@ -82,7 +88,13 @@ def test_root_by_another_name_runs_no_jobs() -> None:
 
 def test_no_account_is_no_problem() -> None:
     assert _host_checks.account("no-such-user") is None
-    assert _job_user.account_problems("gitlab_runner_user", "no-such-user", None) == []
+    assert _job_user.account_problems(SERVICE, None) == []
+
+
+def test_an_account_keeps_its_home() -> None:
+    found = {"home": "/srv/ci", "problem": ""}
+    (text,) = _job_user.account_problems(SERVICE, found)
+    assert text.startswith("gitlab_runner_home got '/home/ci', but the user ci exists with")
 
 
 # --- folders
@@ -296,34 +308,43 @@ RUNNER = {
     "cache": {"gcs": {"CredentialsFile": "/etc/gcs.json"}},
     "custom": {"run_exec": "/opt/run"},
 }
-SERVICE = {
+VARIABLES = {
     "user": "ci",
     "home": "/home/ci",
     "pip_cache_dir": "/home/ci/.cache/pip",
     **_job_user.DEFAULTS,
     "runners": [RUNNER, {"name": "gone", "state": "absent", "builds_dir": "/x"}],
 }
+(SERVICE,) = services(VARIABLES)
+
+
+def with_runners(*runners: dict[str, Any]) -> Service:
+    """The same with other runners."""
+    return services({**VARIABLES, "runners": [*runners]})[0]
 
 
 def test_all_that_an_entry_names_is_asked_about() -> None:
-    found = {c["label"]: c for c in _job_user.checks("at_", "runners", SERVICE, set())}
+    found = {c["label"]: c for c in _job_user.checks(SERVICE, set())}
     assert {label: c["kind"] for label, c in found.items()} == {
-        "at_home": "folder",
-        "at_pip_cache_dir": "folder",
-        "runners (build).builds_dir": "folder",
-        "runners (build).cache_dir": "folder",
-        "runners (build).shell": "program",
-        "runners (build).tls-ca-file": "certificates",
-        "runners (build).tls-cert-file": "certificates",
-        "runners (build).tls-key-file": "private_key",
-        "runners (build).cache.gcs.CredentialsFile": "json",
-        "runners (build).custom.run_exec": "program",
+        "gitlab_runner_home": "folder",
+        "gitlab_runner_pip_cache_dir": "folder",
+        "gitlab_runner_runners (build).builds_dir": "folder",
+        "gitlab_runner_runners (build).cache_dir": "folder",
+        "gitlab_runner_runners (build).shell": "program",
+        "gitlab_runner_runners (build).tls-ca-file": "certificates",
+        "gitlab_runner_runners (build).tls-cert-file": "certificates",
+        "gitlab_runner_runners (build).tls-key-file": "private_key",
+        "gitlab_runner_runners (build).cache.gcs.CredentialsFile": "json",
+        "gitlab_runner_runners (build).custom.run_exec": "program",
     }
-    assert found["runners (build).builds_dir"]["path"] == "/data/builds"
+    assert found["gitlab_runner_runners (build).builds_dir"]["path"] == "/data/builds"
     # No job runs programs in the home's builds folder then.
-    assert found["at_home"]["execute"] is False
-    assert _job_user.checks("at_", "runners", {**SERVICE, "runners": []}, set())[0]["execute"]
-    assert found["runners (build).tls-key-file"]["certificate"] == "/etc/ssl/company/me.pem"
+    assert found["gitlab_runner_home"]["execute"] is False
+    assert _job_user.checks(with_runners(), set())[0]["execute"]
+    assert (
+        found["gitlab_runner_runners (build).tls-key-file"]["certificate"]
+        == "/etc/ssl/company/me.pem"
+    )
 
 
 def test_what_the_run_brings_and_what_an_image_lacks_is_not_asked_about() -> None:
@@ -333,19 +354,21 @@ def test_what_the_run_brings_and_what_an_image_lacks_is_not_asked_about() -> Non
         "/etc/ssl/certs/runnerhost-1.pem",
         "/etc/ssl/certs/ca-certificates.crt",
     ):
-        service = {**SERVICE, "runners": [{"name": "a", "tls-ca-file": path}]}
-        assert len(_job_user.checks("at_", "runners", service, ours)) == 2
-    kinds = {c["kind"] for c in _job_user.checks("at_", "runners", SERVICE, None)}
+        service = with_runners({"name": "a", "tls-ca-file": path})
+        assert len(_job_user.checks(service, ours)) == 2
+    kinds = {c["kind"] for c in _job_user.checks(SERVICE, None)}
     assert kinds == {"folder"}
 
 
 def test_folders_are_made_for_the_job_user_alone() -> None:
-    assert _job_user.folders(SERVICE) == [
+    files = _service_files.written(SERVICE, "", "", _service_files.HostChoices())
+    made = [item for item in files if item.get("owner") == "ci"]
+    assert made == [
         {"path": path, "state": "directory", "mode": "0700", "owner": "ci"}
-        for path in ("/data/builds", "/data/cache")
+        for path in ("/home/ci", "/home/ci/.cache/pip", "/data/builds", "/data/cache")
     ]
     docker = {"name": "a", "executor": "docker", "builds_dir": "/builds", "shell": "pwsh"}
-    assert _job_user.folders({**SERVICE, "runners": [docker]}) == []
+    assert _job_user.folders(with_runners(docker)) == []
 
 
 @pytest.mark.parametrize(

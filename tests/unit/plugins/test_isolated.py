@@ -7,7 +7,12 @@ from typing import Any
 import pytest
 
 from ansible_collections.runnerhost.toolkit.plugins.module_utils import _instances
-from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import _isolated, _job_user
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import (
+    _isolated,
+    _job_user,
+    _service_files,
+)
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._services import one_service
 
 HOST: dict[str, Any] = {
     "runners": [],
@@ -120,15 +125,7 @@ def test_names_of_drop_ins() -> None:
         "/etc/systemd/system/gitlab-runner-a-b.service.d/zz-runnerhost.conf",
         "/etc/systemd/system/gitlab-runner.service.d/zz-runnerhost.conf",
     ]
-    assert _isolated.names_of(paths) == ["publish", "a-b"]
-
-
-def test_places_are_each_service_s_own() -> None:
-    runners = [{"name": "a", "builds_dir": "/srv/b"}, {"name": "c", "cache_dir": "/srv/c"}]
-    assert _isolated.places("/home/x", "/home/x/.cache/pip", runners) == {
-        "builds": ["/home/x/builds", "/srv/b"],
-        "cache": ["/home/x/cache", "/home/x/.cache/pip", "/srv/c"],
-    }
+    assert _instances.names_of(paths) == ["publish", "a-b"]
 
 
 def test_a_mapping_is_no_list() -> None:
@@ -144,29 +141,12 @@ def test_what_would_undo_the_isolation_is_refused(more: dict[str, bool]) -> None
     assert _isolated.problems({**HOST, "isolated": [], **more}) == []
 
 
-def test_a_created_runner_takes_protected_refs_alone() -> None:
-    runners = [
-        {"name": "a", "gitlab": {"runner_type": "instance_type"}},
-        {"name": "b", "gitlab": {"runner_type": "instance_type", "access_level": "not_protected"}},
-        {"name": "c", "token": "glrt-x", "gitlab": {"description": "mine"}},
-        # It may be other hosts' as well.
-        {"name": "d", "gitlab": {"id": 7}},
-    ]
-    found = _isolated.protected(runners)
-    assert found[0]["gitlab"]["access_level"] == "ref_protected"
-    assert found[1:] == runners[1:]
-    assert "access_level" not in runners[0]["gitlab"]
-
-
 def test_files_are_private_and_show_no_environment() -> None:
-    plan = {
-        **_isolated.whole(PUBLISH),
-        "environment": "https_proxy=http://me:secret@proxy",
-        "service": "gitlab-runner-publish",
-        "folders": [],
-        "access": [],
-    }
-    found = {file["path"]: file for file in _isolated.files(plan, secret=True)}
+    service = one_service({**HOST, "isolated": [PUBLISH]}, "publish")
+    environment = "https_proxy=http://me:secret@proxy"
+    choices = _service_files.HostChoices(secret=True)
+    items = _service_files.written(service, "g1", environment, choices)
+    found = {file["path"]: file for file in items}
     assert found["/home/gitlab-runner-publish"]["mode"] == "0700"
     assert found["/etc/gitlab-runner-publish"]["mode"] == "0700"
     env_file = found["/etc/gitlab-runner-publish/env-file"]

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from ansible.errors import AnsibleActionFail
 
-from ansible_collections.runnerhost.toolkit.plugins.action import runner_plan
 from ansible_collections.runnerhost.toolkit.plugins.module_utils import _secrets
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import _runner_settings
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._controller import ToolkitAction
 from tests.unit.plugins.test_runner_plan import GOOD, TOKEN
 
@@ -46,7 +46,7 @@ def entry(**more: Any) -> dict[str, Any]:
 )
 def test_no_refusal_shows_a_secret(change: dict[str, Any], secret: str, says: str) -> None:
     with pytest.raises(AnsibleActionFail) as caught:
-        ToolkitAction.refuse(runner_plan.problems({**GOOD, **change}))
+        ToolkitAction.refuse(_runner_settings.problems({**GOOD, **change}))
     assert says in str(caught.value)
     assert secret not in str(caught.value)
 

@@ -8,10 +8,24 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from ansible.errors import AnsibleActionFail
 
 from ansible_collections.runnerhost.toolkit.plugins.action import runner_plan
 from ansible_collections.runnerhost.toolkit.plugins.module_utils import _systemd
-from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import _network, _runner_lists
+from ansible_collections.runnerhost.toolkit.plugins.module_utils._instances import DROP_INS
+from ansible_collections.runnerhost.toolkit.plugins.module_utils._runner_facts import PAIR
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import (
+    _network,
+    _runner_checks,
+    _runner_host,
+    _runner_lists,
+    _runner_planning,
+    _runner_settings,
+    _runner_versions,
+)
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._runner_host import Logind
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._runner_versions import Offer
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._services import Service, services
 from tests.unit.plugins import host_file
 
 TOKEN = "glrt-" + "a" * 20
@@ -36,11 +50,42 @@ GOOD: dict[str, Any] = {
     "url": "https://packages.example.com/ubuntu",
     "suite": "jammy",
     "components": ["main"],
+    "paths": {
+        "sources": "/etc/apt/sources.list.d/x.sources",
+        "preferences": "/etc/apt/preferences.d/x",
+        "logind": "/etc/systemd/logind.conf.d/x.conf",
+        "machine": "/var/lib/x/machine.json",
+        "job_users": "/var/lib/x/job-users.json",
+    },
+}
+# What host_info answers of a host that has nothing yet.
+BARE: dict[str, Any] = {
+    "machine": "abc",
+    "packages": {},
+    "files": {},
+    "users": {},
+    "units": {},
+    "globs": {DROP_INS: []},
+    "missing_groups": [],
+    "problems": [],
+    "logind": {"kill": False, "only": []},
+    "logind_foreign": {"kill": False, "only": []},
+    "other_runners": {"daemons": [], "stopped": []},
 }
 
 
+def main_service(**more: Any) -> Service:
+    """The package's own service, with these variables."""
+    return services({**GOOD, **more})[0]
+
+
+def host(**more: Any) -> _runner_host.HostFacts:
+    """The facts of a host with these answers."""
+    return _runner_host.facts({**BARE, **more})
+
+
 def test_good() -> None:
-    assert runner_plan.problems(GOOD) == []
+    assert _runner_settings.problems(GOOD) == []
 
 
 @pytest.mark.parametrize(
@@ -99,7 +144,7 @@ def test_good() -> None:
     ],
 )
 def test_refused(change: dict[str, Any], says: str) -> None:
-    found = runner_plan.problems({**GOOD, **change})
+    found = _runner_settings.problems({**GOOD, **change})
     assert len(found) == 1, found
     assert says in found[0]
     assert "hunter2" not in found[0]
@@ -121,49 +166,53 @@ def test_fewer_jobs_at_once_than_runners_are_warned_of(
     entries.append({"name": "leaves", "state": "absent"})
     others = [{"name": "publish", "runners": [{"name": f"p{n}"} for n in range(isolated or 0)]}]
     args = {"concurrent": concurrent, "runners": entries, "isolated": others}
-    found = runner_plan.starved(args)
+    found = _runner_settings.starved(services(args))
     assert [said.startswith(start) for said, start in zip(found, named, strict=True)] == [
         True for _ in named
     ]
 
 
 def test_all_problems_at_once() -> None:
-    assert len(runner_plan.problems({**GOOD, "version": "x", "user": "X", "concurrent": 0})) == 3
+    assert (
+        len(_runner_settings.problems({**GOOD, "version": "x", "user": "X", "concurrent": 0})) == 3
+    )
 
 
-PAIR = list(runner_plan.PAIR)
-OFFER = {
-    "error": "",
-    "offer": {
+OFFER = Offer(
+    versions={
         "gitlab-runner": ["17.8.0-1", "17.7.5-1"],
         "gitlab-runner-helper-images": ["17.8.0-1"],
-    },
-}
+    }
+)
+
+
+def refusals(version: str, offer: Offer = OFFER, records: Any = None, **more: Any) -> list[str]:
+    """Why a version cannot be installed on a host with these records."""
+    wanted = _runner_settings.wanted_of({**GOOD, "version": version, **more})
+    return _runner_versions.refusals(wanted, offer, records or {}, PAIR)
 
 
 def test_half_a_pair_is_refused() -> None:
-    (text,) = runner_plan.refusals(GOOD, OFFER, {}, "17.7.5-*", PAIR)
+    (text,) = refusals("17.7.5")
     assert "does not have for both packages" in text
     assert "gitlab-runner-helper-images: 17.8.0-1" in text
 
 
 def test_downgrade_is_refused_unless_asked_for() -> None:
     installed = {"gitlab-runner": {"version": "18.0.0-1", "status": "install ok installed"}}
-    (text,) = runner_plan.refusals(GOOD, OFFER, installed, "17.8.0-*", PAIR)
+    (text,) = refusals("17.8.0", records=installed)
     assert "lower than the installed 18.0.0-1" in text
-    asked = {**GOOD, "allow_downgrade": True}
-    assert runner_plan.refusals(asked, OFFER, installed, "17.8.0-*", PAIR) == []
+    assert refusals("17.8.0", records=installed, allow_downgrade=True) == []
 
 
 def test_held_package_is_refused() -> None:
     held = {"gitlab-runner": {"version": "17.7.5-1", "status": "hold ok installed"}}
-    (text,) = runner_plan.refusals(GOOD, OFFER, held, "17.8.0-*", PAIR)
+    (text,) = refusals("17.8.0", records=held)
     assert "apt-mark unhold gitlab-runner" in text
 
 
 def test_an_old_release_has_no_helper_images() -> None:
-    offer = {"error": "", "offer": {"gitlab-runner": ["17.5.5-1"]}}
-    assert runner_plan.refusals(GOOD, offer, {}, "17.5.5-*", PAIR) == []
+    assert refusals("17.5.5", Offer(versions={"gitlab-runner": ["17.5.5-1"]})) == []
 
 
 @pytest.mark.parametrize(
@@ -185,7 +234,13 @@ def test_what_is_missing_of_the_pair(runner: str, images: str, pattern: str, mis
         for name, version in zip(PAIR, (runner, images), strict=True)
         if version
     }
-    assert bool(runner_plan._missing(records, pattern)) is missing
+    assert bool(_runner_versions.missing(records, pattern)) is missing
+
+
+def logind(foreign: dict[str, Any], **more: Any) -> Logind:
+    """What logind should have in force where the host's other files say this."""
+    settings = _runner_settings.settings_of({**GOOD, **more}, "host")
+    return _runner_planning.wanted_logind(settings, host(logind_foreign=foreign).logind_foreign)
 
 
 @pytest.mark.parametrize(
@@ -199,11 +254,11 @@ def test_what_is_missing_of_the_pair(runner: str, images: str, pattern: str, mis
     ],
 )
 def test_logind_is_never_narrowed(foreign: dict[str, Any], wanted: list[str]) -> None:
-    assert runner_plan._logind(GOOD, {"logind_foreign": foreign})["only"] == wanted
+    assert [*logind(foreign).only] == wanted
 
 
 def test_pin_fails_closed() -> None:
-    text = runner_plan._preferences("https://x.example.com/u", "17.5.5-*", 990)
+    text = _runner_versions.preferences("https://x.example.com/u", "17.5.5-*", 990)
     first, second = text.split("\n\n")
     assert "Pin: version 17.5.5-*" in first
     assert "Pin: version *\nPin-Priority: -1" in second
@@ -211,22 +266,23 @@ def test_pin_fails_closed() -> None:
 
 def test_apt_downgrades_only_if_it_may() -> None:
     """apt_preferences(5): above 1000 even a lower version is installed."""
-    assert runner_plan.PIN_PRIORITY < 1000 < runner_plan.DOWNGRADE_PRIORITY
+    assert _runner_versions.PIN_PRIORITY < 1000 < _runner_versions.DOWNGRADE_PRIORITY
 
 
 def test_env_file_has_what_the_ways_out_need_and_the_users_word_counts() -> None:
-    plain = runner_plan._environment({**GOOD, "environment": {"A": "1"}}, _network.Network())
+    def environment(network: _network.Network, **own: str) -> str:
+        return _runner_planning.environment_of(main_service(environment=own), network)
+
+    plain = environment(_network.Network(), A="1")
     assert plain.splitlines()[-2:] == ['A="1"', 'PIP_CACHE_DIR="/home/gitlab-runner/.cache/pip"']
     assert "PIP_CERT" not in plain
-    own = {**GOOD, "environment": {"PIP_CERT": "/own.pem"}}
-    ways = _network.Network(authorities=(("/x/ca.crt", "pem"),))
-    private = runner_plan._environment(own, ways).splitlines()
+    network = _network.Network(authorities=(("/x/ca.crt", "pem"),))
+    private = environment(network, PIP_CERT="/own.pem").splitlines()
     assert 'PIP_CERT="/own.pem"' in private
     assert f'REQUESTS_CA_BUNDLE="{_network.TRUST_BUNDLE}"' in private
     # In one case only: ours in the other would be what git or Go reads.
-    own = {**GOOD, "environment": {"https_proxy": "http://own:1"}}
-    ways = _network.Network(https_proxy="http://ours:1")
-    lines = runner_plan._environment(own, ways).splitlines()
+    network = _network.Network(https_proxy="http://ours:1")
+    lines = environment(network, https_proxy="http://own:1").splitlines()
     assert [line for line in lines if line.lower().startswith("https_")] == [
         'https_proxy="http://own:1"'
     ]
@@ -244,10 +300,8 @@ def test_env_file_has_what_the_ways_out_need_and_the_users_word_counts() -> None
 def test_what_logind_should_have_in_force(
     kill: bool, foreign: dict[str, Any], in_force: tuple[bool, list[str]]
 ) -> None:
-    answer = runner_plan._logind(
-        {**GOOD, "kill_leftover_processes": kill}, {"logind_foreign": foreign}
-    )
-    assert answer == {"wanted": kill, "kill": in_force[0], "only": in_force[1]}
+    answer = logind(foreign, kill_leftover_processes=kill)
+    assert (answer.kill, [*answer.only]) == in_force
 
 
 DROP_IN = "/etc/systemd/system/gitlab-runner.service.d/zz-runnerhost.conf"
@@ -262,17 +316,38 @@ SETTLED: dict[str, str] = {
 }
 
 
+def planned(
+    service: dict[str, str], manager: str = "x/zz-runnerhost.conf", **in_force: Any
+) -> _runner_planning.Plan:
+    """The plan for a host whose service has these properties."""
+    settings = _runner_settings.settings_of({**GOOD, "image": False}, "host")
+    (one,) = settings.services
+    mark = _runner_planning.generation(
+        one, False, _runner_planning.environment_of(one, _network.Network()), []
+    )
+    unit = {**SETTLED, **service}
+    unit["generation"] = mark if unit["generation"] == "g1" else unit["generation"]
+    facts = host(
+        packages={name: {"version": "17.5.5-1", "status": "install ok installed"} for name in PAIR},
+        units={
+            one.unit: unit,
+            _runner_host.manager_of(one): {"DropInPaths": manager},
+        },
+        logind={"kill": True, "only": ["gitlab-runner"], **in_force},
+    )
+    return _runner_planning.make(
+        settings,
+        facts,
+        _network.Network(),
+        _runner_versions.repository(settings.wanted, "KEY"),
+        _runner_versions.packages(settings.wanted, facts, None),
+        [],
+    )
+
+
 def settled(service: dict[str, str], manager: str = "x/zz-runnerhost.conf", **logind: Any) -> bool:
     """Whether a host whose service has these properties has nothing left to do."""
-    look = {
-        "units": {
-            runner_plan.SERVICE: {**SETTLED, **service},
-            runner_plan.USER_MANAGER: {"DropInPaths": manager},
-        },
-        "logind": {"kill": True, "only": ["gitlab-runner"], **logind},
-    }
-    kill = {"kill": True, "only": ["gitlab-runner"]}
-    return runner_plan._settled(look, "g1", kill, (runner_plan.SERVICE, DROP_IN), False)
+    return planned(service, manager, **logind).settled
 
 
 def test_settled() -> None:
@@ -304,19 +379,19 @@ def test_not_settled_by_logind_or_the_user_manager() -> None:
 
 def test_generation_follows_what_only_a_restart_brings() -> None:
     def mark(**more: Any) -> str:
-        return runner_plan._generation({**GOOD, **more}, "A=b", [])
+        return _runner_planning.generation(main_service(**more), False, "A=b", [])
 
     assert mark() == mark(concurrent=9, runners=[], settings={"log_level": "debug"})
     assert mark() != mark(settings={"listen_address": "127.0.0.1:9252"})
     assert mark() != mark(umask="0027")
-    assert mark() != runner_plan._generation(GOOD, "A=c", [])
+    assert mark() != _runner_planning.generation(main_service(), False, "A=c", [])
 
 
 def test_service_out_of_an_image_needs_a_restart() -> None:
     """It was started before its environment was there, whatever that is."""
-    in_image = runner_plan._generation({**GOOD, "image": True}, "A=b", [])
-    assert in_image == runner_plan._generation({**GOOD, "image": True}, "A=c", [])
-    assert in_image != runner_plan._generation({**GOOD, "image": False}, "A=b", [])
+    in_image = _runner_planning.generation(main_service(), True, "A=b", [])
+    assert in_image == _runner_planning.generation(main_service(), True, "A=c", [])
+    assert in_image != _runner_planning.generation(main_service(), False, "A=b", [])
 
 
 def test_absent_entry_takes_a_name_alone() -> None:
@@ -344,7 +419,7 @@ def test_absent_entry_takes_a_name_alone() -> None:
     ],
 )
 def test_fitness_that_cannot_be_is_refused(fitness: dict[str, Any], said: str) -> None:
-    (problem,) = runner_plan.fitness_problems(fitness)
+    (problem,) = _runner_settings.fitness_problems(fitness)
     assert said in problem
 
 
@@ -362,7 +437,7 @@ def test_fitness_that_cannot_be_is_refused(fitness: dict[str, Any], said: str) -
 def test_upgrade_that_was_cut_off_before_its_proof_is_seen(
     text: str, installed: str, began: str
 ) -> None:
-    assert runner_plan._unproven(text, installed) == began
+    assert _runner_versions.unproven(text, installed) == began
 
 
 @pytest.mark.parametrize(
@@ -379,24 +454,24 @@ def test_upgrade_that_was_cut_off_before_its_proof_is_seen(
 def test_upgrade_goes_on_in_the_middle_of_its_transaction(
     installed: str, missing: list[str], began: str, is_one: bool
 ) -> None:
-    assert runner_plan.is_upgrade(installed, missing, began) is is_one
+    assert _runner_versions.is_upgrade(installed, missing, began) is is_one
 
 
 def test_a_copy_of_a_machine_is_named_with_what_to_do() -> None:
     note = json.dumps({"host": "one", "machine": "abc"})
-    assert runner_plan._copied(note, "one", "abc") == []
+    assert _runner_checks.copied(note, "one", "abc") == []
     # A new id under the same name is a rebuilt host, or one that has done as told.
-    assert runner_plan._copied(note, "one", "def") == []
-    (same,) = runner_plan._copied(note, "two", "abc")
+    assert _runner_checks.copied(note, "one", "def") == []
+    (same,) = _runner_checks.copied(note, "two", "abc")
     assert "was provisioned as one" in same
     assert "systemd-machine-id-setup" in same
-    (other,) = runner_plan._copied(note, "two", "def")
+    (other,) = _runner_checks.copied(note, "two", "def")
     assert "rm /etc/gitlab-runner/.runner_system_id on the copy" in other
 
 
 @pytest.mark.parametrize("note", ["", "{", "[]", "{}", '{"host": "one"}', "null"])
 def test_a_note_that_says_nothing_warns_of_nothing(note: str) -> None:
-    assert runner_plan._copied(note, "two", "abc") == []
+    assert _runner_checks.copied(note, "two", "abc") == []
 
 
 @pytest.mark.parametrize(
@@ -414,7 +489,7 @@ def test_a_note_that_says_nothing_warns_of_nothing(note: str) -> None:
 def test_a_service_that_may_have_jobs_is_looked_at_before_its_package_is_replaced(
     service: dict[str, str], there: bool
 ) -> None:
-    assert runner_plan._service_there({"units": {runner_plan.SERVICE: service}}) is there
+    assert _runner_planning.service_there(service) is there
 
 
 @pytest.mark.parametrize(
@@ -473,7 +548,7 @@ def test_refused_address_says_what_is_wrong_with_it(url: Any, says: str) -> None
     ],
 )
 def test_refused_limit_says_what_it_takes(name: str, value: Any, says: str) -> None:
-    (said,) = runner_plan.fitness_problems({"job_limits": {name: value}})
+    (said,) = _runner_settings.fitness_problems({"job_limits": {name: value}})
     assert said.startswith(f"gitlab_runner_job_limits.{name}: ")
     assert says in said
 
@@ -513,11 +588,16 @@ def test_legacy_token_of_no_runner_of_the_host_is_refused_first(
     runners: list[dict[str, Any]], refused: list[str], asked: int
 ) -> None:
     action = object.__new__(HostWithLegacyRunner)
-    args = {"runners": runners, "isolated": [], "gitlab_url": "https://h"}
-    found = action._unknown_legacy(args, {})
-    assert [text.split(".token")[0] for text in found] == [
-        f"gitlab_runner_runners{place}" for place in refused
-    ]
+    action.variables = {}
+    settings = _runner_settings.settings_of(
+        {**GOOD, "runners": runners, "gitlab_url": "https://h"}, "host"
+    )
+    found: list[str] = []
+    try:
+        action.refuse_legacy(settings)
+    except AnsibleActionFail as failure:
+        found = str(failure.message).split("gitlab_runner_runners")[1:]
+    assert [text.split(".token")[0] for text in found] == refused
     assert action.asked == asked
 
 
@@ -531,7 +611,7 @@ def test_legacy_token_of_no_runner_of_the_host_is_refused_first(
     ],
 )
 def test_masked_unit_is_named_with_its_cure(state: str, command: str) -> None:
-    name = runner_plan.SERVICE
+    name = "gitlab-runner.service"
     found = {
         name: {"Id": name, "LoadState": "masked", "UnitFileState": state},
         "other.service": {"Id": "other.service", "LoadState": "loaded"},

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from subprocess import CompletedProcess
 from types import SimpleNamespace
-from typing import ClassVar
+from typing import Any
 
 import pytest
 
@@ -13,6 +13,7 @@ from ansible_collections.runnerhost.toolkit.plugins.module_utils import _drain, 
 from ansible_collections.runnerhost.toolkit.plugins.modules import runner_service as module
 
 UNIT = "gitlab-runner.service"
+SERVICE = module.Service(unit=UNIT, drop_in="/x", generation="new", user="nobody")
 DEAD = {"ActiveState": "inactive", "SubState": "dead"}
 RUNS = {"ActiveState": "active", "SubState": "running"}
 STARTS = {"ActiveState": "activating", "SubState": "start-pre"}
@@ -36,17 +37,17 @@ def start(
     monkeypatch.setattr(_systemd, "units", lambda _: {UNIT: later})
     monkeypatch.setattr(_system, "generation", lambda _: "new")
     monkeypatch.setattr(module, "SOON_SECONDS", 0.0)
-    service = module.Service(SimpleNamespace(params={"unit": UNIT}, check_mode=check_mode))
-    module.start(service, found, "new")
-    return service.actions, ran
+    actions = module.Actions(check_mode)
+    module.start(SERVICE, found, actions)
+    return actions.done, ran
 
 
 def test_service_that_systemd_starts_in_minutes_is_started_now(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # By a restart: a start would wait for systemd's own.
-    assert start(monkeypatch, WAITS, WAITS) == (["start"], [["systemctl", "restart", UNIT]])
-    assert start(monkeypatch, WAITS, WAITS, check_mode=True) == (["start"], [])
+    assert start(monkeypatch, WAITS, WAITS) == ([f"start {UNIT}"], [["systemctl", "restart", UNIT]])
+    assert start(monkeypatch, WAITS, WAITS, check_mode=True) == ([f"start {UNIT}"], [])
 
 
 def test_service_that_comes_back_by_itself_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -62,7 +63,7 @@ def test_service_that_runs_or_starts_is_left_alone(
 
 
 def test_dead_service_is_started(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert start(monkeypatch, DEAD, DEAD) == (["start"], [["systemctl", "start", UNIT]])
+    assert start(monkeypatch, DEAD, DEAD) == ([f"start {UNIT}"], [["systemctl", "start", UNIT]])
 
 
 def test_service_that_has_just_started_is_not_signalled_yet(
@@ -71,7 +72,6 @@ def test_service_that_has_just_started_is_not_signalled_yet(
     """And not at all if another process has these settings by then."""
     events: list[str] = []
     pids = ["17"]
-    service = module.Service(SimpleNamespace(params={"unit": UNIT}, check_mode=False))
 
     def run(argv: list[str], **_: object) -> CompletedProcess[str]:
         events.append(argv[1])
@@ -86,38 +86,128 @@ def test_service_that_has_just_started_is_not_signalled_yet(
     monkeypatch.setattr(_system, "has_children", lambda _: True)
     monkeypatch.setattr(module, "mark_of", lambda _: str(tmp_path / "mark"))
     monkeypatch.setattr(_drain, "await_listening", wait)
-    assert "by itself" in module.restart_when_idle(service, "new")
+    assert module.restart_when_idle(SERVICE, module.Actions(False))
     assert events == ["waits", "kill"]
 
     (tmp_path / "mark").unlink()
     events.clear()
     monkeypatch.setattr(_drain, "await_listening", lambda _: pids.append("18"))
-    assert module.restart_when_idle(service, "new") == ""
+    assert not module.restart_when_idle(SERVICE, module.Actions(False))
     assert events == []
 
 
-def test_masked_unit_is_not_told_as_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    class FailedError(Exception):
-        pass
+class Ended(Exception):
+    """The module's answer."""
 
-    class Module:
-        check_mode = False
-        _diff = False
-        params: ClassVar[dict[str, object]] = {
-            "unit": UNIT, "generation": "new", "drop_in": "/x", "user": "nobody", "guard": False,
-            "user_manager": True, "logind": {"kill": False, "only": []}, "reloaded": False,
-            "package_missing": False, "unit_missing": False,
-        }  # fmt: skip
+    def __init__(self, **answer: Any) -> None:
+        super().__init__(answer.get("msg", ""))
+        self.answer = answer
 
-        def fail_json(self, msg: str, **_: object) -> None:
-            raise FailedError(msg)
 
-    monkeypatch.setattr(module, "AnsibleModule", lambda **_: Module())
+def run_module(
+    monkeypatch: pytest.MonkeyPatch,
+    units: dict[str, dict[str, str]],
+    check_mode: bool = False,
+    **params: Any,
+) -> tuple[dict[str, Any], list[list[str]]]:
+    """The module's answer on a host with these units, and the commands that it ran."""
+    ran: list[list[str]] = []
+
+    def end(**answer: Any) -> None:
+        raise Ended(**answer)
+
+    def run(argv: list[str], **_: object) -> CompletedProcess[str]:
+        ran.append(argv)
+        if argv[1] == "enable":
+            units[argv[2]]["UnitFileState"] = "enabled"
+        if argv[1] == "start":
+            units[argv[2]].update(RUNS, MainPID="18")
+        return CompletedProcess(argv, 0, "", "")
+
+    given = {
+        "user_manager": True, "logind": {"kill": False, "only": []}, "reloaded": False,
+        "package_missing": False, "guard": False, **params,
+    }  # fmt: skip
+    fake = SimpleNamespace(
+        params=given, check_mode=check_mode, _diff=False, fail_json=end, exit_json=end
+    )
+    monkeypatch.setattr(module, "AnsibleModule", lambda **_: fake)
+    monkeypatch.setattr(_system, "run", run)
     monkeypatch.setattr(_system, "system_python_problem", lambda: None)
-    monkeypatch.setattr(_systemd, "has_systemd", lambda: True)
     monkeypatch.setattr(_system, "user", lambda _: None)
+    monkeypatch.setattr(_system, "generation", lambda pid: "new" if pid else "")
+    monkeypatch.setattr(_systemd, "has_systemd", lambda: True)
     monkeypatch.setattr(_systemd, "logind", dict)
-    masked = {"Id": UNIT, "LoadState": "masked", "UnitFileState": "masked", "ActiveState": "x"}
-    monkeypatch.setattr(_systemd, "units", lambda _: {UNIT: masked})
-    with pytest.raises(FailedError, match=r"is masked on the host.*systemctl unmask gitlab-runner"):
+    monkeypatch.setattr(
+        _systemd, "units", lambda names: {n: {**units[n]} for n in names if n in units}
+    )
+    monkeypatch.setattr(module, "BACK_SECONDS", 0.0)
+    with pytest.raises(Ended) as ended:
         module.main()
+    return ended.value.answer, ran
+
+
+def wanted(unit: str, **more: Any) -> dict[str, Any]:
+    return {"unit": unit, "drop_in": "/x", "generation": "new", "user": "nobody", **more}
+
+
+GOOD = {
+    **RUNS, "LoadState": "loaded", "UnitFileState": "enabled", "MainPID": "17",
+    "DropInPaths": "/x", "KillSignal": "3", "KillMode": "mixed",
+}  # fmt: skip
+OTHER = "gitlab-runner-publish.service"
+
+
+def test_masked_unit_is_not_told_as_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    masked = {"Id": UNIT, "LoadState": "masked", "UnitFileState": "masked", "ActiveState": "x"}
+    answer, _ = run_module(monkeypatch, {UNIT: masked}, services=[wanted(UNIT)])
+    assert "is masked on the host" in answer["msg"]
+    assert "systemctl unmask gitlab-runner" in answer["msg"]
+
+
+def test_all_services_are_settled_in_one_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    units = {UNIT: {**GOOD}, OTHER: {**GOOD, **DEAD, "UnitFileState": "disabled", "MainPID": "0"}}
+    both = [wanted(UNIT), wanted(OTHER, isolated=True)]
+    answer, ran = run_module(monkeypatch, units, services=both)
+    assert answer["actions"] == [f"enable {OTHER}", f"start {OTHER}"]
+    assert answer["pending"] == []
+    assert [argv[:2] for argv in ran] == [["systemctl", "enable"], ["systemctl", "start"]]
+    again, ran = run_module(monkeypatch, units, services=both)
+    assert (again["changed"], ran) == (False, [])
+
+
+def test_what_is_wrong_with_a_service_does_not_keep_the_next_one_down(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    units = {UNIT: {"LoadState": "not-found"}, OTHER: {**GOOD, **DEAD, "MainPID": "0"}}
+    answer, _ = run_module(
+        monkeypatch, units, services=[wanted(UNIT), wanted(OTHER, isolated=True)]
+    )
+    assert answer["msg"] == f"{UNIT} is not on the host: its package brings it"
+    assert answer["actions"] == [f"start {OTHER}"]
+
+
+def test_check_mode_names_what_comes_with_the_package_and_with_the_files(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The package's own scripts start its service; a unit of the toolkit's is not there yet."""
+    coming = [wanted(UNIT, unit_missing=True), wanted(OTHER, isolated=True, unit_missing=True)]
+    answer, ran = run_module(
+        monkeypatch, {}, check_mode=True, services=coming, package_missing=True, reloaded=True
+    )
+    assert answer["actions"] == [f"enable {OTHER}", f"start {OTHER}"]
+    assert ran == []
+    # A unit whose file is gone though its package is there.
+    answer, _ = run_module(monkeypatch, {}, check_mode=True, services=coming[:1])
+    assert "its package brings it" in answer["msg"]
+
+
+@pytest.mark.parametrize("guard", [True, False])
+def test_a_service_whose_stop_would_kill_jobs_is_refused(
+    monkeypatch: pytest.MonkeyPatch, guard: bool
+) -> None:
+    units = {UNIT: {**GOOD}, OTHER: {**GOOD, "KillSignal": "15"}}
+    answer, _ = run_module(
+        monkeypatch, units, guard=guard, services=[wanted(UNIT), wanted(OTHER, isolated=True)]
+    )
+    assert answer["msg"].startswith(f"{OTHER} would be stopped with signal 15")

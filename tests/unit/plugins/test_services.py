@@ -71,10 +71,18 @@ def test_settings_are_named_as_the_inventory_does() -> None:
     assert publish.variable("groups") == "gitlab_runner_isolated (publish).groups"
 
 
-def test_a_created_isolated_runner_takes_protected_refs_alone() -> None:
-    publish = one_service(VARIABLES, "publish")
+def test_a_created_runner_of_an_isolated_service_takes_protected_refs_alone() -> None:
+    runners = [
+        {"name": "a", "gitlab": {"runner_type": "instance_type"}},
+        {"name": "b", "gitlab": {"runner_type": "instance_type", "access_level": "not_protected"}},
+        {"name": "c", "token": "glrt-x", "gitlab": {"description": "mine"}},
+        # It may be other hosts' as well.
+        {"name": "d", "gitlab": {"id": 7}},
+    ]
+    (_, publish) = services({"runners": runners, "isolated": [{"name": "x", "runners": runners}]})
     assert publish.runners[0]["gitlab"]["access_level"] == "ref_protected"
-    assert "access_level" not in VARIABLES["isolated"][0]["runners"][0]["gitlab"]
+    assert list(publish.runners[1:]) == runners[1:]
+    assert "access_level" not in runners[0]["gitlab"]
 
 
 def test_a_service_that_leaves_is_none_of_them() -> None:

@@ -10,7 +10,15 @@ from typing import Any
 import pytest
 
 from ansible_collections.runnerhost.toolkit.plugins.module_utils import _host_checks
-from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import _job_user, _ssh_access
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import (
+    _job_user,
+    _service_files,
+    _ssh_access,
+)
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._services import (
+    Service,
+    services,
+)
 
 
 def made(folder: Path, *options: str) -> str:
@@ -163,26 +171,41 @@ def test_files_are_the_users_alone_and_go_again() -> None:
     assert gone["keep"] == [key["path"]]
     assert "GlobalKnownHostsFile" not in files[-1]["content"]
     assert {f["state"] for f in _ssh_access.files("gitlab-runner", "ci", [], [])} == {"absent"}
-    service = {**_job_user.DEFAULTS, "user": "ci", "ssh_keys": keys}
-    assert {f["state"] for f in _job_user.access("gitlab-runner", service, True)} == {"absent"}
+
+
+def test_an_image_has_no_keys_and_what_goes_is_all_of_it() -> None:
+    keys = [{"name": "deploy", "key": "text", "hosts": ["a"]}]
+    service = main_service(ssh_keys=keys, known_hosts=["a ssh-ed25519 AAAA"])
+    image = _service_files.written(service, "", "", _service_files.HostChoices(image=True))
+    ssh = [item for item in image if "ssh" in item["path"]]
+    assert [item["state"] for item in ssh] == ["absent", "absent"]
+    gone = [item["path"] for item in _service_files.removed(service)]
+    assert {item["path"] for item in ssh} <= {*gone}
 
 
 # --- groups and shell
 
 SERVICE = {**_job_user.DEFAULTS, "user": "ci", "home": "/home/ci"}
+
+
+def main_service(**more: Any) -> Service:
+    """The package's own service, with these variables."""
+    return services({**SERVICE, **more})[0]
+
+
 FOUND = {"groups": ["adm", "docker"], "shell": "/bin/bash"}
 
 
 def test_a_new_account() -> None:
-    made = _job_user.account({**SERVICE, "groups": ["docker"]}, None, {})
-    assert made == {
-        "user": "ci",
-        "home": "/home/ci",
-        "shell": "/bin/bash",
-        "groups": ["docker"],
-        "missing": True,
-        "changed": True,
-    }
+    made = _job_user.account(main_service(groups=["docker"]), None, {})
+    assert made == _job_user.Account(
+        user="ci",
+        home="/home/ci",
+        shell="/bin/bash",
+        groups=["docker"],
+        missing=True,
+        changed=True,
+    )
 
 
 @pytest.mark.parametrize(
@@ -201,14 +224,14 @@ def test_a_new_account() -> None:
 def test_an_account_that_is_there(
     change: dict[str, Any], before: dict[str, list[str]], groups: list[str], changed: bool
 ) -> None:
-    found = _job_user.account({**SERVICE, **change}, FOUND, before)
-    assert (found["groups"], found["changed"]) == (groups, changed)
+    found = _job_user.account(main_service(**change), FOUND, before)
+    assert (found.groups, found.changed) == (groups, changed)
 
 
 def test_the_note_of_groups() -> None:
-    item = _job_user.note([SERVICE, {"user": "b", "groups": ["docker"]}])
-    assert _job_user.noted(item["content"]) == {"b": ["docker"]}
-    assert _job_user.note([SERVICE])["state"] == "absent"
+    text = _job_user.note([main_service(), main_service(user="b", groups=["docker"])])
+    assert _job_user.noted(text) == {"b": ["docker"]}
+    assert _job_user.note([main_service()]) == ""
     assert _job_user.noted("broken") == {}
     assert _job_user.noted("[]") == {}
 

@@ -13,10 +13,10 @@ from ansible.template import Templar, trust_as_template
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.runnerhost.toolkit.plugins.action import runner_plan
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import (
     _env_file,
     _isolated,
+    _runner_settings,
     _runner_validation,
     _variables,
 )
@@ -300,4 +300,4 @@ ANY = st.recursive(
 @pytest.mark.parametrize("name", sorted(GOOD))
 @given(value=ANY)
 def test_no_value_makes_the_validation_itself_fail(name: str, value: Any) -> None:
-    runner_plan.problems({**GOOD, name: value})
+    _runner_settings.problems({**GOOD, name: value})

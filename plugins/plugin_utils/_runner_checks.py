@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Why a host cannot have the runners that the inventory names for it, and what to know of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import _runner_processes
+from ansible_collections.runnerhost.toolkit.plugins.module_utils._runner_facts import OTHER_BINARY
+from ansible_collections.runnerhost.toolkit.plugins.module_utils._systemd import masked
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import _job_user
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._runner_host import HostFacts
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._runner_settings import Settings
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._runner_versions import Packages
+
+OWN_ID = (
+    "on the copy, rm /etc/machine-id /etc/gitlab-runner/.runner_system_id, then "
+    "systemd-machine-id-setup, and reboot when no job runs"
+)
+IMAGE_REASON = "an image is made of a machine without runners"
+UPGRADE_REASON = "an upgrade replaces the binary of its jobs, and waits for their end"
+
+
+def host_problems(
+    settings: Settings, facts: HostFacts, build_tools: Sequence[str]
+) -> tuple[list[str], set[str]]:
+    """Why the host cannot have these services, and the groups that this run creates.
+
+    Args:
+        settings: the inventory's.
+        facts: the host's.
+        build_tools: the packages of the role build_tools, which may bring a group.
+    """
+    found = masked(facts.units)
+    brought: set[str] = set()
+    for service in settings.services:
+        found += _job_user.account_problems(service, facts.accounts.get(service.user))
+        lacking = [group for group in service.groups if group in facts.missing_groups]
+        new, refused = _job_user.new_groups(service.variable("groups"), lacking, build_tools)
+        brought |= {*new}
+        found += refused
+    found += facts.problems
+    if facts.kinds.get(OTHER_BINARY, "absent") != "absent":
+        found.append(
+            f"the host has another runner at {OTHER_BINARY}, which the package's script "
+            "would start in place of its own: stop its service when no job runs, and "
+            "move it away"
+        )
+    return found, brought
+
+
+def other_runner_problems(settings: Settings, facts: HostFacts, packages: Packages) -> list[str]:
+    """Why runners that the toolkit does not manage are in the way."""
+    daemons = facts.daemons["daemons"]
+    found = []
+    if settings.image:
+        stands, _ = _runner_processes.in_the_way(daemons, "refuse")
+        found += _runner_processes.refusal(stands, IMAGE_REASON)
+    if packages.upgrade and settings.waits_for_jobs:
+        stands, _ = _runner_processes.in_the_way(daemons, "wait")
+        found += _runner_processes.refusal(stands, UPGRADE_REASON)
+    return found
+
+
+def host_warnings(settings: Settings, facts: HostFacts) -> list[str]:
+    """What the user should know of the host."""
+    note = facts.texts.get(settings.paths.machine, "")
+    return [
+        *(
+            f"the host has the isolated runner {name!r}, which gitlab_runner_isolated does not "
+            "name: it runs on as it is; state: absent on its entry takes it away"
+            for name in facts.isolated
+            if name not in settings.known_names
+        ),
+        *_runner_processes.warnings(facts.daemons),
+        *copied(note, settings.host, facts.machine),
+    ]
+
+
+def copied(noted: str, host: str, machine: str) -> list[str]:
+    """A warning if the machine was another host of the inventory when it was provisioned last."""
+    try:
+        note = json.loads(noted or "{}")
+        before, same = str(note["host"]), note["machine"] == machine
+    except (ValueError, KeyError, TypeError):
+        return []
+    if before == host:
+        return []
+    if same:
+        return [
+            f"this machine was provisioned as {before}, and its machine id is the same still. If "
+            f"{before} was renamed in the inventory, all is well. If this is a copy of it, GitLab "
+            f"takes both for one host: {OWN_ID}"
+        ]
+    return [
+        f"this machine is a copy of {before}, with a machine id of its own. If GitLab shows one "
+        "host for both: rm /etc/gitlab-runner/.runner_system_id on the copy, and restart its "
+        "runner when no job runs"
+    ]

@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a host is asked before anything is planned for its runners, and its typed answer."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ansible_collections.runnerhost.toolkit.plugins.module_utils._instances import (
+    DROP_INS,
+    names_of,
+)
+from ansible_collections.runnerhost.toolkit.plugins.module_utils._runner_facts import (
+    OTHER_BINARY,
+    PAIR,
+    UNPROVEN,
+)
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import _job_user
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._runner_settings import Settings
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._services import Service
+
+LOGIND = "systemd-logind.service"
+# Those that the role writes on every host, whatever its services.
+HOST_UNITS = ("runnerhost-clean.timer", "runnerhost-disk.service", "runnerhost-disk.timer")
+
+
+@dataclass(frozen=True)
+class Logind:
+    """What logind does at the end of a session.
+
+    Attributes:
+        kill: whether it kills what a user leaves running.
+        only: of which users alone; none for all.
+    """
+
+    kill: bool
+    only: tuple[str, ...]
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> Logind | None:
+        """As the host says it; None where no logind runs."""
+        if not values:
+            return None
+        return cls(bool(values["kill"]), tuple(sorted({str(name) for name in values["only"]})))
+
+
+@dataclass(frozen=True, kw_only=True)
+class HostFacts:
+    """What is on the host now.
+
+    Attributes:
+        machine: stands for the machine's id; empty if it has none.
+        packages: dpkg's records of the runner's packages.
+        texts: of the files that the role writes, by path; without those that are not there.
+        kinds: what lies at the paths that were asked about.
+        isolated: names of the isolated runners that the toolkit has made there.
+        accounts: of the job users, by name; None for one that is missing.
+        units: properties of units, by the name that they were asked for.
+        missing_groups: wanted groups that it does not have.
+        problems: paths that a service cannot use.
+        logind: what logind has in force; None where none runs.
+        logind_foreign: the same as other files than the toolkit's have it.
+        daemons: runners that the toolkit does not manage, and what would start one.
+    """
+
+    machine: str
+    packages: Mapping[str, Mapping[str, str]]
+    texts: Mapping[str, str]
+    kinds: Mapping[str, str]
+    isolated: Sequence[str]
+    accounts: Mapping[str, Mapping[str, Any] | None]
+    units: Mapping[str, Mapping[str, str]]
+    missing_groups: Collection[str]
+    problems: Sequence[str]
+    logind: Logind | None
+    logind_foreign: Logind
+    daemons: Mapping[str, Any]
+
+    def unit(self, service: Service) -> Mapping[str, str]:
+        """A service's unit."""
+        return self.units.get(service.unit, {})
+
+    def manager(self, service: Service) -> Mapping[str, str]:
+        """The systemd manager of a service's user."""
+        return self.units.get(manager_of(service), {})
+
+
+def manager_of(service: Service) -> str:
+    """The unit of the user's systemd manager, as `host_info` takes it."""
+    return f"user@{{uid:{service.user}}}.service"
+
+
+def question(settings: Settings, made: Collection[str] | None) -> dict[str, Any]:
+    """What the host is asked, in one call: the arguments of `host_info`.
+
+    Args:
+        settings: the inventory's.
+        made: files that this run brings; none for an image.
+    """
+    paths, services = settings.paths, settings.services
+    return {
+        "packages": list(PAIR),
+        "texts": [
+            paths.sources,
+            paths.preferences,
+            UNPROVEN,
+            paths.machine,
+            paths.job_users,
+        ],
+        "groups": sorted({group for one in services for group in one.groups}),
+        "files": [OTHER_BINARY, *(one.home for one in services)],
+        "users": [one.user for one in services],
+        "checks": [check for one in services for check in _job_user.checks(one, made)],
+        "units": [
+            LOGIND,
+            *HOST_UNITS,
+            *(
+                name
+                for one in services
+                for name in (
+                    one.unit,
+                    manager_of(one),
+                    f"{one.resume}.service",
+                    f"{one.resume}.timer",
+                    f"{one.clean}.service",
+                )
+            ),
+        ],
+        "logind": True,
+        "logind_ours": paths.logind,
+        "globs": [DROP_INS],
+        "other_runners": True,
+    }
+
+
+def facts(look: Mapping[str, Any]) -> HostFacts:
+    """The answer of `host_info`."""
+    files: Mapping[str, Mapping[str, Any]] = look["files"]
+    return HostFacts(
+        machine=str(look["machine"]),
+        packages=look["packages"],
+        texts={path: str(one["text"]) for path, one in files.items() if "text" in one},
+        kinds={path: str(one["kind"]) for path, one in files.items()},
+        isolated=names_of(look["globs"][DROP_INS]),
+        accounts=look["users"],
+        units=look.get("units", {}),
+        missing_groups=frozenset(look["missing_groups"]),
+        problems=look["problems"],
+        logind=Logind.of(look["logind"]),
+        logind_foreign=Logind.of(look["logind_foreign"]) or Logind(False, ()),
+        daemons=look["other_runners"],
+    )

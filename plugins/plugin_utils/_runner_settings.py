@@ -1,0 +1,329 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The variables of the role gitlab_runner: validated, and as typed settings.
+
+Validation asks nobody: neither the host nor GitLab.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ansible_collections.runnerhost.toolkit.plugins.module_utils._runner_facts import is_version
+from ansible_collections.runnerhost.toolkit.plugins.module_utils._secrets import unfit
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import (
+    _env_file,
+    _isolated,
+    _job_user,
+    _runner_lists,
+    _runner_validation,
+    _tokens,
+)
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._services import (
+    VARIABLE,
+    Service,
+    leaving_services,
+    services,
+)
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._variables import misread
+
+LATEST = "latest"
+
+
+@dataclass(frozen=True)
+class Paths:
+    """Where the role's files lie that the plan looks at.
+
+    Attributes:
+        sources: apt's source file with the package repository.
+        preferences: apt's pin of the packages.
+        logind: the drop-in of logind.
+        machine: which host of the inventory this machine is.
+        job_users: the groups that the inventory has given to job users.
+    """
+
+    sources: str
+    preferences: str
+    logind: str
+    machine: str
+    job_users: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """Which packages, and from where.
+
+    Attributes:
+        version: of the packages, or ``latest``.
+        allow_downgrade: whether the version may go down.
+        newest: whether ``latest`` means the repository's newest even where a runner is installed.
+        url: the package repository.
+        suite: its suite.
+        components: its components.
+    """
+
+    version: str
+    allow_downgrade: bool
+    newest: bool = False
+    url: str
+    suite: str
+    components: tuple[str, ...]
+
+    @property
+    def pattern(self) -> str:
+        """What dpkg's version has to match; empty for any."""
+        if self.version == LATEST:
+            return ""
+        return self.version if "-" in self.version else f"{self.version}-*"
+
+
+def wanted_of(args: Mapping[str, Any]) -> Wanted:
+    """The same of the arguments of an action, ``version``, ``url`` and so on."""
+    return Wanted(
+        version=str(args["version"]),
+        allow_downgrade=bool(args["allow_downgrade"]),
+        newest=bool(args.get("newest")),
+        url=str(args["url"]),
+        suite=str(args["suite"]),
+        components=tuple(str(component) for component in args["components"]),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What the inventory says of a host's runners, validated.
+
+    Attributes:
+        host: the host's name in the inventory.
+        gitlab_url: the GitLab of runners that name none.
+        services: those that the host is to have.
+        leaving: isolated ones that are to leave.
+        wanted: which packages.
+        waits_for_jobs: whether an upgrade waits for jobs beyond its deadline.
+        image: whether an image is baked.
+        kill_leftover_processes: whether logind kills what jobs leave.
+        user_manager: whether job users keep their systemd manager.
+        paths: where things lie on the host.
+    """
+
+    host: str
+    gitlab_url: str
+    services: tuple[Service, ...]
+    leaving: tuple[Service, ...]
+    wanted: Wanted
+    waits_for_jobs: bool
+    image: bool
+    kill_leftover_processes: bool
+    user_manager: bool
+    paths: Paths
+
+    @property
+    def known_names(self) -> set[str]:
+        """The isolated runners that the inventory names, those that are to leave among them."""
+        return {one.name for one in (*self.services, *self.leaving)}
+
+
+def settings_of(args: Mapping[str, Any], host: str) -> Settings:
+    """The settings that validated arguments of `runner_plan` stand for."""
+    return Settings(
+        host=host,
+        gitlab_url=str(args["gitlab_url"]),
+        services=tuple(services(args)),
+        leaving=tuple(leaving_services(args)),
+        wanted=wanted_of(args),
+        waits_for_jobs=args.get("at_deadline") != "go_on",
+        image=bool(args.get("image")),
+        kill_leftover_processes=bool(args["kill_leftover_processes"]),
+        user_manager=bool(args["user_manager"]),
+        paths=Paths(**args["paths"]),
+    )
+
+
+def warnings(found: Iterable[Service]) -> list[str]:
+    """What the user should know of settings that are allowed."""
+    listed = list(found)
+    return [*open_addresses(listed), *starved(listed)]
+
+
+def open_addresses(found: Iterable[Service]) -> Iterator[str]:
+    """Warnings for metrics that others reach."""
+    for service in found:
+        address = str(service.settings.get("listen_address") or "")
+        if address and not re.match(r"127\.|\[::1\]|localhost\b", address):
+            yield (
+                f"{service.variable('settings')}.listen_address got {address!r}: the runner's "
+                "metrics and its debugging pages are open to whoever reaches that; 127.0.0.1:9252 "
+                "is safe"
+            )
+
+
+def starved(found: Iterable[Service]) -> list[str]:
+    """Warnings for services with fewer jobs at once than runners: those wait for each other.
+
+    A runner's question for a job counts as one of ``concurrent``, and GitLab may hold it for 50 s;
+    gitlab-runner 18.4 and later warns of it at each load ("Worker starvation").
+    """
+    return [
+        f"{service.variable('concurrent')}: {service.concurrent} is less than the number of "
+        f"runners, {count}: each waits while another one asks GitLab for a job, up to 50 s; set "
+        f"it to {count} or more"
+        for service in found
+        if service.concurrent < (count := len(service.present))
+    ]
+
+
+# --- validation ----------------------------------------------------------------------------------
+
+
+def problems(args: Mapping[str, Any]) -> list[str]:
+    """Everything that is wrong with the role's variables."""
+    return [
+        *_main_problems(args),
+        *_repository_problems(args),
+        *fitness_problems(args.get("fitness", {})),
+        *_env_file.problems(
+            "gitlab_runner_environment", args["environment"], args.get("environment_allowed") or []
+        ),
+        *misread("gitlab_runner_environment", args["environment"]),
+        *_runner_validation.settings_problems("gitlab_runner_settings", args["settings"]),
+        *_job_user.problems("", {**_job_user.DEFAULTS, **args}),
+        *_isolated.problems(args),
+        *_runner_lists.url_problems("gitlab_runner_url", args["gitlab_url"]),
+        *_entries_problems(args),
+        *_api_problems(args),
+    ]
+
+
+def _main_problems(args: Mapping[str, Any]) -> Iterator[str]:
+    """The package's own service."""
+    user, timeout, concurrent = args["user"], args["stop_timeout"], args["concurrent"]
+    if not _isolated.USER.match(str(user)):
+        yield (
+            f"gitlab_runner_user got {user!r}, it takes a Unix user name: "
+            "lower case letters, digits, - and _"
+        )
+    for name in ("home", "pip_cache_dir"):
+        value = args[name]
+        if not _isolated.FOLDER.match(str(value)) or ".." in str(value).split("/"):
+            yield f"gitlab_runner_{name} got {value!r}, it takes an absolute path"
+    if str(user) == "root":
+        yield "gitlab_runner_user got 'root', jobs must not run as root"
+    if not re.fullmatch(r"0[0-7]{3}", str(args["umask"])):
+        yield f"gitlab_runner_umask got {args['umask']!r}, it takes four octal digits, quoted"
+    if not isinstance(timeout, int) or timeout < 1:
+        yield f"gitlab_runner_stop_timeout got {timeout!r}, it takes seconds, 1 or more"
+    if not isinstance(concurrent, int) or isinstance(concurrent, bool) or concurrent < 1:
+        # A running daemon that reads concurrent = 0 exits and takes its jobs along.
+        yield f"gitlab_runner_concurrent got {concurrent!r}, it takes a whole number of 1 or more"
+    if not isinstance(args["path"], list):
+        yield f"gitlab_runner_path: {unfit(args['path'])}; expected a list"
+        return
+    for index, folder in enumerate(args["path"]):
+        if not _isolated.FOLDER.match(str(folder)):
+            yield (
+                f"gitlab_runner_path[{index}] got {folder!r}, it takes an absolute path without "
+                "blanks, colons, quotes or $"
+            )
+
+
+def _repository_problems(args: Mapping[str, Any]) -> Iterator[str]:
+    """The packages and where they come from."""
+    version, url, suite = str(args["version"]), str(args["url"]), str(args["suite"])
+    if version != LATEST and not is_version(version):
+        yield (
+            f"gitlab_runner_version got {args['version']!r}, it takes a version such as 18.5.0 "
+            "or 18.5.0-1, or latest"
+        )
+    if not isinstance(args["components"], list):
+        yield (f"gitlab_runner_repository_components: {unfit(args['components'])}; expected a list")
+    if not re.fullmatch(r"https?://[^\s/@]+(?:/\S*)?", url):
+        shown = repr(url) if "@" not in url else "(hidden)"
+        yield (
+            f"gitlab_runner_repository_url got {shown}, it takes an http(s) address "
+            "without a password"
+        )
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._/-]*", suite):
+        yield f"gitlab_runner_repository_suite got {suite!r}, it takes a suite such as jammy"
+
+
+def _entries_problems(args: Mapping[str, Any]) -> list[str]:
+    """The runners of all services."""
+    isolated = args.get("isolated")
+    lists = {
+        f"{VARIABLE}[{index}].runners": entry.get("runners")
+        for index, entry in enumerate(isolated if isinstance(isolated, list) else [])
+        if isinstance(entry, dict) and entry.get("state", "present") != "absent"
+    }
+    return _runner_lists.entries_problems(
+        args["gitlab_url"],
+        {"gitlab_runner_runners": args["runners"], **lists},
+        args.get("api_token"),
+        args.get("environment_allowed") or [],
+    )
+
+
+def _api_problems(args: Mapping[str, Any]) -> Iterator[str]:
+    """What GitLab's API is asked with."""
+    if args.get("api_token"):
+        yield from _tokens.access_problems("gitlab_runner_api_token", args["api_token"])
+    proxy = str(args.get("api_proxy") or "")
+    if proxy and not re.fullmatch(r"https?://[^\s/@]+", proxy):
+        shown = repr(proxy) if "@" not in proxy else "(hidden)"
+        yield f"gitlab_runner_api_proxy got {shown}, it takes http://HOST:PORT"
+
+
+_SIZE = (r"\d+[KMGT]?|\d+%|infinity", "a size such as 8G or 80%, or infinity")
+_LIMITS = {
+    "MemoryMax": _SIZE,
+    "MemoryHigh": _SIZE,
+    "MemorySwapMax": _SIZE,
+    "CPUQuota": (r"\d+%", "a share such as 200% (two CPUs)"),
+    "CPUWeight": (r"\d+|idle", "a number such as 100, or idle"),
+    "IOWeight": (r"\d+", "a number such as 100"),
+    "TasksMax": (r"\d+|\d+%|infinity", "a number such as 4096, a share such as 80%, or infinity"),
+}
+"""systemd's settings for a slice, and what each takes (systemd.resource-control)."""
+_NUMBERS = {
+    **dict.fromkeys(("builds_max_age_days", "cache_max_age_days", "temporary_max_age_days"), 36500),
+    **dict.fromkeys(("min_free_space_percent", "min_free_inodes_percent"), 90),
+}
+"""The most that each takes."""
+
+
+def fitness_problems(fitness: Mapping[str, Any]) -> list[str]:
+    """What is wrong with limits, ages and thresholds."""
+    found = _limit_problems(fitness.get("job_limits", {}))
+    for name, most in _NUMBERS.items():
+        value = fitness.get(name, 0)
+        if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= most:
+            found.append(f"gitlab_runner_{name} got {value!r}, it takes a number of 0 to {most}")
+    file = str(fitness.get("metrics_file") or "")
+    if file and not re.fullmatch(r"/[^\s\"\\]+\.prom", file):
+        found.append(
+            f"gitlab_runner_metrics_file got {file!r}, it takes an absolute path that ends in .prom"
+        )
+    size = str(fitness.get("journal_max_use") or "")
+    if size and not re.fullmatch(r"\d+[KMGTPE]?", size):
+        found.append(
+            f"gitlab_runner_journal_max_use got {size!r}, it takes a size such as 1G, or nothing"
+        )
+    return found
+
+
+def _limit_problems(limits: Any) -> list[str]:
+    if not isinstance(limits, Mapping):
+        return ["gitlab_runner_job_limits takes a mapping such as {MemoryMax: 8G}"]
+    found = []
+    for name, value in limits.items():
+        if name not in _LIMITS:
+            found.append(
+                f"gitlab_runner_job_limits: unknown limit {name!r}; it takes {', '.join(_LIMITS)}"
+            )
+        elif not re.fullmatch(_LIMITS[name][0], str(value)):
+            found.append(
+                f"gitlab_runner_job_limits.{name}: invalid value {value!r}; "
+                f"expected {_LIMITS[name][1]}"
+            )
+    return found
