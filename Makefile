@@ -109,7 +109,8 @@ lint: dev-venv ## ansible-lint (production), ruff, mypy (strict), changelog frag
 	$(VENV)/bin/antsibull-changelog lint
 
 .PHONY: unit
-unit: unit-lab unit-rest ## Unit tests
+unit: dev-venv ## Unit tests
+	$(PY) -m pytest -q tests/unit $(ARGS)
 
 .PHONY: unit-lab
 unit-lab: dev-venv
@@ -170,4 +171,4 @@ lock: ## Lock the Python packages anew: requirements*.in -> requirements*.txt
 .PHONY: clean
 clean: ## Take the lab down and remove .venv and caches of this folder
 	@if test -x $(PY); then $(PY) -m lab down; fi
-	rm -rf $(VENV) .ansible .lab .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) .ansible .lab tests/output .mypy_cache .ruff_cache .pytest_cache

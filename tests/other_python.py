@@ -1,5 +1,7 @@
 """The unit tests on the other end of the supported ansible-core versions.
 
+Usage: python -m tests.other_python [pytest's OPTION…]
+
 requirements-dev.txt locks two: the newest that runs on Python 3.11, and the newest of all, from
 Python 3.12 on. The suite `unit` has one of them, this one the other: with another Python of this
 machine, in a virtual environment in the cache.
@@ -85,7 +87,8 @@ def main() -> int:
     # The lab and its stand-ins run on the first environment alone.
     return subprocess.run(
         [str(programs / "python"), "-m", "pytest", "-q", "-p", "no:cacheprovider",
-         "tests/unit", "--ignore", "tests/unit/lab", "--ignore", "tests/unit/standins"],
+         "tests/unit", "--ignore", "tests/unit/lab", "--ignore", "tests/unit/standins",
+         *sys.argv[1:]],
         cwd=ROOT, check=False,
         env={**os.environ, "PATH": f"{programs}:{os.environ.get('PATH', '')}"},
     ).returncode  # fmt: skip

@@ -20,6 +20,8 @@ import pytest
 from lab.engine import Engine
 from lab.places import Lab, cache_dir
 
+pytestmark = pytest.mark.lab
+
 ROOT = Path(__file__).resolve().parents[2]
 NOT_RUN = {"make test": "this suite is a part of it"}
 """Commands of the README that do not run here, with the reason."""

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from lab.platforms import PLATFORMS
-from tests.__main__ import WHOLE_HOST
+from tests.suites import WHOLE_HOST
 from tools.tree import files, roles
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -6,14 +6,15 @@ import os
 import re
 import subprocess
 import sys
+import xml.etree.ElementTree as ET
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from tests import other_python
-from tests.__main__ import BIN, SUITES
 from tests.processes import marked
+from tests.suites import BIN, SUITES, Suite, failed_in, find, kinds, last_seconds, write_result
 
 ROOT = Path(__file__).resolve().parents[2]
 COLLECT = """
@@ -38,6 +39,11 @@ class Machine:
 
     programs: Path
 
+    @property
+    def results(self) -> Path:
+        """Where its suites leave their results."""
+        return self.programs / "results"
+
     def program(self, name: str, script: str) -> None:
         """Puts a shell script on the machine's PATH."""
         path = self.programs / name
@@ -48,6 +54,7 @@ class Machine:
         """Runs `python -m …` there, as a person or as CI."""
         environment = {k: v for k, v in os.environ.items() if k not in ("CI", "WORLD")}
         environment["PATH"] = str(self.programs)
+        environment["RUNNERHOST_RESULTS"] = str(self.results)
         if ci:
             environment["CI"] = "true"
         return subprocess.run(
@@ -148,7 +155,8 @@ def test_two_suites_run_at_a_time(machine: Machine) -> None:
         "sys.argv[1:] = ['lint', 'lab/drain']; sys.exit(t.main())"
     )
     done = subprocess.run(
-        [sys.executable, "-c", script], cwd=ROOT, env={"PATH": str(here)},
+        [sys.executable, "-c", script], cwd=ROOT,
+        env={"PATH": str(here), "RUNNERHOST_RESULTS": str(machine.results)},
         capture_output=True, text=True, check=False, timeout=60,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
@@ -166,7 +174,8 @@ def test_a_suite_without_an_end_is_failed_with_all_that_it_has_started(machine: 
         "print(t.run(suite)[0])"
     )
     done = subprocess.run(
-        [sys.executable, "-c", script], cwd=ROOT, env={"PATH": str(machine.programs)},
+        [sys.executable, "-c", script], cwd=ROOT,
+        env={"PATH": str(machine.programs), "RUNNERHOST_RESULTS": str(machine.results)},
         capture_output=True, text=True, check=False, timeout=60,
     )  # fmt: skip
     assert re.fullmatch(r"lint +not done after 1 s", done.stdout.splitlines()[-2])
@@ -184,7 +193,7 @@ def test_one_word_names_all_suites_of_the_lab(
     named = set(rows(machine.run("tests", asked).stdout))
     chosen = {suite.name: suite.argv for suite in SUITES if suite.name in named}
     assert named == {suite.name for suite in SUITES if suite.name.startswith(f"{asked}/")}
-    assert {argv[-2] for argv in chosen.values()} == marks
+    assert {argv[argv.index("-m", 3) + 1] for argv in chosen.values()} == marks
 
 
 @pytest.mark.parametrize("ci", [False, True])
@@ -256,3 +265,128 @@ def test_each_lab_test_is_in_one_suite() -> None:
     suites = [suite for suite in SUITES if suite.name.startswith("lab")]
     assert {(suite.name, suite.argv[-1]) for suite in suites} == found
     assert len(suites) == len(found)
+
+
+def test_each_test_file_is_in_one_suite() -> None:
+    """One of the lab in two, if it has plain and slow tests; tests/host runs on hosts alone."""
+    for path in (path.relative_to(ROOT) for path in ROOT.glob("tests/**/test_*.py")):
+        names = {
+            suite.name.partition("/")[0]
+            for suite in SUITES
+            if suite.tests and path.is_relative_to(suite.tests)
+        }
+        if path.parts[1] == "host":
+            assert names == set()
+        elif path.parts[1] == "lab":
+            assert names
+            assert names <= {"lab", "lab-slow"}
+        else:
+            assert len(names) == 1, path
+
+
+def test_each_suite_has_a_name_and_a_file_of_its_own() -> None:
+    assert len({suite.name for suite in SUITES}) == len(SUITES)
+    assert len({suite.result for suite in SUITES}) == len(SUITES)
+    for suite in SUITES:
+        assert suite.tests == "" or (ROOT / suite.tests).exists()
+        # pytest says what it is to write; for the others the runner writes.
+        pytests = bool(suite.tests) or suite.other
+        assert any("--junitxml=JUNIT" in word for word in suite.argv) is pytests, suite.name
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("pytestmark = pytest.mark.lab\n", (True, False)),
+        ("pytestmark = [pytest.mark.lab, pytest.mark.slow]\n", (False, True)),
+        ("pytestmark = pytest.mark.lab\n@pytest.mark.slow\ndef test_x(): ...\n", (True, True)),
+        ("slow = pytest.mark.slow\n@slow\ndef test_x(): ...\n", (True, True)),
+        ("def test_x():\n    'pytest.mark.slow'\n    slow = 1\n", (True, False)),
+    ],
+)
+def test_a_files_marks_say_which_tests_it_has(source: str, expected: tuple[bool, bool]) -> None:
+    assert kinds(source) == expected
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """Another project with suites of its own."""
+    for name, source in {
+        "tests/lab/test_short.py": "",
+        "tests/lab/test_longer.py": "# a comment\n",
+        "tests/lab/test_slowest.py": "pytestmark = pytest.mark.slow\n",
+        "tests/more/test_a.py": "",
+        "tests/onhosts/test_b.py": "pytestmark = pytest.mark.lab\n",
+        "tests/host/test_c.py": "",
+        "molecule/whole/molecule.yml": "scenario: {name: whole}\n",
+        "molecule/part/molecule.yml": "provisioner: {playbooks: {converge: x.yml}}\n",
+    }.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(source)
+    return tmp_path
+
+
+def test_suites_are_found_from_the_files(project: Path) -> None:
+    suites = {suite.name: suite for suite in find(project, project / "results")}
+    assert list(suites) == [
+        "lab/longer", "lint", "unit", "onhosts", "more", "molecule", "lab/short", "unit-other",
+        "molecule-roles", "lab-slow/slowest",
+    ]  # fmt: skip
+    assert suites["molecule"].argv[2:] == ("--scenario-name=whole",)
+    assert suites["molecule-roles"].argv[2:] == ("--scenario-name=part",)
+    needs = {name for name, suite in suites.items() if suite.containers}
+    assert needs == {name for name in suites if name.startswith(("lab", "molecule", "onhosts"))}
+    full = {name for name, suite in suites.items() if suite.full}
+    assert full == {"unit-other", "molecule-roles", "lab-slow/slowest"}
+
+
+def test_what_took_longest_begins_first(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tests.suites.RESULTS", project)
+    for name, seconds in (("lab/short", 90.0), ("lab/longer", 80.0)):
+        write_result(Suite(name, ()), "passed", seconds, "", [])
+    assert next(one.name for one in find(project, project)) == "lab/short"
+    # What has never run is begun before all others: it may be the longest.
+    (project / "lab-short.xml").unlink()
+    assert next(one.name for one in find(project, project)) == "lab/short"
+    assert last_seconds(project / "lab-longer.xml") == 80.0
+
+
+def test_the_list_shows_each_suite_and_runs_none(machine: Machine) -> None:
+    done = machine.run("tests", "--list")
+    assert done.returncode == 0, done.stderr
+    listed = [line.split()[:2] for line in done.stdout.splitlines()]
+    assert listed == [[s.name, "test-full" if s.full else "test"] for s in SUITES]
+    assert not machine.results.exists()
+
+
+def test_each_suite_leaves_its_results_as_junit_xml(machine: Machine) -> None:
+    machine.program("podman", f"echo '{REFUSAL}' >&2; exit 125")
+    machine.program("make", 'printf "made %s \\033[31m<&>\\n" "$1"; [ "$1" != lint ]')
+    machine.run("tests", "lint", "unit", "lab/drain")
+    found = {}
+    for path in machine.results.iterdir():
+        case = ET.parse(path).getroot().find("testsuite/testcase")
+        assert case is not None
+        found[path.name] = ([part.tag for part in case], case.findtext("system-out"))
+        assert failed_in(path) is (path.name == "lint.xml")
+    assert found == {
+        "lint.xml": (["failure", "system-out"], "made lint ?[31m<&>"),
+        "unit.xml": (["system-out"], "made unit ?[31m<&>"),
+        "lab-drain.xml": (["skipped"], None),
+    }
+    skipped = ET.parse(machine.results / "lab-drain.xml").getroot().find("*/*/skipped")
+    assert skipped is not None
+    assert skipped.get("message") == f"no containers here: {REFUSAL}"
+
+
+@pytest.mark.parametrize(("code", "kept"), [(0, True), (1, False)])
+def test_what_pytest_writes_is_kept_unless_it_hides_the_failure(
+    machine: Machine, code: int, kept: bool
+) -> None:
+    """A run that was cut off has no test that failed."""
+    good = "<testsuites><testsuite name='pytest' failures='0' errors='0' time='7'/></testsuites>"
+    machine.program("podman", "exit 0")
+    machine.program("make", f'echo "{good}" > "${{2#ARGS=--junitxml=}}"; exit {code}')
+    machine.run("tests", "unit")
+    assert ("pytest" in (machine.results / "unit.xml").read_text()) is kept
+    assert failed_in(machine.results / "unit.xml") is bool(code)
