@@ -1,25 +1,25 @@
-# Every verb is a thin line over a command that you can type yourself.
+# Every target wraps a command that you can also run directly.
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 MAKEFLAGS += --no-print-directory
 
 PYTHON ?= python3
 VENV ?= .venv
-# The default lab's; another lab's (LAB_NAME) is in its own folder.
+# The inventory of the default lab, or of the lab LAB_NAME.
 INVENTORY ?= $(if $(filter-out demo,$(LAB_NAME)),.lab/$(LAB_NAME)/inventory,inventories/lab)
-# The mirror's settings.
+# Settings of `make mirror`.
 MIRROR ?= mirror.yml
-# Further arguments for ansible-playbook: ARGS='--limit web1 --check --diff --ask-vault-pass'
+# Additional arguments for ansible-playbook: ARGS='--limit web1 --check --diff --ask-vault-pass'
 ARGS ?=
-# How often `make bench` measures each mark.
+# How many times `make bench` repeats each measurement.
 RUNS ?= 1
-# What a drain says while it waits must be seen at once, in a pipe too.
+# Show the progress of a drain immediately, even in a pipe.
 export PYTHONUNBUFFERED = 1
 PY = $(VENV)/bin/python
-# Molecule and ansible-lint look for their programs on PATH.
+# Molecule and ansible-lint search PATH for their programs.
 export PATH := $(abspath $(VENV)/bin):$(PATH)
 export PYTHON
-# What .venv was made for: provisioning, the lab too, tests and lint too. A larger set serves the smaller.
+# The installed set in .venv: provisioning; also the lab; also tests and lint. A larger set contains the smaller ones.
 DEV = $(VENV)/.stamp-dev
 LAB := $(firstword $(wildcard $(DEV)) $(VENV)/.stamp-lab)
 STAMP := $(firstword $(wildcard $(DEV) $(VENV)/.stamp-lab) $(VENV)/.stamp)
@@ -30,9 +30,9 @@ help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 17
 
 .PHONY: venv
-venv: $(STAMP) $(LINK) ## Make the controller's Python environment in .venv
+venv: $(STAMP) $(LINK) ## Create the controller's Python environment in .venv
 
-# requirements.txt provisions and verifies; the lab and the tests have more.
+# requirements.txt is enough to provision and verify; the lab and the tests need more.
 $(VENV)/.stamp: requirements.txt
 $(VENV)/.stamp-lab: requirements-lab.txt
 $(VENV)/.stamp-dev: requirements-dev.txt
@@ -59,11 +59,11 @@ lab-packages:
 
 .PHONY: demo
 demo: export RUNNERHOST_STARTED := $(shell date +%s)
-demo: lab-packages lab-venv ## Lab, one provisioned host, a real build job, and what you got
+demo: lab-packages lab-venv ## Start a lab, provision a host, run a build job, and show the result
 	@$(PY) -m lab demo
 
 .PHONY: provision
-provision: venv ## Provision hosts: INVENTORY=… ARGS='--limit … --check --diff'
+provision: venv ## Bring hosts to the state in the inventory: INVENTORY=… ARGS='--limit … --check --diff'
 	$(VENV)/bin/ansible-playbook -i $(INVENTORY) playbooks/site.yml $(ARGS)
 
 .PHONY: upgrade
@@ -71,15 +71,15 @@ upgrade: venv ## Upgrade the runner, a few hosts at a time: INVENTORY=… ARGS='
 	$(VENV)/bin/ansible-playbook -i $(INVENTORY) playbooks/upgrade.yml $(ARGS)
 
 .PHONY: reboot
-reboot: venv ## Restart hosts that ask for it, one at a time, when no job runs: INVENTORY=…
+reboot: venv ## Restart hosts that require it, one at a time, when no job runs: INVENTORY=…
 	$(VENV)/bin/ansible-playbook -i $(INVENTORY) playbooks/reboot.yml $(ARGS)
 
 .PHONY: rotate
-rotate: venv ## Give each runner a new token now: INVENTORY=…
+rotate: venv ## Give each runner a new token immediately: INVENTORY=…
 	$(VENV)/bin/ansible-playbook -i $(INVENTORY) playbooks/rotate.yml $(ARGS)
 
 .PHONY: adopt
-adopt: venv ## Write the variables for what hosts have already to adopted/HOST.yml: INVENTORY=…
+adopt: venv ## Write variables for existing hosts to adopted/HOST.yml: INVENTORY=…
 	$(VENV)/bin/ansible-playbook -i $(INVENTORY) playbooks/adopt.yml $(ARGS)
 
 .PHONY: retire
@@ -87,20 +87,20 @@ retire: venv ## Take hosts out of service: INVENTORY=… ARGS='--limit NAME'
 	$(VENV)/bin/ansible-playbook -i $(INVENTORY) playbooks/retire.yml $(ARGS)
 
 .PHONY: prepare-upgrade
-prepare-upgrade: venv ## Say what stands in the way of the system's upgrade: INVENTORY=… ARGS='-e prepare_upgrade_apply=true'
+prepare-upgrade: venv ## Report obstacles to an upgrade of the operating system: INVENTORY=… ARGS='-e prepare_upgrade_apply=true'
 	$(VENV)/bin/ansible-playbook -i $(INVENTORY) playbooks/prepare_upgrade.yml $(ARGS)
 
 .PHONY: image
-image: venv ## Bake an image of a runner host, without a token: INVENTORY=… ARGS='--limit NAME'
+image: venv ## Prepare a golden image of a runner host, without tokens: INVENTORY=… ARGS='--limit NAME'
 	$(VENV)/bin/ansible-playbook -i $(INVENTORY) playbooks/image.yml $(ARGS)
 
 .PHONY: mirror
-mirror: venv ## Snapshot the packages that hosts need, signed with your key: MIRROR=mirror.yml ARGS='--list'
+mirror: venv ## Take a signed snapshot of all packages for hosts: MIRROR=mirror.yml ARGS='--list'
 	@tools/system-packages mirror
 	@PYTHONPATH=.ansible/collections $(PY) -m ansible_collections.runnerhost.toolkit.mirror $(MIRROR) $(ARGS)
 
 .PHONY: verify
-verify: venv ## Ask GitLab about each runner, and check that hosts are what tests/host says: INVENTORY=… (changes nothing)
+verify: venv ## Check hosts and their runners against the inventory; changes nothing: INVENTORY=…
 	$(VENV)/bin/ansible-playbook -i $(INVENTORY) playbooks/verify.yml $(ARGS)
 
 .PHONY: lint
@@ -121,7 +121,7 @@ unit-rest: dev-venv
 	$(PY) -m pytest -q tests/unit --ignore tests/unit/lab --ignore tests/unit/standins
 
 .PHONY: test-fast
-test-fast: dev-venv ## Lint and unit tests, side by side: under two minutes
+test-fast: dev-venv ## Lint and unit tests in parallel: under two minutes
 	@$(MAKE) -j3 -Otarget lint unit-lab unit-rest
 
 .PHONY: test
@@ -129,46 +129,46 @@ test: lab-packages dev-venv ## All but the slowest suites: about 35 minutes on t
 	@$(PY) -m tests
 
 .PHONY: test-full
-test-full: lab-packages dev-venv ## The same and each role alone, which takes longer
+test-full: lab-packages dev-venv ## All suites, also each role alone
 	@$(PY) -m tests --full
 
 .PHONY: bench
-bench: lab-packages dev-venv ## Measured claims, each against its limit: RUNS=3
+bench: lab-packages dev-venv ## Measure the performance claims and compare them with their limits: RUNS=3
 	@$(PY) -m bench --runs $(RUNS)
 
 .PHONY: bench-jobs
-bench-jobs: lab-packages dev-venv ## A stream of jobs while every verb runs: none may be lost
+bench-jobs: lab-packages dev-venv ## Run jobs continuously during every operation and check that none is lost
 	@$(PY) -m bench.jobs_survive
 
 .PHONY: docs
-docs: venv ## Write docs/roles.md anew from the argument specs
+docs: venv ## Generate docs/roles.md from the argument specs
 	$(PY) -m tools.reference
 
 .PHONY: changelog
-changelog: dev-venv ## Write CHANGELOG.md anew from changelogs/
+changelog: dev-venv ## Generate CHANGELOG.md from changelogs/
 	tools/changelog
 
 .PHONY: collection
-collection: venv ## Build the collection of the last commit: dist/*.tar.gz
+collection: venv ## Build the collection from the last commit: dist/*.tar.gz
 	@$(PY) -m tools.collection dist
 
 .PHONY: lab-up
-lab-up: lab-packages lab-venv ## Bring up the lab: hosts, mirror, GitLab
+lab-up: lab-packages lab-venv ## Start the lab: hosts, mirror, GitLab
 	@$(PY) -m lab up
 
 .PHONY: lab-down
-lab-down: lab-venv ## Take the lab down; only the cache stays
+lab-down: lab-venv ## Remove the lab; the cache stays
 	@$(PY) -m lab down
 
 .PHONY: lab-shell
-lab-shell: lab-venv ## A shell on a lab host: HOST=jammy
+lab-shell: lab-venv ## Open a shell on a lab host: HOST=jammy
 	@$(PY) -m lab shell $(HOST)
 
 .PHONY: lock
-lock: ## Lock the Python packages anew: requirements*.in -> requirements*.txt
+lock: ## Update the locks of Python packages: requirements*.in -> requirements*.txt
 	tools/lock $(PYTHON)
 
 .PHONY: clean
-clean: ## Take the lab down and remove .venv and caches of this folder
+clean: ## Remove the lab, .venv, and the caches in this folder
 	@if test -x $(PY); then $(PY) -m lab down; fi
 	rm -rf $(VENV) .ansible .lab tests/output .mypy_cache .ruff_cache .pytest_cache

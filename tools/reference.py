@@ -19,12 +19,12 @@ HEAD = """\
 
 <!-- Written by `python -m tools.reference` from roles/*/meta/argument_specs.yml: edit those. -->
 
-Every role is usable alone (`runnerhost.toolkit.NAME`). `playbooks/site.yml` runs them in this
-order, each with its name as a tag; `network_access` runs with every tag. How to set a variable:
-[the example inventory](../inventories/example/group_vars/runner_hosts/main.yml).
+You can use every role alone (`runnerhost.toolkit.NAME`). `playbooks/site.yml` runs them in this
+order, each with its name as a tag; `network_access` runs with every tag. The
+[example inventory](../inventories/example/group_vars/runner_hosts/main.yml) shows how to set the variables.
 
-`raw`: checked by the role itself, since Ansible would print the value that it refuses. What the
-variable takes is in its first sentence.
+The role itself validates variables of type `raw`, because Ansible's validation would print rejected values,
+which may be secrets. The first sentence of the description says which type is expected.
 """
 
 # Ansible's markup in descriptions (Ansible docs, "Ansible markup") -> Markdown.
