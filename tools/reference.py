@@ -23,8 +23,9 @@ You can use every role alone (`runnerhost.toolkit.NAME`). `playbooks/site.yml` r
 order, each with its name as a tag; `network_access` runs with every tag. The
 [example inventory](../inventories/example/group_vars/runner_hosts/main.yml) shows how to set the variables.
 
-The role itself validates variables of type `raw`, because Ansible's validation would print rejected values,
-which may be secrets. The first sentence of the description says which type is expected.
+The role itself validates variables of type `raw`, because Ansible's validation would print
+rejected values, which may be secrets. The first sentence of the description says which type is
+expected.
 """
 
 # Ansible's markup in descriptions (Ansible docs, "Ansible markup") -> Markdown.
