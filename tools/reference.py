@@ -21,7 +21,7 @@ HEAD = """\
 
 You can use every role alone (`runnerhost.toolkit.NAME`). `playbooks/site.yml` runs them in this
 order, each with its name as a tag; `network_access` runs with every tag. The
-[example inventory](../inventories/example/group_vars/runner_hosts/main.yml) shows how to set the variables.
+[example inventory](../inventories/example/group_vars/runner_hosts/main.yml) sets each of them.
 
 The role itself validates variables of type `raw`, because Ansible's validation would print
 rejected values, which may be secrets. The first sentence of the description says which type is
