@@ -8,7 +8,7 @@ DOCUMENTATION = r"""
 module: packages
 short_description: Installs what is missing of a list of packages, in one transaction
 description:
-  - Looks at dpkg's state first and calls M(runnerhost.toolkit.apt_transaction) only for what is
+  - Reads dpkg's state first and calls M(runnerhost.toolkit.apt_transaction) only for what is
     missing.
   - What is named is wanted, so apt's autoremove must not take it; a package that it may take is
     marked as installed by hand.
@@ -34,15 +34,15 @@ options:
     choices: [present, absent]
     default: present
   look:
-    description: The C(packages) of an earlier look at dpkg's state; spares a call.
+    description: The C(packages) of RV(look) of an earlier task; spares a call.
     type: dict
   automatic:
-    description: The C(automatic) of that look.
+    description: The C(automatic) of the same.
     type: list
     elements: str
     default: []
   unfinished:
-    description: The C(unfinished) of that look.
+    description: The C(unfinished) of the same.
     type: list
     elements: str
     default: []
@@ -141,12 +141,17 @@ packages:
   type: list
   elements: str
   returned: without O(simulate)
+finished:
+  description: What a transaction that was cut off had left, and this one has finished.
+  type: list
+  elements: str
+  returned: if there was any
 simulated:
   description: What apt would install, upgrade and remove; empty where nothing is missing.
   type: dict
   returned: with O(simulate)
 look:
-  description: The C(packages), C(automatic) and C(unfinished) that were looked at.
+  description: The C(packages), C(automatic) and C(unfinished) of dpkg's state.
   type: dict
   returned: with O(simulate)
 """

@@ -28,6 +28,7 @@ from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
     _system,
 )
 from ansible_collections.runnerhost.toolkit.plugins.modules import apt_candidates_info
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import _package_simulation
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._controller import NETWORK_DEFAULTS
 from lab.keys import Key, clearsign, ensure_key
 from tests.unit.plugins import ubuntu_archive as archive
@@ -182,7 +183,7 @@ def test_what_comes_with_it_is_told(machine: AptHost) -> None:
     assert found["installs"] == {"libffi-dev": "3.4.2", "libffi8": "3.4.2", "chrony": "1"}
     assert (found["upgrades"], found["removes"]) == ({}, ["ntp"])
     assert "warnings" not in result
-    lines = packages.further(found, ["libffi-dev", "chrony"])
+    lines = _package_simulation.further(found, ["libffi-dev", "chrony"])
     assert lines == [
         "- ntp (removed by apt: it conflicts)", "+ 1 packages that these need: libffi8"
     ]  # fmt: skip
@@ -324,7 +325,7 @@ def test_what_dpkg_has_left_is_finished_before(machine: AptHost) -> None:
 def test_a_conflict_with_the_runner_is_refused() -> None:
     found = {"error": "", "installs": {"x": "1"}, "upgrades": {}, "removes": ["gitlab-runner"],
              "unreadable": [], "unfinished": [], "pins": []}  # fmt: skip
-    (text,), _ = packages.judge(found, {EXTRA: ["x"]}, {})
+    (text,), _ = _package_simulation.judge(found, {EXTRA: ["x"]}, {})
     assert text.startswith(f"{EXTRA}: apt would remove gitlab-runner")
 
 
