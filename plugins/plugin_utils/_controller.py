@@ -4,16 +4,13 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import datetime, timezone
-from pathlib import Path
 from typing import Any, ClassVar
 
 from ansible import constants
-from ansible.errors import AnsibleActionFail, AnsibleError
+from ansible.errors import AnsibleActionFail
 from ansible.module_utils.common.text.converters import to_text
 from ansible.module_utils.urls import open_url
 from ansible.plugins.action import ActionBase
@@ -21,8 +18,10 @@ from ansible.utils.display import Display
 
 from ansible_collections.runnerhost.toolkit.plugins.module_utils import _apt_sources, _secrets
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import (
+    _authorities,
     _network,
     _openpgp,
+    _repository_keys,
     _unreachable,
     _variables,
 )
@@ -35,7 +34,6 @@ from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._arguments impo
 
 LOOK = "runnerhost.toolkit.host_info"
 OFFER = "runnerhost.toolkit.apt_candidates_info"
-CA_FOLDER = "/usr/local/share/ca-certificates"
 DISTRIBUTION_SOURCES = _apt_sources.DISTRIBUTION_SOURCES
 NETWORK = "network_access_"
 NETWORK_DEFAULTS = ROOT / "roles" / "network_access" / "defaults" / "main.yml"
@@ -50,43 +48,6 @@ _WITH_SECRETS = frozenset(
         "network_access_repository_credentials",
     }
 )
-# Days before its expiry from which on a key is warned of.
-KEY_WARNING_DAYS = 60
-
-
-def authority_problems(file: str, text: str) -> list[str]:
-    """What keeps a PEM text from being a CA's certificate; empty if nothing does."""
-    if missing := missing_packages("cryptography"):
-        return missing
-    # Not at the top: a host without private CAs needs none of it.
-    from cryptography import x509
-
-    found = ""
-    said = f"{NETWORK}ca_certificates: invalid value '{file}' (%s); expected a CA's certificate"
-    try:
-        certificate = x509.load_pem_x509_certificate(text.encode())
-        constraints = certificate.extensions.get_extension_for_class(x509.BasicConstraints)
-        is_authority = constraints.value.ca
-    except x509.ExtensionNotFound:
-        is_authority = False
-    except ValueError:
-        return [said % "damaged"]
-    if not is_authority:
-        found = "not a CA"
-    elif certificate.not_valid_after_utc < datetime.now(timezone.utc):
-        found = f"expired on {certificate.not_valid_after_utc:%Y-%m-%d}"
-    return [said % found] if found else []
-
-
-def _held_blocks(text: str) -> str:
-    """What a PEM file holds, for a message."""
-    kinds = re.findall(r"-----BEGIN ([A-Z0-9 ]+)-----", text)
-    if not kinds:
-        return "no PEM block"
-    if set(kinds) == {"CERTIFICATE"}:
-        return f"{len(kinds)} certificates"
-    found = ", ".join(dict.fromkeys(kinds))
-    return f"{found}, which the CA has not signed yet" if "REQUEST" in kinds[0] else found
 
 
 def kept_files(what: str) -> list[str]:
@@ -294,7 +255,9 @@ class ToolkitAction(ActionBase):  # type: ignore[misc]
         """The same, checked, with the private CAs read."""
         values = self.network_values(task_vars)
         self.refuse(_network.problems(values))
-        ways = _network.from_values(values, self._authorities(values["ca_certificates"]))
+        authorities, wrong = _authorities.read(values["ca_certificates"], self.find_file)
+        self.refuse(wrong)
+        ways = _network.from_values(values, authorities)
         if ways.secrets():
             for text in self.no_file_on_host("the passwords of proxies and repositories"):
                 self.warn(text)
@@ -309,28 +272,6 @@ class ToolkitAction(ActionBase):  # type: ignore[misc]
         for text in result.pop("warnings", []):
             self.warn(text)
         result["_ansible_no_log"] = True
-
-    def _authorities(self, files: list[Any]) -> list[tuple[str, str]]:
-        """The private CAs: where each goes on the host, and its text."""
-        found = []
-        for file in files:
-            try:
-                text = Path(self.find_file(str(file))).read_text(encoding="utf-8").strip() + "\n"
-            except (OSError, AnsibleError) as error:
-                self.refuse([f"{NETWORK}ca_certificates: cannot read {file}: {error}"])
-                raise
-            if text.count("-----BEGIN CERTIFICATE-----") != 1 or "PRIVATE KEY" in text:
-                self.refuse(
-                    [
-                        f"{NETWORK}ca_certificates: {file} holds no single certificate (found "
-                        f"{_held_blocks(text)}); expected one PEM file for each CA, without keys"
-                    ]
-                )
-            self.refuse(authority_problems(str(file), text))
-            name = hashlib.sha256(text.encode()).hexdigest()[:12]
-            found.append((f"{CA_FOLDER}/runnerhost-{name}.crt", text))
-        # One CA in two files is one.
-        return list(dict.fromkeys(found))
 
     def offer(
         self, arguments: Mapping[str, Any], ways: _network.Network, task_vars: dict[str, Any]
@@ -397,61 +338,24 @@ class ToolkitAction(ActionBase):  # type: ignore[misc]
     ) -> tuple[str, list[str]]:
         """A repository key, checked, and warnings about its expiry.
 
-        An address is asked only if the host does not hold the key yet or it nears its end: a
-        no-op needs no internet. A file is read always.
-
         Args:
             variable: name of the Ansible variable, for messages.
             source: path on the controller, or an http(s) address.
             fingerprint: the only one that is trusted.
             deployed: the text of the host's source file, in which a key may stand.
         """
-        now = datetime.now(timezone.utc)
-        shown = _secrets.redact_text(source)
-        remote = source.startswith(("https://", "http://"))
-        held = self._held(deployed, fingerprint, now) if remote else None
-        if held is not None:
-            days = held.days_left(now)
-            if days is None or days >= KEY_WARNING_DAYS:
-                return held.armour, []
-        warnings = []
         try:
-            key = _openpgp.read(self._fetch(source))
-            _openpgp.check(key, fingerprint, now)
+            return _repository_keys.read(variable, source, fingerprint, deployed, self._fetch)
         except _openpgp.KeyProblem as problem:
-            self.refuse([f"{variable}: the key from {shown} {problem}"])
-        except (OSError, AnsibleError) as error:
-            if held is None:
-                self.refuse(
-                    [f"{variable}: cannot read {shown}: {_secrets.redact_text(str(error))}"]
-                )
-                raise
-            key = held
-            warnings.append(f"{variable}: cannot read {shown}; the host's own copy is used")
-        left = key.days_left(now)
-        if left is not None and left < KEY_WARNING_DAYS:
-            warnings.append(
-                f"{variable}: the key from {shown} expires on {key.expires:%Y-%m-%d}, "
-                f"in {left} days"
-            )
-        return key.armour, warnings
-
-    @staticmethod
-    def _held(deployed: str, fingerprint: str, now: datetime) -> _openpgp.Key | None:
-        """The key inside a host's source file, if it is the trusted one and still valid."""
-        try:
-            key = _openpgp.read(_apt_sources.without_indent(deployed))
-            _openpgp.check(key, fingerprint, now)
-        except _openpgp.KeyProblem:
-            return None
-        return key
+            self.refuse([str(problem)])
+            raise
 
     def find_file(self, name: str) -> str:
         """A controller's file: absolute, or searched for as Ansible's file lookup does."""
         return str(self._find_needle("files", name))
 
     def _fetch(self, source: str) -> str:
-        if source.startswith(("https://", "http://")):
+        if _repository_keys.is_remote(source):
             with open_url(source, timeout=30, http_agent="runnerhost.toolkit") as answer:
                 return str(to_text(answer.read(), errors="surrogate_or_strict"))
         with open(self.find_file(source), encoding="utf-8") as stream:

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import (
+    _authorities,
     _runner_validation,
     _ssh_access,
 )
-from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._controller import CA_FOLDER
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._services import (
     Service,
     main_variable,
@@ -161,7 +161,7 @@ def certificates(authorities: Iterable[tuple[str, str]]) -> set[str]:
     return {
         # The runner's package depends on ca-certificates.
         "/etc/ssl/certs/ca-certificates.crt",
-        *(f"{CA_FOLDER}/{name}.crt" for name in names),
+        *(f"{_authorities.FOLDER}/{name}.crt" for name in names),
         *(f"/etc/ssl/certs/{name}.pem" for name in names),
     }
 

@@ -11,9 +11,8 @@ from typing import Any
 from ansible_collections.runnerhost.toolkit.plugins.module_utils._apt_sources import (
     DISTRIBUTION_SOURCES,
 )
-from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import _network
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import _authorities, _network
 
-CA_FOLDER = "/usr/local/share/ca-certificates"
 # What another role that includes network_access leaves out.
 _REMOVALS = ("absent", "distribution_restored")
 
@@ -49,7 +48,7 @@ def plan(network: _network.Network, mirror: Mirror, removes: bool) -> dict[str, 
     return {
         "files": [one for one in files if removes or one.get("state") not in _REMOVALS],
         "authorities": {
-            "folder": CA_FOLDER,
+            "folder": _authorities.FOLDER,
             "unless_found": {
                 "glob": "/etc/ssl/certs/runnerhost-*.pem",
                 "names": names,
@@ -62,7 +61,7 @@ def plan(network: _network.Network, mirror: Mirror, removes: bool) -> dict[str, 
 def _authority_files(network: _network.Network) -> list[Item]:
     keep = [path for path, _ in network.authorities]
     return [
-        {"path": f"{CA_FOLDER}/runnerhost-*.crt", "state": "absent", "keep": keep},
+        {"path": f"{_authorities.FOLDER}/runnerhost-*.crt", "state": "absent", "keep": keep},
         *({"path": path, "content": text} for path, text in network.authorities),
     ]
 

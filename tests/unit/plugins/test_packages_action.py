@@ -19,6 +19,9 @@ from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
     _system,
 )
 from ansible_collections.runnerhost.toolkit.plugins.modules import apt_transaction, host_info
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._controller import (
+    LOOK as LOOK_MODULE,
+)
 
 INSTALLED = {"version": "1-1", "status": "install ok installed"}
 LOOK: dict[str, Any] = {"packages": {"git": INSTALLED}, "automatic": [], "unfinished": []}
@@ -52,7 +55,7 @@ def run(
     action = object.__new__(Action)
     action.called = []
     action.answers = {
-        packages.LOOK: {"look": {**LOOK, **look}},
+        LOOK_MODULE: {"look": {**LOOK, **look}},
         packages.APT: {"finished": list(finished), **(apt or {})},
     }
     action._task = SimpleNamespace(args=args, check_mode=check, async_val=0, action="packages")
@@ -63,7 +66,7 @@ def run(
 def test_nothing_to_do_is_one_look() -> None:
     result, called = run({}, names=["git"])
     assert not result["changed"]
-    assert [name for name, _ in called] == [packages.LOOK]
+    assert [name for name, _ in called] == [LOOK_MODULE]
 
 
 def test_a_look_of_another_task_spares_one() -> None:
@@ -113,7 +116,7 @@ def test_what_was_left_unfinished_is_finished_though_nothing_is_missing() -> Non
     predicted, called = run({"unfinished": ["cron"]}, check=True, names=["git"])
     assert predicted["changed"]
     assert "cron (left unfinished" in predicted["diff"]["prepared"]
-    assert [name for name, _ in called] == [packages.LOOK]
+    assert [name for name, _ in called] == [LOOK_MODULE]
 
 
 def test_another_process_that_is_through_meanwhile_is_no_change() -> None:
@@ -131,7 +134,7 @@ def test_a_failure_is_told() -> None:
 def test_check_mode_asks_what_a_removal_would_take_along() -> None:
     asks: dict[str, Any] = {"names": ["git"], "state": "absent", "variable": "some_variable"}
     result, called = run({}, check=True, **asks)
-    assert [name for name, _ in called] == [packages.LOOK, packages.APT]
+    assert [name for name, _ in called] == [LOOK_MODULE, packages.APT]
     assert (result["changed"], result["msg"]) == (True, "would remove: git")
     bad = {"failed": True, "msg": "nothing was removed: git would take along theirs"}
     for check in (True, False):
@@ -139,7 +142,7 @@ def test_check_mode_asks_what_a_removal_would_take_along() -> None:
         assert result["failed"]
         assert result["msg"] == f"some_variable: {bad['msg']}"
     assert [name for name, _ in run({}, check=True, names=["no"], state="absent")[1]] == [
-        packages.LOOK
+        LOOK_MODULE
     ]
 
 
@@ -198,7 +201,7 @@ def test_a_virtual_name_and_one_with_an_architecture_are_there(records: Path) ->
     assert look["provided"]["other"]["provided_by"] == "libssl3t64"
     result, called = run(look, names=["libssl3", "libc6-dev:i386", "other"])
     assert not result["changed"]
-    assert [name for name, _ in called] == [packages.LOOK]
+    assert [name for name, _ in called] == [LOOK_MODULE]
     # An earlier task's look, which has both in one.
     both = {**look["packages"], **look["provided"]}
     result, called = run({}, names=["libssl3", "libc6-dev:i386"], look=both)
