@@ -9,7 +9,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from ansible_collections.runnerhost.toolkit.plugins.module_utils import _apt_sources, _system
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
+    _apt_scratch,
+    _apt_sources,
+    _system,
+)
+from ansible_collections.runnerhost.toolkit.plugins.module_utils._apt_request import Request
 from ansible_collections.runnerhost.toolkit.plugins.modules import apt_candidates_info
 
 AUTH = "machine http://proxy.test:3128 login build password s3cret.1\n"
@@ -18,7 +23,7 @@ AUTH = "machine http://proxy.test:3128 login build password s3cret.1\n"
 @pytest.fixture(autouse=True)
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where scratch folders are made here."""
-    monkeypatch.setattr(apt_candidates_info, "_PLACE", str(tmp_path))
+    monkeypatch.setattr(_apt_scratch, "PLACE", str(tmp_path))
     return tmp_path
 
 
@@ -29,14 +34,14 @@ def mode(path: str) -> int:
 def test_programs_run_where_it_lies(monkeypatch: pytest.MonkeyPatch) -> None:
     """A hardened host mounts /tmp, /var/tmp and /dev/shm noexec; dpkg's scripts lie in /var/lib."""
     monkeypatch.undo()
-    assert apt_candidates_info._PLACE == "/var/lib"
+    assert _apt_scratch.PLACE == "/var/lib"
 
 
 @pytest.mark.parametrize("umask", [0o022, 0o077])
 def test_apts_user_gets_in_and_nobody_else_reads_the_password(umask: int) -> None:
     before = os.umask(umask)
     try:
-        scratch = apt_candidates_info.Scratch({"conf": "x", "direct": "#!/bin/sh\n"}, AUTH)
+        scratch = _apt_scratch.Scratch({"conf": "x", "direct": "#!/bin/sh\n"}, AUTH)
     finally:
         os.umask(before)
     for folder in ("", "lists", "lists/partial", "parts", "cache/archives/partial"):
@@ -52,8 +57,8 @@ def test_a_killed_runs_password_is_swept_and_a_living_ones_scratch_is_not(place:
     dead.mkdir(parents=True)
     (dead / "runnerhost.conf").write_text(AUTH)
     (place / "other").mkdir()
-    living = apt_candidates_info.Scratch({}, AUTH)
-    another = apt_candidates_info.Scratch({}, "")
+    living = _apt_scratch.Scratch({}, AUTH)
+    another = _apt_scratch.Scratch({}, "")
     assert Path(living.root, "auth.d/runnerhost.conf").read_text() == AUTH
     another.close()
     living.close()
@@ -71,11 +76,11 @@ def test_sources_are_read_as_the_mirror_will_leave_them(
     (parts / "gone.list").symlink_to(place / "nowhere")
     monkeypatch.setattr(_apt_sources, "DISTRIBUTION_FILES", (str(listed),))
     own = {
-        **dict.fromkeys(apt_candidates_info._OWN, ""),
+        **dict.fromkeys(_apt_scratch.OWN, ""),
         "sources": str(listed),
         "sources_folder": str(parts),
     }
-    monkeypatch.setattr(apt_candidates_info, "own_places", lambda: own)
+    monkeypatch.setattr(_apt_scratch, "own_places", lambda: own)
     read = {"asked": f"FILE='{listed}'\nFOLDER='{parts}/'"}
     monkeypatch.setattr(
         _system,
@@ -84,14 +89,14 @@ def test_sources_are_read_as_the_mirror_will_leave_them(
     )
     theirs = frozenset({("t.test/x", "jammy")})
     monkeypatch.setattr(_apt_sources, "third_parties", lambda: theirs)
-    scratch = apt_candidates_info.Scratch({}, "")
+    scratch = _apt_scratch.Scratch({}, "")
     monkeypatch.setattr(scratch, "update", lambda _: "")
-    asked = {
-        "distribution_packages": [], "distribution_names": [], "timeout": 1, "sources": "",
-        "distribution_sources": "Types: deb\nURIs: http://m.test\nSuites: jammy\n",
-        "distribution_suites": ["jammy"],
-    }  # fmt: skip
-    asked["distribution_packages"] = ["python3.10"]
+    asked = Request(
+        distribution_packages=["python3.10"],
+        distribution_sources="Types: deb\nURIs: http://m.test\nSuites: jammy\n",
+        distribution_suites=["jammy"],
+        timeout=1,
+    )
     apt_candidates_info.from_distribution(asked, scratch)
     texts = {
         name: Path(scratch.root, "parts", name).read_text()

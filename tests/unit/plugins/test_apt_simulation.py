@@ -22,6 +22,7 @@ from ansible.module_utils.testing import patch_module_args
 
 from ansible_collections.runnerhost.toolkit.plugins.action import packages
 from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
+    _apt_scratch,
     _apt_simulation,
     _apt_sources,
     _dpkg,
@@ -130,7 +131,7 @@ class Action(packages.ActionModule):
         with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(output):
             # The tests' own interpreter is no host's.
             patch.setattr(_system, "system_python_problem", lambda: None)
-            patch.setattr(apt_candidates_info, "_PLACE", str(self.host.root))
+            patch.setattr(_apt_scratch, "PLACE", str(self.host.root))
             for name in set(os.environ) - set(self.host.environment):
                 patch.delenv(name)
             for name, value in self.host.environment.items():

@@ -26,6 +26,7 @@ from ansible.module_utils.testing import patch_module_args
 
 from ansible_collections.runnerhost.toolkit.plugins.action import python_plan
 from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
+    _apt_scratch,
     _apt_sources,
     _dpkg,
     _files,
@@ -185,7 +186,7 @@ def run_module(apt_host: AptHost, arguments: Mapping[str, Any]) -> dict[str, Any
         # It runs on whatever interpreter runs the tests, and the host's sources lie in a folder.
         # The tests' own interpreter is no host's.
         patch.setattr(_system, "system_python_problem", lambda: None)
-        patch.setattr(apt_candidates_info, "_PLACE", str(apt_host.root))
+        patch.setattr(_apt_scratch, "PLACE", str(apt_host.root))
         for name in set(os.environ) - set(apt_host.environment):
             patch.delenv(name)
         for name, value in apt_host.environment.items():

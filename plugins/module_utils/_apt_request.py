@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What apt_candidates_info is asked, as its documentation describes it.
+
+Runs on the hosts: standard library of Python 3.10 alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import _apt_sources
+
+
+@dataclass(frozen=True)
+class Request:
+    """The options of the module."""
+
+    sources: str = ""
+    path: str = ""
+    packages: list[str] = field(default_factory=list)
+    names: str = ""
+    distribution_packages: list[str] = field(default_factory=list)
+    distribution_names: list[str] = field(default_factory=list)
+    distribution_sources: str = ""
+    distribution_suites: list[str] = field(default_factory=list)
+    distribution_restored: bool = False
+    install: list[str] = field(default_factory=list)
+    allow_downgrade: bool = False
+    files: Mapping[str, str] = field(default_factory=dict)
+    twins: Sequence[Mapping[str, list[str]]] = ()
+    lists_age: int = 3600
+    network: Mapping[str, str] = field(default_factory=dict)
+    auth: str = ""
+    timeout: int = 180
+
+    def planned_twins(self) -> list[_apt_sources.Twins]:
+        """Other entries for the repositories that are planned, which file_set disables."""
+        return [
+            _apt_sources.Twins(
+                tuple(one["uris"]), tuple(_apt_sources.of_any_release(one["suites"]))
+            )
+            for one in self.twins
+            if one["uris"]
+        ]
+
+
+def arguments() -> dict[str, Any]:
+    """The module's argument spec."""
+    text = {"type": "str", "default": ""}
+    texts = {"type": "list", "elements": "str", "default": []}
+    switch = {"type": "bool", "default": False}
+    return {
+        "sources": text,
+        "path": text,
+        "packages": texts,
+        "names": text,
+        "distribution_packages": texts,
+        "distribution_names": texts,
+        "distribution_sources": text,
+        "distribution_suites": texts,
+        "distribution_restored": switch,
+        "install": texts,
+        "allow_downgrade": switch,
+        "files": {"type": "dict", "default": {}},
+        "twins": {
+            "type": "list",
+            "elements": "dict",
+            "default": [],
+            "options": {
+                "uris": {"type": "list", "elements": "str", "required": True},
+                "suites": texts,
+            },
+        },
+        "lists_age": {"type": "int", "default": 3600},
+        "network": {
+            "type": "dict",
+            "default": {},
+            "options": {"conf": text, "direct": text, "authorities": text},
+        },
+        "auth": {**text, "no_log": True},
+        "timeout": {"type": "int", "default": 180},
+    }
