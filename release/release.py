@@ -77,7 +77,8 @@ TOOLS = {
     "check": ("twine", "check-wheel-contents", "abi3audit"),
     "test": ("uv",),
     "publish": ("twine",),
-    "verify": ("uv",),
+    "wait": ("twine",),
+    "verify": ("uv", "twine"),
 }
 """The programs that a verb runs."""
 OLDEST = {"twine": "7.0", "patchelf": "0.14.5"}
@@ -258,11 +259,7 @@ def canonical(name: str) -> str:
 
 
 def wheel_of(path: Path) -> Wheel:
-    """A wheel from its file name.
-
-    Raises:
-        Problem: it is not a wheel's name.
-    """
+    """A wheel from its file name."""
     parts = path.name[: -len(".whl")].split("-")
     if not path.name.endswith(".whl") or len(parts) not in (5, 6):
         raise Problem(str(path), "not a wheel's file name", "remove it and build again")
@@ -271,11 +268,7 @@ def wheel_of(path: Path) -> Wheel:
 
 
 def metadata(wheel: Path) -> Message:
-    """A wheel's METADATA.
-
-    Raises:
-        Problem: it has none.
-    """
+    """A wheel's METADATA."""
     try:
         with zipfile.ZipFile(wheel) as archive:
             (name,) = (
@@ -295,11 +288,7 @@ def modules(wheel: Path) -> list[str]:
 
 
 def glibc(text: str) -> tuple[int, int]:
-    """The glibc version in a manylinux tag (PEP 600), or in a ceiling such as 2_35.
-
-    Raises:
-        Problem: there is none.
-    """
+    """The glibc version in a manylinux tag (PEP 600), or in a ceiling such as 2_35."""
     match = _PEP600.fullmatch(text) or re.fullmatch(r"(\d+)[_.](\d+)", text)
     if not match:
         raise Problem("--ceiling", f"invalid value {text!r}", "expected one such as 2_35", code=2)
@@ -307,11 +296,7 @@ def glibc(text: str) -> tuple[int, int]:
 
 
 def sums_of(text: str, where: str) -> dict[str, str]:
-    """File names and digests of a SHA256SUMS.
-
-    Raises:
-        Problem: a line is something else.
-    """
+    """File names and digests of a SHA256SUMS."""
     listed = {}
     for line in text.splitlines():
         match = re.fullmatch(r"([0-9a-f]{64})  ([^/\s]+)", line)
@@ -359,7 +344,7 @@ def stop(group: int) -> None:
 
 
 class Release:
-    """One run."""
+    """One run: a method for each verb, which raises Problem where it fails or refuses."""
 
     def __init__(self, options: argparse.Namespace, indexes: dict[str, dict[str, str]]) -> None:
         self.options = options
@@ -392,11 +377,7 @@ class Release:
         cwd: Path | None = None,
         cure: str = "",
     ) -> str:
-        """Runs a command without input, tells that it still runs, and returns its output.
-
-        Raises:
-            Problem: it failed.
-        """
+        """Runs a command without input, tells that it still runs, and returns its output."""
         start = time.monotonic()
         lines: list[str] = []
         child = subprocess.Popen(
@@ -459,8 +440,10 @@ class Release:
         return ""
 
     def tool_path(self) -> str:
-        """Where tools are: beside this program's Python, then on PATH."""
-        return f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+        """Where tools are: in the virtual environment of this program's Python, then on PATH."""
+        own = sys.prefix != sys.base_prefix
+        beside = f"{Path(sys.executable).parent}{os.pathsep}" if own else ""
+        return beside + os.environ.get("PATH", "")
 
     def tool(self, name: str) -> str:
         found = shutil.which(name, path=self.tool_path())
@@ -468,11 +451,7 @@ class Release:
         return found
 
     def require_tools(self, verbs: Sequence[str]) -> None:
-        """Refuses to start without the tools.
-
-        Raises:
-            Problem: some are missing or too old.
-        """
+        """Refuses to start without the tools."""
         wrong = []
         for name in dict.fromkeys(tool for verb in verbs for tool in TOOLS.get(verb, ())):
             found = shutil.which(name, path=self.tool_path())
@@ -514,11 +493,7 @@ class Release:
     # What there is
 
     def find_pythons(self) -> None:
-        """Finds the Pythons that were asked for, oldest first.
-
-        Raises:
-            Problem: one is missing.
-        """
+        """Finds the Pythons that were asked for, oldest first."""
         own = f"{sys.version_info[0]}.{sys.version_info[1]}"
         asked = [name for given in self.options.python for name in re.split(r"[\s,]+", given)]
         names = [name for name in dict.fromkeys(asked) if name] or [own]
@@ -553,11 +528,7 @@ class Release:
         )
 
     def sdist(self) -> Path:
-        """The one sdist.
-
-        Raises:
-            Problem: there is none, or more than one.
-        """
+        """The one sdist."""
         found = sorted(self.dist.glob("*.tar.gz"))
         if len(found) != 1:
             names = ", ".join(path.name for path in found) or "none"
@@ -568,11 +539,7 @@ class Release:
         return [wheel_of(path) for path in sorted(self.dist.glob("*.whl"))]
 
     def wheel_for(self, python: Interpreter) -> Wheel:
-        """The wheel that this Python installs: its own before a stable ABI's, that before pure.
-
-        Raises:
-            Problem: there is none.
-        """
+        """The wheel that this Python installs: its own before a stable ABI's, that before pure."""
         fitting = [wheel for wheel in self.wheels() if wheel.serves(python)]
         if not fitting:
             raise Problem(
@@ -624,11 +591,12 @@ class Release:
 
     def clone(self, url: str, ref: str, target: Path, env: dict[str, str]) -> None:
         git: list[object] = ["git", "-C", target]
+        here = Path.cwd()
         commit = re.fullmatch(r"[0-9a-f]{40,64}", ref) is not None
         pinned = ref if commit else f"refs/tags/{ref}^{{commit}}"
         if not (target / ".git").exists():
             if not commit and not self.run(
-                f"look for tag {ref}", ["git", "ls-remote", url, f"refs/tags/{ref}"], env
+                f"look for tag {ref}", ["git", "ls-remote", url, f"refs/tags/{ref}"], env, cwd=here
             ):
                 raise Problem(
                     f"--clone {url}@{ref}",
@@ -636,7 +604,7 @@ class Release:
                     "name a tag, or all 40 digits of a commit: a branch moves",
                 )
             quiet = ["git", "clone", "--quiet", "--no-checkout", url, target]
-            self.run(f"clone {target.name}", quiet, env)
+            self.run(f"clone {target.name}", quiet, env, cwd=here)
             self.run(f"check out {ref}", [*git, "checkout", "--quiet", "--detach", pinned], env)
         head, wanted = (
             self.answer(*git, "rev-parse", "--verify", name) for name in ("HEAD", pinned)
@@ -837,11 +805,7 @@ class Release:
                 )
 
     def checked(self) -> dict[str, str]:
-        """File names and digests of SHA256SUMS, after comparing each with its file.
-
-        Raises:
-            Problem: a file is missing, changed, or not listed.
-        """
+        """File names and digests of SHA256SUMS, after comparing each with its file."""
         sums = self.dist / SUMS
         if not sums.is_file():
             raise Problem(str(sums), "missing", "run check first: it writes it")
@@ -902,7 +866,7 @@ class Release:
             self.say(f"    {last}")
             self.report.tested[python.name] = wheel.path.name
             shutil.rmtree(place, ignore_errors=True)
-        if digest(self.dist / SUMS) and self.checked() != listed:
+        if self.checked() != listed:
             raise Problem(str(self.dist), "changed by the tests", "build and check again")
 
     def make_venv(self, python: Interpreter, venv: Path) -> dict[str, str]:
@@ -911,11 +875,7 @@ class Release:
         return self.project_env(venv)
 
     def run_project(self, step: str, words: list[str], env: dict[str, str], cwd: Path) -> str:
-        """Runs a command of the project.
-
-        Raises:
-            Problem: it failed, or there is no such program.
-        """
+        """Runs a command of the project."""
         program = shutil.which(words[0], path=env["PATH"]) if words else None
         if not program:
             raise Problem(step, f"no program {words[:1]}", "correct the command", code=2)
@@ -924,11 +884,7 @@ class Release:
     # publish, wait, verify
 
     def index(self) -> Index:
-        """The index that was asked for.
-
-        Raises:
-            Problem: its address is missing.
-        """
+        """The index that was asked for."""
         options, name = self.options, self.options.index
         kind, _, project = name.partition(":")
         settings = self.indexes.get(name, {})
@@ -969,11 +925,7 @@ class Release:
         return f"https://{re.sub('^upload[.]', '', host)}/simple" if host else ""
 
     def password(self, index: Index) -> str:
-        """The password of an upload; empty with trusted publishing, or in a dry run without one.
-
-        Raises:
-            Problem: it is missing, or cannot be right.
-        """
+        """The password of an upload; empty with trusted publishing, or in a dry run without one."""
         public = index.name in ("pypi", "testpypi")
         if self.options.auth == "trusted":
             variable = f"{index.name.upper()}_ID_TOKEN"
@@ -1005,11 +957,7 @@ class Release:
         return value
 
     def missing(self, index: Index, password: str, listed: dict[str, str]) -> list[str]:
-        """The files that the index does not have, the sdist last.
-
-        Raises:
-            Problem: it has one with other contents.
-        """
+        """The files that the index does not have, the sdist last."""
         there = self.listing(index, password)
         for file, sha in listed.items():
             if there.get(file, sha) not in (sha, ""):
@@ -1022,11 +970,7 @@ class Release:
         return sorted(lacking, key=lambda file: (file.endswith(".tar.gz"), file))
 
     def listing(self, index: Index, password: str) -> dict[str, str]:
-        """Files and SHA-256 (empty where it says none) of this project at the index.
-
-        Raises:
-            Problem: the index does not answer as one.
-        """
+        """Files and SHA-256 (empty where it says none) of this project at the index."""
         url = f"{index.simple.rstrip('/')}/{self.report.name.replace('_', '-')}/"
         request = urllib.request.Request(url)
         accepted = "application/vnd.pypi.simple.v1+json, text/html;q=0.5"
@@ -1042,6 +986,9 @@ class Release:
         except urllib.error.HTTPError as error:
             # A registry may forward what it does not have to another host.
             if error.code in (301, 302, 303, 307, 308, 404):
+                return {}
+            if error.code in (401, 403) and self.options.dry_run and not password:
+                self.say(f"  {url}: HTTP {error.code}; what it has is not known without a token")
                 return {}
             if error.code >= 500 or error.code == 429:
                 raise Unreachable(url, f"HTTP {error.code}", "run this again later") from None
@@ -1208,11 +1155,7 @@ class Release:
 
 
 def refuse_password(where: str, url: str) -> None:
-    """Refuses an address with a password: it would be seen in process arguments.
-
-    Raises:
-        Problem: there is one.
-    """
+    """Refuses an address with a password: it would be seen in process arguments."""
     if urllib.parse.urlsplit(url).password:
         raise Problem(where, "an address with a password", "put it into a variable", code=2)
 
@@ -1286,11 +1229,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def settings_of(path: Path) -> tuple[dict[str, Any], dict[str, dict[str, str]]]:
-    """The options and indexes of a release.ini.
-
-    Raises:
-        Problem: it is not one.
-    """
+    """The options and indexes of a release.ini."""
     ini = configparser.ConfigParser(interpolation=None, default_section="")
     try:
         ini.read_string(path.read_text(encoding="utf-8"))
@@ -1318,11 +1257,7 @@ def settings_of(path: Path) -> tuple[dict[str, Any], dict[str, dict[str, str]]]:
 
 
 def typed(where: str, key: str, text: str) -> Any:
-    """A setting's value: a list has one element a line, or, for names, between blanks.
-
-    Raises:
-        Problem: it is no number where one belongs.
-    """
+    """A setting's value: a list has one element a line, or, for names, between blanks."""
     default = DEFAULTS[key]
     if isinstance(default, list):
         return text.split() if key in ("python", "test_files") else text.strip().splitlines()
@@ -1374,6 +1309,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             release.temporary = Path(folder)
             release.main()
         code = 0
+    except SystemExit as stopped:
+        if release is None:
+            raise
+        code = int(stopped.code or 0)
+        release.report.problem = {"where": "release", "what": "interrupted", "cure": "run it again"}
     except Problem as problem:
         code = problem.code
         about = {"where": problem.where, "what": problem.what, "cure": problem.cure}

@@ -25,11 +25,12 @@ WHOLE = (
     "mirror",
     "playbooks",
     "plugins",
+    "release",
     "roles",
     "tests/host",
 )
 """Folders of which the artifact holds all that git has."""
-SINGLE = ("CHANGELOG.md", "LICENSE", "README.md")
+SINGLE = ("CHANGELOG.md", "LICENSE", "README.md", "requirements-release.txt")
 MADE = ("FILES.json", "MANIFEST.json")
 """Written by ansible-galaxy."""
 
@@ -157,14 +158,14 @@ def test_changelog_is_what_its_fragments_say(tmp_path: Path) -> None:
     assert (ROOT / "CHANGELOG.md").read_text(encoding="utf-8") == new, "run: make changelog"
 
 
-@pytest.mark.parametrize("name", ["requirements", "requirements-lab", "requirements-dev"])
+@pytest.mark.parametrize("name", sorted(path.stem for path in ROOT.glob("requirements*.in")))
 def test_locks_have_hashes_for_every_package_and_no_address(name: str) -> None:
     text = (ROOT / f"{name}.txt").read_text(encoding="utf-8")
     wanted = (ROOT / f"{name}.in").read_text(encoding="utf-8")
     pins = re.findall(r"^(\S+)==\S+.*\n(?:    --hash=sha256:[0-9a-f]{64}.*\n)+", text, re.M)
     assert len(pins) == len(re.findall(r"^\S+==", text, re.M))
     assert "://" not in text
-    names = [re.split("[<>=]", line)[0] for line in wanted.splitlines() if line[0] not in "#-"]
+    names = [re.split(r"[<>=\[]", line)[0] for line in wanted.splitlines() if line[0] not in "#-"]
     assert {one.lower() for one in names} <= set(pins)
 
 
@@ -177,6 +178,7 @@ def test_the_smaller_sets_are_parts_of_the_larger() -> None:
     small, lab, dev = (pins(f"requirements{more}.txt") for more in ("", "-lab", "-dev"))
     versions = [{re.split(" ; ", pin)[0] for pin in one} for one in (small, lab, dev)]
     assert versions[0] < versions[1] < versions[2]
+    assert pins("requirements-release.txt") < pins("requirements-release-test.txt")
 
 
 def test_no_other_collection_is_needed() -> None:
