@@ -1061,19 +1061,20 @@ class Release:
     def wait(self) -> None:
         listed, index = self.checked(), self.index()
         password = self.password(index)
-        end, pause, said = time.monotonic() + self.options.timeout, 1.0, ""
+        start, pause, said, told = time.monotonic(), 1.0, "", 0.0
         while True:
             try:
                 lacking = self.missing(index, password, listed)
                 now = f"  {index.name} lists {len(listed) - len(lacking)} of {len(listed)} files"
             except Unreachable as problem:
                 lacking, now = sorted(listed), f"  {problem.where}: {problem.what}"
-            if now != said:
-                self.say(now)
-                said = now
+            passed = time.monotonic() - start
+            if now != said or passed - told >= INTERVAL:
+                self.say(f"{now}, after {passed:.0f} s")
+                said, told = now, passed
             if not lacking:
                 return
-            if time.monotonic() + pause > end:
+            if passed + pause > self.options.timeout:
                 raise Problem(
                     index.name,
                     f"does not list {', '.join(lacking)} after {self.options.timeout} s",

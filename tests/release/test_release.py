@@ -394,7 +394,7 @@ def test_files_that_the_index_does_not_list_are_waited_for(
     assert done.returncode == 0, done.stdout
     output, _ = child.communicate(timeout=90)
     assert child.returncode == 0, output
-    assert "company lists 2 of 2 files" in output
+    assert "company lists 2 of 2 files, after" in output
 
 
 def test_the_projects_code_sees_no_credentials_and_no_sources(
