@@ -192,7 +192,7 @@ class _Writer:
     def _comment(self, path: str, value: Any, why: str, then: str = "") -> list[str]:
         then = then or "provision takes it out of config.toml"
         # Without the place in a list that holds this runner alone, and without all right names.
-        why = re.sub(r"^gitlab_runner_runners\[\d+\][.:]?\s?|; it takes one of: .*", "", why)
+        why = re.sub(r"^gitlab_runner_runners\[\d+\][.:]?\s?|; expected one of .*", "", why)
         said = "".join(c if c.isprintable() else "?" for c in _secrets.redact_text(why))
         name = "".join(c if c.isprintable() else "?" for c in path)
         self._result.left_out.append(f"{name}: {said}")

@@ -18,6 +18,7 @@ from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import (
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._runner_toml import Data
 
 _PLACEHOLDER = "api:"
+_OWN_NAME = "expected another name for each runner"
 
 
 def is_absent(runner: Mapping[str, Any]) -> bool:
@@ -91,7 +92,7 @@ def _wanted_runner(at: str, url: str, entry: Mapping[str, Any]) -> WantedRunner:
 
 
 def legacy_refusal(at: str) -> str:
-    """That a token cannot make a new runner."""
+    """The message that a legacy token cannot create a runner."""
     return (
         f"{at}.token: its token has no glrt-, and the host has no runner with it: create a runner "
         "in GitLab (Settings > CI/CD > Runners > New runner) and give its token"
@@ -125,11 +126,10 @@ def entries_problems(
                 at = f"{where}[{index}] ({entry.get('name')})"
                 found += _environment_list_problems(at, entry.get("environment"), allowed)
     where = " and ".join(lists)
+    twice = sorted({name for name in names if names.count(name) > 1})
+    found += [f"{where}: duplicate name {name!r}; {_OWN_NAME}" for name in twice]
     found += [
-        f"{where} names {n!r} twice" for n in sorted({n for n in names if names.count(n) > 1})
-    ]
-    found += [
-        f"{' and '.join(at)} have one token: each runner has its own"
+        f"{' and '.join(at)}: duplicate token; expected another token for each runner"
         for at in given.values()
         if len(at) > 1
     ]
@@ -156,7 +156,7 @@ def _list_problems(
             continue
         name = entry.get("name")
         if name is None or (isinstance(name, str) and not name.strip()):
-            found.append(f"{at}.name is missing: every runner takes a name")
+            found.append(f"{at}.name: missing; expected the name of the runner")
         elif isinstance(name, str):
             at = f"{where}[{index}] ({name})" if name.isprintable() else at
             own.append(name)
@@ -165,9 +165,9 @@ def _list_problems(
                 names.append(name)
         state = entry.get("state", "present")
         if state not in ("present", "absent"):
-            found.append(f"{at}.state got {state!r}, it takes present or absent")
+            found.append(f"{at}.state: invalid value {state!r}; expected present or absent")
         if state == "absent":
-            # What it once was makes no difference.
+            # Its other keys do not matter.
             continue
         config = {k: v for k, v in entry.items() if k not in ("token", "gitlab", "state")}
         found += _runner_validation.runner_problems(at, config)
@@ -183,9 +183,9 @@ def _list_problems(
             found += url_problems(f"{at}.url", entry["url"])
         found += _runner_validation.path_problems(at, entry)
     found += [
-        f"{where} names {n!r} twice"
-        for n in sorted({n for n in own if own.count(n) > 1})
-        if names.count(n) < 2
+        f"{where}: duplicate name {name!r}; {_OWN_NAME}"
+        for name in sorted({name for name in own if own.count(name) > 1})
+        if names.count(name) < 2
     ]
     return found
 
@@ -194,23 +194,24 @@ def _gitlab_entry_problems(at: str, url: Any, entry: dict[str, Any], api_token: 
     wanted = entry["gitlab"]
     found = _runner_validation.gitlab_problems(f"{at}.gitlab", wanted)
     if not api_token:
-        found.append(f"{at}.gitlab: gitlab_runner_api_token is empty, GitLab's API asks for one")
+        found.append(f"gitlab_runner_api_token: missing; {at}.gitlab needs it")
     if "url" in entry and not _runner_keys.same_url(entry["url"], url):
         # A token of one GitLab must never be sent to another.
         found.append(
-            f"{at}.gitlab goes with gitlab_runner_url alone: the token is that GitLab's; "
-            "give this entry a token of its own"
+            f"{at}.gitlab: not possible with a url other than gitlab_runner_url, whose GitLab "
+            "gitlab_runner_api_token belongs to; give the entry a token instead"
         )
     made_here = isinstance(wanted, dict) and not entry.get("token")
     if made_here and not {"runner_type", "id"} & {*wanted}:
         found.append(
-            f"{at}.gitlab.runner_type is missing: an entry without a token takes one of "
-            f"{', '.join(_runner_keys.RUNNER_TYPES)}, or the id of a runner that is there"
+            f"{at}.gitlab.runner_type: missing; expected one of "
+            f"{', '.join(_runner_keys.RUNNER_TYPES)} where an entry has no token, or the id of an "
+            "existing runner"
         )
     return found
 
 
-# What stands behind a GitLab's own address: its API, a page of it, a repository.
+# What may follow a GitLab's own address: its API, a page of it, a repository.
 _BEHIND_GITLAB = re.compile(
     r"/api(?:/.*)?$|(?:/groups/.*?)?/-/.*$|\.git/?$|/(?:admin/)?runners/?$|[?#].*$"
 )
@@ -257,7 +258,7 @@ def _environment_list_problems(at: str, value: Any, allowed: Collection[str]) ->
             )
         elif name == "PATH":
             found.append(
-                f"{at}.environment: PATH does not belong here; the runner would not expand $PATH: "
+                f"{at}.environment: PATH is not possible here: the runner does not expand $PATH; "
                 "list the directories in gitlab_runner_path"
             )
         else:

@@ -23,8 +23,8 @@ from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._runner_keys im
 
 # Names that people use, with what to use instead.
 _RUNNER_HINTS = {
-    "env": 'it is no key of the runner; use environment, a list of "NAME=value"',
-    "variables": 'it is no key of the runner; use environment, a list of "NAME=value"',
+    "env": 'not a key of the runner; use environment, a list of "NAME=value"',
+    "variables": 'not a key of the runner; use environment, a list of "NAME=value"',
     "pre_clone_script": "removed in GitLab Runner 17.0; use pre_get_sources_script",
     "post_clone_script": "removed in GitLab Runner 17.0; use post_get_sources_script",
     "concurrent": "it is a global key; use gitlab_runner_concurrent",
@@ -51,7 +51,7 @@ _GITLAB_HINTS = {
 _SETTINGS_HINTS = {
     "concurrent": "use gitlab_runner_concurrent",
     "runners": "use gitlab_runner_runners",
-    "user": "the service's --user rules; use gitlab_runner_user",
+    "user": "the service's --user has precedence; use gitlab_runner_user",
 }
 
 _NAMES = ("shell", "config_exec", "prepare_exec", "run_exec", "cleanup_exec")
@@ -100,7 +100,7 @@ def host_paths(runner: Mapping[str, Any]) -> list[tuple[str, str, str]]:
 
 
 def path_problems(at: str, runner: Mapping[str, Any]) -> list[str]:
-    """Paths of the host that cannot be, whatever is there."""
+    """Paths that are invalid on any host."""
     found = []
     paths = host_paths(runner)
     for key, value, kind in paths:
@@ -117,7 +117,7 @@ def path_problems(at: str, runner: Mapping[str, Any]) -> list[str]:
             )
     names = {key for key, _, _ in paths}
     found += [
-        f"{at}.{one} is missing: {other} takes it"
+        f"{at}.{one}: missing; {other} needs it"
         for one, other in (("tls-cert-file", "tls-key-file"), ("tls-key-file", "tls-cert-file"))
         if other in names and one not in names
     ]
@@ -128,7 +128,7 @@ def gitlab_problems(variable: str, value: Any) -> list[str]:
     """What is wrong with an entry's ``gitlab``, what GitLab itself is to hold of a runner."""
     if not isinstance(value, Mapping):
         return [f"{variable}: {_secrets.unfit(value)}; expected a mapping of {', '.join(GITLAB)}"]
-    # Null takes the limit away.
+    # Null removes the limit.
     given = {k: v for k, v in value.items() if (k, v) != ("maximum_timeout", None)}
     found = list(
         _table_problems(
@@ -142,9 +142,9 @@ def gitlab_problems(variable: str, value: Any) -> list[str]:
     needs = {"group_type": "group_id", "project_type": "project_id"}
     for of, key in needs.items():
         if runner_type == of and key not in value:
-            found.append(f"{variable}.{key} is missing: a runner of the {of} takes its number")
+            found.append(f"{variable}.{key}: missing; runner_type {of} needs it")
         if runner_type in RUNNER_TYPES and runner_type != of and key in value:
-            found.append(f"{variable}.{key} does not go with runner_type {runner_type}")
+            found.append(f"{variable}.{key}: not possible with runner_type {runner_type}")
     timeout = given.get("maximum_timeout", LEAST_TIMEOUT)
     if not _fits(timeout, "int") or timeout < LEAST_TIMEOUT:
         shown = (
@@ -157,11 +157,13 @@ def gitlab_problems(variable: str, value: Any) -> list[str]:
             "or more, or null for no limit"
         )
     if value.get("run_untagged") is False and not value.get("tag_list"):
-        found.append(f"{variable}: run_untagged false takes a tag_list, or no job ever fits")
+        found.append(f"{variable}.tag_list: missing; run_untagged false needs it")
     tags = value.get("tag_list")
     for tag in tags if isinstance(tags, list) else []:
         if isinstance(tag, str) and ("," in tag or not tag.strip()):
-            found.append(f"{variable}.tag_list got {tag!r}, a tag has no comma and is not empty")
+            found.append(
+                f"{variable}.tag_list: invalid value {tag!r}; expected a tag without a comma"
+            )
     return found
 
 
@@ -190,7 +192,7 @@ def _value_problems(at: str, key: str, item: Any, kind: str) -> Iterator[str]:
         # Of a table or list in the wrong place nothing is shown: a secret may be in it.
         if kind in ("int", "bool", "float", "duration") and isinstance(item, str | int | float):
             got = f"invalid value {shown!r}"
-        # What YAML makes of 0027, 3.10, yes or a date is no text any more.
+        # YAML reads 0027, 3.10, yes and dates as other types than text.
         unquoted = kind in ("str", "duration", "list", "map") and _has_plain(item)
         yield f"{at}: {got}; expected {_TAKES[kind]}{': quote it' if unquoted else ''}"
         return
@@ -198,9 +200,9 @@ def _value_problems(at: str, key: str, item: Any, kind: str) -> Iterator[str]:
         yield f"{at}: invalid value {shown!r}; expected one of {', '.join(CHOICES[key])}"
     for text in _texts(item):
         if any((ord(c) < 32 and c not in "\t\n") or ord(c) == 127 for c in text):
-            yield f"{at} holds control characters"
+            yield f"{at}: invalid value with control characters; expected printable text"
         elif "\n" in text and not key.endswith("_script"):
-            yield f"{at} holds a line break: one line of text"
+            yield f"{at}: invalid value with a line break; expected one line"
 
 
 def _has_plain(item: Any) -> bool:
@@ -257,4 +259,4 @@ def nearest(key: str, table: Iterable[str], hints: Mapping[str, str]) -> str:
     near = difflib.get_close_matches(key.replace("-", "_").lower(), by_fold, n=1, cutoff=0.6)
     if near:
         return f"did you mean {by_fold[near[0]]!r}?"
-    return f"it takes one of: {', '.join(table)}"
+    return f"expected one of {', '.join(table)}"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a runner token looks like, said without showing one.
+"""Validation of tokens, without showing them.
 
 A role's argument spec prints the value that it refuses, `no_log` or not (ansible-core 2.19);
 so variables that carry tokens are checked here.
@@ -29,27 +29,29 @@ _HOW = (
 def problem(variable: str, value: Any) -> str | None:
     """What is wrong with a token, without the token; None if it looks right."""
     if value is None or value == "":
-        return f"{variable} is empty; {_HOW}"
+        return f"{variable}: missing; {_HOW}"
     if not isinstance(value, str):
         return f"{variable}: {unfit(value)} {HIDDEN}; {_HOW}"
     if _RUNNER_TOKEN.match(value):
         return None
     if "GR1348941" in value:
         return (
-            f"{variable} got a registration token {HIDDEN}; GitLab has switched those off "
-            f"(410 Gone) and removes them in 20.0: {_HOW}"
+            f"{variable}: invalid value {HIDDEN}, a registration token, which GitLab no longer "
+            f"accepts (410 Gone; removed in 20.0); {_HOW}"
         )
     if "glpat-" in value:
-        return f"{variable} got a personal access token {HIDDEN}; {_HOW}"
+        return f"{variable}: invalid value {HIDDEN}, a personal access token; {_HOW}"
     if "$ANSIBLE_VAULT" in value:
-        return f"{variable} is a vault text that was not decrypted {HIDDEN}; {_HOW}"
+        return f"{variable}: invalid value {HIDDEN}, a vault text that was not decrypted; {_HOW}"
     if "glrt-" in value:
-        why = "with blanks or a line break" if re.search(r"\s", value) else "cut short or malformed"
-        return f"{variable} got a token {why}, {len(value)} characters {HIDDEN}; {_HOW}"
+        why = "with spaces or a line break" if re.search(r"\s", value) else "cut short or malformed"
+        return (
+            f"{variable}: invalid value {HIDDEN}, a token {why} ({len(value)} characters); {_HOW}"
+        )
     if is_legacy(value):
-        # Whether the host has its runner is to be seen there.
+        # Only the host shows whether it has the runner.
         return None
-    return f"{variable} got a text of {len(value)} characters {HIDDEN}; {_HOW}"
+    return f"{variable}: invalid value {HIDDEN} of {len(value)} characters; {_HOW}"
 
 
 def is_legacy(value: Any) -> bool:
@@ -77,9 +79,9 @@ def access_problems(variable: str, value: Any) -> list[str]:
     if not isinstance(value, str):
         return [f"{variable}: {unfit(value)} {HIDDEN}; {how}"]
     if "$ANSIBLE_VAULT" in value:
-        return [f"{variable} is a vault text that was not decrypted {HIDDEN}; {how}"]
+        return [f"{variable}: invalid value {HIDDEN}, a vault text that was not decrypted; {how}"]
     if re.search("glrtr?-|GR1348941", value):
-        return [f"{variable} got a runner's token {HIDDEN}; {how}"]
+        return [f"{variable}: invalid value {HIDDEN}, a runner's token; {how}"]
     if not re.fullmatch(r"[\x21-\x7e]{8,}", value):
-        return [f"{variable} got a text of {len(value)} characters {HIDDEN}; {how}"]
+        return [f"{variable}: invalid value {HIDDEN} of {len(value)} characters; {how}"]
     return []

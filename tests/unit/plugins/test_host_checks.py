@@ -383,8 +383,8 @@ def test_folders_are_made_for_the_job_user_alone() -> None:
         ({"tls-ca-file": "ca.pem"}, "absolute path"),
         ({"cache": {"gcs": {"CredentialsFile": "gcs.json"}}}, "cache.gcs.CredentialsFile"),
         ({"custom": {"run_exec": "bin/run"}}, "custom.run_exec"),
-        ({"tls-cert-file": "/a"}, "tls-key-file is missing"),
-        ({"tls-key-file": "/a"}, "tls-cert-file is missing"),
+        ({"tls-cert-file": "/a"}, "tls-key-file: missing; tls-cert-file needs it"),
+        ({"tls-key-file": "/a"}, "tls-cert-file: missing; tls-key-file needs it"),
     ],
 )
 def test_paths_that_cannot_be(entry: dict[str, Any], says: str) -> None:

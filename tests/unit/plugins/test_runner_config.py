@@ -186,8 +186,8 @@ def test_misspelt_option_is_refused_first() -> None:
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        ({"runners": [{"token": GIVEN}]}, r"gitlab_runner_runners\[0\]\.name is missing"),
-        ({"runners": [{"name": "build"}]}, r"\[0\] \(build\)\.token is empty"),
+        ({"runners": [{"token": GIVEN}]}, r"gitlab_runner_runners\[0\]\.name: missing"),
+        ({"runners": [{"name": "build"}]}, r"\[0\] \(build\)\.token: missing"),
         ({"settings": {"log_levle": "info"}}, "settings: unknown key 'log_levle'"),
         ({"url": "gitlab"}, "url: invalid value 'gitlab'"),
     ],

@@ -119,8 +119,8 @@ def test_good() -> None:
         ({"settings": {"concurrent": 4}}, "gitlab_runner_settings"),
         ({"runners": {}}, "gitlab_runner_runners: invalid value of type mapping; expected a list"),
         ({"runners": ["build"]}, "[0]: invalid value of type string; expected a mapping"),
-        ({"runners": [{"token": TOKEN}]}, ".name is missing"),
-        ({"runners": [{"name": "build"}]}, "is empty"),
+        ({"runners": [{"token": TOKEN}]}, ".name: missing; expected"),
+        ({"runners": [{"name": "build"}]}, ".token: missing; expected"),
         ({"runners": [{"name": "a", "token": TOKEN, "env": {}}]}, "use environment"),
         ({"runners": [{"name": "a", "token": TOKEN, "builds_dir": "builds"}]}, "absolute path"),
         ({"runners": [{"name": "a", "token": TOKEN, "environment": ["A"]}]}, "without ="),
@@ -135,11 +135,11 @@ def test_good() -> None:
         ),
         (
             {"runners": [{"name": "a", "token": TOKEN}, {"name": "b", "token": TOKEN}]},
-            "gitlab_runner_runners[0] (a) and gitlab_runner_runners[1] (b) have one token",
+            "gitlab_runner_runners[0] (a) and gitlab_runner_runners[1] (b): duplicate token",
         ),
         (
             {"runners": [{"name": "a", "token": TOKEN}, {"name": "a", "token": TOKEN + "b"}]},
-            "'a' twice",
+            "duplicate name 'a'; expected another name",
         ),
     ],
 )
@@ -403,7 +403,7 @@ def test_absent_entry_takes_a_name_alone() -> None:
     (said,) = _runner_lists.entries_problems(
         "https://x", {where: [{"name": "a", "state": "gone", "token": TOKEN}]}
     )
-    assert "state got 'gone', it takes present or absent" in said
+    assert "state: invalid value 'gone'; expected present or absent" in said
 
 
 @pytest.mark.parametrize(

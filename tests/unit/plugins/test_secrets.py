@@ -104,8 +104,8 @@ def test_digest_is_sha256() -> None:
 @pytest.mark.parametrize(
     ("value", "says"),
     [
-        (None, "is empty; expected a runner"),
-        ("", "is empty"),
+        (None, "missing; expected a runner"),
+        ("", "missing; expected"),
         (12345, "invalid value of type number"),
         (["glrt-" + "b" * 20], "invalid value of type list"),
         ("GR1348941" + "b" * 20, "410 Gone"),
