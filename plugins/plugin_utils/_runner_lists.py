@@ -258,7 +258,7 @@ def _environment_list_problems(at: str, value: Any, allowed: Collection[str]) ->
             )
         elif name == "PATH":
             found.append(
-                f"{at}.environment: PATH is not possible here: the runner does not expand $PATH; "
+                f"{at}.environment: PATH does not belong here; the runner would not expand $PATH: "
                 "list the directories in gitlab_runner_path"
             )
         else:

@@ -274,7 +274,7 @@ REFUSALS: list[tuple[dict[str, Any], str]] = [
     ({"gitlab_runner_runners": [{**BAD, "limit": "many"}]}, "a whole number"),
     ({"gitlab_runner_runners": [{**BAD, "name": "a\nb"}]}, "line break"),
     ({"gitlab_runner_runners": [{**BAD, "environment": ["PYTHONPATH=/x"]}]}, "PYTHONPATH does"),
-    ({"gitlab_runner_runners": [BAD, BAD]}, "have one token"),
+    ({"gitlab_runner_runners": [BAD, BAD]}, "duplicate token"),
 ]
 
 

@@ -210,7 +210,7 @@ def test_each_secret_is_one_variable_of_the_vault(tmp_path: Path) -> None:
     [
         ({"unknown_key": "x"}, "unknown key 'unknown_key'"),
         ({"environment": ["A=1", "TWINE_PASSWORD=hunter2hunter2"]}, "TWINE_PASSWORD"),
-        ({"environment": ["PATH=/x"]}, "PATH is not possible here"),
+        ({"environment": ["PATH=/x"]}, "PATH does not belong here"),
         ({"builds_dir": "builds"}, "absolute path"),
         ({"cache": {"Type": "s3", "Typo": 1}}, "unknown key 'Typo'"),
         ({"limit": -1}, "limit"),
