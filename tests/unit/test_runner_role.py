@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import yaml
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar
 
+from ansible_collections.runnerhost.toolkit.plugins.filter.service_place import service_place
 from ansible_collections.runnerhost.toolkit.plugins.filter.services_to_remove import (
     services_to_remove,
 )
@@ -174,3 +176,27 @@ def test_services_of_an_older_inventory_go_too() -> None:
     assert {"path": "/etc/gitlab-runner-old", "state": "absent"} in found[-1]["files"]
     # The user is the inventory's.
     assert "user@{uid:docs}.service.d" in str(found[2]["files"])
+
+
+def test_operations_have_the_same_list_of_services_without_a_plan() -> None:
+    templar = Templar(loader=DataLoader(), variables=variables())
+    names = templar.template(variables()["__gitlab_runner_isolated_names"])
+    found = [service_place(name) for name in ("", *names)]
+    keys = ("name", "service", "unit", "drop_in", "folder", "resume", "clean")
+    assert found == [{key: getattr(one, key) for key in keys} for one in services()]
+
+
+def flat(tasks: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Tasks, those of blocks too."""
+    for task in tasks:
+        yield task
+        for key in ("block", "rescue", "always"):
+            yield from flat(task.get(key, []))
+
+
+def test_no_task_is_there_twice_for_isolated_runners() -> None:
+    """One list of services: a task is for all of them."""
+    for path in (ROLE / "tasks").rglob("*.yml"):
+        for task in flat(yaml.safe_load(path.read_text(encoding="utf-8"))):
+            assert "isolated" not in task.get("name", ""), path
+            assert "isolated" not in task.get("register", ""), path
