@@ -46,8 +46,7 @@ class ActionModule(ConfigAction):
             )
         drained = args["state"] == "drained"
         others = args["other_runners"] if drained else "ignore"
-        places = [(str(args["folder"]), str(args["unit"]))]
-        places += [(place(name).folder, place(name).unit) for name in args["isolated"]]
+        places = [(of.folder, of.unit) for of in map(place, args["services"])]
         files = {unit: f"{folder}/config.toml" for folder, unit in places}
         warnings = self._other_runners(others, files) if others != "ignore" else []
         services = [_Service(self, folder, unit, args["lease"]) for folder, unit in places]

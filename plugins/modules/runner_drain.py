@@ -34,19 +34,13 @@ options:
     type: str
     choices: [give_up, go_on]
     default: give_up
-  folder:
-    description: The folder of config.toml.
-    type: str
-    default: /etc/gitlab-runner
-  unit:
-    description: The service.
-    type: str
-    default: gitlab-runner.service
-  isolated:
-    description: Names of isolated runners of the host, which are drained together with it.
+  services:
+    description:
+      - The names of the services, which are drained together; an empty one is that of the package's
+        own service.
     type: list
     elements: str
-    default: []
+    default: [""]
   other_runners:
     description:
       - What to do about GitLab Runner daemons of the host that the toolkit does not manage.

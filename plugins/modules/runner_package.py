@@ -69,19 +69,13 @@ options:
     type: list
     elements: str
     default: []
-  folder:
-    description: The folder of config.toml.
-    type: str
-    default: /etc/gitlab-runner
-  unit:
-    description: The service.
-    type: str
-    default: gitlab-runner.service
-  isolated:
-    description: Names of the host's isolated runners, which are proven as well.
+  services:
+    description:
+      - The names of the services that are checked; an empty one is that of the package's own
+        service. The first has been started by the package, the others are restarted.
     type: list
     elements: str
-    default: []
+    default: [""]
 author:
   - The Runnerhost developers
 """
@@ -339,21 +333,18 @@ def main() -> None:
             "stop_timeout": {"type": "int", "default": 7200},
             "without": {"type": "bool", "default": False},
             "expected": {"type": "list", "elements": "str", "default": []},
-            "folder": {"type": "str", "default": "/etc/gitlab-runner"},
-            "unit": {"type": "str", "default": "gitlab-runner.service"},
-            "isolated": {"type": "list", "elements": "str", "default": []},
+            "services": {"type": "list", "elements": "str", "default": [""]},
         },
         supports_check_mode=True,
     )
     asked = module.params
     if module.check_mode:
         module.exit_json(changed=False, kept=True, valid=[], problem="", skipped=True)
-    places = [(asked["folder"], asked["unit"])]
-    # One that this very run brings has nothing to prove yet.
-    places += [
+    places = [
         (of.folder, of.unit)
-        for of in map(place, asked["isolated"])
-        if _drain.raw(f"{of.folder}/{_drain.CONFIG}") is not None
+        for number, of in enumerate(map(place, asked["services"]))
+        # One that this very run brings has nothing to prove yet.
+        if not number or _drain.raw(f"{of.folder}/{_drain.CONFIG}") is not None
     ]
     if asked["op"] == "keep":
         kept, changed = keep(asked["version"])

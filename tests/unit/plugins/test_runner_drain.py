@@ -186,7 +186,7 @@ def act(check: bool = False, **args: Any) -> tuple[dict[str, Any], Action]:
 
 
 def test_each_service_is_paused_with_its_file_without_runners() -> None:
-    result, action = act(isolated=["deploy"])
+    result, action = act(services=["", "deploy"])
     assert (result["changed"], result["jobs"], result["waited"]) == (True, [], 0)
     assert [f"{module} {op}" for module, op, _ in action.asked] == [
         *["runner_drain_io status", "runner_config_io read", "runner_drain_io pause"],
