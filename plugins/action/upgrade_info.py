@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Judges what stands in the way of a release upgrade: from one look, and by asking repositories."""
+"""Reports what stands in the way of a release upgrade: reads the host, asks the repositories."""
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any
 
 from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
@@ -12,15 +13,16 @@ from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
     _upgrades,
 )
 from ansible_collections.runnerhost.toolkit.plugins.module_utils._runner_facts import PAIR
-from ansible_collections.runnerhost.toolkit.plugins.module_utils._upgrades import Goal, Obstacle
+from ansible_collections.runnerhost.toolkit.plugins.module_utils._upgrades import Goal
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import (
     _network,
     _runner_settings,
     _runner_versions,
+    _upgrade_report,
 )
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._controller import ToolkitAction
 
-MODULE = "runnerhost.toolkit.upgrade_info"
+FACTS = "runnerhost.toolkit.upgrade_info_io"
 
 
 class ActionModule(ToolkitAction):
@@ -29,138 +31,75 @@ class ActionModule(ToolkitAction):
     def run(
         self, tmp: str | None = None, task_vars: dict[str, Any] | None = None
     ) -> dict[str, Any]:
-        """Returns what the module's documentation says; refuses variables that cannot be."""
+        """Returns what the module's documentation says; refuses invalid variables."""
         result: dict[str, Any] = super().run(tmp, task_vars)
         variables = task_vars or {}
         args = self._task.args
-        release, target, python = str(args["release"]), args["target"], args["target_python"]
-        self.refuse(
-            [
-                *_upgrades.problems(
-                    release, target, python, args["free_mb"], args["accept"], args["apply"]
-                ),
-                *_pythons.problems("python_versions_wanted", args["pythons"]["wanted"]),
-            ]
-        )
-        target = str(target or _upgrades.next_release(release))
-        python = str(python or _pythons.SYSTEMS[target])
-        ways = self.ways(variables)
-        look = self.ask(
-            MODULE,
-            {
-                "python": python,
-                "folders": sorted(args["free_mb"]),
-                "venv_places": args["venv_places"],
-            },
-            variables,
-        )["look"]
+        self.refuse(_upgrade_report.problems(args))
+        target = args["target"] or _upgrades.next_release(args["release"])
+        python = args["target_python"] or _pythons.SYSTEMS[target]
+        network = self.ways(variables)
+        question = {
+            "python": python,
+            "folders": sorted(args["free_mb"]),
+            "venv_places": args["venv_places"],
+        }
+        facts = self.ask(FACTS, question, variables)["look"]
         goal = Goal(
-            release=release,
-            target=target,
-            system=str(look["system"]),
-            python=python,
-            wanted=tuple(str(version) for version in args["pythons"]["wanted"]),
+            release=args["release"],
+            target=str(target),
+            system=str(facts["system"]),
+            python=str(python),
+            wanted=tuple(args["pythons"]["wanted"]),
             free=args["free_mb"],
         )
-        every = [
-            *_upgrades.obstacles(look, goal),
-            *self._pythons(args["pythons"], goal, ways, variables),
-            *self._runner(args["runner"], goal, look, ways, variables),
+        more = [
+            *_upgrade_report.missing_pythons(goal, self._pythons(goal, network, variables)),
+            *_upgrade_report.missing_runner(
+                goal, self._runner(goal, facts["packages"], network, variables)
+            ),
         ]
-        counting = [one for one in every if one.kind not in args["accept"]]
-        held, _ = _upgrades.held(look, goal)
-        conflicts = _upgrades.conflicts(look, goal)
-        return {
-            **result,
-            "changed": False,
-            "target": target,
-            "obstacles": [asdict(one) for one in counting],
-            "accepted": [asdict(one) for one in every if one not in counting],
-            "lines": [one.line() for one in counting],
-            "notes": [
-                *(f"accepted: {one.line()}" for one in every if one not in counting),
-                *_upgrades.notes(look, goal),
-            ],
-            # What has been accepted stays.
-            "conflicts": conflicts if "conflict" not in args["accept"] else [],
-            "held": held if "held" not in args["accept"] else [],
-            "python_wanted": python in goal.wanted,
-            "in_service": look["in_service"],
-            "isolated": look["isolated"],
-            "look": look["packages"],
-        }
+        report = _upgrade_report.report(facts, goal, more, args["accept"])
+        found = {field.name: getattr(report, field.name) for field in fields(report)}
+        return {**result, "changed": False, **found}
 
     def _pythons(
-        self, given: dict[str, Any], goal: Goal, ways: _network.Network, variables: dict[str, Any]
-    ) -> list[Obstacle]:
-        """The wanted versions that the repository does not have for the target."""
+        self, goal: Goal, network: _network.Network, variables: dict[str, Any]
+    ) -> list[str]:
+        """Which wanted versions the repository does not have for the target, in words."""
+        given = self._task.args["pythons"]
         wanted = [v for v in map(_pythons.parse, goal.wanted) if v]
         theirs = _pythons.by_origin(wanted, goal.python).repository
         if not theirs:
             return []
-        suite = of_target(str(given["suite"]), goal)
-        patterns = [str(pattern) for pattern in given["patterns"]]
-        key, _ = self.key(
-            "python_versions_repository_key", str(given["key"]), str(given["fingerprint"])
-        )
-        text = _apt_sources.render_sources(
-            str(given["url"]), suite, [str(c) for c in given["components"]], key, "Pythons"
-        )
-        answer = self.offer(
-            {
-                "sources": text,
-                "packages": [name for v in theirs for name in v.packages(patterns)],
-                "names": r"python3\.\d+(-nogil)?",
-            },
-            ways,
-            variables,
-        )
-        where = {"url": str(given["url"]), "suite": suite, "origin": str(given["origin"])}
-        return [
-            Obstacle(
-                "pythons",
-                said,
-                f"Provision would refuse the host once it has {goal.target}",
-                "take the version off python_versions_wanted, or name a repository that has it for "
-                f"{goal.target} ({goal.target}'s own is {goal.python})",
-            )
-            for said in _pythons.refusals(theirs, goal.python, patterns, answer, where)
-        ]
+        suite = _upgrade_report.of_target(given["suite"], goal.release, goal.target)
+        key, _ = self.key("python_versions_repository_key", given["key"], given["fingerprint"])
+        text = _apt_sources.render_sources(given["url"], suite, given["components"], key, "Pythons")
+        question = {
+            "sources": text,
+            "packages": [name for v in theirs for name in v.packages(given["patterns"])],
+            "names": r"python3\.\d+(-nogil)?",
+        }
+        answer = self.offer(question, network, variables)
+        where = {"url": given["url"], "suite": suite, "origin": given["origin"]}
+        return _pythons.refusals(theirs, goal.python, given["patterns"], answer, where)
 
     def _runner(
         self,
-        given: dict[str, Any],
         goal: Goal,
-        look: dict[str, Any],
-        ways: _network.Network,
+        records: Mapping[str, Any],
+        network: _network.Network,
         variables: dict[str, Any],
-    ) -> list[Obstacle]:
-        """What the runner's repository lacks for the target."""
-        suite = of_target(str(given["suite"]), goal)
-        key, _ = self.key(
-            "gitlab_runner_repository_key", str(given["key"]), str(given["fingerprint"])
-        )
+    ) -> list[str]:
+        """What the runner's repository lacks for the target, in words."""
+        given = self._task.args["runner"]
+        suite = _upgrade_report.of_target(given["suite"], goal.release, goal.target)
+        key, _ = self.key("gitlab_runner_repository_key", given["key"], given["fingerprint"])
         wanted = _runner_settings.wanted_of({**given, "suite": suite})
-        answer = self.offer(
-            {
-                "sources": _runner_versions.repository(wanted, key).sources,
-                "packages": list(PAIR),
-            },
-            ways,
-            variables,
-        )
+        question = {
+            "sources": _runner_versions.repository(wanted, key).sources,
+            "packages": list(PAIR),
+        }
+        answer = self.offer(question, network, variables)
         offer = _runner_versions.Offer(answer["error"], answer["offer"])
-        return [
-            Obstacle(
-                "runner",
-                said,
-                f"Provision would refuse the host once it has {goal.target}",
-                f"name a repository or a version that there is for {goal.target}",
-            )
-            for said in _runner_versions.refusals(wanted, offer, look["packages"], [])
-        ]
-
-
-def of_target(suite: str, goal: Goal) -> str:
-    """What a suite will be called on the upgraded host, if it names the release."""
-    return suite.replace(goal.release, goal.target)
+        return _runner_versions.refusals(wanted, offer, dict(records), [])

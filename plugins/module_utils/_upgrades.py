@@ -91,25 +91,31 @@ def problems(
     found = []
     known = _apt_sources.RELEASES
     if not isinstance(target, str):
-        found.append(f"prepare_upgrade_target got {target!r}, it takes a code name such as noble")
+        found.append(
+            f"prepare_upgrade_target: invalid value {target!r}; expected a code name such as noble"
+        )
     elif not target and not next_release(release):
-        found.append(f"prepare_upgrade_target: no release after {release} is known: name it")
+        found.append(
+            f"prepare_upgrade_target: no release after {release} is known; set its code name"
+        )
     elif target and (
         target == release
         or (target in known and release in known and known.index(target) < known.index(release))
     ):
-        found.append(f"prepare_upgrade_target got {target!r}, but the host has {release} already")
+        found.append(
+            f"prepare_upgrade_target: invalid value {target!r}; the host has {release} already"
+        )
     elif target and target not in _pythons.SYSTEMS and not python:
         found.append(
-            f"prepare_upgrade_target got {target!r}, whose own Python is not known: "
-            "give it as prepare_upgrade_target_python"
+            f"prepare_upgrade_target: the own Python of {target!r} is not known; set it as "
+            "prepare_upgrade_target_python"
         )
     if python != "":
         version = _pythons.parse(python)
         if version is None or version.flavour:
             found.append(
-                f"prepare_upgrade_target_python got {python!r}, it takes a minor version such as "
-                '"3.12", quoted'
+                f"prepare_upgrade_target_python: invalid value {python!r}; expected a minor "
+                'version such as "3.12", quoted'
             )
     if not isinstance(free, dict) or not all(
         isinstance(path, str)
@@ -120,21 +126,23 @@ def problems(
         for path, size in free.items()
     ):
         found.append(
-            "prepare_upgrade_free_mb takes a mapping of folders to whole megabytes, such as "
-            f"{{/usr: 3000}}, it got {free!r}"
+            f"prepare_upgrade_free_mb: invalid value {free!r}; expected a mapping of folders to "
+            "whole megabytes, such as {/usr: 3000}"
         )
     kinds = ", ".join(KINDS)
     if not isinstance(accept, list):
-        found.append(f"prepare_upgrade_accept got {accept!r}, it takes a list of: {kinds}")
+        found.append(
+            f"prepare_upgrade_accept: invalid value {accept!r}; expected a list of: {kinds}"
+        )
     else:
         found += [
-            f"prepare_upgrade_accept[{index}] got {value!r}, it takes one of: {kinds}"
+            f"prepare_upgrade_accept[{index}]: invalid value {value!r}; expected one of: {kinds}"
             for index, value in enumerate(accept)
             if value not in KINDS
         ]
     # As -e gives it, it is a text.
     if str(apply).lower() not in ("true", "false", "yes", "no"):
-        found.append(f"prepare_upgrade_apply got {apply!r}, it takes true or false")
+        found.append(f"prepare_upgrade_apply: invalid value {apply!r}; expected true or false")
     return found
 
 

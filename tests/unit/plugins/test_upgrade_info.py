@@ -10,8 +10,9 @@ from ansible.errors import AnsibleActionFail
 
 from ansible_collections.runnerhost.toolkit.plugins.action import upgrade_info
 from ansible_collections.runnerhost.toolkit.plugins.module_utils import _system
-from ansible_collections.runnerhost.toolkit.plugins.module_utils._upgrades import Goal
-from ansible_collections.runnerhost.toolkit.plugins.modules import upgrade_info as module
+from ansible_collections.runnerhost.toolkit.plugins.modules import upgrade_info_io as module
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import _upgrade_report
+from tests.unit.plugins.test_plans import documented
 
 THERE = "install ok installed"
 LOOK: dict[str, Any] = {
@@ -170,13 +171,19 @@ def test_wrong_variables_are_refused_before_the_host_is_asked() -> None:
     with pytest.raises(AnsibleActionFail, match="2 problems") as caught:
         run(target="jammy", accept=["all"])
     assert "prepare_upgrade_target" in str(caught.value)
-    assert "prepare_upgrade_accept[0] got 'all'" in str(caught.value)
+    assert "prepare_upgrade_accept[0]: invalid value 'all'" in str(caught.value)
 
 
 def test_a_suite_that_does_not_name_the_release_stays() -> None:
-    goal = Goal("jammy", "noble", "3.10", "3.12", (), {})
-    assert upgrade_info.of_target("jammy-snapshot", goal) == "noble-snapshot"
-    assert upgrade_info.of_target("stable", goal) == "stable"
+    of_target = _upgrade_report.of_target
+    assert of_target("jammy-snapshot", "jammy", "noble") == "noble-snapshot"
+    assert of_target("stable", "jammy", "noble") == "stable"
+
+
+def test_the_report_is_what_is_documented_and_all_of_it() -> None:
+    result, _ = run()
+    fields = {*documented("upgrade_info"), "changed"}
+    assert set(result) == fields
 
 
 def test_folders_of_one_file_system_have_one_device(tmp_path: Any) -> None:
