@@ -45,13 +45,13 @@ class ActionModule(ToolkitAction):
         if result.get("changed"):
             verb = "would change" if self._task.check_mode else "changed"
             result["msg"] = f"{verb}: {', '.join(result['changed_paths'])}"
-        if result.get("twins"):
+        if result.get("duplicates"):
             done = "would be" if self._task.check_mode else "is"
             result["warnings"] = [
                 f"{path} {done} removed: its only active entries are for the repository"
-                if path in result.get("removed_twins", [])
+                if path in result.get("removed_duplicates", [])
                 else f"another entry for the repository {done} disabled in {path}"
-                for path in result["twins"]
+                for path in result["duplicates"]
             ]
         return result
 

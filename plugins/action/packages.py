@@ -102,7 +102,9 @@ class ActionModule(ToolkitAction):
             "install": names,
             "allow_downgrade": args["allow_downgrade"],
             "files": {path: text for one in args["planned"] for path, text in one["files"].items()},
-            "twins": [twins for one in args["planned"] for twins in one["twins"]],
+            "duplicates": [
+                duplicates for one in args["planned"] for duplicates in one["duplicates"]
+            ],
             "distribution_restored": args["distribution_restored"],
             "lists_age": 0 if args["fresh"] else LISTS_AGE,
             **distribution,

@@ -25,7 +25,7 @@ _MIRROR = os.path.basename(_apt_sources.DISTRIBUTION_SOURCES)
 def copy_sources(asked: Request, scratch: Scratch, own: Mapping[str, str]) -> dict[str, str]:
     """The host's own sources, as the run that is planned leaves them; the texts by path."""
     distribution, planned = asked.distribution_sources, asked.files
-    mirror = _apt_sources.twins_of(distribution)
+    mirror = _apt_sources.duplicates_of(distribution)
     theirs: frozenset[tuple[str, str]] | None = None
     folder, release = own["sources_folder"], _system.release()
     known = {}
@@ -47,8 +47,8 @@ def copy_sources(asked: Request, scratch: Scratch, own: Mapping[str, str]) -> di
             here = replace(here, theirs=theirs)
         # file_set never touches the toolkit's own.
         ours = os.path.basename(path).startswith("runnerhost-")
-        for twins in (here, *(() if ours else asked.planned_twins())):
-            text, _ = cut(text, twins)
+        for duplicates in (here, *(() if ours else asked.planned_duplicates())):
+            text, _ = cut(text, duplicates)
         known[path] = text
     if distribution:
         known[_apt_sources.DISTRIBUTION_SOURCES] = distribution

@@ -29,19 +29,19 @@ class Request:
     install: list[str] = field(default_factory=list)
     allow_downgrade: bool = False
     files: Mapping[str, str] = field(default_factory=dict)
-    twins: Sequence[Mapping[str, list[str]]] = ()
+    duplicates: Sequence[Mapping[str, list[str]]] = ()
     lists_age: int = 3600
     network: Mapping[str, str] = field(default_factory=dict)
     auth: str = ""
     timeout: int = 180
 
-    def planned_twins(self) -> list[_apt_sources.Twins]:
+    def planned_duplicates(self) -> list[_apt_sources.Duplicates]:
         """Other entries for the repositories that are planned, which file_set disables."""
         return [
-            _apt_sources.Twins(
+            _apt_sources.Duplicates(
                 tuple(one["uris"]), tuple(_apt_sources.of_any_release(one["suites"]))
             )
-            for one in self.twins
+            for one in self.duplicates
             if one["uris"]
         ]
 
@@ -64,7 +64,7 @@ def arguments() -> dict[str, Any]:
         "install": texts,
         "allow_downgrade": switch,
         "files": {"type": "dict", "default": {}},
-        "twins": {
+        "duplicates": {
             "type": "list",
             "elements": "dict",
             "default": [],

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""apt's source files: finding and disabling the twins of a repository.
+"""apt's source files: finding and disabling the duplicates of a repository.
 
 Two entries for one repository with different ``Signed-By`` make apt fail on the whole host
 (sources.list(5)); so what a vendor's script wrote goes when ours is written.
@@ -54,8 +54,8 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Twins:
-    """Which entries are another's twins.
+class Duplicates:
+    """Which entries are another's duplicates.
 
     Attributes:
         uris: entries of repositories at these addresses.
@@ -151,11 +151,11 @@ def third_parties() -> frozenset[tuple[str, str]]:
     return frozenset((_bare(one.uri), one.suite) for one in known if one.origin not in own)
 
 
-def twins_of(sources: str) -> Twins:
-    """The twins of the repository that a file of one stanza names, of other releases too."""
+def duplicates_of(sources: str) -> Duplicates:
+    """The duplicates of the repository that a file of one stanza names, of other releases too."""
     fields = stanza_fields(sources)
     suites = of_any_release(fields.get("suites", "").split())
-    return Twins(tuple(fields.get("uris", "").split()), tuple(suites))
+    return Duplicates(tuple(fields.get("uris", "").split()), tuple(suites))
 
 
 def of_any_release(suites: list[str]) -> list[str]:
@@ -196,42 +196,42 @@ def lowered(url: str) -> str:
     return f"{scheme.lower()}{mark}{host.lower()}{slash}{path}"
 
 
-def cutter(path: str) -> Callable[[str, Twins], tuple[str, int]]:
+def cutter(path: str) -> Callable[[str, Duplicates], tuple[str, int]]:
     """What disables entries in a source file of that name."""
     return without_deb822 if path.endswith(".sources") else without_list
 
 
-def without_list(text: str, twins: Twins) -> tuple[str, int]:
-    """A one-line-style file with its lines for ``twins`` commented out, and how many those were."""
+def without_list(text: str, duplicates: Duplicates) -> tuple[str, int]:
+    """A one-line-style file with its duplicates commented out, and how many those were."""
     lines = []
     found = 0
     for line in re.split(r"(?<=\n)", text):
         match = _LIST_LINE.match(line)
-        if match and twins.match(
+        if match and duplicates.match(
             Entry([match["uri"]], [match["suite"]], match["components"].split())
         ):
             found += 1
-            lines.append(twins.note)
+            lines.append(duplicates.note)
             lines.append("# " + line)
         else:
             lines.append(line)
     return "".join(lines), found
 
 
-def without_deb822(text: str, twins: Twins) -> tuple[str, int]:
-    """A deb822-style file with its stanzas for ``twins`` disabled, and how many those were."""
+def without_deb822(text: str, duplicates: Duplicates) -> tuple[str, int]:
+    """A deb822-style file with its duplicates disabled, and how many those were."""
     stanzas = _PARTS.split(text)
     found = 0
     for index in range(0, len(stanzas), 2):
         fields = stanza_fields(stanzas[index])
         entry = Entry(*(fields.get(name, "").split() for name in ("uris", "suites", "components")))
-        if _enabled(fields) and twins.match(entry):
+        if _enabled(fields) and duplicates.match(entry):
             found += 1
             # The last of two counts, so what the stanza says itself must go; it may come back.
-            body = re.sub(r"(?im)^(?=enabled[ \t]*:)", twins.note + "# ", stanzas[index])
+            body = re.sub(r"(?im)^(?=enabled[ \t]*:)", duplicates.note + "# ", stanzas[index])
             head = re.match(r"(?:[ \t]*\n)*", body)
             cut = head.end() if head else 0
-            stanzas[index] = body[:cut] + twins.note + "Enabled: no\n" + body[cut:]
+            stanzas[index] = body[:cut] + duplicates.note + "Enabled: no\n" + body[cut:]
     return "".join(stanzas), found
 
 

@@ -37,14 +37,17 @@ def third_parties(items: Iterable[Item]) -> frozenset[tuple[str, str]]:
     Asked before anything is written: apt says nothing once it reads one repository with two keys.
     """
     releases = {release for item in items for release in item.releases}
-    twins = _apt_sources.Twins(releases=tuple(releases))
+    duplicates = _apt_sources.Duplicates(releases=tuple(releases))
     for path in _apt_sources.DISTRIBUTION_FILES if releases else ():
-        if path in source_files() and _apt_sources.cutter(path)(_files.read_exact(path), twins)[1]:
+        if (
+            path in source_files()
+            and _apt_sources.cutter(path)(_files.read_exact(path), duplicates)[1]
+        ):
             return _apt_sources.third_parties()
     return frozenset()
 
 
-def remove_twins(
+def remove_duplicates(
     item: Item, check: bool, theirs: frozenset[tuple[str, str]] = frozenset()
 ) -> tuple[list[str], list[str]]:
     """Other source files that name the repository: their entries disabled, empty files removed.
@@ -59,7 +62,7 @@ def remove_twins(
     releases = tuple(item.releases)
     note = _apt_sources.NOTE_DISTRIBUTION if releases else _apt_sources.NOTE
     suites = _apt_sources.of_any_release(item.suites)
-    wanted = _apt_sources.Twins(tuple(item.uris), tuple(suites), note=note)
+    wanted = _apt_sources.Duplicates(tuple(item.uris), tuple(suites), note=note)
     own = replace(wanted, releases=releases, theirs=theirs)
     for path in source_files():
         text = _files.read_exact(path)

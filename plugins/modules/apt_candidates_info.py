@@ -88,7 +88,7 @@ options:
         text stands for a file that is absent then.
     type: dict
     default: {}
-  twins:
+  duplicates:
     description: Sources of which other entries are disabled before O(install).
     type: list
     elements: dict
@@ -200,17 +200,17 @@ simulated:
 
 def other_origins(path: str, sources: str) -> list[str]:
     """What all else on the host states: not the file at that path, not the repository itself."""
-    twins = _apt_sources.twins_of(sources)
+    duplicates = _apt_sources.duplicates_of(sources)
     found = set()
     for one in _apt_sources.indexes():
         entry = _apt_sources.Entry([one.uri], [one.suite], [])
-        if not one.entry.startswith(f"{path}:") and not twins.match(entry):
+        if not one.entry.startswith(f"{path}:") and not duplicates.match(entry):
             found.add(one.origin)
     return sorted(found - {""})
 
 
 def elsewhere(
-    names: list[str], config: list[str], ours: _apt_sources.Twins
+    names: list[str], config: list[str], ours: _apt_sources.Duplicates
 ) -> dict[str, list[str]]:
     """Versions by package that other repositories than ours have."""
     found: dict[str, list[str]] = {}
@@ -320,7 +320,7 @@ def from_distribution(
         ``distribution_names``, and apt's errors.
     """
     names, distribution = asked.distribution_packages, asked.distribution_sources
-    ours = _apt_sources.twins_of(asked.sources)
+    ours = _apt_sources.duplicates_of(asked.sources)
 
     def unknown(config: list[str]) -> list[str]:
         missing = []

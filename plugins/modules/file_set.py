@@ -176,13 +176,14 @@ changed_paths:
   type: list
   elements: str
   returned: always
-twins:
+duplicates:
   description: Source files in which another entry for the repository was, or would be, disabled.
   type: list
   elements: str
   returned: always
-removed_twins:
-  description: Those of RV(twins) that were, or would be, removed, no other active entry being left.
+removed_duplicates:
+  description: >-
+    Those of RV(duplicates) that were, or would be, removed, as no other active entry is left.
   type: list
   elements: str
   returned: always
@@ -194,17 +195,17 @@ class Done:
     """What the module has done, or in check mode would do."""
 
     changed_paths: list[str] = field(default_factory=list)
-    twins: list[str] = field(default_factory=list)
-    removed_twins: list[str] = field(default_factory=list)
+    duplicates: list[str] = field(default_factory=list)
+    removed_duplicates: list[str] = field(default_factory=list)
     diffs: list[dict[str, str]] = field(default_factory=list)
 
     def answer(self) -> dict[str, Any]:
         """The module's result without its diff."""
         return {
-            "changed": bool(self.changed_paths or self.twins),
+            "changed": bool(self.changed_paths or self.duplicates),
             "changed_paths": self.changed_paths,
-            "twins": self.twins,
-            "removed_twins": self.removed_twins,
+            "duplicates": self.duplicates,
+            "removed_duplicates": self.removed_duplicates,
         }
 
 
@@ -227,9 +228,9 @@ def write(items: list[Item], check: bool) -> Done:
     for item in items:
         try:
             if item.state == "duplicates_absent":
-                touched, removed = _source_duplicates.remove_twins(item, check, theirs)
-                done.twins += touched
-                done.removed_twins += removed
+                touched, removed = _source_duplicates.remove_duplicates(item, check, theirs)
+                done.duplicates += touched
+                done.removed_duplicates += removed
                 continue
             if item.state == "distribution_restored":
                 done.changed_paths += _source_duplicates.restore_distribution(check)
@@ -240,7 +241,7 @@ def write(items: list[Item], check: bool) -> Done:
         if change:
             done.changed_paths.append(item.path)
             done.diffs.append(diff(item, change))
-    done.changed_paths += done.twins
+    done.changed_paths += done.duplicates
     return done
 
 

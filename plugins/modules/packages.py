@@ -97,7 +97,7 @@ options:
         description: The texts of its files, by path.
         type: dict
         default: {}
-      twins:
+      duplicates:
         description: Addresses and suites whose entries it replaces.
         type: list
         elements: dict

@@ -311,14 +311,14 @@ class Planner:
     def _repository(self, versions: Mapping[str, list[str]]) -> dict[str, Any]:
         """What `packages` simulates an installation with."""
         wanted = self.wanted
-        twins = [
+        duplicates = [
             {"uris": [wanted.url], "suites": [wanted.suite]},
             {"uris": [wanted.upstream], "suites": []},
         ]
         paths = (wanted.sources_path, wanted.preferences_path)
         return {
             "files": {path: self.texts.get(path, "") for path in paths},
-            "twins": twins if self.texts else [],
+            "duplicates": duplicates if self.texts else [],
             "versions": dict(versions),
         }
 

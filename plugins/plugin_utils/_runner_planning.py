@@ -102,7 +102,7 @@ class Plan:
                     paths.sources: self.repository.sources,
                     paths.preferences: self.repository.preferences,
                 },
-                "twins": [
+                "duplicates": [
                     {"uris": [self.settings.wanted.url], "suites": [self.settings.wanted.suite]},
                     # It goes where a mirror takes its place.
                     {"uris": [UPSTREAM], "suites": []},

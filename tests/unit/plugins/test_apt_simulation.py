@@ -230,13 +230,13 @@ def test_a_repository_that_the_run_adds(machine: AptHost, repositories: Reposito
     path = str(machine.root / "sources.list.d/runnerhost-new.sources")
     one = {
         "files": {path: repositories.text("new")},
-        "twins": [{"uris": [f"{repositories.url}/new"], "suites": ["jammy"]}],
+        "duplicates": [{"uris": [f"{repositories.url}/new"], "suites": ["jammy"]}],
         "versions": {"newly": ["5"]},
     }
     refusal(machine, "newly")
     # Another file names it too, with another key: it goes with the run.
-    twin = machine.root / "sources.list.d/theirs.sources"
-    twin.write_text(repositories.text("new", key=repositories.other))
+    duplicate = machine.root / "sources.list.d/theirs.sources"
+    duplicate.write_text(repositories.text("new", key=repositories.other))
     found = simulate(machine, "newly", planned=[one])["simulated"]
     assert found["installs"] == {"newly": "5", "libffi8": "3.4.2"}
     assert found["unreadable"] == []

@@ -1,4 +1,4 @@
-"""apt's source files and the twins of a repository."""
+"""apt's source files and the duplicates of a repository."""
 
 from __future__ import annotations
 
@@ -30,36 +30,36 @@ URIs: http://archive.example.com/ubuntu
 Suites: jammy
 Components: main
 """
-TWINS = _apt_sources.Twins(uris=(URL,))
-JAMMY = _apt_sources.Twins(releases=("jammy",), note=_apt_sources.NOTE_DISTRIBUTION)
+DUPLICATES = _apt_sources.Duplicates(uris=(URL,))
+JAMMY = _apt_sources.Duplicates(releases=("jammy",), note=_apt_sources.NOTE_DISTRIBUTION)
 
 
 def test_lines_of_the_repository_are_commented_out() -> None:
-    text, found = _apt_sources.without_list(LIST, TWINS)
+    text, found = _apt_sources.without_list(LIST, DUPLICATES)
     assert found == 2
     assert f"# deb [signed-by=/usr/share/keyrings/x.gpg] {URL}/ jammy main" in text
     assert "\ndeb http://archive.example.com/ubuntu jammy main" in text
     assert _apt_sources.has_entries(text, deb822=False)
-    assert _apt_sources.without_list(text, TWINS) == (text, 0)
+    assert _apt_sources.without_list(text, DUPLICATES) == (text, 0)
 
 
 def test_a_vendors_own_file_is_empty_afterwards() -> None:
-    text, _ = _apt_sources.without_list("".join(LIST.splitlines(True)[:3]), TWINS)
+    text, _ = _apt_sources.without_list("".join(LIST.splitlines(True)[:3]), DUPLICATES)
     assert not _apt_sources.has_entries(text, deb822=False)
 
 
 def test_stanza_of_the_repository_is_disabled() -> None:
     text, found = _apt_sources.without_deb822(
-        SOURCES, _apt_sources.Twins(uris=("http://packages.example.com/runner/ubuntu/",))
+        SOURCES, _apt_sources.Duplicates(uris=("http://packages.example.com/runner/ubuntu/",))
     )
     assert found == 1
     assert text.count("Enabled: no") == 1
     assert _apt_sources.has_entries(text, deb822=True)
-    assert _apt_sources.without_deb822(text, TWINS) == (text, 0)
+    assert _apt_sources.without_deb822(text, DUPLICATES) == (text, 0)
 
 
 def test_longer_address_is_another_repository() -> None:
-    assert _apt_sources.without_list(LIST, _apt_sources.Twins((URL + "-beta",)))[1] == 0
+    assert _apt_sources.without_list(LIST, _apt_sources.Duplicates((URL + "-beta",)))[1] == 0
 
 
 def test_sources_carry_their_key() -> None:
@@ -93,8 +93,8 @@ deb http://other.example.com/ubuntu noble main
     assert _apt_sources.with_distribution(text) == named
 
 
-def test_putting_the_distribution_back_leaves_other_twins_disabled() -> None:
-    text, _ = _apt_sources.without_list(LIST, TWINS)
+def test_putting_the_distribution_back_leaves_other_duplicates_disabled() -> None:
+    text, _ = _apt_sources.without_list(LIST, DUPLICATES)
     assert _apt_sources.with_distribution(text) == text
 
 
@@ -105,7 +105,7 @@ def test_keyring_of_the_host_is_named_by_its_path() -> None:
 
 
 def test_other_suites_at_one_address_are_other_repositories() -> None:
-    ours = _apt_sources.Twins((URL,), ("deadsnakes-jammy",))
+    ours = _apt_sources.Duplicates((URL,), ("deadsnakes-jammy",))
     assert _apt_sources.without_list(LIST, ours) == (LIST, 0)
     assert _apt_sources.without_deb822(SOURCES, ours) == (SOURCES, 0)
     more = SOURCES.replace("Suites: jammy\n", "Suites: jammy deadsnakes-jammy\n", 1)
@@ -187,8 +187,8 @@ def test_a_suite_stands_for_those_of_all_releases() -> None:
     assert _apt_sources.of_any_release(["stable", "ignoble"]) == ["stable", "ignoble"]
 
 
-def test_an_old_releases_entry_is_a_twin() -> None:
-    ours = _apt_sources.twins_of("Types: deb\nURIs: http://m.test/x\nSuites: noble\n")
+def test_an_old_releases_entry_is_a_duplicate() -> None:
+    ours = _apt_sources.duplicates_of("Types: deb\nURIs: http://m.test/x\nSuites: noble\n")
     text = "deb http://m.test/x jammy main\ndeb http://m.test/x stable main\n"
     without, found = _apt_sources.without_list(text, ours)
     assert found == 1
@@ -204,7 +204,7 @@ OWN_JAMMY = (
 
 
 def test_what_a_mirror_replaced_comes_back_for_the_release_that_the_host_has_by_then() -> None:
-    mirror = _apt_sources.Twins(releases=("jammy",), note=_apt_sources.NOTE_DISTRIBUTION)
+    mirror = _apt_sources.Duplicates(releases=("jammy",), note=_apt_sources.NOTE_DISTRIBUTION)
     disabled, found = _apt_sources.without_deb822(OWN_JAMMY, mirror)
     assert found == 1
     assert _apt_sources.with_distribution(disabled, "jammy") == OWN_JAMMY
@@ -268,20 +268,20 @@ def test_a_third_partys_entry_is_not_the_distributions(
     lines: list[str], policy: str, stays: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     knows(monkeypatch, *lines, policy=policy)
-    twins = replace(JAMMY, theirs=_apt_sources.third_parties())
-    text, found = _apt_sources.without_list(MIXED + THIRD + PPA, twins)
+    duplicates = replace(JAMMY, theirs=_apt_sources.third_parties())
+    text, found = _apt_sources.without_list(MIXED + THIRD + PPA, duplicates)
     assert found == (2 if stays else 3)
     assert (f"\n{THIRD}" in text) is stays
     assert f"\n{PPA}" in text
-    assert _apt_sources.without_list(text, twins) == (text, 0)
+    assert _apt_sources.without_list(text, duplicates) == (text, 0)
 
 
 def test_a_stanza_is_a_third_partys_if_all_its_addresses_are(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     knows(monkeypatch, OWN, THEIRS, policy=DPKG)
-    twins = replace(JAMMY, theirs=_apt_sources.third_parties())
+    duplicates = replace(JAMMY, theirs=_apt_sources.third_parties())
     stanza = "Types: deb\nURIs: {}\nSuites: jammy jammy-updates\nComponents: main\n"
     theirs, both = "https://apt.third.test/x", "https://apt.third.test/x http://d.test/ubuntu"
-    assert _apt_sources.without_deb822(stanza.format(theirs), twins)[1] == 0
-    assert _apt_sources.without_deb822(stanza.format(both), twins)[1] == 1
+    assert _apt_sources.without_deb822(stanza.format(theirs), duplicates)[1] == 0
+    assert _apt_sources.without_deb822(stanza.format(both), duplicates)[1] == 1

@@ -13,6 +13,7 @@ import stat
 import subprocess
 import sys
 import textwrap
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -161,11 +162,11 @@ def apt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return parts
 
 
-def twins(**more: Any) -> Item:
+def duplicates(**more: Any) -> Item:
     return Item("/nowhere", **{"uris": [URL], **more})
 
 
-def test_twins_are_disabled_and_files_of_nothing_else_removed(apt: Path) -> None:
+def test_duplicates_are_disabled_and_files_of_nothing_else_removed(apt: Path) -> None:
     texts = {
         "alone.list": f"# vendor\ndeb {URL} jammy main\n",
         "mixed.sources": f"{STANZA}\n{STANZA.replace('invalid', 'org')}",
@@ -177,20 +178,20 @@ def test_twins_are_disabled_and_files_of_nothing_else_removed(apt: Path) -> None
         (apt / name).write_text(text)
     (apt / "mixed.sources").chmod(0o640)
     touched = [str(apt / "alone.list"), str(apt / "mixed.sources")]
-    assert _source_duplicates.remove_twins(twins(), check=True) == (touched, touched[:1])
+    assert _source_duplicates.remove_duplicates(duplicates(), check=True) == (touched, touched[:1])
     assert {path.name: path.read_text() for path in apt.iterdir()} == texts
-    assert _source_duplicates.remove_twins(twins(), check=False) == (touched, touched[:1])
+    assert _source_duplicates.remove_duplicates(duplicates(), check=False) == (touched, touched[:1])
     after = {path.name: path.read_text() for path in apt.iterdir()}
     assert "alone.list" not in after
     mixed = after.pop("mixed.sources")
     assert mixed.count("Enabled: no") == 1
     assert stat.S_IMODE((apt / "mixed.sources").stat().st_mode) == 0o640
     assert after == {name: texts[name] for name in after}
-    assert _source_duplicates.remove_twins(twins(), check=False) == ([], [])
+    assert _source_duplicates.remove_duplicates(duplicates(), check=False) == ([], [])
 
 
 @pytest.mark.parametrize(("check", "verb"), [(True, "would be"), (False, "is")])
-def test_what_became_of_twins_is_told(
+def test_what_became_of_duplicates_is_told(
     monkeypatch: pytest.MonkeyPatch, check: bool, verb: str
 ) -> None:
     action = object.__new__(file_set_action.ActionModule)
@@ -198,7 +199,12 @@ def test_what_became_of_twins_is_told(
         async_val=0, check_mode=check, action="file_set", args={"files": []}
     )
     action._connection = SimpleNamespace(_shell=SimpleNamespace(tmpdir="/nowhere"))
-    answer = {"changed": True, "changed_paths": [], "twins": ["/a", "/b"], "removed_twins": ["/a"]}
+    answer = {
+        "changed": True,
+        "changed_paths": [],
+        "duplicates": ["/a", "/b"],
+        "removed_duplicates": ["/a"],
+    }
     monkeypatch.setattr(action, "_execute_module", lambda **_: answer)
     assert action.run(None, {})["warnings"] == [
         f"/a {verb} removed: its only active entries are for the repository",
@@ -208,8 +214,8 @@ def test_what_became_of_twins_is_told(
 
 def test_repositories_at_one_address_do_not_take_each_other_away(apt: Path) -> None:
     (apt / "company.list").write_text(f"deb {URL} deadsnakes-jammy main\n")
-    asked = twins(suites=["gitlab-jammy"])
-    assert _source_duplicates.remove_twins(asked, check=False) == ([], [])
+    asked = duplicates(suites=["gitlab-jammy"])
+    assert _source_duplicates.remove_duplicates(asked, check=False) == ([], [])
     assert (apt / "company.list").exists()
 
 
@@ -227,13 +233,13 @@ def test_a_mirror_of_the_distribution_removes_no_file(apt: Path) -> None:
     kept = ("corp-tools.list", "docker.list")
     touched = [str(apt.parent / "sources.list")]
     touched += [str(apt / n) for n in sorted(texts) if n[0] != "." and n not in kept]
-    mirror = twins(suites=["jammy", "jammy-updates"], releases=["jammy"])
-    assert _source_duplicates.remove_twins(mirror, check=False) == (touched, [])
-    assert _source_duplicates.remove_twins(mirror, check=False) == ([], [])
+    mirror = duplicates(suites=["jammy", "jammy-updates"], releases=["jammy"])
+    assert _source_duplicates.remove_duplicates(mirror, check=False) == (touched, [])
+    assert _source_duplicates.remove_duplicates(mirror, check=False) == ([], [])
     assert f"# deb {URL}" in (apt / "corp.list").read_text(errors="replace")
     # Nor is a file removed in which only such entries are left.
     assert (
-        _source_duplicates.remove_twins(twins(), check=False)
+        _source_duplicates.remove_duplicates(duplicates(), check=False)
         == ([str(apt / "corp-tools.list")],) * 2
     )
     (apt / "corp-tools.list").write_text(texts["corp-tools.list"])
@@ -285,8 +291,10 @@ def test_a_mirror_of_the_distribution_leaves_third_parties_alone(
 
 def test_a_vendors_entry_beside_the_distributions_takes_no_file_along(apt: Path) -> None:
     (apt / "corp.list").write_text(f"deb {URL} jammy main\ndeb {URL}/vendor jammy main\n")
-    _source_duplicates.remove_twins(twins(suites=["jammy"], releases=["jammy"]), check=False)
-    _source_duplicates.remove_twins(twins(uris=[f"{URL}/vendor"]), check=False)
+    _source_duplicates.remove_duplicates(
+        duplicates(suites=["jammy"], releases=["jammy"]), check=False
+    )
+    _source_duplicates.remove_duplicates(duplicates(uris=[f"{URL}/vendor"]), check=False)
     _source_duplicates.restore_distribution(check=False)
     assert (apt / "corp.list").read_text().startswith(f"deb {URL} jammy main\n# ")
 
@@ -482,13 +490,23 @@ def test_systemd_is_left_alone_while_an_image_is_baked(
     assert _systemd.has_systemd() is talks
 
 
-@pytest.mark.parametrize("tasks", ["python_versions/tasks/repository", "gitlab_runner/tasks/files"])
-def test_roles_tell_their_repository_apart_by_its_suite(tasks: str) -> None:
+def mappings(node: Any) -> Iterator[dict[str, Any]]:
+    """Every mapping of a YAML file."""
+    if isinstance(node, dict):
+        yield node
+        node = list(node.values())
+    if isinstance(node, list):
+        for entry in node:
+            yield from mappings(entry)
+
+
+@pytest.mark.parametrize("role", ["python_versions", "gitlab_runner"])
+def test_roles_tell_their_repository_apart_by_its_suite(role: str) -> None:
     """An address that the inventory gives may hold several; only a vendor's own does not."""
-    (task,) = yaml.safe_load((ROOT / "roles" / f"{tasks}.yml").read_text(encoding="utf-8"))
-    files = [*task.get("vars", {}).values(), task["runnerhost.toolkit.file_set"]["files"]]
-    items = [one for part in files if isinstance(part, list) for one in part]
-    given = [one for one in items if "repository_url" in str(one) and "uris" in one]
+    folder = ROOT / "roles" / role
+    paths = [*(folder / "tasks").rglob("*.yml"), *(folder / "vars").glob("*.yml")]
+    items = [item for path in paths for item in mappings(yaml.safe_load(path.read_text("utf-8")))]
+    given = [one for one in items if "repository_url" in str(one.get("uris", ""))]
     assert len(given) == 1
     assert "repository_suite" in str(given[0]["suites"])
 

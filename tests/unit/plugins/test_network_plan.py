@@ -129,10 +129,12 @@ def test_roles_set_the_ways_up_once_and_remove_none_of_them() -> None:
 
 
 def test_mirror_takes_the_place_of_its_own_suites_and_of_the_distributions_releases() -> None:
-    (twins,) = (one for one in plan(MIRROR)["files"] if one.get("state") == "duplicates_absent")
-    assert twins["uris"] == ["https://mirror.test/ubuntu"]
-    assert twins["suites"] == ["jammy", "jammy-updates", "jammy-security"]
-    assert twins["releases"] == ["jammy"]
+    (duplicates,) = (
+        one for one in plan(MIRROR)["files"] if one.get("state") == "duplicates_absent"
+    )
+    assert duplicates["uris"] == ["https://mirror.test/ubuntu"]
+    assert duplicates["suites"] == ["jammy", "jammy-updates", "jammy-security"]
+    assert duplicates["releases"] == ["jammy"]
 
 
 def test_mirror_with_the_origin_that_python_versions_pins_is_refused() -> None:
