@@ -33,7 +33,7 @@ _TEMPLATE = re.compile(r"\{[{%#]")
 
 
 class Unsafe(str):
-    """A text of the host that Ansible must not take for a template."""
+    """A text of the host that Ansible must not read as a template."""
 
     __slots__ = ()
 
@@ -46,11 +46,13 @@ class Adopted:
         text: the file's text.
         vault: names of the variables that go into the vault, each with where its secret stands.
         left_out: why each value is left out that provision would refuse.
+        secrets: the variables' values, as JSON.
     """
 
     text: str = ""
     vault: dict[str, str] = field(default_factory=dict)
     left_out: list[str] = field(default_factory=list)
+    secrets: dict[str, str] = field(default_factory=dict, repr=False)
 
 
 def adopt(
@@ -98,7 +100,7 @@ class _Writer:
         if isolated:
             lines += ["gitlab_runner_isolated:", *isolated]
         head = [
-            "# What config.toml on the host says. Provision takes it as it is, and keeps each",
+            "# What config.toml on the host says. Provision accepts it as it is, and keeps each",
             "# runner's identity. What it would refuse is a comment, with the reason.",
         ]
         if self._vault:
@@ -159,7 +161,7 @@ class _Writer:
         why = self._problems(self._url, {"gitlab_runner_runners": [base]})
         if not why and self._problems(self._url, {"gitlab_runner_runners": [*self._given, base]}):
             # Two of one name or token, over all the host's services.
-            why = ["another runner above has the same name or token; provision takes each once"]
+            why = ["another runner above has the same name or token; provision accepts each once"]
         if not executor:
             why = why or ["it has no executor"]
         if why:
@@ -186,11 +188,11 @@ class _Writer:
         for path, value, reason in left:
             lines += _indent(self._comment(path, value, reason), 2)
         if executor == "shell" and not runner.get("shell"):
-            lines += ['  # Provision adds shell = "bash" to it, which the runner takes anyway.']
+            lines += ['  # Provision adds shell = "bash" to it, which the runner uses anyway.']
         return lines
 
     def _comment(self, path: str, value: Any, why: str, then: str = "") -> list[str]:
-        then = then or "provision takes it out of config.toml"
+        then = then or "provision removes it from config.toml"
         # Without the place in a list that holds this runner alone, and without all right names.
         why = re.sub(r"^gitlab_runner_runners\[\d+\][.:]?\s?|; expected one of .*", "", why)
         said = "".join(c if c.isprintable() else "?" for c in _secrets.redact_text(why))
@@ -234,6 +236,7 @@ class _Writer:
                 variable = f"vault_gitlab_runner_{word}_{number}"
             self._vault[value] = variable
             self._result.vault[variable] = f"{key} in {where}"
+            self._result.secrets[variable] = value
         return "{{ " + self._vault[value] + " }}"
 
 
@@ -284,7 +287,7 @@ def _dated(value: Any) -> list[str]:
 
 
 def _safe(value: Any) -> Any:
-    """Host text that looks like a template, marked as none."""
+    """Host text that looks like a template, marked as not one."""
     if isinstance(value, Mapping):
         return {key: _safe(item) for key, item in value.items()}
     if isinstance(value, list):
@@ -306,7 +309,7 @@ def _plain(value: Any) -> Any:
 
 
 class _Dumper(yaml.SafeDumper):
-    """Scripts as blocks, and Ansible's tag for what is no template."""
+    """Scripts as blocks, and Ansible's tag for text that is not a template."""
 
     def ignore_aliases(self, data: Any) -> bool:
         """Never: two equal values are written twice."""

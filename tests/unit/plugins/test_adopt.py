@@ -8,7 +8,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import yaml
 from ansible.errors import AnsibleActionFail
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar
@@ -52,21 +51,16 @@ class Written:
     def __init__(self, folder: Path, *configs: dict[str, Any]) -> None:
         # Through TOML, so that values are of the types that a file gives.
         self.hosts = [_runner_toml.parse(_runner_toml.dump(config)) for config in configs]
-        writer = _adopt._Writer(entries_problems)
         services = [("" if i == 0 else f"i{i}", host) for i, host in enumerate(self.hosts)]
         self.found = _adopt.adopt(services, "https://gitlab.com", entries_problems)
-        self.again = writer.write(services, self._url())
         self.text = self.found.text
-        assert self.again.text == self.text
+        assert _adopt.adopt(services, "https://gitlab.com", entries_problems).text == self.text
         path = folder / "host.yml"
         path.write_text(self.text, encoding="utf-8")
         loaded = DataLoader().load_from_file(str(path), trusted_as_template=True)
-        vault = {name: json.loads(value) for value, name in writer._vault.items()}
+        vault = {name: json.loads(value) for name, value in self.found.secrets.items()}
         templar = Templar(DataLoader(), variables={**vault, **loaded})
         self.values: dict[str, Any] = {name: templar.template(loaded[name]) for name in loaded}
-
-    def _url(self) -> str:
-        return str(yaml.load(self.found.text, Loader=Unsafe)["gitlab_runner_url"])
 
     def services(self) -> list[tuple[list[Any], dict[str, Any], dict[str, Any]]]:
         """Runners, global keys and the host's data, of each service."""
@@ -107,12 +101,6 @@ class Written:
             found += _runner_compare.changed_keys(host, merged.config)
         return found
 
-
-class Unsafe(yaml.SafeLoader):
-    """Reads !unsafe as a text."""
-
-
-Unsafe.add_constructor("!unsafe", lambda loader, node: loader.construct_scalar(node))  # type: ignore[arg-type]
 
 ODD_SCRIPTS = [
     "echo {{ secret }}\n",
@@ -224,7 +212,7 @@ def test_what_provision_would_refuse_is_a_comment_with_its_reason(
     written = Written(tmp_path, {"runners": [runner(**more)]})
     (said,) = written.found.left_out
     assert why in said
-    assert f"# Left out, provision takes it out of config.toml: {said.partition(': ')[2]}" in (
+    assert f"# Left out, provision removes it from config.toml: {said.partition(': ')[2]}" in (
         written.text.replace("\n    #", "\n#")
     )
     assert written.refused() == []
