@@ -93,7 +93,7 @@ class Plan:
             "job_users": self.job_users,
             "accounts": [asdict(one.account) for one in self.services],
             "new_groups": self.new_groups,
-            "logind": asdict(self.logind),
+            "logind": {"kill": self.logind.kill, "only": list(self.logind.only)},
             "sources": self.repository.sources,
             "preferences": self.repository.preferences,
             # What `packages` simulates an installation with.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -79,6 +80,12 @@ def test_what_is_documented_of_a_service_is_what_it_has() -> None:
     told = " ".join(returned()["services"]["description"])
     for service in plan()["services"]:
         assert set(re.findall(r"C\((\w+)\)", told)) == set(service)
+
+
+def test_a_plan_is_plain_data() -> None:
+    """What Ansible keeps of a result: no tuple, and no class of ours."""
+    found = plan(ssh_keys=KEYS, groups=["docker"])
+    assert json.loads(json.dumps(found)) == found
 
 
 def test_a_plan_shows_no_token() -> None:
