@@ -124,7 +124,7 @@ def by_name(
 def forget(
     path: str, problems: dict[str, str], way: dict[str, str]
 ) -> tuple[dict[str, str], list[str]]:
-    """Drops the entries that could not be unregistered because GitLab has no such runner any more.
+    """Drops the entries that could not be unregistered because GitLab no longer has such a runner.
 
     Only the 403 of `unregister` keeps the entry for ever; `verify --delete` drops that one alone.
 
@@ -211,7 +211,7 @@ def verified(folder: str, path: str, names: list[str], way: dict[str, str]) -> d
 def changed(path: str, asked: dict[str, Any], way: dict[str, str]) -> dict[str, Any]:
     """What came of the runner's own command for each name."""
     folder, unit, names = asked["folder"], asked["unit"], asked["names"]
-    # The runner writes the file in place: nobody else of ours meanwhile.
+    # The runner writes the file in place: no other call of the toolkit meanwhile.
     with _drain.locked(folder):
         problems, gone = by_name(path, asked["verb"], names, way)
     if _systemd.units([unit]).get(unit, {}).get("ActiveState") == "active":

@@ -64,7 +64,7 @@ class ConfigAction(ToolkitAction):
 
     @staticmethod
     def config_of(file: HostFile, folder: str) -> Data:
-        """A file's data; ends the task where it is no TOML."""
+        """A file's data; ends the task if it is not TOML."""
         try:
             return file.config()
         except _runner_toml.TomlError as error:

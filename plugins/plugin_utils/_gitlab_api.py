@@ -3,7 +3,7 @@
 
 python-gitlab does the calls: it is the client that GitLab's own docs list first, and it keeps to
 rate limits. `community.general.gitlab_runner` finds a runner by its description, cannot reset a
-token, and knows no scope below ``api``; so it cannot bring a rebuilt host back to its own runner.
+token, and knows no scope below ``api``; so it cannot give a rebuilt host its own runner back.
 """
 
 from __future__ import annotations
@@ -150,7 +150,7 @@ class Api:
         return granted | ({CREATE, MANAGE} if "api" in granted else set()), warning
 
     def get(self, runner: int) -> dict[str, Any] | None:
-        """A runner's details, None if GitLab has it no more."""
+        """A runner's details, None if GitLab no longer has it."""
         try:
             with self._asked(f"show runner {runner}"):
                 found: Any = self._client.http_get(f"/runners/{runner}")
@@ -163,7 +163,7 @@ class Api:
     def find(self, wanted: Mapping[str, Any], line: str) -> dict[str, Any] | None:
         """The runner that carries the mark, None if there is none.
 
-        The lists tell no maintenance note, so each runner of the place is asked about; this
+        The lists have no maintenance notes, so each runner of the place is asked about; this
         happens only where a host does not hold the runner of an entry.
 
         Raises:

@@ -62,7 +62,7 @@ _POINTERS = frozenset(
         "strict_check_interval",
     }
 )
-# The table of docker has a plain one of this name, which the daemon writes though nobody set it.
+# The table of docker has a plain one of this name, which the daemon writes even if it was not set.
 _KUBERNETES_POINTERS = frozenset({"privileged"})
 # Tables that the toolkit does not look into: it does not know which of their zeros mean nothing.
 _UNKNOWN = frozenset(
@@ -84,9 +84,8 @@ _UNITS = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 def meaning(config: Mapping[str, Any], other: Mapping[str, Any] | None = None) -> Data:
     """The configuration without what makes no difference: zero values, empty tables, defaults.
 
-    Two configurations with equal meaning need no write. What the inventory states is no nothing:
-    in tables that the toolkit does not look into, a zero stands where `other`, the inventory's
-    configuration, has the key.
+    Two configurations with equal meaning need no write. In tables that the toolkit does not look
+    into, a zero counts where `other`, the inventory's configuration, has the key.
 
     Args:
         config: the configuration.
@@ -188,7 +187,7 @@ def changed_keys(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[st
 def spelled_alike(before: Mapping[str, Any], after: Mapping[str, Any]) -> Data:
     """`before` for a diff: written as `after` wherever the meaning is the same.
 
-    What the daemon encodes in its own way, zeros and defaults among it, is no change.
+    What the daemon encodes in its own way, zeros and defaults among it, is not a change.
     """
     old, new = meaning(before, after), meaning(after)
     shown = _alike(before, after, old, new)

@@ -81,7 +81,7 @@ class HostFile:
         """Its data.
 
         Raises:
-            TomlError: where the text is no TOML.
+            TomlError: if the text is not TOML.
         """
         return _runner_toml.parse(self.text)
 

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
-# The actions say what is missing before they come here.
+# The actions name a missing tomlkit first (`requirements` in their documentation).
 with suppress(ImportError):
     import tomlkit
     from tomlkit import items
@@ -30,14 +30,14 @@ class Moment(str):
 
 
 class TomlError(ValueError):
-    """The text is no TOML; the message has the place, never the text."""
+    """The text is not TOML; the message has the position, never the text."""
 
 
 def parse(text: str) -> Data:
     """The file's data: dicts, lists, str, int, float, bool and `Moment`.
 
-    A byte order mark is skipped, and a byte that is no UTF-8 refused, as the runner's own parser
-    does (BurntSushi/toml 1.6).
+    A byte order mark is skipped, and a byte that is not UTF-8 is refused, as the runner's own
+    parser does (BurntSushi/toml 1.6).
 
     Raises:
         TomlError: with line and column.
@@ -45,7 +45,7 @@ def parse(text: str) -> Data:
     if "\0" in text:
         raise TomlError("it holds NUL bytes: save it as UTF-8, not UTF-16")
     text = text.removeprefix(BYTE_ORDER_MARK)
-    # Bytes that are no UTF-8 were read as these (surrogateescape).
+    # Bytes that are not UTF-8 were read as these (surrogateescape).
     wrong = re.search("[\udc80-\udcff]", text)
     if wrong:
         before = text[: wrong.start()]
@@ -123,4 +123,4 @@ def _item(value: Any) -> Any:
         for entry in value:
             array.append(_item(entry))
         return array
-    raise TypeError(f"config.toml has no place for a {type(value).__name__}")
+    raise TypeError(f"config.toml cannot hold a value of type {type(value).__name__}")

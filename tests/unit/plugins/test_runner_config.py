@@ -10,10 +10,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import yaml
 from ansible.errors import AnsibleActionFail
 
 from ansible_collections.runnerhost.toolkit.plugins.action import runner_config
 from ansible_collections.runnerhost.toolkit.plugins.module_utils._secrets import digest
+from ansible_collections.runnerhost.toolkit.plugins.modules import runner_config as documentation
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import (
     _runner_convergence,
     _runner_file,
@@ -174,6 +176,15 @@ def test_second_run_changes_nothing_and_asks_nobody() -> None:
     assert not result["changed"]
     assert host.swaps == 1
     assert host.registered == []
+
+
+def test_result_is_what_is_documented() -> None:
+    host = Host()
+    host.gitlab[GIVEN] = 7
+    documented = set(yaml.safe_load(documentation.RETURN))
+    standard = {"changed", "diff", "warnings"}
+    assert set(converge(host)) - standard == documented
+    assert set(converge(host)) - standard == documented - {"msg"}
 
 
 def test_misspelt_option_is_refused_first() -> None:

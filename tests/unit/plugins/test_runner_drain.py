@@ -8,9 +8,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import yaml
 from ansible.errors import AnsibleActionFail
 
 from ansible_collections.runnerhost.toolkit.plugins.action import runner_drain
+from ansible_collections.runnerhost.toolkit.plugins.modules import runner_drain as documentation
 from ansible_collections.runnerhost.toolkit.plugins.modules.runner_drain_io import QUIET_SECONDS
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import _runner_drain
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._runner_drain import Status
@@ -197,6 +199,13 @@ def test_each_service_is_paused_with_its_file_without_runners() -> None:
     assert paused["unit"] == "gitlab-runner.service"
     assert b"runners]]" not in base64.b64decode(paused["text"])
     assert b"concurrent = 2" in base64.b64decode(paused["text"])
+
+
+def test_result_is_what_is_documented() -> None:
+    documented = set(yaml.safe_load(documentation.RETURN))
+    shown = {"changed", "warnings"}
+    assert set(act()[0]) - shown == documented
+    assert set(act(state="resumed")[0]) - shown == documented - {"waited"}
 
 
 def test_resume_says_what_was_added_by_hand() -> None:
