@@ -6,7 +6,11 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from ansible_collections.runnerhost.toolkit.plugins.module_utils import _pythons
-from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import _network, _network_plan
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import (
+    _network,
+    _network_plan,
+    _network_settings,
+)
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._controller import (
     DISTRIBUTION_SOURCES,
     LOOK,
@@ -28,7 +32,7 @@ class ActionModule(ToolkitAction):
         result: dict[str, Any] = super().run(tmp, task_vars)
         variables = task_vars or {}
         values = self.network_values(variables)
-        said = self.validate(self.variables_of, variables, _network.problems(values))
+        said = self.validate(self.variables_of, variables, _network_settings.problems(values))
         network = self.ways(variables)
         # Without a mirror of the distribution there is nothing to ask the host.
         deployed = self._deployed(variables) if values["distribution_url"] else ""

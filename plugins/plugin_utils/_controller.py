@@ -20,6 +20,7 @@ from ansible_collections.runnerhost.toolkit.plugins.module_utils import _apt_sou
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import (
     _authorities,
     _network,
+    _network_settings,
     _openpgp,
     _repository_keys,
     _unreachable,
@@ -254,7 +255,7 @@ class ToolkitAction(ActionBase):  # type: ignore[misc]
     def ways(self, task_vars: Mapping[str, Any]) -> _network.Network:
         """The same, checked, with the private CAs read."""
         values = self.network_values(task_vars)
-        self.refuse(_network.problems(values))
+        self.refuse(_network_settings.problems(values))
         authorities, wrong = _authorities.read(values["ca_certificates"], self.find_file)
         self.refuse(wrong)
         ways = _network.from_values(values, authorities)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.runnerhost.toolkit.plugins.module_utils import _apt_sources
-from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import _network
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import _network, _network_settings
 
 PASSWORD = "p@ss/w0rd:1"
 GOOD: dict[str, Any] = {
@@ -57,28 +57,28 @@ def ways(**change: Any) -> _network.Network:
     ],
 )
 def test_good(values: dict[str, Any]) -> None:
-    assert _network.problems(values) == []
+    assert _network_settings.problems(values) == []
 
 
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"http_proxy": "proxy:3128"}, "network_access_http_proxy got 'proxy:3128'"),
-        ({"https_proxy": "socks5://proxy:1080"}, "network_access_https_proxy got 'socks5"),
-        ({"http_proxy": f"http://u:{PASSWORD}@proxy:3128"}, "network_access_http_proxy got (hid"),
+        ({"http_proxy": "proxy:3128"}, "http_proxy: invalid value 'proxy:3128'"),
+        ({"https_proxy": "socks5://proxy:1080"}, "https_proxy: invalid value 'socks5"),
+        ({"http_proxy": f"http://u:{PASSWORD}@proxy:3128"}, "http_proxy: invalid value (hid"),
         ({"http_proxy": 3128}, "network_access_http_proxy: invalid value of type number"),
         (
             {"no_proxy": "localhost"},
             "network_access_no_proxy: invalid value of type string; expected a list",
         ),
-        ({"no_proxy": ["*"]}, "network_access_no_proxy got '*'"),
-        ({"no_proxy": ["10.0.0.0/33"]}, "network_access_no_proxy got '10.0.0.0/33'"),
-        ({"no_proxy": ["10.0.0.256"]}, "network_access_no_proxy got '10.0.0.256'"),
-        ({"no_proxy": ["host:8080"]}, "network_access_no_proxy got 'host:8080'"),
-        ({"no_proxy": ['a"b']}, "network_access_no_proxy got"),
-        ({"proxy_password": ""}, "given together"),
-        ({"http_proxy": "", "https_proxy": ""}, "network_access_proxy_login is given, but no"),
-        ({"proxy_password": "two words"}, "network_access_proxy_password got (hidden)"),
+        ({"no_proxy": ["*"]}, "no_proxy: invalid value '*'"),
+        ({"no_proxy": ["10.0.0.0/33"]}, "no_proxy: invalid value '10.0.0.0/33'"),
+        ({"no_proxy": ["10.0.0.256"]}, "no_proxy: invalid value '10.0.0.256'"),
+        ({"no_proxy": ["host:8080"]}, "no_proxy: invalid value 'host:8080'"),
+        ({"no_proxy": ['a"b']}, "no_proxy: invalid value"),
+        ({"proxy_password": ""}, "set together"),
+        ({"http_proxy": "", "https_proxy": ""}, "network_access_proxy_login is set, but no"),
+        ({"proxy_password": "two words"}, "proxy_password: invalid value (hidden)"),
         (
             {"proxy_password": 12345678},
             "network_access_proxy_password: invalid value of type number",
@@ -88,11 +88,14 @@ def test_good(values: dict[str, Any]) -> None:
             {"repository_credentials": {}},
             "network_access_repository_credentials: invalid value of type mapping",
         ),
-        ({"repository_credentials": ["x"]}, "credentials[0] is a str"),
-        ({"repository_credentials": [{"url": "https://x.test"}]}, "credentials[0] has url"),
+        ({"repository_credentials": ["x"]}, "credentials[0]: invalid value of type string"),
+        (
+            {"repository_credentials": [{"url": "https://x.test"}]},
+            "credentials[0]: found the keys url",
+        ),
         (
             {"repository_credentials": [{"url": "x.test", "login": "a", "password": "b"}]},
-            "credentials[0].url got 'x.test'",
+            "credentials[0].url: invalid value 'x.test'",
         ),
         (
             {
@@ -100,7 +103,7 @@ def test_good(values: dict[str, Any]) -> None:
                     {"url": "https://a:hunter2@x.test", "login": "a", "password": "b"}
                 ]
             },
-            "credentials[0].url got (hidden)",
+            "credentials[0].url: invalid value (hidden)",
         ),
         (
             {
@@ -108,24 +111,30 @@ def test_good(values: dict[str, Any]) -> None:
                     {"url": "https://x.test", "login": "a", "password": "# b"}
                 ]
             },
-            "credentials[0].password got (hidden)",
+            "credentials[0].password: invalid value (hidden)",
         ),
-        ({"repository_credentials": GOOD["repository_credentials"] * 2}, "names one url twice"),
-        ({"package_index_url": "ftp://x"}, "network_access_package_index_url got 'ftp://x'"),
-        ({"package_index_url": "https://a:hunter2@x.test"}, "package_index_url got (hidden)"),
-        ({"distribution_url": "mirror"}, "network_access_distribution_url got 'mirror'"),
-        ({"distribution_url": "https://m.test", "distribution_suites": []}, "suites is empty"),
-        ({"distribution_suites": ["jammy main"]}, "network_access_distribution_suites got"),
-        ({"distribution_components": [""]}, "network_access_distribution_components got"),
-        ({"distribution_key": "mirror.asc"}, "given together"),
+        ({"repository_credentials": GOOD["repository_credentials"] * 2}, "is listed twice"),
+        ({"package_index_url": "ftp://x"}, "package_index_url: invalid value 'ftp://x'"),
+        (
+            {"package_index_url": "https://a:hunter2@x.test"},
+            "package_index_url: invalid value (hidden)",
+        ),
+        ({"distribution_url": "mirror"}, "distribution_url: invalid value 'mirror'"),
+        (
+            {"distribution_url": "https://m.test", "distribution_suites": []},
+            "suites: invalid value []",
+        ),
+        ({"distribution_suites": ["jammy main"]}, "distribution_suites: invalid value"),
+        ({"distribution_components": [""]}, "distribution_components: invalid value"),
+        ({"distribution_key": "mirror.asc"}, "set together"),
         (
             {"http_proxy": "http://proxy:99999"},
-            "network_access_http_proxy got 'http://proxy:99999'",
+            "http_proxy: invalid value 'http://proxy:99999'",
         ),
-        ({"http_proxy": "http://[fd00::g]:1"}, "network_access_http_proxy got"),
-        ({"http_proxy": "http://[1:2:3]:1"}, "network_access_http_proxy got"),
-        ({"distribution_url": "https://m.test:0/u"}, "network_access_distribution_url got"),
-        ({"package_index_url": "http://x.test/simple"}, "it takes an https address: pip ignores"),
+        ({"http_proxy": "http://[fd00::g]:1"}, "http_proxy: invalid value"),
+        ({"http_proxy": "http://[1:2:3]:1"}, "http_proxy: invalid value"),
+        ({"distribution_url": "https://m.test:0/u"}, "distribution_url: invalid value"),
+        ({"package_index_url": "http://x.test/simple"}, "expected an https address: pip ignores"),
         # What YAML makes of `name: false`, and of a list's name with a text behind it.
         *(
             ({name: False}, f"network_access_{name}: invalid value of type boolean")
@@ -154,7 +163,7 @@ def test_good(values: dict[str, Any]) -> None:
     ],
 )
 def test_refused(change: dict[str, Any], says: str) -> None:
-    found = _network.problems({**GOOD, **change})
+    found = _network_settings.problems({**GOOD, **change})
     assert any(says in text for text in found), found
     assert not any(s in text for s in (PASSWORD, "hunter2", "12345678", "# b") for text in found)
 
