@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 # Every target wraps a command that you can also run directly.
 .DEFAULT_GOAL := help
 SHELL := /bin/bash

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """`make bench`: two labs of two hosts, an image and its clone, seven marks, a table, a JSON file.
 
 Usage: python -m bench [--runs N] [--keep]

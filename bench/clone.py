@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The first run on a clone of a golden image, against a cold provision of a bare host.
 
 The image is baked in a container without systemd, by `image.yml`, once for all runs of the bench.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """A cold provision against what apt alone needs for the same packages.
 
 Fresh hosts, one after the other: containers of the same image, with the same address and the same

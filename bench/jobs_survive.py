@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """No job lost: a steady stream of jobs while every verb runs, and each job's fate.
 
 Usage: python -m bench.jobs_survive [--keep]

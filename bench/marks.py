@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The marks, what was measured against them, and the table."""
 
 from __future__ import annotations

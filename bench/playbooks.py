@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Running playbooks against the bench's host, with the wall clock beside them."""
 
 from __future__ import annotations

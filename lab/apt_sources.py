@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Where Debian's packages come from: wherever the controller's own apt gets them.
 
 `apt-get indextargets` tells what apt really uses; the first line of a file

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The lab's command line: `python -m lab VERB`."""
 
 from __future__ import annotations

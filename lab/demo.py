@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The demo: provision a host, build wheels on it with its own runner, show what came of it."""
 
 from __future__ import annotations

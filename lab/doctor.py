@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """What this machine lacks for a lab, each with the command that helps."""
 
 from __future__ import annotations

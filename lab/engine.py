@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Podman through its command line, on ordinary machines and on odd ones.
 
 Two oddities are looked for, and only where they are found something is forced

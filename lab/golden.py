@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Golden images in a lab: a container in which no systemd runs, its image, and clones of it.
 
 The inventory beside the lab's own names these machines (`golden.yml`); `lab down` removes them,

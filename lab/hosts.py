@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Runner hosts: containers with systemd and sshd, reached over SSH like any server."""
 
 from __future__ import annotations

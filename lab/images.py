@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Host images: a base from mmdebstrap (or a real one), then `platforms/prepare.sh` in it.
 
 Every image is tagged by a digest of all that it is made from, so that a tag

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The inventory that `lab up` writes: addresses, keys and tokens of this lab."""
 
 from __future__ import annotations

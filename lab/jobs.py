@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Pushing a project to the lab's GitLab, queueing a job and following it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Signing keys of the lab's repositories, and signing with them.
 
 The secret key lies in the cache (0600); gpg works in a scratch home that is

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Logs of a lab's parts."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The lab's package repositories: static, signed, in their upstreams' layouts.
 
 - `/deadsnakes/ppa/ubuntu`: the deadsnakes PPA's layout, with Pythons of older

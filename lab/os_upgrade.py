@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """A release upgrade of a host for real: what do-release-upgrade does, on the stand-in's userland.
 
 Debian's next release in place of Ubuntu's. The packages, their scripts and dpkg are real. Ubuntu's

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """GitLab's packages as the lab offers them: several versions, with the real ones' effects.
 
 `gitlab-runner` holds the real binaries that LAB_GITLAB_RUNNER names, oldest

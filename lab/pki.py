@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """A lab's own certificate authority and the certificate of its GitLab."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Where a lab keeps its things, and how files get there whole.
 
 Two places: the state of one lab in the checkout (`.lab/NAME/`, 0700, gone

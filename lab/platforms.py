@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The platforms that hosts of a lab can have: data, nothing else.
 
 A platform is a Debian userland that answers to the name of an Ubuntu release, or

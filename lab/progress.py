@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Saying what runs now and for how long."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Running other programs, and saying what went wrong in words that help."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The lab's servers in one process: GitLab over HTTPS, the package mirror over HTTP.
 
 `lab up` starts it detached (`python -m lab serve`) and waits until both answer;

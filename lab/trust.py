@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Certificates that the controller trusts and a base image does not.
 
 A company's TLS proxy is the usual case: its certificate is in the trust store

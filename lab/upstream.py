@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """WORLD=upstream: a real Ubuntu image, the real deadsnakes PPA, GitLab's own packages.
 
 Only variables differ: the roles' defaults hold. GitLab itself stays the lab's stand-in.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """What GitLab's script.deb.sh leaves on a host: a source file and a keyring of its own.
 
 It names the repository that the runner's role will name too, with another `Signed-By`. Alone it

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """A whole lab: up, down, and what there is of it now.
 
 What exists is asked of the engine, the kernel and the servers each time, never

@@ -1,4 +1,4 @@
-# SPDX-License-Identifier: Apache-2.0
+# SPDX-License-Identifier: GPL-3.0-or-later
 """`make mirror`: the program that makes, lists and drops snapshots."""
 
 from ansible_collections.runnerhost.toolkit.mirror.cli import main

@@ -1,4 +1,4 @@
-# SPDX-License-Identifier: Apache-2.0
+# SPDX-License-Identifier: GPL-3.0-or-later
 """aptly through its command line: mirrors, snapshots and publishing, with its own words on failure.
 
 aptly 1.5 (Debian 12, Ubuntu 24.04). Its passphrase options are not used but for a file's name: a

@@ -1,4 +1,4 @@
-# SPDX-License-Identifier: Apache-2.0
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The mirror's settings, read from one YAML file; what is wrong is refused, all at once.
 
 What the roles take by default (upstreams, their keys and fingerprints, the build tools) is read

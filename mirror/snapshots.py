@@ -1,4 +1,4 @@
-# SPDX-License-Identifier: Apache-2.0
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Making, listing and dropping snapshots.
 
 A snapshot is a folder below `public` named by its date, with a repository for each upstream, signed

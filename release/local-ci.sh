@@ -1,5 +1,5 @@
 #!/bin/sh
-# SPDX-License-Identifier: Apache-2.0
+# SPDX-License-Identifier: GPL-3.0-or-later
 # Builds, tests and uploads this project on this machine, as its pipeline does.
 #
 # Usage: ./local-ci.sh VERB [OPTION…]

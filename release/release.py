@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-# SPDX-License-Identifier: Apache-2.0
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Releases a Python project: sdist, wheels, checks, tests, upload, installation from the index.
 
 Usage: release.py VERB… [OPTION…], such as `release.py build repair check --python "3.9 3.12"`

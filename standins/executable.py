@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The stand-in for gitlab-runner as one executable file, for a package or a test.
 
 A zip with a shebang, which Python runs as it is (PEP 441). The same sources give the same bytes.

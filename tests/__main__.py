@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """`make test`: every suite, with its time, what was skipped and why, and one closing line.
 
 Usage: python -m tests [--list] [--full] [SUITE…]

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The unit tests on the other end of the supported ansible-core versions.
 
 Usage: python -m tests.other_python [pytest's OPTION…]

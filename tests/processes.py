@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Processes found by a mark in their environment, which all that they start inherit."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The suites of `make test` and `make test-full`, found from the files, and their results.
 
 Each file of tests/lab is a suite, `lab/NAME` for its plain tests and `lab-slow/NAME` for those

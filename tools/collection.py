@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The collection's artifact, built from a clean copy: `python -m tools.collection FOLDER`."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """docs/roles.md from the roles' argument specs: `python -m tools.reference` writes it anew."""
 
 from __future__ import annotations

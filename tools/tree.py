@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The files of the project, without what a user or the lab has left in the checkout."""
 
 from __future__ import annotations

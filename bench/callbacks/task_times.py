@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Writes how long each task took, and what it changed, to the file that BENCH_TASK_TIMES names."""
 
 from __future__ import annotations

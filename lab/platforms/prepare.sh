@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: GPL-3.0-or-later
 # Makes a base image a runner host as Ubuntu's servers are, with their traps.
 # Runs once, in a container of the base image, as root; systemd does not run here.
 # The file `environment` beside it sets: LAB_RENAME (1: answer to Ubuntu's name), UBUNTU_VERSION, UBUNTU_NAME,

@@ -1,4 +1,4 @@
-# SPDX-License-Identifier: Apache-2.0
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The host's own sources and pins in a scratch folder, as the run that is planned leaves them.
 
 Runs on the hosts: standard library of Python 3.10 alone.

@@ -1,4 +1,4 @@
-# SPDX-License-Identifier: Apache-2.0
+# SPDX-License-Identifier: GPL-3.0-or-later
 """A transaction of apt in the background, so that a controller can ask how far it is.
 
 It goes on if the controller dies, as dpkg must not be cut off.

@@ -1,4 +1,4 @@
-# SPDX-License-Identifier: Apache-2.0
+# SPDX-License-Identifier: GPL-3.0-or-later
 """What apt_candidates_info is asked, as its documentation describes it.
 
 Runs on the hosts: standard library of Python 3.10 alone.

@@ -1,4 +1,4 @@
-# SPDX-License-Identifier: Apache-2.0
+# SPDX-License-Identifier: GPL-3.0-or-later
 """A scratch folder in which apt reads other sources than the host's own.
 
 Runs on the hosts: standard library of Python 3.10 alone.

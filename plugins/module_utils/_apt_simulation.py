@@ -1,4 +1,4 @@
-# SPDX-License-Identifier: Apache-2.0
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Reads what ``apt-get -s`` and ``apt-get update`` say (apt's own words, in the C locale).
 
 Runs on the hosts: standard library of Python 3.10 alone.

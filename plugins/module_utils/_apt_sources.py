@@ -1,4 +1,4 @@
-# SPDX-License-Identifier: Apache-2.0
+# SPDX-License-Identifier: GPL-3.0-or-later
 """apt's source files: finding and disabling the duplicates of a repository.
 
 Two entries for one repository with different ``Signed-By`` make apt fail on the whole host

@@ -1,4 +1,4 @@
-# SPDX-License-Identifier: Apache-2.0
+# SPDX-License-Identifier: GPL-3.0-or-later
 """What keeps a host fit for jobs: old builds and caches go; no job on a full disk; metrics of both.
 
 Runs on the hosts by itself (``python3 -m …_cleanup clean|disk``), started by timers: standard

@@ -1,4 +1,4 @@
-# SPDX-License-Identifier: Apache-2.0
+# SPDX-License-Identifier: GPL-3.0-or-later
 """A pause of one host's runner that can be taken back, and what jobs it still runs.
 
 A config.toml without ``[[runners]]`` is hot-reloaded: the daemon takes no new job, and running

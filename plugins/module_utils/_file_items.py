@@ -1,4 +1,4 @@
-# SPDX-License-Identifier: Apache-2.0
+# SPDX-License-Identifier: GPL-3.0-or-later
 """One item of a set of files: a file, a folder, or what must not be there.
 
 Runs on the hosts: standard library of Python 3.10 alone.

@@ -1,4 +1,4 @@
-# SPDX-License-Identifier: Apache-2.0
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Whether a host can use what the inventory names there: the jobs' account, folders and files.
 
 Runs on the hosts: standard library of Python 3.10 alone. Everything is tried as whoever uses it

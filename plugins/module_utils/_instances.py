@@ -1,4 +1,4 @@
-# SPDX-License-Identifier: Apache-2.0
+# SPDX-License-Identifier: GPL-3.0-or-later
 """What a runner service has on its host, by its name: a unit, a folder, units that go with it.
 
 The package's own service has the empty name. Runs on the controller and on the hosts: standard

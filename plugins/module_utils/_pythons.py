@@ -1,4 +1,4 @@
-# SPDX-License-Identifier: Apache-2.0
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Versions of Python: what a name means, which packages it takes, and from where it comes.
 
 A version is a pattern and what a repository offers, not a list: `3.15` needs no change here.

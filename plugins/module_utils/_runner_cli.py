@@ -1,4 +1,4 @@
-# SPDX-License-Identifier: Apache-2.0
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The runner's own command line, as the modules on a host call it.
 
 Runs on the hosts: standard library of Python 3.10 alone.

@@ -1,4 +1,4 @@
-# SPDX-License-Identifier: Apache-2.0
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Whether a config.toml names a runner, told without a TOML parser.
 
 The package's own script saves a config.toml without ``[[runners]]`` where there is none

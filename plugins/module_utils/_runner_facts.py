@@ -1,4 +1,4 @@
-# SPDX-License-Identifier: Apache-2.0
+# SPDX-License-Identifier: GPL-3.0-or-later
 """What is known of GitLab Runner's packages: names, versions, paths.
 
 Runs on the controller and on the hosts: standard library of Python 3.10 alone. What a service has

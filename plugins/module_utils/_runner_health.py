@@ -1,4 +1,4 @@
-# SPDX-License-Identifier: Apache-2.0
+# SPDX-License-Identifier: GPL-3.0-or-later
 """A runner that has stopped asking for jobs though its service runs.
 
 After three failures in a row the daemon leaves a runner alone for an hour

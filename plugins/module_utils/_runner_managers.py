@@ -1,4 +1,4 @@
-# SPDX-License-Identifier: Apache-2.0
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Takes one host off a runner in GitLab, for tokens that gitlab-runner takes for legacy ones.
 
 Runs on the hosts: standard library of Python 3.10 alone.

@@ -1,4 +1,4 @@
-# SPDX-License-Identifier: Apache-2.0
+# SPDX-License-Identifier: GPL-3.0-or-later
 """GitLab Runner daemons of a host that the toolkit does not manage, however they were started.
 
 A daemon is recognised by what runs (`/proc/PID/exe` or the script that an interpreter runs) and by

@@ -1,4 +1,4 @@
-# SPDX-License-Identifier: Apache-2.0
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Other apt sources of a repository that the toolkit writes: disabled, removed, and taken back.
 
 Runs on the hosts: standard library of Python 3.10 alone.

@@ -1,4 +1,4 @@
-# SPDX-License-Identifier: Apache-2.0
+# SPDX-License-Identifier: GPL-3.0-or-later
 """What stands in the way of an upgrade to the next release, judged from one look at a host.
 
 Pure: what `upgrade_info` found and what the inventory wants go in, words come out.

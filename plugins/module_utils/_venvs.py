@@ -1,4 +1,4 @@
-# SPDX-License-Identifier: Apache-2.0
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Virtual environments under some folders: whether the interpreter of each still is what it was.
 
 Nothing of a venv is run: it is the code of whoever made it. Its files are read through descriptors

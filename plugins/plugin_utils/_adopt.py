@@ -1,4 +1,4 @@
-# SPDX-License-Identifier: Apache-2.0
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The inventory's variables for a host that was set up otherwise, from its config.toml; no secret.
 
 What it writes goes through provision: each value is held against the same rules, and one that they

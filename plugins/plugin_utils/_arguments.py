@@ -1,4 +1,4 @@
-# SPDX-License-Identifier: Apache-2.0
+# SPDX-License-Identifier: GPL-3.0-or-later
 """An action's arguments against its documentation, which is the only spec that it has.
 
 Ansible's own validation prints wrong values as they are; these messages show no secret.

@@ -1,4 +1,4 @@
-# SPDX-License-Identifier: Apache-2.0
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Private CAs of the controller: read, and checked before a host trusts them."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-# SPDX-License-Identifier: Apache-2.0
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Base of the action plugins that work on a service's config.toml."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-# SPDX-License-Identifier: Apache-2.0
+# SPDX-License-Identifier: GPL-3.0-or-later
 """What the toolkit's action plugins share on the controller."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-# SPDX-License-Identifier: Apache-2.0
+# SPDX-License-Identifier: GPL-3.0-or-later
 """What differs from the inventory on a host: one shape, from whichever check has found it."""
 
 from __future__ import annotations

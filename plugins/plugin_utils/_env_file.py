@@ -1,4 +1,4 @@
-# SPDX-License-Identifier: Apache-2.0
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The service's env file: which names and values it takes, and its text.
 
 The reader is systemd (systemd.exec(5), ``EnvironmentFile=``): ``NAME="value"`` lines, where a

@@ -1,4 +1,4 @@
-# SPDX-License-Identifier: Apache-2.0
+# SPDX-License-Identifier: GPL-3.0-or-later
 """GitLab's runners API, called from the controller with a token that stays there.
 
 python-gitlab does the calls: it is the client that GitLab's own docs list first, and it keeps to

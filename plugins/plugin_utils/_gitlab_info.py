@@ -1,4 +1,4 @@
-# SPDX-License-Identifier: Apache-2.0
+# SPDX-License-Identifier: GPL-3.0-or-later
 """What GitLab's API alone tells of a host's runners: paused, last contact, GitLab's version."""
 
 from __future__ import annotations

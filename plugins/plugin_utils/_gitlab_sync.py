@@ -1,4 +1,4 @@
-# SPDX-License-Identifier: Apache-2.0
+# SPDX-License-Identifier: GPL-3.0-or-later
 """What a run does in GitLab for the runners of one host: find, create, reset, compare, update."""
 
 from __future__ import annotations

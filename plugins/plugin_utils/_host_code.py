@@ -1,4 +1,4 @@
-# SPDX-License-Identifier: Apache-2.0
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The toolkit's own code that hosts keep for their timers and services: which files it consists of.
 
 The list follows from the imports of what the units start. The files are kept as they are, comments

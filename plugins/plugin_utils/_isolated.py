@@ -1,4 +1,4 @@
-# SPDX-License-Identifier: Apache-2.0
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Validation of ``gitlab_runner_isolated``: what an entry may say, and what two may not share."""
 
 from __future__ import annotations

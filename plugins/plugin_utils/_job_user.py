@@ -1,4 +1,4 @@
-# SPDX-License-Identifier: Apache-2.0
+# SPDX-License-Identifier: GPL-3.0-or-later
 """A service's user and the folders of its jobs: validated, asked about, and as they should be."""
 
 from __future__ import annotations

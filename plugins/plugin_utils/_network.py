@@ -1,4 +1,4 @@
-# SPDX-License-Identifier: Apache-2.0
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Network settings of a host: proxies, private CAs and credentials, each in its readers' form.
 
 One set of values, several readers: apt (apt.conf(5), apt_auth.conf(5)), the runner (Go's

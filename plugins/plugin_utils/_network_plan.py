@@ -1,4 +1,4 @@
-# SPDX-License-Identifier: Apache-2.0
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The files of a host's network settings, in the order in which they must be written."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-# SPDX-License-Identifier: Apache-2.0
+# SPDX-License-Identifier: GPL-3.0-or-later
 """A repository's signing key: is it the one that is trusted, and for how long.
 
 Runs on the controller and asks gpg, in a scratch home so that no keyring is touched.

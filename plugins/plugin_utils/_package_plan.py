@@ -1,4 +1,4 @@
-# SPDX-License-Identifier: Apache-2.0
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Which packages of a list are to be installed, marked or removed: from dpkg's records alone."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-# SPDX-License-Identifier: Apache-2.0
+# SPDX-License-Identifier: GPL-3.0-or-later
 """What apt has simulated, judged before a host is changed."""
 
 from __future__ import annotations

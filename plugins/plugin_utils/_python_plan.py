@@ -1,4 +1,4 @@
-# SPDX-License-Identifier: Apache-2.0
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Which Python packages a host needs, and from where: from variables, facts and candidates."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-# SPDX-License-Identifier: Apache-2.0
+# SPDX-License-Identifier: GPL-3.0-or-later
 """When each Python's upstream support ends, and what to say of it.
 
 After that day there are no security fixes any more, and a PPA's builds stay at the last one.

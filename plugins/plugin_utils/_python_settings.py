@@ -1,4 +1,4 @@
-# SPDX-License-Identifier: Apache-2.0
+# SPDX-License-Identifier: GPL-3.0-or-later
 """What is wrong with the variables of the role python_versions, beyond their types."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-# SPDX-License-Identifier: Apache-2.0
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Repository keys: from a file or an address, or from the host that holds it already."""
 
 from __future__ import annotations

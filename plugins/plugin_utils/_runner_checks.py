@@ -1,4 +1,4 @@
-# SPDX-License-Identifier: Apache-2.0
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Why a host cannot have the runners that the inventory names for it, and what to know of it."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-# SPDX-License-Identifier: Apache-2.0
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Comparison of two configurations by what they mean, not by how they are written."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-# SPDX-License-Identifier: Apache-2.0
+# SPDX-License-Identifier: GPL-3.0-or-later
 """What a service's config.toml is to become: wanted runners, the host's file, GitLab's answers.
 
 Pure: no host, no GitLab, no clock.

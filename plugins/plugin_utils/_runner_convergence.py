@@ -1,4 +1,4 @@
-# SPDX-License-Identifier: Apache-2.0
+# SPDX-License-Identifier: GPL-3.0-or-later
 """One run over a service's config.toml: read, ask GitLab, merge, swap, until nothing is left.
 
 The daemon rewrites the file whenever it rotates a token, in place and without looking again

@@ -1,4 +1,4 @@
-# SPDX-License-Identifier: Apache-2.0
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The difference of two configurations as ``--diff`` shows it; no secret."""
 
 from __future__ import annotations

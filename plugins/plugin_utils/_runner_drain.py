@@ -1,4 +1,4 @@
-# SPDX-License-Identifier: Apache-2.0
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The wait for a host's jobs: pauses all its services, and says what it waits for."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-# SPDX-License-Identifier: Apache-2.0
+# SPDX-License-Identifier: GPL-3.0-or-later
 """config.toml on the host: what `runner_config_io` reads there, and what it is asked to do."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-# SPDX-License-Identifier: Apache-2.0
+# SPDX-License-Identifier: GPL-3.0-or-later
 """What a host is asked before anything is planned for its runners, and its typed answer."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-# SPDX-License-Identifier: Apache-2.0
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The keys of gitlab-runner's config.toml with their types.
 
 Source: gitlab-runner 19.3, common/config.go and cache/cacheconfig/cacheconfig.go; the runner

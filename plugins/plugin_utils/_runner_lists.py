@@ -1,4 +1,4 @@
-# SPDX-License-Identifier: Apache-2.0
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The inventory's lists of runners: what may stand in them, and their entries with defaults."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-# SPDX-License-Identifier: Apache-2.0
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Which entry of the inventory is which runner of the host's config.toml.
 
 Pure: no host, no GitLab, no clock. See docs/architecture.md, "Which entry is which runner".

@@ -1,4 +1,4 @@
-# SPDX-License-Identifier: Apache-2.0
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The merge of the wanted configuration with what only the host's config.toml holds.
 
 Pure: no host, no GitLab, no clock. What a runner *is* (id, token, its two times) comes from the

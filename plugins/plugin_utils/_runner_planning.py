@@ -1,4 +1,4 @@
-# SPDX-License-Identifier: Apache-2.0
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The plan for a host's runners: of the inventory's settings, the host's facts and apt's offer."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-# SPDX-License-Identifier: Apache-2.0
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The variables of the role gitlab_runner: validated, and as typed settings.
 
 Validation asks nobody: neither the host nor GitLab.

@@ -1,4 +1,4 @@
-# SPDX-License-Identifier: Apache-2.0
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The state file beside config.toml: which token of the inventory made which runner; no token."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-# SPDX-License-Identifier: Apache-2.0
+# SPDX-License-Identifier: GPL-3.0-or-later
 """config.toml as plain data and back, without losing a nanosecond.
 
 The runner writes ``token_obtained_at`` with nanoseconds (seen with gitlab-runner 17.5); Python's

@@ -1,4 +1,4 @@
-# SPDX-License-Identifier: Apache-2.0
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Validation of the keys of config.toml and of what GitLab holds of a runner; shows no secret."""
 
 from __future__ import annotations

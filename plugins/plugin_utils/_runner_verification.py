@@ -1,4 +1,4 @@
-# SPDX-License-Identifier: Apache-2.0
+# SPDX-License-Identifier: GPL-3.0-or-later
 """What is said of a service's runners after GitLab was asked about them; no token.
 
 Pure: no host, no GitLab, no clock.

@@ -1,4 +1,4 @@
-# SPDX-License-Identifier: Apache-2.0
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Which packages of GitLab Runner a host needs, from what is wanted, there and offered."""
 
 from __future__ import annotations

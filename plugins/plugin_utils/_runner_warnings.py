@@ -1,4 +1,4 @@
-# SPDX-License-Identifier: Apache-2.0
+# SPDX-License-Identifier: GPL-3.0-or-later
 """What a run tells about a service's runners though nothing failed; no token."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-# SPDX-License-Identifier: Apache-2.0
+# SPDX-License-Identifier: GPL-3.0-or-later
 """What lies on a host for each runner service: written for all of them, removed with one that goes.
 
 Of the whole host's files, the role's variable __gitlab_runner_host_files is the list.

@@ -1,4 +1,4 @@
-# SPDX-License-Identifier: Apache-2.0
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The runner services of a host as one list: the package's own first, then the isolated ones.
 
 Made from the role's variables, which have been validated before.

@@ -1,4 +1,4 @@
-# SPDX-License-Identifier: Apache-2.0
+# SPDX-License-Identifier: GPL-3.0-or-later
 """SSH keys and host keys for jobs that clone dependencies: checked, and as files of the host.
 
 Nothing is written into a home, where a job could put a link in the way: the files lie in a folder

@@ -1,4 +1,4 @@
-# SPDX-License-Identifier: Apache-2.0
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Validation of tokens, without showing them.
 
 A role's argument spec prints the value that it refuses, `no_log` or not (ansible-core 2.19);

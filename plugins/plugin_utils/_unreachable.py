@@ -1,4 +1,4 @@
-# SPDX-License-Identifier: Apache-2.0
+# SPDX-License-Identifier: GPL-3.0-or-later
 """What keeps Ansible or the tests from reaching a host: ssh's or sudo's own words, and the cure.
 
 Pure: texts in, one line out. OpenSSH 8.9 to 10, sudo 1.9, Ubuntu's shells.

@@ -1,4 +1,4 @@
-# SPDX-License-Identifier: Apache-2.0
+# SPDX-License-Identifier: GPL-3.0-or-later
 """What stands in the way of a release upgrade, from the host's facts and the repositories."""
 
 from __future__ import annotations

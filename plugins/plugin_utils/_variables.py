@@ -1,4 +1,4 @@
-# SPDX-License-Identifier: Apache-2.0
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The inventory's variables against the roles' argument specs: unknown names and wrong types.
 
 Ansible ignores a variable that no role reads, and its own check of a spec prints the whole spec.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The lab's GitLab: the parts of its API that the toolkit and a runner use."""
 
 from standins.gitlab.app import create_app

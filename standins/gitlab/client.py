@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Typed client of the lab's GitLab: GitLab's own API where there is one, else the control API."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The lab's own control API, which no GitLab has: ``/lab/v1/…``, guarded by ``Lab-Secret``.
 
 It queues and cancels jobs, sets faults, reads the request log, makes tokens expire.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Refusals in GitLab's own words and shapes (GitLab docs, REST API, status codes)."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Git over smart HTTP, served by git's own http-backend.
 
 The body of a request is spooled to a file before the backend reads it: streamed through the web

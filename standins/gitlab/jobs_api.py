@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Jobs as runners see them: request, trace, state, artifacts.
 
 Rules after the GitLab docs (jobs API, runner API) and gitlab-runner 19.3, network/gitlab.go.

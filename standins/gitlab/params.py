@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Reading of request parameters as GitLab's API does it.
 
 GitLab takes JSON or form bodies, coerces "true" and "12", ignores what it does not know, and

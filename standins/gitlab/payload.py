@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The answer to a job request, with the JSON types that the runner's decoder insists on.
 
 A wrong type loses the job (gitlab-runner 19.3, common/spec/spec.go): the server believes that it

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Projects and the version, as far as the toolkit asks (GitLab docs, projects API)."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Cutting of secrets out of what is logged.
 
 Three nets, each enough for the usual case: names of headers and fields that carry

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Runners: creation, verification, token reset, managers (GitLab docs, runners API)."""
 
 from __future__ import annotations

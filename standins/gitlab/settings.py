@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """What the lab's GitLab is told when it starts."""
 
 from __future__ import annotations

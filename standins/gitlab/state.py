@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """What the request handlers share: settings, store, faults, request log, and who waits."""
 
 from __future__ import annotations

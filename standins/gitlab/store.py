@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """State of the lab's GitLab: SQLite for what is small, files for traces, artifacts and git.
 
 Each record is a dataclass kept as a JSON document; the columns beside it are what is searched.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The lab's GitLab in a thread of this process: for tests, and for a quick look by hand."""
 
 from __future__ import annotations

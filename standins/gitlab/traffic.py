@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """What happens to every request on its way in: fault switches, then a log line without secrets."""
 
 from __future__ import annotations

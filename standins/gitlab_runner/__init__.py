@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Stand-in for gitlab-runner with the shell executor: standard library, Python 3.11.
 
 Same command line, config.toml, unit file, signals, wire format and quirks as gitlab-runner 19.3, as

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Runs the command line; the executable file begins here too."""
 
 from __future__ import annotations

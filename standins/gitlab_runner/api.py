@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """GitLab's calls about one runner, with the log lines of the real program."""
 
 from __future__ import annotations

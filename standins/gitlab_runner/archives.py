@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Zip archives of artifacts and caches, with modes and symbolic links."""
 
 from __future__ import annotations

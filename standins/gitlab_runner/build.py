@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """One job on its way through its stages."""
 
 from __future__ import annotations

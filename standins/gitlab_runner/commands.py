@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The commands about registered runners: verify, list, unregister, reset-token."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """config.toml: read, checked and written as the real program does."""
 
 from __future__ import annotations

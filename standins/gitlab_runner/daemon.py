@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """`gitlab-runner run`: configuration, polling, token rotation, signals."""
 
 from __future__ import annotations

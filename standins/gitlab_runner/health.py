@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """How each runner's requests went: three refusals in a row disable it for an hour."""
 
 from __future__ import annotations

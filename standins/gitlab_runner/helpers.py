@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The commands that a job's own user runs: artifacts and caches."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """What depends on this host and on the user who runs the program."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """One job as a host sees it: its folders, addresses and variables."""
 
 from __future__ import annotations

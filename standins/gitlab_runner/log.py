@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The log on stderr, in the formats of the real program."""
 
 from __future__ import annotations

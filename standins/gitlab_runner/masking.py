@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """What a trace's bytes pass through: secrets are masked, lines get their time."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """HTTP to GitLab: proxies, trust, retries."""
 
 from __future__ import annotations

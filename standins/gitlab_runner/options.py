@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The command line's options, from words and environment."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The types in a job's payload that the real program's decoder asks for."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The script of a stage, for bash."""
 
 from __future__ import annotations

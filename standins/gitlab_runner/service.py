@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The systemd service: install, uninstall, start, stop, restart, status."""
 
 from __future__ import annotations

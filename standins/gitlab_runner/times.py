@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Times and durations in the text forms of Go."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Values and tables as TOML, in the layout of Go's encoder."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """A job's trace and state on their way to GitLab."""
 
 from __future__ import annotations

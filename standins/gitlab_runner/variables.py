@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """A job's variables and their expansion."""
 
 from __future__ import annotations

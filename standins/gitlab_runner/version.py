@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The name and version that this program tells."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Fixtures of the contract tests: the lab's GitLab over TLS, and each runner program."""
 
 from __future__ import annotations

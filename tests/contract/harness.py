@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """A runner program, its daemon and its folders, for the contract tests."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """GitLab's API as the toolkit's client uses it: create, pause, hosts of a runner, reset, lists.
 
 One suite for the lab's GitLab and for a real one: ``LAB_GITLAB_URL`` and ``LAB_GITLAB_TOKEN`` (an

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The daemon: jobs, git, artifacts, cancel, reload, signals, rotation, health."""
 
 from __future__ import annotations

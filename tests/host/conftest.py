@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """What a provisioned host is: the host and its variables, and each finding in words.
 
 `make verify` and Molecule run the suite through playbooks/verify.yml. By hand:

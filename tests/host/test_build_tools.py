@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Compilers, cmake and ninja are there and work."""
 
 from __future__ import annotations

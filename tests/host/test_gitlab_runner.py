@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The runner's package, service, environment, configuration and the cage of its jobs."""
 
 from __future__ import annotations

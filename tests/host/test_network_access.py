@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The ways in and out are those of the inventory, each where its reader looks."""
 
 from __future__ import annotations

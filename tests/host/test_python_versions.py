@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Each wanted Python works, comes from where it should, and the system's own is untouched."""
 
 from __future__ import annotations

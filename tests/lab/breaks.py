@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Ways to break a lab's world, each a context that mends it at its end."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """A company's network round a lab host: no route out, but a proxy and mirrors in between.
 
 Both are real programs (tinyproxy, nginx) in a container of the lab's network, which alone has a

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Labs for tests; where containers are impossible the tests are skipped and say why."""
 
 from __future__ import annotations

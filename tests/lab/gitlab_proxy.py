@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """How the controller reaches the lab's GitLab by its name: a proxy for this machine alone."""
 
 from __future__ import annotations

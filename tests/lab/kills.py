@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Where a run can be killed: points chosen by a seed from what a recorded run has changed."""
 
 from __future__ import annotations

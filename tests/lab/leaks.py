@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Where a secret may show: what is searched, and what is watched while a playbook runs."""
 
 from __future__ import annotations

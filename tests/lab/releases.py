@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """A host before and after the upgrade of its system: what it has, what it is, what is wrong."""
 
 from __future__ import annotations

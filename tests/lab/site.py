@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """A lab of its own for the tests, and the playbooks run against it."""
 
 from __future__ import annotations

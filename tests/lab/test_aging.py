@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """A host as time goes by: Pythons go and get newer, the system asks for a restart, things drift.
 
 The tests run in their order: each starts from the host that the one before left.

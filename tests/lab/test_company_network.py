@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """A host without a way out: by a proxy that asks for a login, and by mirrors of every upstream."""
 
 from __future__ import annotations

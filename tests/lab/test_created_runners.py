@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Runners that the toolkit creates by GitLab's API, on a lab host with a real daemon's life."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """A drain on a lab host: what it waits for, what takes it back."""
 
 from __future__ import annotations

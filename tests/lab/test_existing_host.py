@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Hosts that were there before the toolkit: a hand-made runner, foreign drop-ins, traps of jobs."""
 
 from __future__ import annotations

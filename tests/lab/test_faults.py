@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """What goes wrong round a host: a clear message, no job ended, and the next run heals.
 
 A table of faults on one host with a runner that has a token and one that GitLab's API has made.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """A host that stays fit for jobs: limits where they run, old builds gone, no job on a full disk."""
 
 from __future__ import annotations

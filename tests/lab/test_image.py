@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """A golden image, baked where no systemd runs: two clones of it, each somebody of its own."""
 
 from __future__ import annotations

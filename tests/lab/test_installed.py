@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The collection as a user installs it: outside of the checkout, without its ansible.cfg."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """A runner that shares nothing: what a hostile build job reaches of it, and every verb."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The controller is killed in the middle: the next run ends converged, and nothing is lost.
 
 The points come from what a run has changed here, by `SEED`; each is printed (`pytest -s`).

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The lab itself: what a host is, `up` after anything, `down` without a rest."""
 
 from __future__ import annotations

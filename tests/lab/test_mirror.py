@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """A host from a snapshot of one's own mirror alone, and on to the next snapshot."""
 
 from __future__ import annotations

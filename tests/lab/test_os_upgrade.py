@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """A host whose system is upgraded to the next release: site.yml alone makes it whole again.
 
 The upgrade is real (`lab.os_upgrade`): Debian 12 to 13 under the names of Ubuntu 22.04 and 24.04,

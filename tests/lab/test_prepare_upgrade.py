@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """prepare_upgrade.yml: names what stands in the way, takes it away, and the upgrade goes well.
 
 What becomes of a host whose obstacles nobody has looked for: test_os_upgrade.py.

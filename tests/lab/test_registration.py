@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Verify, rotate, adopt and retire on a lab host, jobs running."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """No secret shows while the playbooks run, and what a job holds is for no other Unix user."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The main job on a lab host: provisioned, idempotent, no job lost, nothing leaked, refusals.
 
 The tests run in their order: each starts from the host that the one before left.

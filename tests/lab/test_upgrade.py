@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Another version of the runner: no job lost, and one that does not start is taken back."""
 
 from __future__ import annotations

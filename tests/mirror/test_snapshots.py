@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Snapshots with the real aptly and gpg, from a small upstream of the test's own."""
 
 from __future__ import annotations

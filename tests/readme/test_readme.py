@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The README's commands, in the README's order, in one fresh clone, and lint in what they leave.
 
 The clone is of the last commit. Its home is empty; packages and images come from the caches of this

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The release program's tools, Pythons to build for, and an index: pypiserver, unmodified."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """What stands in front of an index in these tests: it hands everything on, or fails."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Small projects of users, each in a git repository."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Releases from end to end: real builds, real tools, and pypiserver as the index."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The bench's own arithmetic: what counts as a remote call, and when a limit is missed."""
 
 from __future__ import annotations

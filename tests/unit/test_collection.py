@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The built artifact: what a user of the collection needs, and nothing else."""
 
 from __future__ import annotations

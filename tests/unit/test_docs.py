@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The documents: true to the code, without dead links, without registries' addresses."""
 
 from __future__ import annotations

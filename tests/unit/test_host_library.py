@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """pytest-testinfra is no longer actively maintained: its use stays small and in one place."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Files beside an inventory (CAs, keys of mirrors, deploy keys) are not read as inventories."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """What the lab or a user leaves in a clone turns no lint red."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """A host, or a controller, that speaks another language: programs' words are read in English."""
 
 from __future__ import annotations

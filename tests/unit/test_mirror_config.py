@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The mirror's settings, refused all at once; what it asks its upstreams for."""
 
 from __future__ import annotations

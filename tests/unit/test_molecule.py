@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Molecule's scenarios: named as their folders, on hosts that the lab has."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """site.yml: what its tags run. image.yml: the same roles, and nobody at the end. reboot.yml.
 
 prepare_upgrade.yml: nothing is changed unless asked for, and nothing that does not come back.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The release program's pure parts, its settings, and what it asks of an index."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The role gitlab_runner: what it reads of a plan, what it writes, and what retire takes away."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Each file of plugins/ lies on the shelf of the machine that it runs on: docs/architecture.md."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """`make test`'s runner: what it skips, what it calls failed, its exit code and closing line."""
 
 from __future__ import annotations

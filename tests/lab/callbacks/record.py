@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Prints a run as one JSON document: its tasks, when each began and ended, each host's result."""
 
 from __future__ import annotations

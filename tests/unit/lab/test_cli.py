@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Command line, places, inventory, demo: the parts that need no lab."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """`lab doctor`: what is missing is named, each with what to do about it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """What the engine wrapper sees of a machine and of podman's answers."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The machines of a golden image: hosts of their own beside the lab's."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """What a bootstrap that failed has left does not stop the next one."""
 
 from __future__ import annotations

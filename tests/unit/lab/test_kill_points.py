@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Where the lab's tests kill a run: by a seed, over all changing tasks."""
 
 from __future__ import annotations

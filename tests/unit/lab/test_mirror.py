@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Repacking, repositories and where their parts come from."""
 
 from __future__ import annotations

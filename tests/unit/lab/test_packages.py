@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The runner's packages: versions, scripts, lock-step."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The data of the platforms, and choosing among them."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """What a release upgrade makes of apt's source files and of the host's name."""
 
 from __future__ import annotations

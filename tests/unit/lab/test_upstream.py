@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """WORLD=upstream: what it asks for, what it writes, and what it refuses before anything is made."""
 
 from __future__ import annotations

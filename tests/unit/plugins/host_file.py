@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """What the module on the host answers about a config.toml."""
 
 from __future__ import annotations

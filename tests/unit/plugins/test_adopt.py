@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """What adopt writes goes through provision: the same rules, the same merge, nothing changed."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The scratch folder that apt is asked in: where it lies, who can enter it, what it leaves."""
 
 from __future__ import annotations

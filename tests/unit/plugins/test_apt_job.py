@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """A transaction in the background: it says what it does, and its end is not missed."""
 
 from __future__ import annotations

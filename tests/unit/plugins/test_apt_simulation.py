@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """What check mode says before the host is touched is apt's own answer: real apt is asked here."""
 
 from __future__ import annotations

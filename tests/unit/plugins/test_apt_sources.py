@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """apt's source files and the duplicates of a repository."""
 
 from __future__ import annotations

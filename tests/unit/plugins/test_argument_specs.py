@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Argument specs and defaults say the same, by value and by type."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Every action takes what its documentation says, and shows no secret in saying so."""
 
 from __future__ import annotations

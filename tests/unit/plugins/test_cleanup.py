@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """What is old goes, what is used stays; a full disk pauses the runner."""
 
 from __future__ import annotations

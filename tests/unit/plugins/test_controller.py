@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """What the action plugins share: module calls are pipelined, and nothing with a token is left."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """What differs from the inventory: from each check in one shape, in words and in a file."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The plan of the role network_access: what it asks of the host, of the net, and warns of."""
 
 from __future__ import annotations

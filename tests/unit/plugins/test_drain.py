@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """A pause of the runner: taken back from wherever it was cut off, and nothing lost."""
 
 from __future__ import annotations

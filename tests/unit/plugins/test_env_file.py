@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The env file's rules and quoting."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """A set of files in one call, on a scratch folder."""
 
 from __future__ import annotations

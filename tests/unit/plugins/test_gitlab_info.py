@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """What GitLab's API tells of a host's runners."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Runners that the toolkit creates: the action against a host in memory and the lab's GitLab."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """What the inventory names on a host: accounts, folders and files, tried as whoever uses them."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The code that hosts keep: its files follow from its imports, and comments are no change of it."""
 
 from __future__ import annotations

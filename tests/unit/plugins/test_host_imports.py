@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """What hosts run can be imported by an older Python too: it must say which one it takes."""
 
 from __future__ import annotations

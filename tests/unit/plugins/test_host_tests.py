@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """What the tests of a provisioned host are told of its inventory."""
 
 from __future__ import annotations

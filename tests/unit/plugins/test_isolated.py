@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Isolated runners: what an entry may say, and what lies on the host for it."""
 
 from __future__ import annotations

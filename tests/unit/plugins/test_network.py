@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """One set of proxies, CAs and credentials, in the form that each reader takes."""
 
 from __future__ import annotations

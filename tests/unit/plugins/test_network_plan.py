@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The plan of the role network_access: which files, in which order, and what is refused."""
 
 from __future__ import annotations

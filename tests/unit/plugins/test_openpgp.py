@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """A repository's key: read, compared, its expiry named."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """One transaction: what is asked of apt, what is only marked, what was left unfinished."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """What the YAML side reads of a plan is what the plan's module documents, which is all of it."""
 
 from __future__ import annotations

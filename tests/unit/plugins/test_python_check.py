@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """python_check: what it calls an interpreter that works, and what it says of one that does not."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Where each Python comes from on jammy, noble and resolute: the plan's answer and apt's own.
 
 The plan and its pins are the role's, and what they lead to is asked of the real apt, over indexes

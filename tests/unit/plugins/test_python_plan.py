@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Refusals of the role python_versions that need no host."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Ends of life: known for every version that can be wanted, and told in time."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Versions of Python and where they come from."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Texts of any length shown without their secrets, and with everything else."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Refusals and warnings show no secret, wherever in the inventory it stands."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Which differences of two configurations count, and how they are named and shown."""
 
 from __future__ import annotations

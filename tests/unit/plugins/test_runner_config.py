@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The compare-and-swap of config.toml against a host in memory."""
 
 from __future__ import annotations

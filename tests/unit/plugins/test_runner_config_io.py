@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The state file once GitLab has called all tokens valid, as the module on the host writes it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The controller's side of a drain, with made-up hosts."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Whether a config.toml names a runner, as an image's host is asked."""
 
 from __future__ import annotations

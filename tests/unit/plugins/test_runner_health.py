@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """What the daemon says of runners that it leaves alone, and which those are."""
 
 from __future__ import annotations

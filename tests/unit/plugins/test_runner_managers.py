@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """One host taken off a runner, asked of the lab's GitLab over TLS."""
 
 from __future__ import annotations

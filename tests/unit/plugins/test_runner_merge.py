@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Which entry is which runner, and that no identity is ever lost or swapped."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The kept pair of runner packages, and the note of an upgrade that is not proven yet."""
 
 from __future__ import annotations

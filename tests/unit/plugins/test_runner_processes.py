@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Which processes of a host are runner daemons, whose they are, and whether they run a job."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """What a host's runners look like from outside: lines, failures, the inventory's variables."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """How the runner's service is brought up, whatever state it is found in."""
 
 from __future__ import annotations

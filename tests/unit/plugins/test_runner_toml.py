@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """config.toml there and back, checked with a second parser."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The runner services of a host as one list."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The jobs' world: SSH keys, known hosts, groups; what cannot be is refused, no key is shown."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """A run that would work on no host, or do nothing of what was asked for, is refused."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """What keeps verify and provision from a host, in the words of OpenSSH, sudo and shells."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The look before a release upgrade: what is asked of which repository, and what becomes of it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """What stands in the way of a release upgrade, judged from what was found on a host."""
 
 from __future__ import annotations

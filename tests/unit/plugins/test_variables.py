@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Unknown variables and wrong types, each named in one line; and what YAML has made of a text."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Virtual environments: found, and judged without running them."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Ubuntu's archive and the deadsnakes PPA as apt sees them: indexes without a single package.
 
 Which version and which package is where: changelogs and ``debian/control`` of deadsnakes' packaging

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The stand-in for gitlab-runner as one executable file."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Rules of the lab's GitLab about jobs, as a runner sees them."""
 
 from __future__ import annotations

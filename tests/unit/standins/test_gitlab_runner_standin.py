@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Parts of the stand-in for gitlab-runner that need no server."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Faults, request log without secrets, git over HTTP and the client, over a real socket."""
 
 from __future__ import annotations

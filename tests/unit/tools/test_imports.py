@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """What the folders beside Ansible may import: `make venv` and the stand-ins need no lab."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """What a user has left in a checkout is no file of the project."""
 
 from __future__ import annotations
