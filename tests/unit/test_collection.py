@@ -31,7 +31,10 @@ WHOLE = (
     "tests/host",
 )
 """Folders of which the artifact holds all that git has."""
-SINGLE = ("CHANGELOG.md", "LICENSE", "README.md", "requirements-release.txt")
+SINGLE = (
+    "CHANGELOG.md", "CODE_OF_CONDUCT.md", "CONTRIBUTING.md", "LICENSE", "README.md",
+    "SECURITY.md", "requirements-release.txt",
+)  # fmt: skip
 MADE = ("FILES.json", "MANIFEST.json")
 """Written by ansible-galaxy."""
 
