@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""docs/roles.md from the roles' argument specs: `python -m tools.reference` writes it anew."""
+"""docs/roles.md and the roles' READMEs from their argument specs: `python -m tools.reference`."""
 
 from __future__ import annotations
 
@@ -27,6 +27,10 @@ order, each with its name as a tag; `network_access` runs with every tag. The
 The role itself validates variables of type `raw`, because Ansible's validation would print
 rejected values, which may be secrets. The first sentence of the description says which type is
 expected.
+"""
+
+README_HEAD = """\
+<!-- Written by `make docs` from meta/argument_specs.yml: edit that. -->
 """
 
 # Ansible's markup in descriptions (Ansible docs, "Ansible markup") -> Markdown.
@@ -89,13 +93,23 @@ def _markdown(text: str) -> str:
     return _CODE.sub(r"`\1`", text).strip()
 
 
+def readme(name: str, checkout: Path = ROOT) -> str:
+    """A role's README: its part of the document, on a page of its own."""
+    own = re.sub(r"(?m)^#(##? )", r"\1", _role(checkout, name))
+    title, rest = own.split("\n", 1)
+    return f"{title}\n\n{README_HEAD}\n{rest.lstrip()}"
+
+
 def main() -> int:
-    """Write the document; says whether it changed."""
-    text = reference()
-    changed = not TARGET.exists() or TARGET.read_text(encoding="utf-8") != text
-    if changed:
-        TARGET.write_text(text, encoding="utf-8")
-    print(f"{TARGET.relative_to(ROOT)}: {'written' if changed else 'up to date'}")
+    """Write the document and the roles' READMEs; says which changed."""
+    texts = {TARGET: reference()}
+    for name in role_order():
+        texts[ROOT / "roles" / name / "README.md"] = readme(name)
+    for path, text in texts.items():
+        changed = not path.exists() or path.read_text(encoding="utf-8") != text
+        if changed:
+            path.write_text(text, encoding="utf-8")
+        print(f"{path.relative_to(ROOT)}: {'written' if changed else 'up to date'}")
     return 0
 
 

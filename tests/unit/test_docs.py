@@ -20,7 +20,7 @@ from tools.tree import files
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = ROOT / "inventories" / "example" / "group_vars" / "runner_hosts"
-MARKDOWN = [*files("*.md"), *files("docs/*.md")]
+MARKDOWN = [*files("*.md"), *files("docs/*.md"), *files("roles/*/README.md")]
 
 _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 _FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
@@ -76,6 +76,13 @@ def load(path: Path) -> Any:
 def test_role_reference_is_what_the_argument_specs_say() -> None:
     text = (ROOT / "docs" / "roles.md").read_text(encoding="utf-8")
     assert text == reference.reference(), "run: python -m tools.reference"
+
+
+@pytest.mark.parametrize("name", reference.role_order())
+def test_a_roles_readme_is_what_its_argument_spec_says(name: str) -> None:
+    text = (ROOT / "roles" / name / "README.md").read_text(encoding="utf-8")
+    assert text == reference.readme(name), "run: python -m tools.reference"
+    assert text.startswith(f"# {name}\n")
 
 
 @pytest.mark.parametrize(
