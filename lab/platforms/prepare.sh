@@ -1,4 +1,4 @@
-#!/bin/bash
+#!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Makes a base image a runner host as Ubuntu's servers are, with their traps.
 # Runs once, in a container of the base image, as root; systemd does not run here.

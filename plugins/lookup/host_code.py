@@ -4,16 +4,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
-
-from ansible.plugins.lookup import LookupBase
-
-from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import _host_code
-
 DOCUMENTATION = r"""
 name: host_code
-author: The Runnerhost developers
+author: The Runnerhost developers (@runnerhost)
 version_added: 0.1.0
 short_description: The toolkit's own code that a host keeps, as items of file_set
 description:
@@ -44,6 +37,13 @@ _raw:
   type: list
   elements: dict
 """
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ansible.plugins.lookup import LookupBase
+
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import _host_code
 
 
 class LookupModule(LookupBase):  # type: ignore[misc]

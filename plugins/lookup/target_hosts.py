@@ -4,26 +4,9 @@
 
 from __future__ import annotations
 
-import difflib
-import os
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
-
-from ansible import context
-from ansible.errors import AnsibleLookupError
-from ansible.inventory.manager import InventoryManager
-from ansible.plugins.lookup import LookupBase
-from ansible.utils.display import Display
-from ansible.vars.manager import VariableManager
-
-from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import (
-    _variables as variables_of_inventory,
-)
-
 DOCUMENTATION = r"""
 name: target_hosts
-author: The Runnerhost developers
+author: The Runnerhost developers (@runnerhost)
 version_added: 0.1.0
 short_description: The group of hosts of a play, refused where it is empty
 description:
@@ -57,6 +40,23 @@ _raw:
   type: list
   elements: str
 """
+
+import difflib
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ansible import context
+from ansible.errors import AnsibleLookupError
+from ansible.inventory.manager import InventoryManager
+from ansible.plugins.lookup import LookupBase
+from ansible.utils.display import Display
+from ansible.vars.manager import VariableManager
+
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import (
+    _variables as variables_of_inventory,
+)
 
 OWN_PLAYBOOKS = Path(__file__).resolve().parents[2] / "playbooks"
 SPECIAL_TAGS = ("all", "always", "never", "tagged", "untagged")

@@ -5,26 +5,6 @@
 
 from __future__ import annotations
 
-import re
-import subprocess
-from collections.abc import Mapping
-from typing import Any
-
-from ansible.module_utils.basic import AnsibleModule
-
-from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
-    _apt_copies,
-    _apt_request,
-    _apt_scratch,
-    _apt_simulation,
-    _apt_sources,
-    _dpkg,
-    _files,
-    _system,
-)
-from ansible_collections.runnerhost.toolkit.plugins.module_utils._apt_request import Request
-from ansible_collections.runnerhost.toolkit.plugins.module_utils._apt_scratch import Scratch
-
 DOCUMENTATION = r"""
 module: apt_candidates_info
 short_description: Asks apt what a repository offers, without touching the host's own apt
@@ -136,8 +116,15 @@ options:
     description: Seconds that one update may take.
     type: int
     default: 180
+attributes:
+  check_mode:
+    description: Can run in check mode and predict the result without changing the host.
+    support: full
+  diff_mode:
+    description: Shows what changes, and no secret, in diff mode.
+    support: none
 author:
-  - The Runnerhost developers
+  - The Runnerhost developers (@runnerhost)
 """
 
 EXAMPLES = r"""
@@ -197,6 +184,26 @@ simulated:
   type: dict
   returned: always
 """
+
+import re
+import subprocess
+from collections.abc import Mapping
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
+    _apt_copies,
+    _apt_request,
+    _apt_scratch,
+    _apt_simulation,
+    _apt_sources,
+    _dpkg,
+    _files,
+    _system,
+)
+from ansible_collections.runnerhost.toolkit.plugins.module_utils._apt_request import Request
+from ansible_collections.runnerhost.toolkit.plugins.module_utils._apt_scratch import Scratch
 
 
 def other_origins(path: str, sources: str) -> list[str]:

@@ -5,25 +5,6 @@
 
 from __future__ import annotations
 
-import os
-import re
-import subprocess
-import time
-from collections.abc import Sequence
-from typing import Any
-
-from ansible.module_utils.basic import AnsibleModule
-
-from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
-    _apt_job,
-    _apt_simulation,
-    _apt_sources,
-    _dpkg,
-    _files,
-    _secrets,
-    _system,
-)
-
 DOCUMENTATION = r"""
 module: apt_transaction
 short_description: One transaction of apt, in one call
@@ -89,8 +70,15 @@ options:
     description: Seconds to wait for the end of O(job), at most.
     type: int
     default: 10
+attributes:
+  check_mode:
+    description: Can run in check mode and predict the result without changing the host.
+    support: full
+  diff_mode:
+    description: Shows what changes, and no secret, in diff mode.
+    support: none
 author:
-  - The Runnerhost developers
+  - The Runnerhost developers (@runnerhost)
 """
 
 EXAMPLES = r"""
@@ -135,6 +123,24 @@ ending:
   returned: failure
 """
 
+import os
+import re
+import subprocess
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
+    _apt_job,
+    _apt_simulation,
+    _apt_sources,
+    _dpkg,
+    _files,
+    _secrets,
+    _system,
+)
 
 _KEEP = ("--force-confdef", "--force-confold")
 _ENVIRONMENT = {"DEBIAN_FRONTEND": "noninteractive", "DEBIAN_PRIORITY": "critical"}

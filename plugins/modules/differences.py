@@ -50,8 +50,16 @@ options:
     description:
       - For the report, each host with what this action returned for it; empty for no answer.
     type: dict
+attributes:
+  check_mode:
+    description: Can run in check mode and predict the result without changing the host.
+    support: partial
+    details: The report on the controller is written in check mode too.
+  diff_mode:
+    description: Shows what changes, and no secret, in diff mode.
+    support: none
 author:
-  - The Runnerhost developers
+  - The Runnerhost developers (@runnerhost)
 """
 
 EXAMPLES = r"""

@@ -5,23 +5,6 @@
 
 from __future__ import annotations
 
-import glob
-import os
-import shutil
-from dataclasses import dataclass, field
-from typing import Any
-
-from ansible.module_utils.basic import AnsibleModule
-
-from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
-    _file_items,
-    _secrets,
-    _source_duplicates,
-    _system,
-    _systemd,
-)
-from ansible_collections.runnerhost.toolkit.plugins.module_utils._file_items import Change, Item
-
 DOCUMENTATION = r"""
 module: file_set
 short_description: Brings a whole set of small files to their wanted state in one call
@@ -157,8 +140,15 @@ options:
         description: Run it in any case.
         type: bool
         default: false
+attributes:
+  check_mode:
+    description: Can run in check mode and predict the result without changing the host.
+    support: full
+  diff_mode:
+    description: Shows what changes, and no secret, in diff mode.
+    support: full
 author:
-  - The Runnerhost developers
+  - The Runnerhost developers (@runnerhost)
 """
 
 EXAMPLES = r"""
@@ -189,6 +179,23 @@ removed_duplicates:
   elements: str
   returned: always
 """
+
+import glob
+import os
+import shutil
+from dataclasses import dataclass, field
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
+    _file_items,
+    _secrets,
+    _source_duplicates,
+    _system,
+    _systemd,
+)
+from ansible_collections.runnerhost.toolkit.plugins.module_utils._file_items import Change, Item
 
 
 @dataclass

@@ -20,8 +20,15 @@ options:
   obstacle:
     description: An obstacle that was found before; the host is reported as unreachable with it.
     type: dict
+attributes:
+  check_mode:
+    description: Can run in check mode and predict the result without changing the host.
+    support: full
+  diff_mode:
+    description: Shows what changes, and no secret, in diff mode.
+    support: none
 author:
-  - The Runnerhost developers
+  - The Runnerhost developers (@runnerhost)
 """
 
 EXAMPLES = r"""

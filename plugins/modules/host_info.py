@@ -5,23 +5,6 @@
 
 from __future__ import annotations
 
-import glob
-import os
-import re
-from typing import Any
-
-from ansible.module_utils.basic import AnsibleModule
-
-from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
-    _dpkg,
-    _files,
-    _host_checks,
-    _runner_entries,
-    _runner_processes,
-    _system,
-    _systemd,
-)
-
 DOCUMENTATION = r"""
 module: host_info
 short_description: Looks at packages, files, a user, units and logind in one call
@@ -100,8 +83,15 @@ options:
       - The same, beside these services alone, each with its config.toml, instead of what the
         toolkit manages.
     type: dict
+attributes:
+  check_mode:
+    description: Can run in check mode and predict the result without changing the host.
+    support: full
+  diff_mode:
+    description: Shows what changes, and no secret, in diff mode.
+    support: none
 author:
-  - The Runnerhost developers
+  - The Runnerhost developers (@runnerhost)
 """
 
 EXAMPLES = r"""
@@ -120,6 +110,23 @@ look:
   type: dict
   returned: always
 """
+
+import glob
+import os
+import re
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
+    _dpkg,
+    _files,
+    _host_checks,
+    _runner_entries,
+    _runner_processes,
+    _system,
+    _systemd,
+)
 
 
 def provided(asked: list[str], records: dict[str, dict[str, str]]) -> dict[str, dict[str, str]]:

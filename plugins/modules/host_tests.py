@@ -29,8 +29,15 @@ options:
       - A file on the controller. Writes there what the tests are told, and runs none of them.
       - It may hold passwords of the connection. For C(pytest tests/host) by hand.
     type: path
+attributes:
+  check_mode:
+    description: Can run in check mode and predict the result without changing the host.
+    support: full
+  diff_mode:
+    description: Shows what changes, and no secret, in diff mode.
+    support: none
 author:
-  - The Runnerhost developers
+  - The Runnerhost developers (@runnerhost)
 """
 
 EXAMPLES = r"""

@@ -21,8 +21,15 @@ options:
         network_access leave them.
     type: bool
     default: true
+attributes:
+  check_mode:
+    description: Can run in check mode and predict the result without changing the host.
+    support: full
+  diff_mode:
+    description: Shows what changes, and no secret, in diff mode.
+    support: none
 author:
-  - The Runnerhost developers
+  - The Runnerhost developers (@runnerhost)
 """
 
 EXAMPLES = r"""

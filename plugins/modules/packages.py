@@ -126,8 +126,15 @@ options:
     description: What a task with O(simulate) returned by that name; shows what else changes.
     type: dict
     default: {}
+attributes:
+  check_mode:
+    description: Can run in check mode and predict the result without changing the host.
+    support: full
+  diff_mode:
+    description: Shows what changes, and no secret, in diff mode.
+    support: full
 author:
-  - The Runnerhost developers
+  - The Runnerhost developers (@runnerhost)
 """
 
 EXAMPLES = r"""

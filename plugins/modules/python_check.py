@@ -5,21 +5,6 @@
 
 from __future__ import annotations
 
-import json
-import os
-import shutil
-import tempfile
-from concurrent.futures import ThreadPoolExecutor
-
-from ansible.module_utils.basic import AnsibleModule
-
-from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
-    _dpkg,
-    _files,
-    _pythons,
-    _system,
-)
-
 DOCUMENTATION = r"""
 module: python_check
 short_description: Proves that interpreters make venvs with pip and have their modules
@@ -47,8 +32,15 @@ options:
     description: Where it is noted what was proven.
     type: str
     default: /var/lib/runnerhost/pythons.json
+attributes:
+  check_mode:
+    description: Can run in check mode and predict the result without changing the host.
+    support: full
+  diff_mode:
+    description: Shows what changes, and no secret, in diff mode.
+    support: none
 author:
-  - The Runnerhost developers
+  - The Runnerhost developers (@runnerhost)
 """
 
 EXAMPLES = r"""
@@ -66,6 +58,20 @@ proven:
   returned: always
 """
 
+import json
+import os
+import shutil
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
+    _dpkg,
+    _files,
+    _pythons,
+    _system,
+)
 
 _MODULES = "import ssl, sqlite3, lzma, ctypes; ssl.create_default_context(); "
 _WITH_PIP = _MODULES + "import pip"
@@ -81,10 +87,12 @@ folders = (
     "/usr/share/python-wheels",
 )
 wheels = [w for f in folders for w in glob.glob(f"{f}/pip-{ensurepip.version()}-*.whl")]
-assert zipfile.ZipFile(wheels[0]).testzip() is None
+if zipfile.ZipFile(wheels[0]).testzip() is not None:
+    sys.exit("damaged: " + wheels[0])
 sys.path.insert(0, wheels[0])
 import pip
-assert pip.__file__.startswith(wheels[0])
+if not pip.__file__.startswith(wheels[0]):
+    sys.exit("imported from elsewhere: " + pip.__file__)
 """
 )
 

@@ -5,29 +5,6 @@
 
 from __future__ import annotations
 
-import base64
-import os
-import re
-import shutil
-import tempfile
-import time
-from typing import Any
-
-from ansible.module_utils.basic import AnsibleModule
-
-from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
-    _drain,
-    _files,
-    _runner_cli,
-    _runner_facts,
-    _runner_health,
-    _runner_processes,
-    _secrets,
-    _system,
-    _systemd,
-)
-from ansible_collections.runnerhost.toolkit.plugins.module_utils._cleanup import PAUSED_TEXT
-
 DOCUMENTATION = r"""
 module: runner_config_io
 short_description: Reads, registers for and swaps the runner's config.toml
@@ -101,8 +78,15 @@ options:
     type: list
     elements: str
     default: []
+attributes:
+  check_mode:
+    description: Can run in check mode and predict the result without changing the host.
+    support: full
+  diff_mode:
+    description: Shows what changes, and no secret, in diff mode.
+    support: none
 author:
-  - The Runnerhost developers
+  - The Runnerhost developers (@runnerhost)
 """
 
 EXAMPLES = r"""
@@ -141,6 +125,28 @@ woken:
   returned: when O(op=wake)
 """
 
+import base64
+import os
+import re
+import shutil
+import tempfile
+import time
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
+    _drain,
+    _files,
+    _runner_cli,
+    _runner_facts,
+    _runner_health,
+    _runner_processes,
+    _secrets,
+    _system,
+    _systemd,
+)
+from ansible_collections.runnerhost.toolkit.plugins.module_utils._cleanup import PAUSED_TEXT
 
 SCRATCH_PREFIX = ".runnerhost-register-"
 

@@ -5,14 +5,6 @@
 
 from __future__ import annotations
 
-import base64
-import time
-from typing import Any
-
-from ansible.module_utils.basic import AnsibleModule
-
-from ansible_collections.runnerhost.toolkit.plugins.module_utils import _drain, _runner_processes
-
 DOCUMENTATION = r"""
 module: runner_drain_io
 short_description: Pauses one runner service, tells what it does, and takes the pause back
@@ -54,8 +46,15 @@ options:
       The services that are drained, each with its config.toml; other daemons count then too, for
       C(status).
     type: dict
+attributes:
+  check_mode:
+    description: Can run in check mode and predict the result without changing the host.
+    support: full
+  diff_mode:
+    description: Shows what changes, and no secret, in diff mode.
+    support: none
 author:
-  - The Runnerhost developers
+  - The Runnerhost developers (@runnerhost)
 """
 
 EXAMPLES = r"""
@@ -78,6 +77,14 @@ resumed:
   type: str
   returned: when O(op=resume)
 """
+
+import base64
+import time
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import _drain, _runner_processes
 
 # Quiet is believed only if it lasts: between two stages a job has no process.
 QUIET_SECONDS = 3.0

@@ -5,33 +5,6 @@
 
 from __future__ import annotations
 
-import glob
-import json
-import os
-import shutil
-import time
-from contextlib import suppress
-from typing import Any
-
-from ansible.module_utils.basic import AnsibleModule
-
-from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
-    _dpkg,
-    _drain,
-    _files,
-    _runner_cli,
-    _runner_facts,
-    _secrets,
-    _system,
-    _systemd,
-)
-from ansible_collections.runnerhost.toolkit.plugins.module_utils._instances import place
-from ansible_collections.runnerhost.toolkit.plugins.module_utils._runner_facts import (
-    PACKAGE,
-    PAIR,
-    has_the_images_itself,
-)
-
 DOCUMENTATION = r"""
 module: runner_package
 short_description: Keeps the installed pair of runner packages, puts it back, proves a new one
@@ -77,8 +50,15 @@ options:
     type: list
     elements: str
     default: [""]
+attributes:
+  check_mode:
+    description: Can run in check mode and predict the result without changing the host.
+    support: full
+  diff_mode:
+    description: Shows what changes, and no secret, in diff mode.
+    support: none
 author:
-  - The Runnerhost developers
+  - The Runnerhost developers (@runnerhost)
 """
 
 EXAMPLES = r"""
@@ -103,6 +83,33 @@ problem:
   type: str
   returned: when O(op=prove)
 """
+
+import glob
+import json
+import os
+import shutil
+import time
+from contextlib import suppress
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
+    _dpkg,
+    _drain,
+    _files,
+    _runner_cli,
+    _runner_facts,
+    _secrets,
+    _system,
+    _systemd,
+)
+from ansible_collections.runnerhost.toolkit.plugins.module_utils._instances import place
+from ansible_collections.runnerhost.toolkit.plugins.module_utils._runner_facts import (
+    PACKAGE,
+    PAIR,
+    has_the_images_itself,
+)
 
 FOLDER = _runner_facts.KEPT_FOLDER
 ARCHIVES = "/var/cache/apt/archives"

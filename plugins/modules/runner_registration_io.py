@@ -5,22 +5,6 @@
 
 from __future__ import annotations
 
-import os
-import re
-from typing import Any
-
-from ansible.module_utils.basic import AnsibleModule
-
-from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
-    _drain,
-    _runner_cli,
-    _runner_facts,
-    _runner_managers,
-    _secrets,
-    _system,
-    _systemd,
-)
-
 DOCUMENTATION = r"""
 module: runner_registration_io
 short_description: Asks GitLab about a service's runners, rotates and unregisters them
@@ -60,8 +44,15 @@ options:
     description: The service that is told to reload.
     type: str
     default: gitlab-runner.service
+attributes:
+  check_mode:
+    description: Can run in check mode and predict the result without changing the host.
+    support: full
+  diff_mode:
+    description: Shows what changes, and no secret, in diff mode.
+    support: none
 author:
-  - The Runnerhost developers
+  - The Runnerhost developers (@runnerhost)
 """
 
 EXAMPLES = r"""
@@ -94,6 +85,22 @@ outcome:
   type: str
   returned: when O(verb=manager)
 """
+
+import os
+import re
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
+    _drain,
+    _runner_cli,
+    _runner_facts,
+    _runner_managers,
+    _secrets,
+    _system,
+    _systemd,
+)
 
 TLS = ("tls-ca-file", "tls-cert-file", "tls-key-file")
 # More than any config.toml takes.

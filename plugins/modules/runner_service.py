@@ -5,22 +5,6 @@
 
 from __future__ import annotations
 
-import os
-import time
-from collections.abc import Callable
-from dataclasses import dataclass, fields
-from typing import Any
-
-from ansible.module_utils.basic import AnsibleModule
-
-from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
-    _drain,
-    _files,
-    _secrets,
-    _system,
-    _systemd,
-)
-
 DOCUMENTATION = r"""
 module: runner_service
 short_description: Makes systemd, logind and the runner services use what is on the host
@@ -62,8 +46,15 @@ options:
     description: In check mode, whether the package that brings the service is still to come.
     type: bool
     default: false
+attributes:
+  check_mode:
+    description: Can run in check mode and predict the result without changing the host.
+    support: full
+  diff_mode:
+    description: Shows what changes, and no secret, in diff mode.
+    support: full
 author:
-  - The Runnerhost developers
+  - The Runnerhost developers (@runnerhost)
 """
 
 EXAMPLES = r"""
@@ -91,6 +82,21 @@ pending:
   returned: always
 """
 
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
+    _drain,
+    _files,
+    _secrets,
+    _system,
+    _systemd,
+)
 
 # How long an idle runner may take to be back; it takes about two seconds (RestartSec=1).
 BACK_SECONDS = 20.0

@@ -5,27 +5,6 @@
 
 from __future__ import annotations
 
-import glob
-import importlib
-import os
-import re
-from dataclasses import asdict
-from typing import Any
-
-from ansible.module_utils.basic import AnsibleModule
-
-from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
-    _apt_sources,
-    _dpkg,
-    _files,
-    _pythons,
-    _runner_processes,
-    _system,
-    _systemd,
-    _upgrades,
-    _venvs,
-)
-
 DOCUMENTATION = r"""
 module: upgrade_info_io
 short_description: Facts of a host that matter to an upgrade to the next release
@@ -48,8 +27,15 @@ options:
     type: list
     elements: str
     default: []
+attributes:
+  check_mode:
+    description: Can run in check mode and predict the result without changing the host.
+    support: full
+  diff_mode:
+    description: Shows what changes, and no secret, in diff mode.
+    support: none
 author:
-  - The Runnerhost developers
+  - The Runnerhost developers (@runnerhost)
 """
 
 EXAMPLES = r"""
@@ -65,6 +51,27 @@ look:
   type: dict
   returned: always
 """
+
+import glob
+import importlib
+import os
+import re
+from dataclasses import asdict
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
+    _apt_sources,
+    _dpkg,
+    _files,
+    _pythons,
+    _runner_processes,
+    _system,
+    _systemd,
+    _upgrades,
+    _venvs,
+)
 
 _RESTART = ("/run/reboot-required", "/var/run/reboot-required")
 _PENDING = "/run/runnerhost/*.restart"

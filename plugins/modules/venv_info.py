@@ -5,12 +5,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-
-from ansible.module_utils.basic import AnsibleModule
-
-from ansible_collections.runnerhost.toolkit.plugins.module_utils import _system, _venvs
-
 DOCUMENTATION = r"""
 module: venv_info
 short_description: Finds virtual environments whose interpreter is gone or another
@@ -46,8 +40,15 @@ options:
     type: list
     elements: str
     default: []
+attributes:
+  check_mode:
+    description: Can run in check mode and predict the result without changing the host.
+    support: full
+  diff_mode:
+    description: Shows what changes, and no secret, in diff mode.
+    support: none
 author:
-  - The Runnerhost developers
+  - The Runnerhost developers (@runnerhost)
 """
 
 EXAMPLES = r"""
@@ -85,6 +86,12 @@ system_python:
   type: str
   returned: always
 """
+
+from dataclasses import asdict
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import _system, _venvs
 
 
 def main() -> None:

@@ -113,7 +113,8 @@ class GitLabSync:
         Raises:
             gitlab_api.ApiProblem: if GitLab refuses, or another host uses that runner.
         """
-        assert self.api is not None
+        if self.api is None:
+            raise ValueError("no access to GitLab")
         found = self._find(index, runner)
         if found is None:
             created, token = self.api.create(self._wanted(index), self._mark(index))
@@ -153,7 +154,8 @@ class GitLabSync:
 
     def _silent_others(self, runner: int, system_id: str) -> list[str]:
         """Hosts that had the runner before; refuses while one of them still calls GitLab."""
-        assert self.api is not None
+        if self.api is None:
+            raise ValueError("no access to GitLab")
         end = time.monotonic() + ALIVE_SECONDS
         first: dict[str, str] = {}
         while True:
@@ -195,7 +197,8 @@ class GitLabSync:
     ) -> None:
         """Sets in GitLab what differs."""
         for index, changes in updates.items():
-            assert self.api is not None
+            if self.api is None:
+                raise ValueError("no access to GitLab")
             number = runners[index]
             self.api.update(number, {key: after for key, (_, after) in changes.items()})
             self._details.pop(number, None)
