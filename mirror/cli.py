@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         return 1
     except KeyboardInterrupt:
-        print("mirror: interrupted; another run begins the snapshot anew", file=sys.stderr)
+        print("mirror: interrupted; run it again to start the snapshot over", file=sys.stderr)
         return 130
     return 0
 

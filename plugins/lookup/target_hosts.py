@@ -15,7 +15,7 @@ description:
     limit with no host of the group, and, where the collection's own playbooks are run directly,
     tags that no task has.
   - Refuses a file or folder in C(group_vars) or C(host_vars) whose name differs from that of a
-    group or host by a slip; C(runnerhost_unknown_variables=warn) only warns of it.
+    group or host by a typo; C(runnerhost_unknown_variables=warn) only warns about it.
 options:
   _terms:
     description: The group.
@@ -87,7 +87,7 @@ class LookupModule(LookupBase):  # type: ignore[misc]
         return list(terms)
 
     def _look_for_misnamed_files(self, group: str, given: Mapping[str, Any]) -> None:
-        """Refuses group_vars and host_vars that Ansible does not read for a slip in their name."""
+        """Refuses group_vars and host_vars that Ansible ignores because of a typo in their name."""
         groups = given.get("groups") or {}
         folders = [
             source if os.path.isdir(source) else os.path.dirname(source)

@@ -77,7 +77,7 @@ def _no_su(name: str, entry: dict[str, Any]) -> str:
         return ""
     said = " ".join((done.stderr or done.stdout).split()) or f"it ended with {done.returncode}"
     cure = shadow_cure(name, _shadow_line(name), date.today()) or (
-        "look at /etc/pam.d/su, /etc/security/access.conf and `journalctl -t su`"
+        "see /etc/pam.d/su, /etc/security/access.conf and `journalctl -t su`"
     )
     return f"`su -s /bin/bash {name} -c true` fails: {said}; {cure}"
 
@@ -150,7 +150,7 @@ def _folder(check: dict[str, Any]) -> str:
     if there == path:
         owner = uid if user else None
         if inside and os.stat(home).st_uid != owner:
-            # What cures the home cures this, too.
+            # The command for the home fixes this, too.
             return ""
         return foreign_folder(path, name, owner)
     return "" if inside else _shaky_parent(there, uid)
@@ -159,7 +159,7 @@ def _folder(check: dict[str, Any]) -> str:
 def _closed(path: str, home: str, name: str, uid: int, gid: int) -> str:
     """The first folder on the way to a path that the user cannot enter.
 
-    Its home, which the toolkit looks after itself, is not looked at.
+    Its home is not checked here: the toolkit manages it.
     """
     if home and f"{path}/".startswith(f"{home}/"):
         path = os.path.dirname(home)
@@ -214,7 +214,7 @@ def _user_name(uid: int) -> str:
 
 
 def foreign_folder(path: str, name: str, uid: int | None) -> str:
-    """Why a folder may not be made a user's, with the command that cures it; empty if it may.
+    """Why a folder may not be made a user's, with the command that fixes it; empty if it may.
 
     It may if it is the user's, or an empty one of root's: a disk that was mounted there.
 

@@ -136,7 +136,7 @@ def _about(said: Sequence[Sequence[Any]], runner: Mapping[str, Any], now: float)
 
 
 def wake(unit: str, path: str) -> None:
-    """Has the daemon load its file anew, and forget what it thought of its runners."""
+    """Makes the daemon reload its file and forget the health of its runners."""
     with _drain.locked(os.path.dirname(path)):
         # The file's time tells later runs what the daemon said before.
         os.utime(path)

@@ -379,7 +379,7 @@ def definitions(
         if name in running or name in own or is_sysv:
             continue
         if os.path.islink(path) and os.path.realpath(path) != path and short.endswith(".service"):
-            # An alias of a unit that is looked at by itself.
+            # An alias of a unit that is checked under its own name.
             continue
         content = _bytes(path, 100_000).decode(errors="replace")
         if _starts_runner(content, root):

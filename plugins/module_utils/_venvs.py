@@ -113,7 +113,7 @@ class Found:
     Attributes:
         venvs: in the order of their paths.
         complete: False if there are more folders or venvs than a look takes.
-        left_out: places that were not looked at, each with the reason; those that do not exist are
+        left_out: places that were not searched, each with the reason; those that do not exist are
             no reason to say anything.
     """
 
@@ -158,7 +158,7 @@ def _opened_place(path: str) -> Iterator[int]:
 
     Raises:
         OSError: it is not there.
-        ValueError: a link on its way is somebody else's, who could turn it to anywhere.
+        ValueError: a link on its way belongs to another user, who could change its target.
     """
     handle = os.open("/", _FOLDER)
     try:

@@ -36,7 +36,7 @@ options:
     type: str
     default: ""
   recreate:
-    description: Whether a runner that was deleted in GitLab is created anew.
+    description: Whether a runner that was deleted in GitLab is created again.
     type: bool
     default: false
   concurrent:

@@ -17,8 +17,8 @@ options:
   op:
     description:
       - C(keep) has the installed pair's files on the host, C(restore) installs kept ones.
-      - C(prove) watches the service; it reports and does not fail.
-      - C(settle) ends an upgrade that is proven and whose runner takes jobs again.
+      - C(prove) checks the health of the service; it reports and does not fail.
+      - C(settle) ends an upgrade that passed its health check and whose runner takes jobs again.
     type: str
     choices: [keep, restore, prove, settle]
     required: true
@@ -39,7 +39,7 @@ options:
     type: bool
     default: false
   expected:
-    description: For C(prove), the runners that GitLab took before.
+    description: For C(prove), the runners that GitLab accepted before.
     type: list
     elements: str
     default: []
@@ -79,7 +79,7 @@ valid:
   elements: str
   returned: when O(op=keep) or O(op=prove)
 problem:
-  description: For C(prove), why the new version is no good; empty if it is.
+  description: For C(prove), what is wrong with the new version; empty if nothing.
   type: str
   returned: when O(op=prove)
 """
@@ -114,7 +114,7 @@ from ansible_collections.runnerhost.toolkit.plugins.module_utils._runner_facts i
 FOLDER = _runner_facts.KEPT_FOLDER
 ARCHIVES = "/var/cache/apt/archives"
 UNPROVEN = _runner_facts.UNPROVEN
-"""An upgrade whose proof is still to come, should its controller die: from where, and with whom."""
+"""State of an upgrade that has not passed its health check, for a run after a dead controller."""
 OPS = ["keep", "restore", "prove", "settle"]
 # How long a service that was just installed may take to be up.
 START_SECONDS = 30.0
@@ -167,7 +167,7 @@ def answers(folder: str, unit: str, ours: bool) -> dict[str, str]:
             f"{folder}/{_drain.KEPT}" if _drain.is_paused(folder) else f"{folder}/{_drain.CONFIG}"
         )
         told |= _runner_cli.verify(path, [name], to_gitlab, reasons)
-    # An entry that somebody took from config.toml has no answer to come.
+    # An entry that was removed from config.toml gets no answer.
     return {name: said for name, said in told.items() if _NO_ENTRY not in reasons.get(name, "")}
 
 
@@ -223,7 +223,7 @@ def keep(version: str) -> tuple[bool, bool]:
 
 
 def begun() -> dict[str, Any]:
-    """The upgrade that was not proven yet; empty if there is none."""
+    """The upgrade without a health check so far; empty if there is none."""
     try:
         found = json.loads(_files.read_text(UNPROVEN))
     except (OSError, ValueError):
@@ -240,7 +240,7 @@ def begin(version: str, now: list[str], silent: list[str]) -> list[str]:
     if not found or found.get("from") == installed:
         os.makedirs(FOLDER, mode=0o755, exist_ok=True)
         if found.get("restored"):
-            # What was put back is still to be proven, to a GitLab that is silent now as well.
+            # What was rolled back still needs its health check, even if GitLab does not answer now.
             waiting = set(found.get("valid", [])) & set(silent)
             found = {**found, "valid": sorted({*now, *waiting})}
         else:
@@ -250,7 +250,7 @@ def begin(version: str, now: list[str], silent: list[str]) -> list[str]:
 
 
 def end() -> None:
-    """The upgrade is over: proven and resumed, or taken back."""
+    """The upgrade is over: checked and resumed, or rolled back."""
     with suppress(FileNotFoundError):
         os.unlink(UNPROVEN)
 
@@ -311,7 +311,7 @@ def prove(
 ) -> str:
     """Why the installed version is no good; empty if it is.
 
-    The package's scripts start its own service alone: the isolated ones are started anew here.
+    The package's scripts start only its own service: the isolated ones are restarted here.
     """
     for number, (_, unit) in enumerate(places):
         for folder, _ in places:
@@ -351,7 +351,7 @@ def main() -> None:
     places = [
         (of.folder, of.unit)
         for number, of in enumerate(map(place, asked["services"]))
-        # One that this very run brings has nothing to prove yet.
+        # One that this run adds has nothing to check yet.
         if not number or _drain.raw(f"{of.folder}/{_drain.CONFIG}") is not None
     ]
     if asked["op"] == "keep":
@@ -366,7 +366,7 @@ def main() -> None:
         problem = restore(asked["version"])
         if problem:
             module.fail_json(msg=f"{asked['version']} could not be put back: {problem}")
-        # Until it is proven too: whoever finds the note watches the service again.
+        # Until it passes its check, too: a run that finds the state file checks the service again.
         _files.write_atomic(UNPROVEN, json.dumps({**begun(), "restored": True}) + "\n", 0o644)
         module.exit_json(changed=True)
     if asked["op"] == "settle":

@@ -130,7 +130,7 @@ options:
     type: str
     default: give_up
   image:
-    description: Whether an image is baked, whose service has yet to be given its environment.
+    description: Whether an image is being made, whose service has no environment yet.
     type: bool
     default: false
   url:

@@ -163,7 +163,7 @@ def remove_manager(
     os.environ.update(way)
     id_file = f"{folder}/.runner_system_id"
     if not os.path.exists(id_file):
-        # Asking makes it anew, and a host keeps its id.
+        # Asking creates it again, and a host keeps its id.
         _runner_cli.verify(path, [asked["name"]], way)
     system_id = (_drain.raw(id_file) or b"").decode().strip()
     tls = {name: str(asked.get(name) or "") for name in TLS}
@@ -181,7 +181,7 @@ def remove_manager(
 def no_room(folder: str) -> str:
     """Why the runner must not write its file now; empty if it may.
 
-    It truncates the file and writes it anew (gitlab-runner 19.3, common/config.go): on a full disk
+    It truncates the file and writes it again (gitlab-runner 19.3, common/config.go): on a full disk
     nothing of it would be left, and GitLab tells no token twice.
     """
     free = os.statvfs(folder)
@@ -211,7 +211,7 @@ def verified(folder: str, path: str, names: list[str], way: dict[str, str]) -> d
         "answers": answers,
         "reasons": reasons,
         "version": version(),
-        # Asking makes it anew where it was lost.
+        # Asking creates it again if it was lost.
         "system_id": (_drain.raw(f"{folder}/.runner_system_id") or b"").decode().strip(),
     }
 

@@ -35,7 +35,7 @@ options:
     type: dict
     required: true
   reloaded:
-    description: Whether systemd has, or in check mode would have, read its units anew in this run.
+    description: Whether systemd has, or in check mode would have, reloaded its units in this run.
     type: bool
     default: false
   guard:
@@ -249,7 +249,7 @@ def restart_when_idle(service: Service, actions: Actions) -> bool:
 
 
 def reload(services: list[Service], user_manager: bool, actions: Actions) -> None:
-    """Has systemd read its units anew if it has not what lies on disk."""
+    """Makes systemd reload its units if they differ from the files."""
     managers = {}
     for service in services:
         account = _system.user(service.user)

@@ -73,7 +73,7 @@ complete:
   type: bool
   returned: always
 left_out:
-  description: Places that were not looked at, each with the reason.
+  description: Places that were not searched, each with the reason.
   type: list
   elements: str
   returned: always

@@ -18,7 +18,7 @@ _SPECIAL = re.compile(r'(["\\`$])')
 
 # Names that must not be set here, with where the wish belongs.
 _MISPLACED = {
-    "PATH": "a job's login shell sets PATH anew: list the directories in gitlab_runner_path",
+    "PATH": "a job's login shell sets PATH again: list the directories in gitlab_runner_path",
     "PYTHONPATH": "it leaks one version's packages into every Python and venv: "
     "install the package in the job's own venv",
     "PYTHONHOME": "it breaks every other Python and venv of the host: leave it out",

@@ -27,7 +27,7 @@ class GitLabSync:
         api: GitLab, None if no runner has a ``gitlab``.
         host: the host's name in the inventory.
         runners: the wanted runners.
-        recreate: whether a runner that was deleted in GitLab is created anew.
+        recreate: whether a runner that was deleted in GitLab is created again.
         done: what was done in GitLab, in words.
         warnings: what the user should know.
     """
@@ -252,7 +252,7 @@ def gitlab_sync(
         to: GitLab's API.
         host: the host's name in the inventory.
         find_file: finds a file of the controller.
-        recreate: whether a runner that was deleted in GitLab is created anew.
+        recreate: whether a runner that was deleted in GitLab is created again.
     """
     managed = any(runner.gitlab is not None for runner in runners)
     return GitLabSync(to.api(find_file) if managed else None, host, runners, recreate)

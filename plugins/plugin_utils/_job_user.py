@@ -61,7 +61,7 @@ def noted(text: str) -> dict[str, list[str]]:
 
 
 def note(services: Iterable[Service]) -> str:
-    """Which groups the inventory gives to which user: one that it drops later is taken away."""
+    """Which groups the inventory gives to which user, to remove those that it drops later."""
     given = {one.user: sorted({*one.groups}) for one in services if one.groups}
     return json.dumps(given, sort_keys=True) + "\n" if given else ""
 

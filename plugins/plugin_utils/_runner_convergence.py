@@ -191,9 +191,9 @@ class Convergence:
                 is_gone = self._gitlab.is_gone(index, int(held["id"]))
             if is_gone:
                 lost = f"GitLab no longer has runner {held['id']}"
-                cure = "create it there anew and give its token"
+                cure = "create it there again and set its token"
                 if runner.created:
-                    cure = "gitlab_runner_recreate=true creates it anew"
+                    cure = "gitlab_runner_recreate=true creates it again"
                     questions[index] = Question(index, lost)
                 if not runner.created or not self._gitlab.recreate:
                     gone.append(f"{runner.at}: {lost}; {cure}")
@@ -224,7 +224,7 @@ class Convergence:
             if answer.refused and question.fallback is None:
                 problems.append(
                     f"{runner.at}.token: {runner.url} does not know it (403), and "
-                    f"{question.reason}: create the runner anew in GitLab and give its token"
+                    f"{question.reason}: create the runner again in GitLab and set its token"
                 )
             elif not answer.identity and not answer.refused:
                 problems.append(

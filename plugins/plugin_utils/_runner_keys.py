@@ -2,7 +2,7 @@
 """The keys of gitlab-runner's config.toml with their types.
 
 Source: gitlab-runner 19.3, common/config.go and cache/cacheconfig/cacheconfig.go; the runner
-itself ignores an unknown key in silence, so this table is what notices a slip.
+itself ignores an unknown key in silence, so this table is what detects typos.
 """
 
 from __future__ import annotations

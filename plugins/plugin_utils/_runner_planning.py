@@ -205,11 +205,11 @@ def generation(
 ) -> str:
     """What the service reads at its start alone; a service with another one needs a restart.
 
-    That of an image is nobody's: a clone's service starts before its environment is there.
+    That of an image matches no host: a clone's service starts before its environment is there.
 
     Args:
         service: the service.
-        image: whether an image is baked.
+        image: whether an image is being made.
         environment: its env-file's lines.
         authorities: files of private CAs on the host.
         hidden: the home that its jobs do not see.

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The variables of the role gitlab_runner: validated, and as typed settings.
 
-Validation asks nobody: neither the host nor GitLab.
+Validation asks neither the host nor GitLab.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ LATEST = "latest"
 
 @dataclass(frozen=True)
 class Paths:
-    """Where the role's files lie that the plan looks at.
+    """Paths of the role's files that the plan reads.
 
     Attributes:
         sources: apt's source file with the package repository.
@@ -102,7 +102,7 @@ class Settings:
         leaving: isolated ones that are to leave.
         wanted: which packages.
         waits_for_jobs: whether an upgrade waits for jobs beyond its deadline.
-        image: whether an image is baked.
+        image: whether an image is being made.
         kill_leftover_processes: whether logind kills what jobs leave.
         user_manager: whether job users keep their systemd manager.
         paths: where things lie on the host.

@@ -38,7 +38,7 @@ class Verified:
         answers: of each runner: valid, refused or unanswered.
         reasons: why GitLab gave no answer, by name.
         version: of the host's gitlab-runner.
-        system_id: of the host; asking makes it anew where it was lost.
+        system_id: of the host; asking creates it again if it was lost.
     """
 
     answers: Mapping[str, str]

@@ -198,7 +198,7 @@ def missing(records: Records, pattern: str) -> list[str]:
 
 
 def is_upgrade(installed: str, lacking: Sequence[str], began: str) -> bool:
-    """True for another version in the place of one that may have jobs, or one not proven yet.
+    """True for another version in the place of one that may have jobs, or one not checked yet.
 
     In the middle of a dead controller's transaction nothing counts as installed.
     """
@@ -206,7 +206,7 @@ def is_upgrade(installed: str, lacking: Sequence[str], began: str) -> bool:
 
 
 def unproven(text: str, installed: str) -> str:
-    """The version that an upgrade began with whose controller died before its proof."""
+    """The version that an upgrade began with whose controller died before its health check."""
     try:
         note = json.loads(text or "{}")
         began = str(note.get("from", ""))

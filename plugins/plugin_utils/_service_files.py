@@ -26,7 +26,7 @@ class HostChoices:
 
     Attributes:
         user_manager: whether job users keep their systemd manager.
-        image: whether an image is baked, which holds nothing of one host and no secret.
+        image: whether an image is being made, which contains nothing of one host and no secret.
         secret: whether the environment holds a proxy's password.
     """
 

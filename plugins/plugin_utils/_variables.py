@@ -57,7 +57,7 @@ REMOVED = {
     "python_versions_remove_dead_venvs": "`make verify` names the command for each",
 }
 """Variables that roles had once, each with what to do instead."""
-# The most letters that a slip changes; fewer in a short name.
+# The most letters that a typo changes; fewer in a short name.
 _SLIPS = 3
 _LETTERS_PER_SLIP = 6
 _FOREIGN = ("ansible_", "_", "vault_")
@@ -95,7 +95,7 @@ def problems(
     """What is wrong with the roles' variables, and what is to be warned of.
 
     Args:
-        roles: the roles that the play uses; names that belong to others are not looked at.
+        roles: the roles that the play uses; names that belong to others are not checked.
         variables: all of a host's variables, not templated.
         template: makes a variable's value.
     """
@@ -148,13 +148,13 @@ def _unknown(roles: list[str], variables: Mapping[str, Any]) -> Iterator[str]:
 def misnamed_files(
     folders: Iterable[str], groups: Iterable[str], hosts: Iterable[str]
 ) -> list[str]:
-    """Entries of group_vars and host_vars that a slip of the pen keeps Ansible from reading.
+    """Entries of group_vars and host_vars that Ansible ignores because of a typo.
 
     Folders that several inventories share hold names that are in none of this one's: those are
     left alone.
 
     Args:
-        folders: where Ansible looks for both.
+        folders: where Ansible searches for both.
         groups: the inventory's.
         hosts: the inventory's.
     """
@@ -177,7 +177,7 @@ def misnamed_files(
 
 
 def _misnamed(name: str, names: Iterable[str]) -> str:
-    """The group or host that this name is a slip of the pen of; empty if it is another one."""
+    """The group or host that this name is a typo of; empty if it is another one."""
     if name.startswith(".") or name.endswith(("~", "#")):
         # An editor's.
         return ""
@@ -187,7 +187,7 @@ def _misnamed(name: str, names: Iterable[str]) -> str:
         theirs, marks = _plain(other)
         longest = max(len(name), len(other))
         most = next((most for letters, most in _FILE_SLIPS if longest >= letters), 0)
-        # What tells runner-1 from runner-2, or zone_a from zone_b, is no slip.
+        # What tells runner-1 from runner-2, or zone_a from zone_b, is not a typo.
         if marks != my_marks or abs(len(mine) - len(theirs)) > most:
             continue
         distance = _distance(mine, theirs)
@@ -203,7 +203,7 @@ def _plain(name: str) -> tuple[str, list[str]]:
 
 
 def _slip(name: str, counts: Mapping[str, Counter[str]]) -> str:
-    """The public name that this one is a slip of the pen of; empty if it is another word."""
+    """The public name that this one is a typo of; empty if it is another word."""
     if any(name.endswith(f"_{other}") for other in counts):
         # A helper of the user's, such as old_gitlab_runner_url.
         return ""

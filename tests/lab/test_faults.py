@@ -410,7 +410,7 @@ SLOW = [
     Fault(
         "a runner deleted in GitLab",
         deleted_runner,
-        r"GitLab no longer has runner \d+; gitlab_runner_recreate=true creates it anew",
+        r"GitLab no longer has runner \d+; gitlab_runner_recreate=true creates it again",
     ),
     Fault(
         "private CA expired",
