@@ -54,7 +54,8 @@ def pythons(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     found = {}
     for version in VERSIONS:
         prefix = said("pyenv", "prefix", version)
-        for program in (f"python{version}", f"{prefix}/bin/python" if prefix else ""):
+        by_pyenv = f"{prefix}/bin/python" if prefix else ""
+        for program in (f"python{version}", by_pyenv, sys.executable):
             got, _, path = said(program, "-c", code).partition(" ") if program else ("", "", "")
             if got == version:
                 (folder / f"python{version}").symlink_to(path)
