@@ -148,9 +148,9 @@ def test_an_abi3_wheel_is_built_once_and_tested_on_every_python(
     shutil.copy(ROOT / "release/local-ci.sh", project.folder)
     words = ("all", "--python", " ".join(two), "--json", "report.json")
     command = "python -m unittest discover -s tests"
-    words = (*words, "--test-command", command)
+    more = ("--test-command", command)
     # The program itself runs on the oldest Python too.
-    child = desk.start(project.folder, "./local-ci.sh", *words, PYTHON=f"python{two[0]}")
+    child = desk.start(project.folder, "./local-ci.sh", *words, *more, PYTHON=f"python{two[0]}")
     output, _ = child.communicate(timeout=300)
     assert child.returncode == 0, output
     said = report(project.folder)
