@@ -23,7 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     today = f"{datetime.now(timezone.utc):%Y-%m-%d}"
     parser.add_argument("--name", default=today, help="the new snapshot's name (default: today)")
     other = parser.add_mutually_exclusive_group()
-    other.add_argument("--list", action="store_true", help="name the snapshots, and do no more")
+    other.add_argument("--list", action="store_true", help="only list the snapshots")
     other.add_argument("--show", metavar="NAME", help="print a snapshot's variables")
     other.add_argument("--drop", metavar="NAME", help="remove a snapshot that no host uses")
     asked = parser.parse_args(arguments)
@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print("".join(f"{name}\n" for name in mirror.finished()), end="")
         elif asked.show:
             if asked.show not in mirror.finished():
-                raise config.Refused(f"there is no snapshot {asked.show!r}")
+                raise config.Refused(f"snapshot {asked.show!r} does not exist")
             print((mirror.public / asked.show / VARIABLES).read_text(encoding="utf-8"), end="")
         elif asked.drop:
             mirror.drop(asked.drop)

@@ -119,7 +119,7 @@ def load(path: Path) -> Config:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise Refused(
-            f"{path}: no such file; copy {EXAMPLE} and write what is yours, or name another file "
+            f"{path}: no such file; copy {EXAMPLE} and edit it, or name another file "
             "(make mirror MIRROR=FILE)"
         ) from error
     except OSError as error:
@@ -127,25 +127,25 @@ def load(path: Path) -> Config:
     except (UnicodeDecodeError, yaml.YAMLError) as error:
         raise Refused(f"{path}: {error}") from error
     if not isinstance(data, dict):
-        raise Refused(f"{path} is a {kind_of(data)}, it takes a mapping")
+        raise Refused(f"{path}: invalid value of type {kind_of(data)}; expected a mapping")
     return parse(data, path.resolve().parent)
 
 
 class _Reader:
-    """Reads values and gathers what is wrong with them."""
+    """Reads values and collects their errors."""
 
     def __init__(self, base: Path) -> None:
         self.base = base
         self.wrong: list[str] = []
 
     def text(self, data: Mapping[str, Any], at: str, default: str | None = None) -> str:
-        """A text; one without a default must be there."""
+        """A string; one without a default is required."""
         value = data.get(at.rpartition(".")[2], default)
         if value is None:
-            self.wrong.append(f"{at} is missing")
+            self.wrong.append(f"{at}: no value; expected a string")
             return ""
         if not isinstance(value, str):
-            self.wrong.append(f"{at} is a {kind_of(value)}, it takes a text")
+            self.wrong.append(f"{at}: invalid value of type {kind_of(value)}; expected a string")
             return ""
         return value
 
@@ -155,10 +155,10 @@ class _Reader:
         """A list of texts, not empty unless its default is."""
         value = data.get(at.rpartition(".")[2], default)
         if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
-            self.wrong.append(f"{at} is {_told(value)}, it takes a list of {takes}, quoted")
+            self.wrong.append(f"{at}: {_told(value)}; expected a list of {takes}, quoted")
             return ()
         if not value and default != []:
-            self.wrong.append(f"{at} is empty, it takes {takes}")
+            self.wrong.append(f"{at}: empty list; expected {takes}")
         return tuple(value)
 
     def matching(
@@ -166,30 +166,34 @@ class _Reader:
     ) -> None:
         """Every value is what the pattern says."""
         self.wrong += [
-            f"{at} got {one!r}, it takes {takes}" for one in values if not pattern.match(one)
+            f"{at}: invalid value {one!r}; expected {takes}"
+            for one in values
+            if not pattern.match(one)
         ]
 
     def url(self, at: str, value: str) -> str:
         """An http(s) address without a password."""
         if value and not _URL.match(value):
             shown = "(hidden)" if "@" in value else repr(value)
-            self.wrong.append(f"{at} got {shown}, it takes an http(s) address without a password")
+            self.wrong.append(
+                f"{at}: invalid value {shown}; expected an http(s) URL without a login"
+            )
         return value
 
     def part(self, data: Mapping[str, Any], name: str) -> dict[str, Any]:
-        """A mapping with known keys alone."""
+        """A mapping with known keys only."""
         value = data.get(name)
         value = {} if value is None else value
         if not isinstance(value, dict):
-            self.wrong.append(f"{name} is a {kind_of(value)}, it takes a mapping")
+            self.wrong.append(f"{name}: invalid value of type {kind_of(value)}; expected a mapping")
             return {}
         self.known(name + ".", value, KEYS[name])
         return value
 
     def known(self, prefix: str, data: Mapping[str, Any], names: set[str]) -> None:
-        """No key that would be ignored."""
+        """Rejects keys that would be ignored."""
         for key in sorted(map(str, set(data) - names)):
-            self.wrong.append(f"{prefix}{key} does not exist; there are {', '.join(sorted(names))}")
+            self.wrong.append(f"{prefix}{key}: unknown key; expected {', '.join(sorted(names))}")
 
     def file(self, value: str) -> str:
         """A path, from the settings' folder on."""
@@ -208,7 +212,7 @@ class _Reader:
 
 
 def _told(value: Any) -> str:
-    return "missing" if value is None else f"a {kind_of(value)}"
+    return "no value" if value is None else f"invalid value of type {kind_of(value)}"
 
 
 def parse(data: Mapping[str, Any], base: Path) -> Config:
@@ -218,13 +222,13 @@ def parse(data: Mapping[str, Any], base: Path) -> Config:
     folder = read.text(data, "folder")
     signing_key = _openpgp.plain_fingerprint(read.text(data, "signing_key"))
     if signing_key and not _FINGERPRINT.match(signing_key):
-        read.wrong.append("signing_key takes the 40 hex digits of a fingerprint")
+        read.wrong.append("signing_key: invalid value; expected the 40 hex digits of a fingerprint")
     passphrase_file = read.file(read.text(data, "passphrase_file", ""))
     if passphrase_file:
         read.wrong += passphrase_problems(passphrase_file)
     origin = read.text(data, "origin", "Runnerhost mirror")
     if not re.fullmatch(r"[^,\n]+", origin):
-        read.wrong.append("origin takes a name without commas")
+        read.wrong.append("origin: invalid value; expected a name without commas")
     suites = read.texts(data, "suites", "releases such as jammy")
     read.matching("suites", suites, SUITE, "a release such as jammy")
     architectures = read.texts(data, "architectures", "architectures such as amd64", ["amd64"])
@@ -291,25 +295,29 @@ def _upstream(
     key = read.text(part, f"{name}.key", own[f"{prefix}_key"].replace("{{ role_path }}", str(role)))
     fingerprint = read.text(part, f"{name}.key_fingerprint", own[f"{prefix}_key_fingerprint"])
     if "key" in part and "key_fingerprint" not in part:
-        read.wrong.append(f"{name}.key takes {name}.key_fingerprint beside it")
+        read.wrong.append(
+            f"{name}.key_fingerprint: no value; expected the fingerprint of {name}.key"
+        )
     components = read.texts(part, f"{name}.components", "components", own[f"{prefix}_components"])
     key = key if key.startswith(("https://", "http://")) else read.readable(f"{name}.key", key)
     return Upstream((Archive(url, ("{suite}",)),), components, key, fingerprint)
 
 
 def _distribution(read: _Reader, part: Mapping[str, Any]) -> Upstream:
-    """The one that has none: its addresses are the company's or the country's."""
+    """The distribution, whose upstream has no default: it differs by company and country."""
     archives = []
     given = part.get("archives")
     if not isinstance(given, list) or not given:
         read.wrong.append(
-            f"distribution.archives is {_told(given)}, it takes a list of url and suites"
+            f"distribution.archives: {_told(given)}; expected a list of url and suites"
         )
         given = []
     for number, one in enumerate(given):
         at = f"distribution.archives[{number}]"
         if not isinstance(one, dict):
-            read.wrong.append(f"{at} is a {kind_of(one)}, it takes url and suites")
+            read.wrong.append(
+                f"{at}: invalid value of type {kind_of(one)}; expected url and suites"
+            )
             continue
         read.known(f"{at}.", one, {"url", "suites"})
         archives.append(
@@ -323,8 +331,8 @@ def _distribution(read: _Reader, part: Mapping[str, Any]) -> Upstream:
     fingerprint = read.text(part, "distribution.key_fingerprint", "")
     if bool(keyring) == bool(key) or bool(key) != bool(fingerprint):
         read.wrong.append(
-            "distribution takes a keyring, or a key with its key_fingerprint: by one of them its "
-            "packages are trusted"
+            "distribution: invalid combination of keyring, key and key_fingerprint; expected a "
+            "keyring, or a key with its key_fingerprint"
         )
     components = read.texts(part, "distribution.components", "components", ["main", "universe"])
     if not key.startswith(("https://", "http://")):
@@ -334,11 +342,11 @@ def _distribution(read: _Reader, part: Mapping[str, Any]) -> Upstream:
 
 
 def passphrase_problems(path: str) -> list[str]:
-    """A passphrase that others can read is none."""
+    """What is wrong with the passphrase file; other users must not be able to read it."""
     try:
         mode = os.stat(path).st_mode
     except OSError as error:
         return [f"passphrase_file: {path}: {error.strerror}"]
     if stat.S_IMODE(mode) & 0o077:
-        return [f"passphrase_file: others can read {path}: chmod 600"]
+        return [f"passphrase_file: other users can read {path}; run chmod 600 {path}"]
     return []

@@ -89,13 +89,14 @@ class Mirror:
         """
         if not NAME.match(name):
             raise Refused(
-                f"{name!r} is no name of a snapshot: a date, such as 2026-11-21 or 2026-11-21.2"
+                f"--name: invalid value {name!r}; expected a date such as 2026-11-21 or "
+                "2026-11-21.2"
             )
         with self.locked():
             if name in self.finished():
                 raise Refused(
-                    f"the snapshot {name} is there already, and snapshots do not change: give "
-                    f"another one a name of its own, such as --name {name}.2"
+                    f"the snapshot {name} already exists, and snapshots are never changed; choose "
+                    f"another name, such as --name {name}.2"
                 )
             public_key = self._signing_key()
             keyrings = {one: self._keyring(one, of) for one, of in self._upstreams().items()}
@@ -123,11 +124,11 @@ class Mirror:
             return text
 
     def drop(self, name: str) -> None:
-        """A snapshot, gone, with the packages that no other one has."""
+        """Removes a snapshot, with the packages that no other one has."""
         with self.locked():
             if name not in self.finished():
                 there = ", ".join(self.finished()) or "none"
-                raise Refused(f"there is no snapshot {name!r}; there are: {there}")
+                raise Refused(f"snapshot {name!r} does not exist; existing snapshots: {there}")
             # First what says that it is whole.
             (self.public / name / VARIABLES).unlink()
             self._remove(name)
@@ -146,7 +147,7 @@ class Mirror:
     # --- keys ---
 
     def _signing_key(self) -> str:
-        """The public half of the signing key, which is proven to sign."""
+        """The public half of the signing key, after a test signature."""
         key = self.config.signing_key
         secret = self.config.passphrase_file
         try:
@@ -159,7 +160,7 @@ class Mirror:
             # Before hours of downloads.
             run(["gpg", *(how if secret else []), "--local-user", key, "--clearsign"], stdin="x\n")
         except Failed as problem:
-            raise Refused(f"signing_key: {key} does not sign: {problem}") from None
+            raise Refused(f"signing_key: cannot sign with {key}: {problem}") from None
         return text
 
     def _upstreams(self) -> dict[str, Upstream]:
@@ -211,20 +212,20 @@ class Mirror:
             there |= {package.name for package in parts[-1].packages}
             lacking = sorted({*config.packages, *more} - there)
             if lacking:
-                problems.append(f"{suite}: no upstream has {', '.join(lacking)}")
+                problems.append(f"{suite}: no upstream offers {', '.join(lacking)}")
             missing = self.aptly.verify([part.snapshot for part in parts])
             if missing:
                 problems.append(
-                    f"{suite}: packages of the snapshot need what is not in it: "
-                    f"{', '.join(missing)}; name it in distribution.extra_packages"
+                    f"{suite}: dependencies of the snapshot are missing: "
+                    f"{', '.join(missing)}; add them to distribution.extra_packages"
                 )
         elif own:
             self.say(
-                f"{suite}: {', '.join(map(str, own))} is not in deadsnakes: right where it is the "
-                "release's own"
+                f"{suite}: {', '.join(map(str, own))} is not in deadsnakes; this is correct "
+                "if it is the release's own version"
             )
             if len(own) == len(config.pythons):
-                problems.append(f"deadsnakes.pythons: deadsnakes has none of them for {suite}")
+                problems.append(f"deadsnakes.pythons: deadsnakes offers none of them for {suite}")
         if problems:
             raise Refused("\n".join(problems))
         return parts
@@ -342,7 +343,7 @@ def runner_problems(versions: Sequence[str], packages: Sequence[Package], suite:
         here = {package.name for package in packages if pattern.match(package.version)}
         if lacking := [name for name in wanted if name not in here]:
             found.append(
-                f"gitlab_runner.versions: {version} is not to be had for {suite}: "
+                f"gitlab_runner.versions: {version} is not available for {suite}: "
                 f"{' and '.join(lacking)} missing"
             )
     return found

@@ -285,12 +285,12 @@ def test_a_run_that_was_cut_off_is_begun_anew(
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"gitlab_runner": {"versions": ["2.0.0", "3.0.0"]}}, "3.0.0 is not to be had for jammy"),
-        ({"deadsnakes": {"pythons": ["3.9", "3.7"]}}, "no upstream has python3.7"),
+        ({"gitlab_runner": {"versions": ["2.0.0", "3.0.0"]}}, "3.0.0 is not available for jammy"),
+        ({"deadsnakes": {"pythons": ["3.9", "3.7"]}}, "no upstream offers python3.7"),
         ({"suites": ["noble"]}, "noble"),
         ({"deadsnakes": {"key_fingerprint": "0" * 40}}, "deadsnakes.key"),
         ({"signing_key": "0" * 40}, "signing_key"),
-        ({"distribution": {"extra_packages": ["nothing"]}}, "no upstream has nothing"),
+        ({"distribution": {"extra_packages": ["nothing"]}}, "no upstream offers nothing"),
     ],
 )
 def test_what_is_not_on_offer_makes_no_snapshot(
@@ -365,7 +365,7 @@ def test_no_passphrase_in_arguments_or_left_over_files(
 @needs_aptly
 @pytest.mark.parametrize("name", ["latest", "2026-11", "2026-11-21_x", "../2026-11-21"])
 def test_names_are_dates(settings: Path, upstreams: Upstreams, name: str) -> None:
-    with pytest.raises(config.Refused, match="no name of a snapshot"):
+    with pytest.raises(config.Refused, match="expected a date such as"):
         make(settings, name)
 
 
@@ -375,7 +375,7 @@ def test_a_snapshot_is_listed_shown_and_never_changed(
 ) -> None:
     make(settings, "2026-11-21")
     assert cli.main([str(settings), "--name", "2026-11-21"]) == 1
-    assert "is there already" in capsys.readouterr().err
+    assert "already exists" in capsys.readouterr().err
     assert cli.main([str(settings), "--list"]) == 0
     assert capsys.readouterr().out == "2026-11-21\n"
     assert cli.main([str(settings), "--show", "2026-11-21"]) == 0

@@ -49,26 +49,47 @@ def test_upstreams_are_the_roles_defaults(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"folder": None}, "folder is missing"),
-        ({"sign_key": "x"}, "sign_key does not exist; there are architectures"),
-        ({"signing_key": "ABCD"}, "signing_key takes the 40 hex digits"),
-        ({"url": "https://me:s3cret@mirror.example.com"}, "url got (hidden)"),
-        ({"url": "/srv"}, "url got '/srv'"),
-        ({"suites": "jammy"}, "suites is a str, it takes a list"),
-        ({"suites": []}, "suites is empty"),
-        ({"suites": ["Jammy Jellyfish"]}, "suites got 'Jammy Jellyfish'"),
-        ({"deadsnakes": {"pythons": [3.1]}}, "deadsnakes.pythons[0] got float 3.1"),
-        ({"deadsnakes": {"pythons": ["3.11"], "key": "x.asc"}}, "deadsnakes.key takes"),
-        ({"deadsnakes": {"pythons": ["3.11"], "packages": ["vim"]}}, "packages got 'vim'"),
-        ({"gitlab_runner": {}}, "gitlab_runner.versions is missing"),
-        ({"gitlab_runner": {"versions": ["latest"]}}, "gitlab_runner.versions got 'latest'"),
-        ({"gitlab_runner": {"versions": [18.5]}}, "gitlab_runner.versions is a list"),
-        ({"distribution": {"keyring": "k"}}, "distribution.archives is missing"),
+        ({"folder": None}, "folder: no value; expected a string"),
+        ({"sign_key": "x"}, "sign_key: unknown key; expected architectures"),
+        ({"signing_key": "ABCD"}, "signing_key: invalid value; expected the 40 hex digits"),
+        ({"url": "https://me:s3cret@mirror.example.com"}, "url: invalid value (hidden)"),
+        ({"url": "/srv"}, "url: invalid value '/srv'; expected an http(s) URL"),
+        ({"suites": "jammy"}, "suites: invalid value of type str; expected a list"),
+        ({"suites": []}, "suites: empty list; expected releases"),
+        (
+            {"suites": ["Jammy Jellyfish"]},
+            "suites: invalid value 'Jammy Jellyfish'; expected a release",
+        ),
+        (
+            {"deadsnakes": {"pythons": [3.1]}},
+            "deadsnakes.pythons[0]: invalid value 3.1 (float); expected",
+        ),
+        (
+            {"deadsnakes": {"pythons": ["3.11"], "key": "x.asc"}},
+            "deadsnakes.key_fingerprint: no value",
+        ),
+        (
+            {"deadsnakes": {"pythons": ["3.11"], "packages": ["vim"]}},
+            "packages: invalid value 'vim'",
+        ),
+        ({"gitlab_runner": {}}, "gitlab_runner.versions: no value; expected a list"),
+        (
+            {"gitlab_runner": {"versions": ["latest"]}},
+            "gitlab_runner.versions: invalid value 'latest'",
+        ),
+        (
+            {"gitlab_runner": {"versions": [18.5]}},
+            "gitlab_runner.versions: invalid value of type list",
+        ),
+        ({"distribution": {"keyring": "k"}}, "distribution.archives: no value"),
         (
             {"distribution": {"archives": [{"url": "http://a.example", "suites": ["x"]}]}},
-            "distribution takes a keyring, or a key",
+            "expected a keyring, or a key with its key_fingerprint",
         ),
-        ({"distribution": {"extra_packages": ["a | b"]}}, "distribution.packages got 'a | b'"),
+        (
+            {"distribution": {"extra_packages": ["a | b"]}},
+            "distribution.packages: invalid value 'a | b'",
+        ),
         ({"passphrase_file": "nothing"}, "No such file"),
         (
             {"deadsnakes": {"pythons": ["3.11"], "key": "x.asc", "key_fingerprint": PRINT}},
@@ -126,7 +147,7 @@ def test_settings_that_do_not_exist_are_told_with_the_cure(
     path = tmp_path / "mirror.yml"
     assert cli.main([str(path), option]) == 1
     assert capsys.readouterr().err == (
-        f"mirror: {path}: no such file; copy mirror/example.yml and write what is yours, or name "
+        f"mirror: {path}: no such file; copy mirror/example.yml and edit it, or name "
         "another file (make mirror MIRROR=FILE)\n"
     )
 
