@@ -109,6 +109,10 @@ lint: dev-venv ## ansible-lint (production), ruff, mypy (strict), changelog frag
 	tools/lint $(VENV)/bin
 	$(VENV)/bin/antsibull-changelog lint
 
+.PHONY: sanity
+sanity: dev-venv ## ansible-test sanity, on the collection's artifact
+	@$(PY) -m tools.sanity $(ARGS)
+
 .PHONY: unit
 unit: dev-venv ## Unit tests
 	$(PY) -m pytest -q tests/unit $(ARGS)

@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Releases a Python project: sdist, wheels, checks, tests, upload, installation from the index.
 
@@ -316,7 +315,7 @@ class Links(html.parser.HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         link = dict(attrs).get("href") if tag == "a" else None
         if link:
-            path, _, fragment = link.partition("#")
+            path, __, fragment = link.partition("#")
             name = urllib.parse.unquote(path.partition("?")[0].rpartition("/")[2])
             match = re.search(r"sha256=([0-9a-f]{64})", fragment)
             self.files[name] = match[1] if match else ""
@@ -551,7 +550,7 @@ class Release:
 
     def name_and_version(self) -> tuple[str, str]:
         """Name and version, by the sdist's file name."""
-        name, _, version = self.sdist().name[: -len(".tar.gz")].rpartition("-")
+        name, __, version = self.sdist().name[: -len(".tar.gz")].rpartition("-")
         self.report.name, self.report.version = name, version
         return name, version
 
@@ -726,7 +725,7 @@ class Release:
 
     def check_tag(self) -> None:
         """Compares the project's version with the tag."""
-        _, version = self.name_and_version()
+        __, version = self.name_and_version()
         tag, prefix = self.options.tag, self.options.tag_prefix
         if not tag:
             self.say("  no tag given: the version is not compared with one")
@@ -894,7 +893,7 @@ class Release:
     def index(self) -> Index:
         """The index that was asked for."""
         options, name = self.options, self.options.index
-        kind, _, project = name.partition(":")
+        kind, __, project = name.partition(":")
         settings = self.indexes.get(name, {})
         upload = options.upload_url or settings.get("upload-url", "")
         simple = options.simple_url or settings.get("simple-url", "")

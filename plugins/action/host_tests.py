@@ -62,7 +62,7 @@ class ActionModule(ToolkitAction):
             return {**result, "changed": False}
         missing = missing_packages("pytest", "pytest-testinfra")
         if missing:
-            text, _, cure = missing[0].partition(": ")
+            text, __, cure = missing[0].partition(": ")
             return self._stopped(result, Obstacle(CONTROLLER, text, cure))
         with tempfile.TemporaryDirectory(prefix="runnerhost-verify-") as folder:
             path = os.path.join(folder, "host.json")
@@ -330,7 +330,7 @@ def probe(ssh: dict[str, Any]) -> Obstacle | None:
         return Obstacle(CONNECTION, text, "try the same login with ssh by hand")
     if ssh["mark"] in done.stdout and not done.returncode:
         return None
-    _, begun, said = done.stderr.partition(ssh["mark"])
+    __, begun, said = done.stderr.partition(ssh["mark"])
     return of_command(done.returncode, "" if begun else done.stdout, said or done.stderr)
 
 

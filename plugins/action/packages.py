@@ -98,7 +98,7 @@ class ActionModule(ToolkitAction):
             # A key that the host holds already is not fetched.
             look = self.ask(LOOK, {"texts": [DISTRIBUTION_SOURCES]}, variables)["look"]
             deployed = str(look["files"][DISTRIBUTION_SOURCES].get("text", ""))
-        distribution, _ = self.distribution_offer(variables, deployed)
+        distribution, __ = self.distribution_offer(variables, deployed)
         question = {
             "install": names,
             "allow_downgrade": args["allow_downgrade"],

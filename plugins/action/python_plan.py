@@ -88,7 +88,7 @@ class ActionModule(ToolkitAction):
         if not question:
             return Candidates()
         # The role network_access warns of its key.
-        distribution, _ = self.distribution_offer(
+        distribution, __ = self.distribution_offer(
             variables, planner.host.texts[DISTRIBUTION_SOURCES]
         )
         answer = self.offer({**question, **distribution}, ways, variables)

@@ -97,7 +97,7 @@ class _Service:
 
     def pause(self) -> str:
         """Puts config.toml without its runners in its place; see `Daemon`."""
-        for _ in range(TRIES):
+        for __ in range(TRIES):
             if self.status(0).paused:
                 # Another controller's drain, or our own that was cut off: the question renewed it.
                 return "joined"

@@ -141,7 +141,7 @@ class ActionModule(ConfigAction):
         """
         own = [runner for runner in runners if not str(runner.get("token")).startswith(_CREATED)]
         left = [(str(runner["name"]), *self._remove_manager(runner)) for runner in own]
-        lines = [f"{name}: {said}" for name, _, said in left]
+        lines = [f"{name}: {said}" for name, __, said in left]
         failed = {name: said for name, done, said in left if not done}
         # The runner's command takes the first of a name: not one that stayed.
         names = [str(r["name"]) for r in runners if str(r.get("token")).startswith(_CREATED)]
@@ -165,7 +165,7 @@ class ActionModule(ConfigAction):
         if answer["outcome"] == "failed":
             return False, str(answer["said"])
         same = (runner.get("url"), runner.get("token"))
-        for _ in range(TRIES):
+        for __ in range(TRIES):
             file = self.io().read()
             config = self.config_of(file, self._task.args["folder"])
             config["runners"] = [

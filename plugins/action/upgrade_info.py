@@ -74,7 +74,7 @@ class ActionModule(ToolkitAction):
         if not theirs:
             return []
         suite = _upgrade_report.of_target(given["suite"], goal.release, goal.target)
-        key, _ = self.key("python_versions_repository_key", given["key"], given["fingerprint"])
+        key, __ = self.key("python_versions_repository_key", given["key"], given["fingerprint"])
         text = _apt_sources.render_sources(given["url"], suite, given["components"], key, "Pythons")
         question = {
             "sources": text,
@@ -95,7 +95,7 @@ class ActionModule(ToolkitAction):
         """What the runner's repository lacks for the target, in words."""
         given = self._task.args["runner"]
         suite = _upgrade_report.of_target(given["suite"], goal.release, goal.target)
-        key, _ = self.key("gitlab_runner_repository_key", given["key"], given["fingerprint"])
+        key, __ = self.key("gitlab_runner_repository_key", given["key"], given["fingerprint"])
         wanted = _runner_settings.wanted_of({**given, "suite": suite})
         question = {
             "sources": _runner_versions.repository(wanted, key).sources,

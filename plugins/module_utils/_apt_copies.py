@@ -48,7 +48,7 @@ def copy_sources(asked: Request, scratch: Scratch, own: Mapping[str, str]) -> di
         # file_set never touches the toolkit's own.
         ours = os.path.basename(path).startswith("runnerhost-")
         for duplicates in (here, *(() if ours else asked.planned_duplicates())):
-            text, _ = cut(text, duplicates)
+            text, __ = cut(text, duplicates)
         known[path] = text
     if distribution:
         known[_apt_sources.DISTRIBUTION_SOURCES] = distribution

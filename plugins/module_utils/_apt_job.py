@@ -131,7 +131,7 @@ def describe(job: str) -> str:
     if said:
         return said
     last = next((line for line in reversed(lines) if line.count(":") >= 3), "")
-    kind, _, percent, words = (last.split(":", 3) + [""] * 4)[:4]
+    kind, __, percent, words = (last.split(":", 3) + [""] * 4)[:4]
     if kind == "dlstatus":
         count = re.search(r"(\d+) of (\d+)", words)
         return (

@@ -278,7 +278,7 @@ def stanza_fields(stanza: str) -> dict[str, str]:
         if line[:1] in " \t" and name:
             fields[name] += "\n" + line.strip()
         elif ":" in line:
-            name, _, value = line.partition(":")
+            name, __, value = line.partition(":")
             name = name.strip().lower()
             fields[name] = value.strip()
     return fields

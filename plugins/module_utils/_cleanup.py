@@ -192,7 +192,7 @@ def delete(scratch: str, failures: list[Failure]) -> bool:
         failures += found
         return False
 
-    def failed(_: object, path: str, about: tuple[type, BaseException, object]) -> None:
+    def failed(__: object, path: str, about: tuple[type, BaseException, object]) -> None:
         error = about[1]
         with suppress(OSError):
             # An empty folder of another user, which cannot be opened.
@@ -268,7 +268,7 @@ def clean_files(folder: str, days: float, now: float, failures: list[Failure]) -
         found = os.lstat(path)
         return now - max(found.st_mtime, found.st_atime) >= days * DAY
 
-    for inside, _, names in os.walk(folder, topdown=False, onerror=unreadable):
+    for inside, __, names in os.walk(folder, topdown=False, onerror=unreadable):
         for name in names:
             path = os.path.join(inside, name)
             try:
@@ -453,7 +453,7 @@ def main() -> int:
         for one in places:
             said = watch_disk(one.folder, one.unit, asked.path, asked.space, asked.inodes)
             if said:
-                print(f"{one.service}: {said}")
+                sys.stdout.write(f"{one.service}: {said}\n")
         if asked.metrics:
             write_metrics(asked.metrics, {one.folder: one.unit for one in places})
         return 0
@@ -473,13 +473,14 @@ def clean_all(asked: argparse.Namespace) -> int:
             exists = days > 0 and os.path.isdir(folder)
             removed = remove(folder, days, now, failures) if exists else []
             if removed:
-                print(f"{folder}: removed {len(removed)} {kind} that were unused for {days:g} days")
+                told = f"{len(removed)} {kind} that were unused for {days:g} days"
+                sys.stdout.write(f"{folder}: removed {told}\n")
     for one in failures[:SHOWN]:
-        print(f"cannot remove {one}", file=sys.stderr)
+        sys.stderr.write(f"cannot remove {one}\n")
     if len(failures) > SHOWN:
-        print(f"cannot remove {len(failures) - SHOWN} more", file=sys.stderr)
+        sys.stderr.write(f"cannot remove {len(failures) - SHOWN} more\n")
     return 1 if failures else 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

@@ -32,7 +32,7 @@ def packages(patterns: list[str], status_file: str = _DPKG_STATUS) -> dict[str, 
         if name and (name in exact or any(fnmatch.fnmatchcase(name, p) for p in globs)):
             found[name] = {"version": version, "status": status}
         for asked in apart:
-            bare, _, wanted = asked.partition(":")
+            bare, __, wanted = asked.partition(":")
             # apt takes a package for all architectures as one of any.
             if bare == name and architecture in (wanted, "all"):
                 found[asked] = {"version": version, "status": status}
@@ -95,7 +95,7 @@ def unfinished(status_file: str = _DPKG_STATUS, journal: str = _DPKG_JOURNAL) ->
                 if line.startswith("Package: "):
                     name = line[9:].strip()
                 elif line.startswith("Status: "):
-                    _, flag, state = line[8:].split()
+                    __, flag, state = line[8:].split()
                     whole = state in ("installed", "config-files", "not-installed")
                     if flag != "ok" or not whole:
                         found.append(name)

@@ -366,10 +366,11 @@ def main() -> int:
     done = resume(asked.folder)
     if done != "nothing":
         reload(asked.unit)
-        print(f"the pause of {asked.unit} was not taken back by whoever asked for it: {done}")
+        told = f"the pause of {asked.unit} was not taken back by whoever asked for it: {done}"
+        sys.stdout.write(f"{told}\n")
     watch(asked.unit, on=False)
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

@@ -300,9 +300,9 @@ def _blocks(text: str) -> str:
     """The certificates of a PEM file, without what is written around them."""
     begin, end = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
     parts = [part.partition(end) for part in text.split(begin)[1:]]
-    if not parts or not all(mark for _, mark, _ in parts):
+    if not parts or not all(mark for __, mark, __ in parts):
         raise ValueError
-    return "\n".join(f"{begin}{body}{end}" for body, _, _ in parts)
+    return "\n".join(f"{begin}{body}{end}" for body, __, __ in parts)
 
 
 def _private_key(check: dict[str, Any]) -> str:

@@ -198,10 +198,10 @@ def refusals(
             )
     missing = answer.get("missing_from_distribution", [])
     if missing:
+        error = answer.get("distribution_error")
         found.append(
             f"python_versions_wanted: {system} is this system's own, and its own sources "
-            f"do not offer {', '.join(missing)}"
-            + (f"; {explain(error)}" if (error := answer.get("distribution_error")) else "")
+            f"do not offer {', '.join(missing)}" + (f"; {explain(error)}" if error else "")
         )
     return found
 

@@ -154,8 +154,8 @@ def _program(folder: str, argv: list[str]) -> tuple[str, list[str], bool]:
 def _cgroup(folder: str) -> str:
     found = ""
     for line in _bytes(f"{folder}/cgroup").decode(errors="replace").splitlines():
-        number, _, rest = line.partition(":")
-        controllers, _, path = rest.partition(":")
+        number, __, rest = line.partition(":")
+        controllers, __, path = rest.partition(":")
         if controllers == "name=systemd" or (number == "0" and not found):
             found = path
     return found

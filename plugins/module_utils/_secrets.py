@@ -398,7 +398,7 @@ def _values(match: re.Match[str]) -> Iterator[tuple[int, int]]:
     closed = match["close"].strip("]") or "," in separator
     opened = "" if closed else _open_quote(text, match.start())
     if not (opened and text.startswith(opened, at)) and (quoted := _QUOTED.match(text, at)):
-        group = next(key for key in "abcde" if quoted[key] is not None)
+        group = next((key for key in "abcde" if quoted[key] is not None), "a")
         begin, end = quoted.span(group)
         # A shell's word may go on behind the quotes.
         rest = _WORD.match(text, quoted.end())

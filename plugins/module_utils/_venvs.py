@@ -58,7 +58,7 @@ class Interpreters:
 
     def follow(self, path: str) -> str:
         """Where a link of an interpreter leads in the end."""
-        for _ in range(_LINKS):
+        for __ in range(_LINKS):
             # The folder may be reached by a link itself, as /bin is.
             folder, name = os.path.split(path)
             path = os.path.join(os.path.realpath(folder), name)

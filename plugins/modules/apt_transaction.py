@@ -180,9 +180,10 @@ def booted(proc: str = "/proc") -> bool:
 
 
 def apt_get(
-    words: Sequence[str], lock_timeout: int, env: dict[str, str] = _ENVIRONMENT
+    words: Sequence[str], lock_timeout: int, env: dict[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
     """A transaction, with the options of Ansible's apt module; waits for dpkg's lock."""
+    env = env or _ENVIRONMENT
     keep = [word for one in _KEEP for word in ("-o", f"Dpkg::Options::={one}")]
     lock = ["-o", f"DPkg::Lock::Timeout={lock_timeout}"]
     command = ["apt-get", "-q", "-y", *lock, *keep]

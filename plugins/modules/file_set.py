@@ -140,6 +140,10 @@ options:
         description: Run it in any case.
         type: bool
         default: false
+  _secrets:
+    description: Internal, set by the action plugin. The texts of secret files, by path.
+    type: dict
+    default: {}
 attributes:
   check_mode:
     description: Can run in check mode and predict the result without changing the host.

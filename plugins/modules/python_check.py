@@ -88,11 +88,11 @@ folders = (
 )
 wheels = [w for f in folders for w in glob.glob(f"{f}/pip-{ensurepip.version()}-*.whl")]
 if zipfile.ZipFile(wheels[0]).testzip() is not None:
-    sys.exit("damaged: " + wheels[0])
+    raise SystemExit("damaged: " + wheels[0])
 sys.path.insert(0, wheels[0])
 import pip
 if not pip.__file__.startswith(wheels[0]):
-    sys.exit("imported from elsewhere: " + pip.__file__)
+    raise SystemExit("imported from elsewhere: " + pip.__file__)
 """
 )
 

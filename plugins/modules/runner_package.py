@@ -313,8 +313,8 @@ def prove(
 
     The package's scripts start only its own service: the isolated ones are restarted here.
     """
-    for number, (_, unit) in enumerate(places):
-        for folder, _ in places:
+    for number, (__, unit) in enumerate(places):
+        for folder, __ in places:
             hold(folder)
         if number:
             # A drain that goes on at its deadline leaves jobs, and their end is waited for.

@@ -371,7 +371,7 @@ def main() -> None:
     pending: list[str] = []
     try:
         if asked["guard"]:
-            _, problems = each(services, guard)
+            __, problems = each(services, guard)
         else:
             # On a fresh host the package's own scripts reload systemd, enable and start its own.
             if module.check_mode and asked["package_missing"]:

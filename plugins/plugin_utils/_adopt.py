@@ -69,7 +69,9 @@ def adopt(
     """
     writer = _Writer(entries_problems)
     addresses = [
-        str(runner.get("url", "")) for _, config in services for runner in config.get("runners", [])
+        str(runner.get("url", ""))
+        for __, config in services
+        for runner in config.get("runners", [])
     ]
     probe = {"name": "x", "token": "glrt-" + "x" * 20}
     good = [one for one in addresses if not entries_problems(one, {"x": [{**probe, "url": one}]})]

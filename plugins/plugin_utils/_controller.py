@@ -111,7 +111,7 @@ class ToolkitAction(ActionBase):  # type: ignore[misc]
     def __init_subclass__(cls, **more: Any) -> None:
         """Has what each action says pass one redaction."""
         super().__init_subclass__(**more)
-        package, _, name = cls.__module__.rpartition(".")
+        package, __, name = cls.__module__.rpartition(".")
         if package.endswith(".plugins.action"):
             cls._name = name
         if "run" in cls.__dict__:
@@ -227,9 +227,7 @@ class ToolkitAction(ActionBase):  # type: ignore[misc]
 
         Returns warnings. Of ``more`` is left out what is said of the same variable already.
         """
-        found, warnings = _variables.problems(
-            roles, task_vars, lambda value: self._templar.template(value)
-        )
+        found, warnings = _variables.problems(roles, task_vars, self._templar.template)
         told = {re.split(r"[^\w]", text)[0] for text in found}
         self.refuse(found + [text for text in more if re.split(r"[^\w]", text)[0] not in told])
         return warnings
@@ -281,7 +279,7 @@ class ToolkitAction(ActionBase):  # type: ignore[misc]
         given = {
             "conf": ways.apt_conf("@ROOT@/apt-direct"),
             "direct": ways.apt_direct(),
-            "authorities": "".join(text for _, text in ways.authorities),
+            "authorities": "".join(text for __, text in ways.authorities),
         }
         answer = self.ask(
             OFFER, {**arguments, "network": given, "auth": ways.apt_auth()}, task_vars

@@ -200,7 +200,7 @@ class GitLabSync:
             if self.api is None:
                 raise ValueError("no access to GitLab")
             number = runners[index]
-            self.api.update(number, {key: after for key, (_, after) in changes.items()})
+            self.api.update(number, {key: after for key, (__, after) in changes.items()})
             self._details.pop(number, None)
             self.done.append(f"set {', '.join(changes)} of runner {number}")
 

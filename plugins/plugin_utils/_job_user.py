@@ -157,7 +157,7 @@ def new_groups(
 
 def certificates(authorities: Iterable[tuple[str, str]]) -> set[str]:
     """Files of certificates that a run brings: private CAs, and what ca-certificates makes."""
-    names = [os.path.basename(path).removesuffix(".crt") for path, _ in authorities]
+    names = [os.path.basename(path).removesuffix(".crt") for path, __ in authorities]
     return {
         # The runner's package depends on ca-certificates.
         "/etc/ssl/certs/ca-certificates.crt",
@@ -218,7 +218,7 @@ def folders(service: Service) -> list[str]:
     paths = [
         os.path.normpath(value)
         for runner in service.present
-        for _, value, kind in _runner_validation.host_paths(runner)
+        for __, value, kind in _runner_validation.host_paths(runner)
         if kind == "folder"
     ]
     home = os.path.normpath(service.home)

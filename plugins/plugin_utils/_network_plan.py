@@ -44,7 +44,7 @@ def plan(network: _network.Network, mirror: Mirror, removes: bool) -> dict[str, 
         *_proxy_files(network),
         *_mirror_files(mirror),
     ]
-    names = [os.path.basename(path).replace(".crt", ".pem") for path, _ in network.authorities]
+    names = [os.path.basename(path).replace(".crt", ".pem") for path, __ in network.authorities]
     return {
         "files": [one for one in files if removes or one.get("state") not in _REMOVALS],
         "authorities": {
@@ -59,7 +59,7 @@ def plan(network: _network.Network, mirror: Mirror, removes: bool) -> dict[str, 
 
 
 def _authority_files(network: _network.Network) -> list[Item]:
-    keep = [path for path, _ in network.authorities]
+    keep = [path for path, __ in network.authorities]
     return [
         {"path": f"{_authorities.FOLDER}/runnerhost-*.crt", "state": "absent", "keep": keep},
         *({"path": path, "content": text} for path, text in network.authorities),

@@ -28,7 +28,7 @@ class Known:
 
     def is_there(self, wanted: str) -> bool:
         """Whether ``name`` or ``name=version-pattern`` is fulfilled."""
-        name, _, version = wanted.partition("=")
+        name, __, version = wanted.partition("=")
         record = self.records.get(name)
         if record is None or not is_installed(record):
             return False

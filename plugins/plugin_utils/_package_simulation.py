@@ -84,7 +84,7 @@ def _other_sources(
 ) -> list[str]:
     """Packages that apt would take from another source than the configured one."""
     problems = []
-    coming = {**found["installs"], **{n: new for n, (_, new) in found["upgrades"].items()}}
+    coming = {**found["installs"], **{n: new for n, (__, new) in found["upgrades"].items()}}
     for name, versions in expected.items():
         if name in coming and coming[name] not in versions:
             pins = ", ".join(found.get("pins", [])) or "APT::Default-Release"

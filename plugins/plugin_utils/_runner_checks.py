@@ -55,10 +55,10 @@ def other_runner_problems(settings: Settings, facts: HostFacts, packages: Packag
     daemons = facts.daemons["daemons"]
     found = []
     if settings.image:
-        stands, _ = _runner_processes.in_the_way(daemons, "refuse")
+        stands, __ = _runner_processes.in_the_way(daemons, "refuse")
         found += _runner_processes.refusal(stands, IMAGE_REASON)
     if packages.upgrade and settings.waits_for_jobs:
-        stands, _ = _runner_processes.in_the_way(daemons, "wait")
+        stands, __ = _runner_processes.in_the_way(daemons, "wait")
         found += _runner_processes.refusal(stands, UPGRADE_REASON)
     return found
 

@@ -85,7 +85,7 @@ class Convergence:
 
     def run(self) -> Outcome:
         """Tries until the host has what is wanted."""
-        for _ in range(TRIES):
+        for __ in range(TRIES):
             outcome = self._try()
             if outcome is not None:
                 return outcome

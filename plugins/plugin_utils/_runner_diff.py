@@ -53,6 +53,6 @@ def _hide_foreign_texts(value: Any, ours: set[str], key: str = "") -> Any:
         return [_hide_foreign_texts(item, ours, key) for item in value]
     free = key == "environment" or key.endswith("_script")
     if free and isinstance(value, str) and value not in ours:
-        name, mark, _ = value.partition("=")
+        name, mark, __ = value.partition("=")
         return f"{name}={_secrets.HIDDEN}" if mark and key == "environment" else _secrets.HIDDEN
     return value

@@ -179,7 +179,7 @@ def planned_service(
     environment = environment_of(service, network)
     hidden = settings.services[0].home if service.isolated else ""
     mark = generation(
-        service, settings.image, environment, [path for path, _ in network.authorities], hidden
+        service, settings.image, environment, [path for path, __ in network.authorities], hidden
     )
     before = _job_user.noted(facts.texts.get(settings.paths.job_users, ""))
     return PlannedService(

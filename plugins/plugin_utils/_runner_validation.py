@@ -115,7 +115,7 @@ def path_problems(at: str, runner: Mapping[str, Any]) -> list[str]:
                 f"{at}.{key}: invalid value {value!r}; expected a folder that outlives a restart "
                 "of the host"
             )
-    names = {key for key, _, _ in paths}
+    names = {key for key, __, __ in paths}
     found += [
         f"{at}.{one}: missing; {other} needs it"
         for one, other in (("tls-cert-file", "tls-key-file"), ("tls-key-file", "tls-cert-file"))

@@ -61,10 +61,10 @@ def key_problem(value: Any) -> str:
             cipher, rest = _string(raw[len(_MAGIC) :])
             if cipher != b"none":
                 return _PASSPHRASE
-            _, rest = _string(rest)
-            _, rest = _string(rest)
-            _, rest = _string(rest[4:])
-            _, rest = _string(rest)
+            __, rest = _string(rest)
+            __, rest = _string(rest)
+            __, rest = _string(rest[4:])
+            __, rest = _string(rest)
             if rest:
                 raise ValueError
         elif raw[:1] != b"\x30" or len(raw) != _length(raw):

@@ -92,7 +92,7 @@ def report(
     every = [*_upgrades.obstacles(facts, goal), *more]
     counting = [one for one in every if one.kind not in accept]
     accepted = [one for one in every if one.kind in accept]
-    held, _ = _upgrades.held(facts, goal)
+    held, __ = _upgrades.held(facts, goal)
     return Report(
         target=goal.target,
         obstacles=[asdict(one) for one in counting],

@@ -182,7 +182,7 @@ def _misnamed(name: str, names: Iterable[str]) -> str:
         # An editor's.
         return ""
     mine, my_marks = _plain(name)
-    best = ("", max(most for _, most in _FILE_SLIPS) + 1)
+    best = ("", max(most for __, most in _FILE_SLIPS) + 1)
     for other in names:
         theirs, marks = _plain(other)
         longest = max(len(name), len(other))

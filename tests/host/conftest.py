@@ -129,8 +129,8 @@ class Root(base.BaseBackend):  # type: ignore[misc]
         )
         mark = self.ssh["mark"].encode() + b"\n"
         # What the login or sudo prints of its own comes before the mark.
-        _, begun, out = done.stdout.partition(mark)
-        _, _, err = done.stderr.partition(mark)
+        __, begun, out = done.stdout.partition(mark)
+        __, __, err = done.stderr.partition(mark)
         if not begun:
             said = done.stderr.decode(errors="replace"), done.stdout.decode(errors="replace")
             _RESULT["lost"] = {"code": done.returncode, "stderr": said[0], "stdout": said[1]}
@@ -164,7 +164,7 @@ def apart(found: Any, expected: Any) -> tuple[str, str]:
     """Both sides of a comparison, without what they have in common."""
     if isinstance(found, tuple) and isinstance(expected, tuple) and len(found) == len(expected):
         pairs = [(f, e) for f, e in zip(found, expected, strict=True) if f != e]
-        return words([f for f, _ in pairs]), words([e for _, e in pairs])
+        return words([f for f, __ in pairs]), words([e for __, e in pairs])
     if isinstance(found, dict) and isinstance(expected, dict):
         keys = [k for k in {**found, **expected} if found.get(k) != expected.get(k)]
         return (

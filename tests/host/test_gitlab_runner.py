@@ -49,7 +49,7 @@ def state(host: Any, note: Callable[[str], None]) -> dict[str, list[str]]:
     """What the toolkit itself has under way on the host; all but a full disk is only told."""
     found: dict[str, list[str]] = {}
     for line in host.check_output(_STATE).splitlines():
-        name, _, value = line.partition("=")
+        name, __, value = line.partition("=")
         if value not in found.setdefault(name, []):
             found[name].append(value)
     for name, says in (
@@ -207,7 +207,7 @@ def test_timers_are_enabled_and_active(host: Any) -> None:
 def test_runner_takes_jobs(state: dict[str, list[str]]) -> None:
     """The watch of the disk pauses it, and takes that back by itself."""
     full = [value.partition(": ") for value in state.get("paused", []) if ":" in value]
-    told = "; ".join(f"{service} is paused: {said}" for service, _, said in full)
+    told = "; ".join(f"{service} is paused: {said}" for service, __, said in full)
     assert not full, f"the runner takes jobs: expected room on the disk, found {told}"
 
 
@@ -610,14 +610,14 @@ def services(wanted: dict[str, Any]) -> list[tuple[str, str, list[dict[str, Any]
 
 def test_root_can_become_the_job_users(host: Any, wanted: dict[str, Any]) -> None:
     """As the runner does it for each stage of a job."""
-    for user, _, _ in services(wanted):
+    for user, __, __ in services(wanted):
         done = host.run(f"su -s /bin/bash {user} -c true </dev/null")
         said = done.stderr.strip() or f"exit code {done.rc}"
         assert done.rc == 0, f"root can become {user}: expected an answer, found {said}"
 
 
 def test_jobs_can_write_to_their_folders(host: Any, wanted: dict[str, Any]) -> None:
-    for user, _, runners in services(wanted):
+    for user, __, runners in services(wanted):
         for runner in runners:
             for key in ("builds_dir", "cache_dir"):
                 if runner.get(key) and runner.get("executor", "shell") == "shell":
@@ -631,7 +631,7 @@ def test_jobs_can_write_to_their_folders(host: Any, wanted: dict[str, Any]) -> N
 
 
 def test_named_certificates_are_there(host: Any, wanted: dict[str, Any]) -> None:
-    for _, _, runners in services(wanted):
+    for __, __, runners in services(wanted):
         for runner in runners:
             for key, mark in (
                 ("tls-ca-file", "BEGIN CERTIFICATE"),
