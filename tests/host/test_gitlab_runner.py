@@ -610,14 +610,14 @@ def services(wanted: dict[str, Any]) -> list[tuple[str, str, list[dict[str, Any]
 
 def test_root_can_become_the_job_users(host: Any, wanted: dict[str, Any]) -> None:
     """As the runner does it for each stage of a job."""
-    for user, __, __ in services(wanted):
+    for user, __rest, __ in services(wanted):
         done = host.run(f"su -s /bin/bash {user} -c true </dev/null")
         said = done.stderr.strip() or f"exit code {done.rc}"
         assert done.rc == 0, f"root can become {user}: expected an answer, found {said}"
 
 
 def test_jobs_can_write_to_their_folders(host: Any, wanted: dict[str, Any]) -> None:
-    for user, __, runners in services(wanted):
+    for user, __rest, runners in services(wanted):
         for runner in runners:
             for key in ("builds_dir", "cache_dir"):
                 if runner.get(key) and runner.get("executor", "shell") == "shell":
@@ -631,7 +631,7 @@ def test_jobs_can_write_to_their_folders(host: Any, wanted: dict[str, Any]) -> N
 
 
 def test_named_certificates_are_there(host: Any, wanted: dict[str, Any]) -> None:
-    for __, __, runners in services(wanted):
+    for __rest, __, runners in services(wanted):
         for runner in runners:
             for key, mark in (
                 ("tls-ca-file", "BEGIN CERTIFICATE"),
