@@ -68,7 +68,7 @@ provision: venv ## Bring hosts to the state in the inventory: INVENTORY=… ARGS
 	$(VENV)/bin/ansible-playbook -i $(INVENTORY) playbooks/site.yml $(ARGS)
 
 .PHONY: upgrade
-upgrade: venv ## Upgrade the runner, a few hosts at a time: INVENTORY=… ARGS='-e upgrade_serial=1'
+upgrade: venv ## Upgrade the runner, a few hosts at a time: INVENTORY=… ARGS='-e gitlab_runner_upgrade_serial=1'
 	$(VENV)/bin/ansible-playbook -i $(INVENTORY) playbooks/upgrade.yml $(ARGS)
 
 .PHONY: reboot
@@ -88,7 +88,7 @@ retire: venv ## Take hosts out of service: INVENTORY=… ARGS='--limit NAME'
 	$(VENV)/bin/ansible-playbook -i $(INVENTORY) playbooks/retire.yml $(ARGS)
 
 .PHONY: prepare-upgrade
-prepare-upgrade: venv ## Report obstacles to an upgrade of the operating system: INVENTORY=… ARGS='-e prepare_upgrade_apply=true'
+prepare-upgrade: venv ## Report obstacles to an upgrade of the operating system: INVENTORY=… ARGS='-e runner_host_prepare_upgrade_apply=true'
 	$(VENV)/bin/ansible-playbook -i $(INVENTORY) playbooks/prepare_upgrade.yml $(ARGS)
 
 .PHONY: image

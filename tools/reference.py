@@ -14,15 +14,20 @@ import yaml
 
 from tools.tree import ROOT, files
 
+WHOLE_HOST = "runner_host"
 TARGET = ROOT / "docs" / "roles.md"
 HEAD = """\
 # Roles
 
 <!-- Written by `python -m tools.reference` from roles/*/meta/argument_specs.yml: edit those. -->
 
-You can use every role alone (`runnerhost.toolkit.NAME`). `playbooks/site.yml` runs them in this
-order, each with its name as a tag; `network_access` runs with every tag. The
-[example inventory](../inventories/example/group_vars/runner_hosts/main.yml) sets each of them.
+`runner_host` converges the whole host. It runs the other roles in this order, each with its name as
+a tag; `network_access` runs with every tag. You can use each of them alone
+(`runnerhost.toolkit.NAME`). The
+[example inventory](../inventories/example/group_vars/runner_hosts/main.yml) sets their variables.
+
+An entry point of a role is what `tasks_from` names. It takes the variables of the role and the
+options that are listed with it.
 
 The role itself validates variables of type `raw`, because Ansible's validation would print
 rejected values, which may be secrets. The first sentence of the description says which type is
@@ -34,7 +39,7 @@ README_HEAD = """\
 """
 
 # Ansible's markup in descriptions (Ansible docs, "Ansible markup") -> Markdown.
-_CODE = re.compile(r"\b[COVE]\(((?:[^()]|\([^()]*\))*)\)")
+_CODE = re.compile(r"\b[COVEM]\(((?:[^()]|\([^()]*\))*)\)")
 
 
 def reference(checkout: Path = ROOT) -> str:
@@ -43,24 +48,36 @@ def reference(checkout: Path = ROOT) -> str:
 
 
 def role_order(checkout: Path = ROOT) -> list[str]:
-    """The roles as site.yml runs them; one that it does not run comes last."""
-    plays = yaml.safe_load((checkout / "playbooks" / "site.yml").read_text(encoding="utf-8"))
+    """The whole host, and the roles as it plans them; one that it does not use comes last."""
+    path = checkout / "roles" / WHOLE_HOST / "tasks" / "plan.yml"
     name = "ansible.builtin.import_role"
-    imports = (task[name] for play in plays for task in play["tasks"] if name in task)
-    named = [one["name"].rpartition(".")[2] for one in imports if "tasks_from" not in one]
+    tasks = yaml.safe_load(path.read_text(encoding="utf-8"))
+    planned = [task[name]["name"].rpartition(".")[2] for task in tasks if name in task]
     specs = [path.parts[-3] for path in files("roles/*/meta/argument_specs.yml", checkout)]
-    return [name for name in named if name in specs] + [n for n in specs if n not in named]
+    named = [name for name in (WHOLE_HOST, *planned) if name in specs]
+    return named + [name for name in specs if name not in named]
 
 
 def _role(checkout: Path, name: str) -> str:
     path = checkout / "roles" / name / "meta" / "argument_specs.yml"
-    spec = yaml.safe_load(path.read_text(encoding="utf-8"))["argument_specs"]["main"]
-    parts = [f"## {name}", f"{_markdown(spec['short_description'])}.", _lines(spec["description"])]
-    parts += [_option(*item) for item in spec.get("options", {}).items()]
+    specs = yaml.safe_load(path.read_text(encoding="utf-8"))["argument_specs"]
+    main = specs.pop("main")
+    parts = [f"## {name}", *_head(main)]
+    parts += [_option(*item) for item in main.get("options", {}).items()]
+    told = set(main.get("options", {}))
+    for entry_point, spec in specs.items():
+        parts += [f"### {name}: {entry_point}", *_head(spec)]
+        own = {key: option for key, option in spec.get("options", {}).items() if key not in told}
+        parts += [_option(*item, level=4) for item in own.items()]
+        told |= set(own)
     return "\n\n".join(parts) + "\n"
 
 
-def _option(name: str, option: Mapping[str, Any]) -> str:
+def _head(spec: Mapping[str, Any]) -> list[str]:
+    return [f"{_markdown(spec['short_description'])}.", _lines(spec["description"])]
+
+
+def _option(name: str, option: Mapping[str, Any], level: int = 3) -> str:
     kind = str(option.get("type", "str"))
     if option.get("elements"):
         kind += f" of {option['elements']}"
@@ -71,7 +88,7 @@ def _option(name: str, option: Mapping[str, Any]) -> str:
         facts.append("required")
     if "default" in option:
         facts.append(f"default `{_value(option['default'])}`")
-    return f"### {name}\n\n{'; '.join(facts)}\n\n{_lines(option['description'])}"
+    return f"{'#' * level} {name}\n\n{'; '.join(facts)}\n\n{_lines(option['description'])}"
 
 
 def _value(value: Any) -> str:
@@ -95,7 +112,7 @@ def _markdown(text: str) -> str:
 
 def readme(name: str, checkout: Path = ROOT) -> str:
     """A role's README: its part of the document, on a page of its own."""
-    own = re.sub(r"(?m)^#(##? )", r"\1", _role(checkout, name))
+    own = re.sub(r"(?m)^#(#{1,3} )", r"\1", _role(checkout, name))
     title, rest = own.split("\n", 1)
     return f"{title}\n\n{README_HEAD}\n{rest.lstrip()}"
 

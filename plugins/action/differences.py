@@ -106,7 +106,7 @@ class ActionModule(ToolkitAction):
                 raise
         except OSError as problem:
             raise AnsibleActionFail(
-                f"verify_report: {path} cannot be written ({problem.strerror})"
+                f"runner_host_verify_report: {path} cannot be written ({problem.strerror})"
             ) from None
 
 

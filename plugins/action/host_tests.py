@@ -301,7 +301,7 @@ def _login_options(options: Mapping[str, Any]) -> list[str]:
     for value in options.get("extra_vars") or []:
         if str(value).startswith("@"):
             found.append(f"-e@{os.path.abspath(str(value)[1:])}")
-        elif not str(value).startswith("verify_"):
+        elif not str(value).startswith(("runner_host_verify_", "verify_")):
             # May hold a secret.
             found.append("-eNAME=VALUE")
     return found

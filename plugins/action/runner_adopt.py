@@ -85,7 +85,7 @@ class ActionModule(ConfigAction):
         if before is not None:
             raise AnsibleActionFail(
                 f"{path} exists and differs from what the host has: rename or remove it, or name "
-                "another folder with -e adopt_folder=FOLDER; nothing was written"
+                "another folder with -e gitlab_runner_adopt_folder=FOLDER; nothing was written"
             )
         if self._task.check_mode:
             return f"would write {path}"

@@ -18,6 +18,6 @@ class ActionModule(ToolkitAction):
     ) -> dict[str, Any]:
         """Returns warnings; fails with every refusal at once."""
         result: dict[str, Any] = super().run(tmp, task_vars)
-        roles = self._task.args.get("roles") or _variables.ROLES
+        roles = self._task.args.get("roles") or _variables.EVERY_ROLE
         warnings = self.validate([str(role) for role in roles], task_vars or {})
         return {**result, "changed": False, **({"warnings": warnings} if warnings else {})}

@@ -38,11 +38,11 @@ class Obstacle:
     """One thing that stands in the way.
 
     Attributes:
-        kind: one of `KINDS`; `prepare_upgrade_accept` names it.
+        kind: one of `KINDS`; `runner_host_prepare_upgrade_accept` names it.
         what: what was found.
         why: what it does to the upgrade.
         cure: what takes it away.
-        cured: whether ``prepare_upgrade_apply`` does so.
+        cured: whether ``runner_host_prepare_upgrade_apply`` does so.
     """
 
     kind: str
@@ -92,29 +92,34 @@ def problems(
     known = _apt_sources.RELEASES
     if not isinstance(target, str):
         found.append(
-            f"prepare_upgrade_target: invalid value {target!r}; expected a code name such as noble"
+            "runner_host_prepare_upgrade_target: "
+            f"invalid value {target!r}; expected a code name such as noble"
         )
     elif not target and not next_release(release):
         found.append(
-            f"prepare_upgrade_target: no release after {release} is known; set its code name"
+            "runner_host_prepare_upgrade_target: "
+            f"no release after {release} is known; set its code name"
         )
     elif target and (
         target == release
         or (target in known and release in known and known.index(target) < known.index(release))
     ):
         found.append(
-            f"prepare_upgrade_target: invalid value {target!r}; the host has {release} already"
+            "runner_host_prepare_upgrade_target: "
+            f"invalid value {target!r}; the host has {release} already"
         )
     elif target and target not in _pythons.SYSTEMS and not python:
         found.append(
-            f"prepare_upgrade_target: the own Python of {target!r} is not known; set it as "
-            "prepare_upgrade_target_python"
+            "runner_host_prepare_upgrade_target: "
+            f"the own Python of {target!r} is not known; set it as "
+            "runner_host_prepare_upgrade_target_python"
         )
     if python != "":
         version = _pythons.parse(python)
         if version is None or version.flavour:
             found.append(
-                f"prepare_upgrade_target_python: invalid value {python!r}; expected a minor "
+                "runner_host_prepare_upgrade_target_python: "
+                f"invalid value {python!r}; expected a minor "
                 'version such as "3.12", quoted'
             )
     if not isinstance(free, dict) or not all(
@@ -126,23 +131,28 @@ def problems(
         for path, size in free.items()
     ):
         found.append(
-            f"prepare_upgrade_free_mb: invalid value {free!r}; expected a mapping of folders to "
+            "runner_host_prepare_upgrade_free_mb: "
+            f"invalid value {free!r}; expected a mapping of folders to "
             "whole megabytes, such as {/usr: 3000}"
         )
     kinds = ", ".join(KINDS)
     if not isinstance(accept, list):
         found.append(
-            f"prepare_upgrade_accept: invalid value {accept!r}; expected a list of: {kinds}"
+            "runner_host_prepare_upgrade_accept: "
+            f"invalid value {accept!r}; expected a list of: {kinds}"
         )
     else:
         found += [
-            f"prepare_upgrade_accept[{index}]: invalid value {value!r}; expected one of: {kinds}"
+            f"runner_host_prepare_upgrade_accept[{index}]: "
+            f"invalid value {value!r}; expected one of: {kinds}"
             for index, value in enumerate(accept)
             if value not in KINDS
         ]
     # As -e gives it, it is a text.
     if str(apply).lower() not in ("true", "false", "yes", "no"):
-        found.append(f"prepare_upgrade_apply: invalid value {apply!r}; expected true or false")
+        found.append(
+            f"runner_host_prepare_upgrade_apply: invalid value {apply!r}; expected true or false"
+        )
     return found
 
 
@@ -253,8 +263,8 @@ def _conflict(look: Mapping[str, Any], goal: Goal) -> list[Obstacle]:
             "conflict",
             what,
             why,
-            f"prepare_upgrade_apply removes them; provision after the upgrade brings {goal.python} "
-            "back if it is wanted",
+            f"runner_host_prepare_upgrade_apply removes them; provision after the upgrade "
+            f"brings {goal.python} back if it is wanted",
             cured=True,
         )
     ]
@@ -269,7 +279,8 @@ def _held(look: Mapping[str, Any], goal: Goal) -> list[Obstacle]:
                 "held",
                 f"on hold: {some(ours)}",
                 "They must be replaced by the new release's build",
-                "prepare_upgrade_apply takes the hold away (it does not come back by itself)",
+                "runner_host_prepare_upgrade_apply takes the hold away (it does not come "
+                "back by itself)",
                 cured=True,
             )
         )
@@ -298,7 +309,8 @@ def _space(mounts: Sequence[Mapping[str, Any]], free: Mapping[str, int]) -> list
                 Obstacle(
                     "space",
                     f"{there} MB are free for {', '.join(paths)}",
-                    f"The upgrade takes about {needed} MB there (prepare_upgrade_free_mb)",
+                    f"The upgrade takes about {needed} MB there "
+                    "(runner_host_prepare_upgrade_free_mb)",
                     "make room, apt-get clean and autoremove among others",
                 )
             )

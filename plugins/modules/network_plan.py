@@ -35,7 +35,7 @@ author:
 EXAMPLES = r"""
 - name: Check proxies, CAs, credentials and mirrors
   runnerhost.toolkit.network_plan:
-  register: __network_access_planned
+  register: network_access_plan
 """
 
 RETURN = r"""

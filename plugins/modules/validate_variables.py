@@ -14,10 +14,11 @@ description:
     is a misspelt variable of a role or playbook, each with the nearest right name. With
     C(runnerhost_unknown_variables=warn) they are warned of.
   - A value of a wrong type is one line, with what is expected.
+  - A variable that was renamed is warned of, with its new name.
 version_added: 0.1.0
 options:
   roles:
-    description: The roles that the play uses; all four where it is not given.
+    description: The roles that the play uses; all of them where it is not given.
     type: list
     elements: str
 attributes:
@@ -39,7 +40,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 warnings:
-  description: The unknown variables, where they are not refused.
+  description: The renamed variables, and the unknown ones where they are not refused.
   type: list
   elements: str
   returned: when there are any

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What lies on a host for each runner service: written for all of them, removed with one that goes.
 
-Of the whole host's files, the role's variable __gitlab_runner_host_files is the list.
+The files of the whole host are listed in roles/gitlab_runner/vars/main.yml.
 """
 
 from __future__ import annotations

@@ -29,27 +29,36 @@ except ImportError:  # pragma: no cover
 ROLES_FOLDER = Path(__file__).resolve().parents[2] / "roles"
 ROLES = ("network_access", "build_tools", "python_versions", "gitlab_runner")
 SWITCH = "runnerhost_unknown_variables"
-PLAYBOOK_VARIABLES = (
-    SWITCH,
-    "adopt_folder",
-    "prepare_upgrade_accept",
-    "prepare_upgrade_apply",
-    "prepare_upgrade_free_mb",
-    "prepare_upgrade_target",
-    "prepare_upgrade_target_python",
-    "prepare_upgrade_venv_places",
-    "reboot_always",
-    "reboot_boot_time_command",
-    "reboot_command",
-    "reboot_serial",
-    "reboot_timeout",
-    "retire_without_gitlab",
-    "rotate_names",
-    "upgrade_serial",
-    "verify_report",
-    "verify_roles",
+EVERY_ROLE = (*ROLES, "runner_host")
+RENAMED = {
+    "adopt_folder": "gitlab_runner_adopt_folder",
+    "prepare_upgrade_accept": "runner_host_prepare_upgrade_accept",
+    "prepare_upgrade_apply": "runner_host_prepare_upgrade_apply",
+    "prepare_upgrade_free_mb": "runner_host_prepare_upgrade_free_mb",
+    "prepare_upgrade_target": "runner_host_prepare_upgrade_target",
+    "prepare_upgrade_target_python": "runner_host_prepare_upgrade_target_python",
+    "prepare_upgrade_venv_places": "runner_host_prepare_upgrade_venv_places",
+    "reboot_always": "gitlab_runner_reboot_always",
+    "reboot_boot_time_command": "gitlab_runner_reboot_boot_time_command",
+    "reboot_command": "gitlab_runner_reboot_command",
+    "reboot_serial": "gitlab_runner_reboot_serial",
+    "reboot_timeout": "gitlab_runner_reboot_timeout",
+    "retire_without_gitlab": "gitlab_runner_retire_without_gitlab",
+    "rotate_names": "gitlab_runner_rotate_names",
+    "upgrade_serial": "gitlab_runner_upgrade_serial",
+    "verify_report": "runner_host_verify_report",
+    "verify_roles": "runner_host_verify_roles",
+}
+"""Former names, which the defaults of the new ones still read in this release."""
+RESULTS = (
+    "build_tools_plan",
+    "gitlab_runner_plan",
+    "gitlab_runner_verified",
+    "network_access_plan",
+    "python_versions_plan",
+    "python_versions_venvs",
 )
-"""What the playbooks read beside the roles' variables."""
+"""What entry points return: variables of the play, and none of the inventory."""
 _HIDEPID = "recipe: docs/operations.md, Job tokens and people who log in"
 REMOVED = {
     "gitlab_runner_hidepid": _HIDEPID,
@@ -83,10 +92,10 @@ _TRUE = ("true", "yes", "on", "1", "y", "t")
 
 @cache
 def options(role: str) -> dict[str, Any]:
-    """The variables of a role, each with its spec."""
+    """The variables of a role and of its other entry points, each with its spec."""
     text = (ROLES_FOLDER / role / "meta" / "argument_specs.yml").read_text(encoding="utf-8")
-    found: dict[str, Any] = yaml.safe_load(text)["argument_specs"]["main"]["options"]
-    return found
+    entry_points = yaml.safe_load(text)["argument_specs"].values()
+    return {name: option for one in entry_points for name, option in one["options"].items()}
 
 
 def problems(
@@ -109,6 +118,11 @@ def problems(
         found.append(f"{SWITCH}: invalid value {switch!r}; expected error or warn")
     elif found:
         found[-1] += f" ({SWITCH}: warn accepts unknown variables)"
+    warnings += [
+        f"{old}: this variable is now called {new}; the next release no longer reads the old name"
+        for old, new in RENAMED.items()
+        if old in variables and any(new in options(role) for role in chosen)
+    ]
     for role in chosen:
         for name, option in options(role).items():
             if name in variables and option["type"] != "raw":
@@ -123,11 +137,11 @@ def problems(
 
 def _unknown(roles: list[str], variables: Mapping[str, Any]) -> Iterator[str]:
     known = [name for role in roles for name in options(role)]
-    public = {*known, *PLAYBOOK_VARIABLES}
+    public = {*known, *RENAMED, SWITCH}
     counts = {name: Counter(name) for name in public}
     for given in sorted(variables, key=str):
         name = str(given)
-        if name in public or name.startswith(_FOREIGN):
+        if name in public or name in RESULTS or name.startswith(_FOREIGN):
             continue
         if name in REMOVED and any(name.startswith(f"{role}_") for role in roles):
             yield f"{name}: no longer supported; remove it ({REMOVED[name]})"
@@ -142,7 +156,7 @@ def _unknown(roles: list[str], variables: Mapping[str, Any]) -> Iterator[str]:
             hint = f"did you mean {role}_{near[0]}?" if near else f"{role} has no such variable"
             yield f"{name}: unknown variable; {hint}"
         elif near_name := _slip(plain, counts):
-            yield f"{name}: unknown variable; did you mean {near_name}?"
+            yield f"{name}: unknown variable; did you mean {RENAMED.get(near_name, near_name)}?"
 
 
 def misnamed_files(
@@ -204,7 +218,8 @@ def _plain(name: str) -> tuple[str, list[str]]:
 
 def _slip(name: str, counts: Mapping[str, Counter[str]]) -> str:
     """The public name that this one is a typo of; empty if it is another word."""
-    if any(name.endswith(f"_{other}") for other in counts):
+    longer = {old for old, new in RENAMED.items() if abs(len(new) - len(name)) <= _SLIPS}
+    if any(name.endswith(f"_{other}") for other in counts if other not in longer):
         # A helper of the user's, such as old_gitlab_runner_url.
         return ""
     mine = Counter(name)

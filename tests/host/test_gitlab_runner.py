@@ -124,8 +124,8 @@ def _is(unit: dict[str, str]) -> str:
     """A service's state in words."""
     words = f"{unit.get('UnitFileState') or 'missing'} and {unit.get('ActiveState')}"
     if unit.get("UnitFileState") == "disabled" and unit.get("ActiveState") == "inactive":
-        # So does prepare_upgrade_apply leave it, and leaves no other mark.
-        words += " (make provision starts it again, also after prepare_upgrade_apply)"
+        # So does runner_host_prepare_upgrade_apply leave it, and leaves no other mark.
+        words += " (make provision starts it again, also after runner_host_prepare_upgrade_apply)"
     return words
 
 

@@ -87,7 +87,7 @@ def test_removal_of_a_version_names_first_which_venvs_it_breaks(ready: Site) -> 
 
 def test_verify_tells_of_a_dead_venv_and_fails_for_none(ready: Site, tmp_path: Path) -> None:
     report = tmp_path / "report.json"
-    extra = {**WITHOUT_OLD, "verify_report": str(report)}
+    extra = {**WITHOUT_OLD, "runner_host_verify_report": str(report)}
     run = ready.playbook("verify.yml", extra=extra)
     assert run.code == 0, run.output
     host = json.loads(report.read_text())["hosts"]["jammy"]
@@ -98,7 +98,7 @@ def test_verify_tells_of_a_dead_venv_and_fails_for_none(ready: Site, tmp_path: P
 
 def test_a_dead_venv_is_removed_by_the_command_that_is_named(ready: Site, tmp_path: Path) -> None:
     report = tmp_path / "report.json"
-    ready.playbook("verify.yml", extra={**WITHOUT_OLD, "verify_report": str(report)})
+    ready.playbook("verify.yml", extra={**WITHOUT_OLD, "runner_host_verify_report": str(report)})
     notes = json.loads(report.read_text())["hosts"]["jammy"]["notes"]
     ready.sh(notes[1].partition("; to remove it: ")[2])
     assert ready.sh(f"ls -A {PROJECT} {PROJECT}/.tox").split() == [
@@ -112,7 +112,7 @@ def test_a_dead_venv_is_removed_by_the_command_that_is_named(ready: Site, tmp_pa
 
 def test_drift_is_told_in_words_and_as_json(ready: Site, tmp_path: Path) -> None:
     report = tmp_path / "report.json"
-    extra = {**WITHOUT_OLD, "verify_report": str(report)}
+    extra = {**WITHOUT_OLD, "runner_host_verify_report": str(report)}
     ready.sh("chmod 0644 /etc/gitlab-runner/env-file; systemctl disable gitlab-runner 2>&1")
     run = ready.playbook("verify.yml", extra=extra)
     assert run.code != 0
@@ -148,7 +148,7 @@ def test_a_host_that_does_not_answer_is_in_the_report(ready: Site, tmp_path: Pat
     more = {"runner_hosts": {"hosts": {"gone": {"ansible_host": "127.0.0.1", "ansible_port": 1}}}}
     path = tmp_path / "gone.yml"
     path.write_text(yaml.safe_dump({"all": {"children": more}}), encoding="utf-8")
-    extra = {**WITHOUT_OLD, "verify_report": str(report)}
+    extra = {**WITHOUT_OLD, "runner_host_verify_report": str(report)}
     run = ready.playbook("verify.yml", "-i", str(path), extra=extra)
     assert run.code != 0
     hosts = json.loads(report.read_text())["hosts"]
@@ -294,7 +294,7 @@ def test_restart_waits_for_the_running_job_and_the_host_takes_jobs_again(whole: 
     job = begun(whole, "reboot")
     run = whole.playbook(
         "reboot.yml",
-        extra={"reboot_timeout": 120},
+        extra={"gitlab_runner_reboot_timeout": 120},
         on_line={f"waits for job {job}": lambda: whole.sh("touch /var/tmp/reboot")},
     )
     assert run.code == 0, run.output

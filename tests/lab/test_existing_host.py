@@ -166,13 +166,13 @@ def test_no_run_ends_a_job_of_a_service_that_the_toolkit_does_not_manage(
         assert says in text, run.output
 
     for playbook in ("site.yml", "verify.yml", "adopt.yml"):
-        run = site.playbook(playbook, extra={"adopt_folder": str(tmp_path)})
+        run = site.playbook(playbook, extra={"gitlab_runner_adopt_folder": str(tmp_path)})
         assert run.code == 0, run.output
         text = re.sub(r"\s+", " ", run.output)
         assert f"does not manage: {name} (pid " in text, run.output
         assert "/etc/gitlab-runner-deploy/config.toml" in text, run.output
         assert "runners: deploy (id " in text, run.output
-    refused("reboot.yml", "would end it with its jobs", reboot_always=True)
+    refused("reboot.yml", "would end it with its jobs", gitlab_runner_reboot_always=True)
     refused("retire.yml", "removes the package whose binary it runs")
     _, new = versions(site)
     refused(

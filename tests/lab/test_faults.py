@@ -47,7 +47,7 @@ pytestmark = pytest.mark.lab
 
 CONFIG = "/etc/gitlab-runner/config.toml"
 FLAG = "/var/tmp/faults-are-over"
-VERIFY = {"verify_roles": ["gitlab_runner"]}
+VERIFY = {"runner_host_verify_roles": ["gitlab_runner"]}
 
 
 @dataclass

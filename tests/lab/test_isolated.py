@@ -180,13 +180,15 @@ def test_the_hostile_look_finds_a_secret_that_lies_open(publishes: Site) -> None
 def test_verify_rotate_and_adopt_know_it(
     ready: Site, variables: dict[str, Any], tmp_path: Path
 ) -> None:
-    extra = {**variables, "verify_roles": ["gitlab_runner"]}
+    extra = {**variables, "runner_host_verify_roles": ["gitlab_runner"]}
     run = ready.playbook("verify.yml", extra=extra)
     assert run.code == 0, run.output
     assert "jammy-build: valid" in run.output
     assert "publish: valid" in run.output
     before = ready.sh(f"cat {FOLDER}/config.toml"), ready.sh("cat /etc/gitlab-runner/config.toml")
-    run = ready.playbook("rotate.yml", extra={**variables, "rotate_names": ["publish"]})
+    run = ready.playbook(
+        "rotate.yml", extra={**variables, "gitlab_runner_rotate_names": ["publish"]}
+    )
     assert run.code == 0, run.output
     assert "publish: has a new token" in run.output
     assert "jammy-build" not in run.output
@@ -194,7 +196,9 @@ def test_verify_rotate_and_adopt_know_it(
     assert after[0] != before[0]
     assert after[1] == before[1]
     succeeds(ready, publishing(ready, "echo with the new token"))
-    run = ready.playbook("adopt.yml", extra={**variables, "adopt_folder": str(tmp_path)})
+    run = ready.playbook(
+        "adopt.yml", extra={**variables, "gitlab_runner_adopt_folder": str(tmp_path)}
+    )
     assert run.code == 0, run.output
     assert "name: publish" in (tmp_path / "jammy.yml").read_text()
     assert provision(ready, variables).counts()["changed"] == 0

@@ -25,7 +25,7 @@ from tests.lab.site import Run, Site, queue, until
 
 pytestmark = [pytest.mark.lab, pytest.mark.slow]
 
-APPLY = {"prepare_upgrade_apply": True}
+APPLY = {"runner_host_prepare_upgrade_apply": True}
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +67,9 @@ def test_every_obstacle_is_named_and_nothing_is_changed(before: Host) -> None:
         "dpkg-query -W -f '${db:Status-Abbrev}' less | grep -q hi"
     )
     was = state(site)
-    run = site.playbook("prepare_upgrade.yml", extra={"prepare_upgrade_free_mb": {"/usr": 10**9}})
+    run = site.playbook(
+        "prepare_upgrade.yml", extra={"runner_host_prepare_upgrade_free_mb": {"/usr": 10**9}}
+    )
     assert run.code == 2, run.output
     assert run.counts()["changed"] == 0
     said = words(run)
@@ -107,7 +109,7 @@ def test_a_version_that_the_target_does_not_have_is_named(offered: Site) -> None
         "prepare_upgrade.yml",
         extra={
             "python_versions_wanted": ["3.7"],
-            "prepare_upgrade_accept": ["pythons", "conflict", "held"],
+            "runner_host_prepare_upgrade_accept": ["pythons", "conflict", "held"],
         },
     )
     assert run.code == 0, run.output
@@ -118,7 +120,9 @@ def test_a_version_that_the_target_does_not_have_is_named(offered: Site) -> None
 def test_obstacles_are_taken_away_once_no_job_runs(before: Host, offered: Site) -> None:
     site = offered
     was = state(site)
-    predicted = site.changes("prepare_upgrade.yml", "--check", "-e", "prepare_upgrade_apply=true")
+    predicted = site.changes(
+        "prepare_upgrade.yml", "--check", "-e", "runner_host_prepare_upgrade_apply=true"
+    )
     assert predicted
     assert state(site) == was
     job = queue(site, "echo begun", "until test -e /var/tmp/go; do sleep 0.2; done")

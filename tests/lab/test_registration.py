@@ -40,7 +40,7 @@ def token(site: Site) -> str:
 
 
 def test_verify_tells_valid_refused_and_silent_apart(ready: Site) -> None:
-    arguments = {"verify_roles": ["gitlab_runner"]}
+    arguments = {"runner_host_verify_roles": ["gitlab_runner"]}
     good = ready.playbook("verify.yml", extra=arguments)
     assert good.code == 0, good.output
     assert "jammy-build: valid, its token does not expire" in good.output
@@ -60,7 +60,7 @@ def test_verify_tells_valid_refused_and_silent_apart(ready: Site) -> None:
 
 
 def test_adopt_writes_what_provision_takes_unchanged(ready: Site, tmp_path: Path) -> None:
-    run = ready.playbook("adopt.yml", extra={"adopt_folder": str(tmp_path)})
+    run = ready.playbook("adopt.yml", extra={"gitlab_runner_adopt_folder": str(tmp_path)})
     assert run.code == 0, run.output
     assert run.counts()["changed"] == 0
     written = tmp_path / "jammy.yml"

@@ -39,9 +39,9 @@ def variables(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     """Of a host with a created runner, one with a token, and a mirror that asks for a password."""
     with by_api(site, "create_runner", "manage_runner", "read_user") as (api, _):
         yield {
-            "adopt_folder": str(tmp_path_factory.mktemp("adopted")),
+            "gitlab_runner_adopt_folder": str(tmp_path_factory.mktemp("adopted")),
             **SMALL,
-            "verify_roles": ["network_access", "gitlab_runner"],
+            "runner_host_verify_roles": ["network_access", "gitlab_runner"],
             **api,
             "network_access_repository_credentials": [
                 {

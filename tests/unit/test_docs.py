@@ -103,7 +103,8 @@ def test_a_default_is_shown_as_it_is_written(value: Any, shown: str) -> None:
 def test_the_shape_of_what_the_role_checks_itself_is_told() -> None:
     """The type says `raw`; the first sentence says what it takes."""
     for path in files("roles/*/meta/argument_specs.yml"):
-        for name, option in load(path)["argument_specs"]["main"]["options"].items():
+        every = load(path)["argument_specs"].values()
+        for name, option in ((n, o) for spec in every for n, o in spec["options"].items()):
             if option["type"] == "raw":
                 told = option["description"]
                 first = told if isinstance(told, str) else told[0]
@@ -172,9 +173,10 @@ def test_docs_name_every_file_that_the_roles_write() -> None:
 
 
 def test_example_inventory_has_every_variable_and_no_other() -> None:
-    public = {"verify_roles"}
-    for defaults in files("roles/*/defaults/main.yml"):
-        public |= set(load(defaults))
+    public = {"runner_host_verify_roles"}
+    # The options of other entry points are given with the verb that they are for.
+    for specs in files("roles/*/meta/argument_specs.yml"):
+        public |= set(load(specs)["argument_specs"]["main"]["options"])
     text = (EXAMPLE / "main.yml").read_text(encoding="utf-8")
     # Set, or shown with its default as a comment.
     assert set(re.findall(r"^(?:# )?([a-z]\w+):", text, re.MULTILINE)) == public
@@ -199,7 +201,7 @@ def test_defaults_in_the_examples_comments_are_true() -> None:
         "gitlab_runner_api_token",
         "gitlab_runner_settings",
         "python_versions_repository_key",
-        "verify_roles",
+        "runner_host_verify_roles",
     }
     shown = {
         name: yaml.safe_load(value)

@@ -22,16 +22,35 @@ ROOT = Path(__file__).resolve().parents[2]
 ROLES = ("network_access", "build_tools", "python_versions", "gitlab_runner")
 
 
+def flat(tasks: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Tasks in the order in which they run."""
+    for task in tasks:
+        parts = [part for key in ("block", "always") for part in task.get(key, [])]
+        yield from flat(parts) if parts else [task]
+
+
+WHOLE = ROOT / "roles" / "runner_host" / "tasks"
+
+
+def whole(name: str) -> Iterator[dict[str, Any]]:
+    """The tasks of a file of the role runner_host, with those of the files that it imports."""
+    for task in flat(yaml.safe_load((WHOLE / f"{name}.yml").read_text(encoding="utf-8"))):
+        part = task.get("ansible.builtin.import_tasks")
+        yield from whole(part.removesuffix(".yml")) if part else [task]
+
+
+def role_and_part(task: dict[str, Any]) -> tuple[str, str] | None:
+    """What a task imports of another role."""
+    part = task.get("ansible.builtin.import_role")
+    return (part["name"].rpartition(".")[2], part.get("tasks_from", "main")) if part else None
+
+
 def steps() -> list[tuple[str, str, list[str]]]:
-    """Role, tasks file, and tags of each step of the play."""
-    (play,) = yaml.safe_load((ROOT / "playbooks" / "site.yml").read_text(encoding="utf-8"))
+    """Role, entry point, and tags of each step of a whole host."""
     found = []
-    for task in play["tasks"]:
-        part: dict[str, Any] | None = task.get("ansible.builtin.import_role")
-        if part is None:
-            continue
-        role = part["name"].rpartition(".")[2]
-        found.append((role, part.get("tasks_from", "main"), task["tags"]))
+    for task in whole("main"):
+        if one := role_and_part(task):
+            found.append((*one, task["tags"]))
     return found
 
 
@@ -53,13 +72,11 @@ def test_everything_is_refused_before_anything_is_touched() -> None:
 
 def test_the_installation_is_simulated_after_the_plans_and_before_any_change() -> None:
     """Of a host and of an image; each role alone does so too."""
-    for name in ("site", "image"):
-        (play,) = yaml.safe_load((ROOT / "playbooks" / f"{name}.yml").read_text(encoding="utf-8"))
+    for name in ("main", "operations/image"):
         told = [
-            "plan" if task.get("ansible.builtin.import_role", {}).get("tasks_from") == "plan"
-            else "simulate" if task.get("runnerhost.toolkit.packages", {}).get("simulate")
-            else "other"
-            for task in play["tasks"]
+            "simulate" if task.get("runnerhost.toolkit.packages", {}).get("simulate")
+            else (role_and_part(task) or ("", "other"))[1]
+            for task in whole(name)
             if "ansible.builtin.import_role" in task or "runnerhost.toolkit.packages" in task
         ]  # fmt: skip
         assert told[: len(ROLES) + 1] == ["plan"] * len(ROLES) + ["simulate"]
@@ -74,77 +91,79 @@ def test_the_installation_is_simulated_after_the_plans_and_before_any_change() -
 def test_every_playbook_for_hosts_validates_the_variables_first() -> None:
     """A misspelt variable is named by each verb, and by none after it has changed anything."""
     for path in files("playbooks/*.yml"):
-        plays = yaml.safe_load(path.read_text(encoding="utf-8"))
-        # The first play of verify.yml removes a report on the controller.
-        first = plays[-1]["tasks"][0]
+        (play,) = yaml.safe_load(path.read_text(encoding="utf-8"))
+        first = play["tasks"][0]
+        role, entry_point = role_and_part(first) or ("", "")
+        if role == "runner_host":
+            tasks = list(whole(entry_point))
+            # Of verify: an earlier report goes in any case.
+            first = next(t for t in tasks if "runnerhost.toolkit.differences" not in t)
         assert "runnerhost.toolkit.validate_variables" in first, path.name
-
-
-def test_each_argument_spec_is_validated_once() -> None:
-    """The task above does it for all roles; Ansible's own prints the whole spec."""
-    for name in ("site", "image", "upgrade"):
-        (play,) = yaml.safe_load((ROOT / "playbooks" / f"{name}.yml").read_text(encoding="utf-8"))
-        for task in flat(play["tasks"]):
-            part = task.get("ansible.builtin.import_role", {"tasks_from": "x"})
-            assert "tasks_from" in part or part["rolespec_validate"] is False, task["name"]
-    for path in files("roles/*/meta/argument_specs.yml"):
-        assert [*yaml.safe_load(path.read_text(encoding="utf-8"))["argument_specs"]] == ["main"]
 
 
 def test_what_a_package_needs_is_there_before_the_one_transaction() -> None:
     """Pins and repositories, and the drop-in that keeps jobs alive."""
-    order = [(role, part) for role, part, _ in steps()]
-    transaction = order.index(("build_tools", "main"))
-    for earlier in (
-        ("network_access", "main"),
+    order = [
+        role_and_part(task) or ("runner_host", "packages")
+        for task in whole("main")
+        if "runnerhost.toolkit.packages" in task or role_and_part(task)
+    ]
+    assert order[order.index(("gitlab_runner", "plan")) + 1 :] == [
+        # The simulation.
+        ("runner_host", "packages"),
+        ("network_access", "files"),
         ("python_versions", "repository"),
         ("gitlab_runner", "prepare"),
-    ):
-        assert order.index(earlier) < transaction
-    assert order[transaction + 1 :] == [("python_versions", "main"), ("gitlab_runner", "main")]
+        ("runner_host", "packages"),
+        ("python_versions", "converge"),
+        ("gitlab_runner", "converge"),
+    ]
 
 
-def image_tasks() -> list[dict[str, Any]]:
-    """The tasks of image.yml, those of its blocks too, in order."""
-    (play,) = yaml.safe_load((ROOT / "playbooks" / "image.yml").read_text(encoding="utf-8"))
-    found: list[dict[str, Any]] = []
-    for task in play["tasks"]:
-        found += [*task.get("block", []), *task.get("always", [])] or [task]
-    return found
+def test_one_transaction_has_the_tag_of_each_role_with_packages() -> None:
+    tagged = [task["tags"] for task in whole("main") if "runnerhost.toolkit.packages" in task]
+    assert tagged == [list(ROLES[1:])] * 2
 
 
 def test_an_image_has_of_each_role_what_a_host_has() -> None:
     """A role or a part that site.yml gets must not be forgotten in the image."""
-    parts = []
-    for task in image_tasks():
-        part = task.get("ansible.builtin.import_role")
-        if part:
-            parts.append((part["name"].rpartition(".")[2], part.get("tasks_from", "main")))
+    parts = [one for task in whole("operations/image") if (one := role_and_part(task))]
     # The runner without its identity.
     hosts = [(role, part) for role, part, _ in steps()]
     assert parts == [
-        ("gitlab_runner", "operations/image") if one == ("gitlab_runner", "main") else one
-        for one in hosts
-    ]
+        (role, "operations/image") if (role, part) == ("gitlab_runner", "converge")
+        else (role, part)
+        for role, part in hosts
+    ]  # fmt: skip
+    texts = [(WHOLE / name).read_text("utf-8") for name in ("main.yml", "operations/image.yml")]
+    for text in texts:
+        assert "import_tasks: packages.yml" in text
 
 
-def test_an_images_pythons_move_as_a_hosts_do() -> None:
-    """Down too, with all that belongs to them, and by lists that are read anew."""
-    (play,) = yaml.safe_load((ROOT / "playbooks" / "site.yml").read_text(encoding="utf-8"))
-    both = [
-        task["vars"]["__build_tools_together"]
-        for task in [*play["tasks"], *image_tasks()]
-        if "__build_tools_together" in task.get("vars", {})
+def test_an_image_is_planned_and_prepared_as_one() -> None:
+    """Without runners, tokens and what names the machine."""
+    told = [
+        (role_and_part(task), task["vars"]["gitlab_runner_image"])
+        for task in whole("main")
+        if "gitlab_runner_image" in task.get("vars", {})
     ]
-    site, image = both
-    assert set(site) == set(image)
-    for name in ("companions", "allow_downgrade"):
-        assert f"pythons.{name}" in image[name]
-    assert "pythons.allow_downgrade" in image["fresh"]
+    switch = "{{ __runner_host_image }}"
+    assert told == [
+        (("gitlab_runner", "plan"), switch),
+        (("gitlab_runner", "prepare"), switch),
+    ]
+    (block,) = yaml.safe_load((WHOLE / "operations" / "image.yml").read_text("utf-8"))
+    assert block["vars"] == {"__runner_host_image": True}
+    assert block["environment"] == {"SYSTEMD_OFFLINE": "1"}
+    plan = (ROOT / "roles/gitlab_runner/tasks/plan.yml").read_text(encoding="utf-8")
+    for name in ("runners", "isolated", "api_token"):
+        assert re.search(
+            rf"    {name}: .* if gitlab_runner_image else gitlab_runner_{name} ", plan
+        ), name
 
 
 def test_an_image_is_refused_first_and_made_nobody_last() -> None:
-    tasks = image_tasks()
+    tasks = list(whole("operations/image"))
     assert "ansible.builtin.assert" in tasks[2]
     last = tasks[-1]["runnerhost.toolkit.file_set"]
     paths = {item["path"]: item for item in last["files"]}
@@ -161,20 +180,13 @@ def test_an_image_is_refused_first_and_made_nobody_last() -> None:
 
 def test_what_an_image_loses_is_told() -> None:
     text = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
-    for item in image_tasks()[-1]["runnerhost.toolkit.file_set"]["files"]:
+    for item in [*whole("operations/image")][-1]["runnerhost.toolkit.file_set"]["files"]:
         assert item["path"].replace("gitlab-runner*", "gitlab-runner").rpartition("/")[2] in text
-
-
-def flat(tasks: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Tasks in the order in which they run."""
-    for task in tasks:
-        parts = [part for key in ("block", "always") for part in task.get(key, [])]
-        yield from flat(parts) if parts else [task]
 
 
 def test_hosts_are_restarted_one_at_a_time_and_a_failure_ends_it() -> None:
     (play,) = yaml.safe_load((ROOT / "playbooks" / "reboot.yml").read_text(encoding="utf-8"))
-    assert play["serial"] == "{{ reboot_serial | default(1) }}"
+    assert play["serial"].endswith("default(1)) }}")
     assert play["max_fail_percentage"] == 0
 
 
@@ -202,7 +214,7 @@ def test_an_image_does_not_say_on_which_machine_it_was_baked() -> None:
     path = ROOT / "roles" / "gitlab_runner" / "vars" / "main.yml"
     text = path.read_text(encoding="utf-8")
     note = text[text.index('- path: "{{ __gitlab_runner_machine_path }}"') + 1 :]
-    assert "'absent' if __gitlab_runner_image" in note.partition("- path:")[0]
+    assert "'absent' if gitlab_runner_image" in note.partition("- path:")[0]
     for service in services({}):
         image = _service_files.written(service, "", "A=b", _service_files.HostChoices(image=True))
         (file,) = [item for item in image if item["path"].endswith("/env-file")]
@@ -210,10 +222,8 @@ def test_an_image_does_not_say_on_which_machine_it_was_baked() -> None:
 
 
 def prepare_tasks() -> list[dict[str, Any]]:
-    """The tasks of prepare_upgrade.yml."""
-    (play,) = yaml.safe_load((ROOT / "playbooks" / "prepare_upgrade.yml").read_text("utf-8"))
-    found: list[dict[str, Any]] = play["tasks"]
-    return found
+    """The tasks that prepare an upgrade of the system."""
+    return list(whole("operations/prepare_upgrade"))
 
 
 def test_preparing_an_upgrade_changes_nothing_unless_asked_to() -> None:
@@ -227,9 +237,9 @@ def test_preparing_an_upgrade_changes_nothing_unless_asked_to() -> None:
     changing = [task for task in tasks if not any(name in task for name in reads)]
     assert [task["ansible.builtin.import_role"]["tasks_from"] for task in changing] == [
         "operations/disable",
-        "make_way",
+        "operations/prepare_upgrade",
     ]
-    assert {task["when"] for task in changing} == {"__prepare_upgrade_apply"}
+    assert {task["when"] for task in changing} == {"runner_host_prepare_upgrade_apply | bool"}
     # What it cannot take away is refused before the first of them.
     refused = next(i for i, task in enumerate(tasks) if "ansible.builtin.assert" in task)
     assert refused < tasks.index(changing[0])
@@ -238,24 +248,24 @@ def test_preparing_an_upgrade_changes_nothing_unless_asked_to() -> None:
 def test_site_writes_anew_what_preparing_an_upgrade_removes() -> None:
     folder = ROOT / "roles" / "python_versions" / "tasks"
     files = {}
-    for name in ("make_way", "repository"):
+    for name in ("operations/prepare_upgrade", "repository"):
         (task,) = (
             task
             for task in yaml.safe_load((folder / f"{name}.yml").read_text("utf-8"))
             if "runnerhost.toolkit.file_set" in task
         )
         files[name] = task["runnerhost.toolkit.file_set"]["files"]
-    assert {item["state"] for item in files["make_way"]} == {"absent"}
-    removed = {item["path"] for item in files["make_way"]}
+    assert {item["state"] for item in files["operations/prepare_upgrade"]} == {"absent"}
+    removed = {item["path"] for item in files["operations/prepare_upgrade"]}
     assert removed == {item["path"] for item in files["repository"] if "content" in item}
 
 
 def test_the_variables_of_preparing_an_upgrade_are_told() -> None:
     text = (ROOT / "docs" / "os-upgrade.md").read_text(encoding="utf-8")
-    play = (ROOT / "playbooks" / "prepare_upgrade.yml").read_text(encoding="utf-8")
-    named = set(re.findall(r"\{\{ (prepare_upgrade_\w+)", play))
+    specs = (ROOT / "roles/runner_host/meta/argument_specs.yml").read_text(encoding="utf-8")
+    named = set(yaml.safe_load(specs)["argument_specs"]["operations/prepare_upgrade"]["options"])
     assert named
-    told = set(re.findall(r"(?m)^\| `(prepare_upgrade_\w+)` \|", text))
+    told = set(re.findall(r"(?m)^\| `(runner_host_prepare_upgrade_\w+)` \|", text))
     assert told == named
     kinds = set(re.findall(r"(?m)^\| `([a-z]+)` \|", text))
     assert kinds == set(_upgrades.KINDS)

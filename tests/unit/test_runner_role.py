@@ -31,8 +31,8 @@ from tests.unit.plugins.test_runner_plan import BARE, GOOD
 
 ROOT = Path(__file__).resolve().parents[2]
 ROLE = ROOT / "roles" / "gitlab_runner"
-# Names under which playbooks hold the plan.
-PLANS = ("__gitlab_runner_planned.plan", "__site_runner", "__image_runner", "__gitlab_runner_plan")
+# Names under which the plan is read.
+PLANS = ("__gitlab_runner_planned.plan", "gitlab_runner_plan", "__runner_host_runner")
 ISOLATED = [
     {"name": "publish", "runners": [{"name": "pypi", "token": "glrt-" + "p" * 20}]},
     {"name": "docs", "runners": [], "user": "docs"},
@@ -72,7 +72,7 @@ def test_tasks_and_templates_read_of_a_plan_what_is_documented_and_no_less() -> 
     for folder in ("roles", "playbooks"):
         for path in (ROOT / folder).rglob("*"):
             if path.suffix in (".yml", ".j2"):
-                used |= {*re.findall(rf"(?:{names})\.(\w+)", path.read_text(encoding="utf-8"))}
+                used |= {*re.findall(rf"\b(?:{names})\.(\w+)", path.read_text(encoding="utf-8"))}
     assert used == set(returned())
     assert used == set(plan())
 

@@ -148,7 +148,7 @@ def test_report_of_all_hosts_in_the_place_of_an_earlier_one(tmp_path: Path) -> N
 
 
 def test_report_that_cannot_be_written_is_named(tmp_path: Path) -> None:
-    with pytest.raises(AnsibleActionFail, match=r"verify_report: .*nowhere"):
+    with pytest.raises(AnsibleActionFail, match=r"runner_host_verify_report: .*nowhere"):
         run(report=str(tmp_path / "nowhere" / "x.json"), hosts={})
 
 
@@ -293,5 +293,6 @@ def test_a_stopped_service_is_told_once_and_in_true_words(runner_tests: Any, con
         told.append(conftest.finding(problem.value, "a test"))
     assert told[0] == told[1]
     assert told[0][2] == (
-        "disabled and inactive (make provision starts it again, also after prepare_upgrade_apply)"
+        "disabled and inactive (make provision starts it again, "
+        "also after runner_host_prepare_upgrade_apply)"
     )

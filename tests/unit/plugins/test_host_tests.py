@@ -44,7 +44,10 @@ def by_hand(**options: Any) -> list[str]:
 def test_the_command_for_a_run_by_hand_reaches_the_host_and_the_vault(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert by_hand(ask_vault_pass=False, vault_ids=[], extra_vars=("verify_report=x",)) == []
+    assert (
+        by_hand(ask_vault_pass=False, vault_ids=[], extra_vars=("runner_host_verify_report=x",))
+        == []
+    )
     assert by_hand(ask_vault_pass=True, become_ask_pass=True) == [
         "--ask-vault-pass", "--ask-become-pass",
     ]  # fmt: skip

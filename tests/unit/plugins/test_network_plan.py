@@ -22,7 +22,6 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from ansible_collections.runnerhost.toolkit.plugins.action import network_plan
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import (
-    _arguments,
     _controller,
     _network,
 )
@@ -119,14 +118,21 @@ def test_another_role_removes_nothing() -> None:
     assert plan(removes=False)["authorities"]["unless_found"]["others"] is True
 
 
-def test_roles_set_the_ways_up_once_and_remove_none_of_them() -> None:
-    for path in glob.glob(f"{_arguments.ROOT}/roles/*/tasks/main.yml"):
+def test_roles_write_the_network_settings_once_and_remove_none_of_them() -> None:
+    roles = Path(__file__).resolve().parents[3] / "roles"
+    found = []
+    for path in glob.glob(f"{roles}/*/tasks/main.yml"):
         for task in yaml.safe_load(Path(path).read_text(encoding="utf-8")):
-            if task.get("ansible.builtin.include_role"):
-                assert task["vars"] == {"__network_access_included": True}
-                assert "__network_access_planned is not defined" in task["when"]
-    asked = Path(f"{_arguments.ROOT}/roles/network_access/tasks/plan.yml").read_text("utf-8")
-    assert 'removes: "{{ not (__network_access_included | default(false)) }}"' in asked
+            if part := task.get("ansible.builtin.include_role"):
+                assert part["tasks_from"] == "add"
+                assert task["when"] == "network_access_plan is not defined"
+                found.append(path)
+    assert len(found) == 3
+    (planned, _) = yaml.safe_load((roles / "network_access/tasks/add.yml").read_text("utf-8"))
+    assert planned["vars"] == {"__network_access_removes": False}
+    plan = (roles / "network_access/tasks/plan.yml").read_text("utf-8")
+    assert 'removes: "{{ __network_access_removes }}"' in plan
+    assert "register: network_access_plan" in plan
 
 
 def test_mirror_takes_the_place_of_its_own_suites_and_of_the_distributions_releases() -> None:

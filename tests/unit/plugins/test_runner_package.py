@@ -214,7 +214,7 @@ def test_restart_of_an_isolated_runner_may_wait_for_its_job(
 
 
 def test_role_says_how_long_a_stop_may_take() -> None:
-    text = (ROOT / "roles/gitlab_runner/tasks/operations/upgrade.yml").read_text(encoding="utf-8")
+    text = (ROOT / "roles/gitlab_runner/tasks/operations/replace.yml").read_text(encoding="utf-8")
     proofs = text.count("op: prove")
     assert text.count('stop_timeout: "{{ gitlab_runner_stop_timeout }}"') == proofs == 2
 

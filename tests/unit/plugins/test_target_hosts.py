@@ -15,6 +15,7 @@ from tools.tree import files
 
 ROOT = Path(__file__).resolve().parents[3]
 PLAYBOOKS = files("playbooks/*.yml")
+WHOLE_HOST = {"name": "runnerhost.toolkit.runner_host", "rolespec_validate": False}
 HOSTS: dict[str, object] = {
     "runner_hosts": {"hosts": {"h1": {}, "h2": {}}},
     "others": {"hosts": {"web": {}}},
@@ -201,7 +202,15 @@ def test_the_syntax_is_checked_without_an_inventory() -> None:
 def test_the_tags_that_are_taken_are_those_of_the_tasks() -> None:
     for path in PLAYBOOKS:
         for play in yaml.safe_load(path.read_text(encoding="utf-8")):
-            tags = {tag for task in play.get("tasks", []) for tag in task.get("tags", [])}
+            tasks = play["tasks"]
+            if tasks[0].get("ansible.builtin.import_role") == WHOLE_HOST:
+                # An image is baked whole: its tasks are some of these.
+                tasks = [
+                    task
+                    for file in files("roles/runner_host/tasks/*.yml")
+                    for task in yaml.safe_load(file.read_text(encoding="utf-8"))
+                ]
+            tags = {tag for task in tasks for tag in task.get("tags", [])}
             hosts = play["hosts"]
             assert hosts.startswith("{{ lookup('runnerhost.toolkit.target_hosts', 'runner_hosts'")
             named = set(yaml.safe_load(hosts.partition("tags=")[2].partition(")")[0] or "[]"))

@@ -171,8 +171,8 @@ def test_another_target() -> None:
 def test_wrong_variables_are_refused_before_the_host_is_asked() -> None:
     with pytest.raises(AnsibleActionFail, match="2 problems") as caught:
         run(target="jammy", accept=["all"])
-    assert "prepare_upgrade_target" in str(caught.value)
-    assert "prepare_upgrade_accept[0]: invalid value 'all'" in str(caught.value)
+    assert "runner_host_prepare_upgrade_target" in str(caught.value)
+    assert "runner_host_prepare_upgrade_accept[0]: invalid value 'all'" in str(caught.value)
 
 
 def test_a_suite_that_does_not_name_the_release_stays() -> None:

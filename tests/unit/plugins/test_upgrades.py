@@ -171,18 +171,24 @@ def test_good_variables() -> None:
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"target": 24.04}, "prepare_upgrade_target: invalid value 24.04; expected a code name"),
+        (
+            {"target": 24.04},
+            "runner_host_prepare_upgrade_target: invalid value 24.04; expected a code name",
+        ),
         ({"target": "jammy"}, "; the host has jammy already"),
         ({"target": "focal"}, "; the host has jammy already"),
         ({"target": "zesty"}, "the own Python of 'zesty' is not known"),
         ({"release": "resolute"}, "no release after resolute is known"),
-        ({"python": 3.12}, "prepare_upgrade_target_python: invalid value 3.12"),
-        ({"python": "3.14-nogil"}, "prepare_upgrade_target_python: invalid value '3.14-nogil'"),
+        ({"python": 3.12}, "runner_host_prepare_upgrade_target_python: invalid value 3.12"),
+        (
+            {"python": "3.14-nogil"},
+            "runner_host_prepare_upgrade_target_python: invalid value '3.14-nogil'",
+        ),
         ({"free": [3000]}, "expected a mapping of folders"),
         ({"free": {"/usr": "3 GB"}}, "expected a mapping of folders"),
         ({"free": {"usr": 3000}}, "expected a mapping of folders"),
         ({"accept": "held"}, "_accept: invalid value 'held'; expected a list of: dpkg"),
-        ({"accept": ["holds"]}, "prepare_upgrade_accept[0]: invalid value 'holds'"),
+        ({"accept": ["holds"]}, "runner_host_prepare_upgrade_accept[0]: invalid value 'holds'"),
         ({"apply": "perhaps"}, "_apply: invalid value 'perhaps'; expected true or false"),
         ({"apply": 1}, "_apply: invalid value 1; expected true or false"),
     ],

@@ -27,27 +27,16 @@ CHECKOUT = Path(__file__).resolve().parents[3]
 
 
 def found(given: dict[str, Any], *roles: str) -> list[str]:
-    return _variables.problems(roles or _variables.ROLES, given, lambda value: value)[0]
+    return _variables.problems(roles or _variables.EVERY_ROLE, given, lambda value: value)[0]
 
 
 def test_every_default_is_right() -> None:
     given = {
         name: option["default"]
-        for role in _variables.ROLES
+        for role in _variables.EVERY_ROLE
         for name, option in _variables.options(role).items()
     }
-    assert found({**given, **dict.fromkeys(_variables.PLAYBOOK_VARIABLES, "error")}) == []
-
-
-def test_playbook_variables_are_what_the_playbooks_read() -> None:
-    root = _variables.ROLES_FOLDER.parent
-    texts = [
-        path.read_text(encoding="utf-8")
-        for folder in ("playbooks", "roles/gitlab_runner/tasks")
-        for path in (root / folder).rglob("*.yml")
-    ]
-    for name in _variables.PLAYBOOK_VARIABLES[1:]:
-        assert any(name in text for text in texts), name
+    assert found({**given, _variables.SWITCH: "error"}) == []
 
 
 @pytest.mark.parametrize(
@@ -72,12 +61,12 @@ def test_playbook_variables_are_what_the_playbooks_read() -> None:
         ("GITLAB_RUNNER_CONCURRENT", "gitlab_runner_concurrent"),
         ("gitlab-runner-url", "gitlab_runner_url"),
         # The playbooks' own.
-        ("upgrade_seriel", "upgrade_serial"),
-        ("retire_whithout_gitlab", "retire_without_gitlab"),
-        ("rotate_name", "rotate_names"),
-        ("reboot_allways", "reboot_always"),
-        ("verify_raport", "verify_report"),
-        ("prepare_upgrade_aply", "prepare_upgrade_apply"),
+        ("upgrade_seriel", "gitlab_runner_upgrade_serial"),
+        ("retire_whithout_gitlab", "gitlab_runner_retire_without_gitlab"),
+        ("rotate_name", "gitlab_runner_rotate_names"),
+        ("reboot_allways", "gitlab_runner_reboot_always"),
+        ("verify_raport", "runner_host_verify_report"),
+        ("prepare_upgrade_aply", "runner_host_prepare_upgrade_apply"),
         ("runnerhost_unknown_variable", "runnerhost_unknown_variables"),
     ],
 )
@@ -118,8 +107,8 @@ def test_other_variables_are_nobodys_business(name: str) -> None:
 
 
 def test_each_name_of_ours_but_for_one_letter_is_noticed() -> None:
-    public = [n for role in _variables.ROLES for n in _variables.options(role)]
-    for name in [*public, *_variables.PLAYBOOK_VARIABLES]:
+    public = [n for role in _variables.EVERY_ROLE for n in _variables.options(role)]
+    for name in [*public, *_variables.RENAMED, _variables.SWITCH]:
         for index in range(len(name)):
             slip = name[:index] + name[index + 1 :]
             if slip not in public and not slip.startswith("_"):
