@@ -50,7 +50,7 @@ def unpack(target: Path) -> Path:
     # ansible-test asks git what belongs to the collection.
     for words in (["init", "-q"], ["add", "--all"]):
         subprocess.run(["git", *words], cwd=collection, check=True)
-    return collection
+    return Path(collection)
 
 
 def environment() -> dict[str, str]:

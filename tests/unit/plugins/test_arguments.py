@@ -103,6 +103,7 @@ def test_every_default_is_a_value_that_the_option_takes(module: str) -> None:
 def action(name: str, args: dict[str, Any]) -> Any:
     """An action with a task's arguments."""
     made = object.__new__(LOADED[name].ActionModule)
+    made._templar = SimpleNamespace(template=lambda value: value)
     made._connection = SimpleNamespace(_shell=SimpleNamespace(tmpdir="/tmp"))
     made._task = SimpleNamespace(
         async_val=0, check_mode=False, no_log=False, action=f"runnerhost.toolkit.{name}", args=args

@@ -148,6 +148,7 @@ class Action(python_plan.ActionModule):
     system: str
     asked: list[str]
     note: str
+    _templar = SimpleNamespace(template=lambda value: value)
 
     def find_file(self, name: str) -> str:
         return name
