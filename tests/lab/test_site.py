@@ -44,7 +44,9 @@ def test_refused_before_a_fresh_host_is_touched(site: Site) -> None:
     before = snapshot(site)
     run = site.playbook("site.yml", extra={"gitlab_runner_runners": [{"name": "x"}]})
     assert run.code != 0
-    assert "token: missing; expected a runner authentication token" in re.sub(r"\s+", " ", run.output)
+    assert "token: missing; expected a runner authentication token" in re.sub(
+        r"\s+", " ", run.output
+    )
     # So does a package that apt would refuse in the middle of the run.
     for mode in (["--check"], []):
         run = site.playbook(
