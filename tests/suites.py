@@ -80,6 +80,7 @@ def find(root: Path = ROOT, results: Path = RESULTS) -> tuple[Suite, ...]:
         _molecule("molecule", usual),
         *plain[1:],
         _other_python(),
+        _sanity(),
         _molecule("molecule-roles", others, full=True, limit=2400),
         *slow,
     )
@@ -157,6 +158,10 @@ def _scenarios(root: Path) -> tuple[list[str], list[str]]:
 def _molecule(name: str, scenarios: list[str], full: bool = False, limit: int = 1200) -> Suite:
     argv = (str(BIN / "molecule"), "test", *(f"--scenario-name={one}" for one in scenarios))
     return Suite(name, argv, containers=True, full=full, limit=limit)
+
+
+def _sanity() -> Suite:
+    return Suite("sanity", (sys.executable, "-m", "tools.sanity"), full=True, limit=1200)
 
 
 def _other_python() -> Suite:

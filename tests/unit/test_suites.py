@@ -238,7 +238,9 @@ def test_an_unknown_suite_is_refused(machine: Machine) -> None:
     assert "no such suite: lnit" in done.stderr
 
 
-@pytest.mark.parametrize("name", [suite.name for suite in SUITES if suite.full])
+@pytest.mark.parametrize(
+    "name", [suite.name for suite in SUITES if suite.full and suite.name != "sanity"]
+)
 def test_a_long_suite_runs_when_it_is_named(machine: Machine, name: str) -> None:
     machine.program("podman", "exit 125")
     done = machine.run("tests", name)
@@ -331,14 +333,14 @@ def test_suites_are_found_from_the_files(project: Path) -> None:
     suites = {suite.name: suite for suite in find(project, project / "results")}
     assert list(suites) == [
         "lab/longer", "lint", "unit", "onhosts", "more", "molecule", "lab/short", "unit-other",
-        "molecule-roles", "lab-slow/slowest",
+        "sanity", "molecule-roles", "lab-slow/slowest",
     ]  # fmt: skip
     assert suites["molecule"].argv[2:] == ("--scenario-name=whole",)
     assert suites["molecule-roles"].argv[2:] == ("--scenario-name=part",)
     needs = {name for name, suite in suites.items() if suite.containers}
     assert needs == {name for name in suites if name.startswith(("lab", "molecule", "onhosts"))}
     full = {name for name, suite in suites.items() if suite.full}
-    assert full == {"unit-other", "molecule-roles", "lab-slow/slowest"}
+    assert full == {"unit-other", "sanity", "molecule-roles", "lab-slow/slowest"}
 
 
 def test_what_took_longest_begins_first(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
