@@ -262,7 +262,7 @@ _REASONS = (
     (" 403 ", "it refuses access"),
     (
         "SHA1 is not considered secure",
-        "its key vouches for itself by SHA-1, which this system's apt (sqv) refuses: use a mirror "
+        "its key is self-signed with SHA-1, which this system's apt (sqv) rejects: use a mirror "
         "of the repository that is signed by a newer key",
     ),
     ("is not valid yet", "its index is not valid yet: is the host's clock behind?"),

@@ -91,7 +91,7 @@ def test_every_obstacle_is_named_and_nothing_is_changed(before: Host) -> None:
     # What it cannot take away ends it before it has changed anything.
     run = site.playbook("prepare_upgrade.yml", extra=APPLY)
     assert run.code == 2, run.output
-    assert "are not taken away by this play (held, restart, pythons)" in words(run)
+    assert "cannot be removed by this play (held, restart, pythons)" in words(run)
     assert state(site) == was
     site.sh("apt-mark unhold less; rm /run/reboot-required")
 
