@@ -120,7 +120,7 @@ def test_distribution_without_its_own() -> None:
             "W: OpenPGP signature verification failed: … Sub-process /usr/bin/sqv returned an "
             "error code (1), error message is: Signing key on 6A2D is not bound: … because: SHA1 "
             "is not considered secure since 2026-02-01\nE: The repository '…' is not signed.",
-            "by SHA-1, which this system's apt (sqv) refuses: use a mirror",
+            "with SHA-1, which this system's apt (sqv) rejects: use a mirror",
         ),
         (
             "W: … sqv returned an error code (1), error message is: Missing key B93F, which is "
