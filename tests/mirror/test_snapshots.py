@@ -381,4 +381,4 @@ def test_a_snapshot_is_listed_shown_and_never_changed(
     assert cli.main([str(settings), "--show", "2026-11-21"]) == 0
     assert "gitlab_runner_repository_url" in capsys.readouterr().out
     assert cli.main([str(settings), "--drop", "2026-11-20"]) == 1
-    assert "there are: 2026-11-21" in capsys.readouterr().err
+    assert "existing snapshots: 2026-11-21" in capsys.readouterr().err
