@@ -1,13 +1,13 @@
 #!/usr/bin/python
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One look at everything that a role must know of a host; see DOCUMENTATION."""
+"""All that a role must know of a host, in one call; see DOCUMENTATION."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: host_info
-short_description: Looks at packages, files, a user, units and logind in one call
+short_description: Reads packages, files, users, units and logind in one call
 description:
   - Read-only. A no-op's time is the number of remote calls, so each role asks once.
 version_added: 0.1.0
@@ -18,7 +18,7 @@ options:
     elements: str
     default: []
   files:
-    description: Paths to look at.
+    description: Paths to examine.
     type: list
     elements: str
     default: []

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: runner_drain_io
-short_description: Pauses one runner service, tells what it does, and takes the pause back
+short_description: Pauses one runner service, reports its jobs, and ends the pause
 description:
   - Internal to the action M(runnerhost.toolkit.runner_drain). Not for use in a playbook.
 version_added: 0.1.0

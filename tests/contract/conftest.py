@@ -85,7 +85,7 @@ def program(request: pytest.FixtureRequest, shared_dir: Path) -> tuple[str, Path
     target.parent.mkdir(exist_ok=True)
     if kind != "stand-in":
         if not os.access(kind, os.X_OK):
-            pytest.skip("LAB_GITLAB_RUNNER names no binary")
+            pytest.skip("skipped: LAB_GITLAB_RUNNER names no binary")
         shutil.copyfile(kind, target)
         kind = "real"
     else:

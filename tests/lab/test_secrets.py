@@ -22,7 +22,7 @@ from tests.lab.site import ROOT, Site, until
 pytestmark = [
     pytest.mark.lab,
     pytest.mark.slow,
-    pytest.mark.skipif(os.geteuid() != 0, reason="skipped: to see all processes takes root"),
+    pytest.mark.skipif(os.geteuid() != 0, reason="skipped: only root can read every process"),
 ]
 
 # In their order; the host is retired last.

@@ -28,7 +28,9 @@ def old(site: Site) -> Site:
     return site
 
 
-@pytest.mark.skipif(not BROKEN, reason=f"skipped: {RUNNER_VARIABLE} names no broken release")
+@pytest.mark.skipif(
+    not BROKEN, reason=f"skipped: {RUNNER_VARIABLE} lists no release that fails to start (17.5.0)"
+)
 def test_release_that_does_not_start_is_rolled_back(old: Site) -> None:
     """It installs well: dpkg and apt report success."""
     before = config(old)

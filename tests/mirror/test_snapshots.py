@@ -25,7 +25,9 @@ from lab.run import run
 
 TOOLS = ("aptly", "apt-ftparchive", "dpkg-deb", "gpg")
 missing = [name for name in TOOLS if not shutil.which(name)]
-needs_aptly = pytest.mark.skipif(bool(missing), reason=f"skipped: no {', '.join(missing)} here")
+needs_aptly = pytest.mark.skipif(
+    bool(missing), reason=f"skipped: {', '.join(missing)} not installed"
+)
 SECRET = "a pass phrase of the test"
 
 

@@ -68,7 +68,9 @@ def pythons(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def two(pythons: dict[str, Path]) -> tuple[str, str]:
     """The oldest and the newest Python."""
     if len(pythons) < 2:
-        pytest.skip(f"one Python here, {' '.join(pythons)}: two are needed")
+        pytest.skip(
+            f"skipped: two versions of Python are needed; found {' '.join(pythons) or 'none'}"
+        )
     return next(iter(pythons)), list(pythons)[-1]
 
 

@@ -75,7 +75,7 @@ def _said() -> str:
     return re.sub(r"\s+", " ", "\n".join(text for path in paths for text in texts(path)))
 
 
-@pytest.mark.parametrize("message", shown())
+@pytest.mark.parametrize("message", list(shown()))
 def test_the_message_is_one_of_the_code(message: str, said: str) -> None:
     """Each of its parts between values and punctuation is, since the code joins such parts."""
     parts = re.split(VALUES, message)

@@ -103,7 +103,7 @@ def test_key_with_and_without_expiry() -> None:
 
 
 def test_extra_certificates_are_what_the_image_lacks() -> None:
-    trustme = pytest.importorskip("trustme")
+    trustme = pytest.importorskip("trustme", reason="skipped: trustme is not installed")
     known, company = (trustme.CA().cert_pem.bytes().decode() for _ in range(2))
     broken = "-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n"
     extra = extra_certificates(f"# text\n{known}{broken}{company}", known)

@@ -38,7 +38,7 @@ from tests.unit.plugins.ubuntu_archive import AptHost, Package
 
 needed = [name for name in ("gpg", "apt-get", "apt-cache", "dpkg") if not shutil.which(name)]
 pytestmark = pytest.mark.skipif(
-    bool(needed), reason=f"skipped: {', '.join(needed)} not installed, and real apt is asked here"
+    bool(needed), reason=f"skipped: {', '.join(needed)} not installed; these tests run the real apt"
 )
 
 EXTRA = "build_tools_extra_packages"

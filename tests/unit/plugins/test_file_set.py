@@ -136,7 +136,7 @@ def test_a_link_on_the_way_to_a_folder_is_not_followed(tmp_path: Path) -> None:
     assert os.listdir(tmp_path / "real") == []
 
 
-@pytest.mark.skipif(os.getuid() != 0, reason="skipped: only root can be somebody else")
+@pytest.mark.skipif(os.getuid() != 0, reason="skipped: only root can act as another user")
 def test_what_is_done_as_a_user_cannot_do_what_root_can(tmp_path: Path) -> None:
     nobody = __import__("pwd").getpwnam("nobody")
     tmp_path.chmod(0o700)
@@ -526,7 +526,9 @@ def test_full_disk_names_the_file_and_leaves_nothing(
     assert (tmp_path / "a.conf").read_text() == "before"
 
 
-needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="skipped: only root gives files away")
+needs_root = pytest.mark.skipif(
+    os.geteuid() != 0, reason="skipped: only root can change a file's owner"
+)
 
 
 @needs_root

@@ -29,7 +29,7 @@ from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._services impor
 )
 
 TODAY = date(2026, 11, 28)
-AS_ROOT = pytest.mark.skipif(os.getuid() != 0, reason="skipped: only root can be somebody else")
+AS_ROOT = pytest.mark.skipif(os.getuid() != 0, reason="skipped: only root can act as another user")
 
 
 def day(moment: date) -> int:

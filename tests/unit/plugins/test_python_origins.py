@@ -47,7 +47,7 @@ from tests.unit.plugins.ubuntu_archive import PPA, PPA_ORIGIN, SYSTEM, AptHost, 
 
 needed = [name for name in ("gpg", "apt-get", "apt-cache", "dpkg") if not shutil.which(name)]
 pytestmark = pytest.mark.skipif(
-    bool(needed), reason=f"skipped: {', '.join(needed)} not installed, and real apt is asked here"
+    bool(needed), reason=f"skipped: {', '.join(needed)} not installed; these tests run the real apt"
 )
 
 PATTERNS = ("python{version}", "python{version}-venv", "python{version}-dev")
