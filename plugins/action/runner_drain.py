@@ -73,13 +73,13 @@ class ActionModule(ConfigAction):
     def _other_runners(self, how: str, files: dict[str, str]) -> list[str]:
         """Refuses where a daemon that the toolkit does not manage is in the way; else warnings."""
         args = self._task.args
-        found = self.ask(LOOK, {"other_runners_beside": files}, self.variables)["look"]
-        found = found["other_runners"]
+        answer = self.ask(LOOK, {"other_runners_beside": files}, self.variables)
+        found: _runner_processes.Report = answer["look"]["other_runners"]
         in_the_way, others = _runner_processes.in_the_way(found["daemons"], how)
         if how == "wait" and args["at_deadline"] == "go_on":
             in_the_way, others = [], [*in_the_way, *others]
         self.refuse(_runner_processes.refusal(in_the_way, args["reason"]))
-        return _runner_processes.warnings({**found, "daemons": others})
+        return _runner_processes.warnings({"daemons": others, "stopped": found["stopped"]})
 
     def _say(self, text: str) -> None:
         Display().display(f"[{self.variables.get('inventory_hostname', 'host')}] {text}")

@@ -146,7 +146,7 @@ from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
     _system,
     _systemd,
 )
-from ansible_collections.runnerhost.toolkit.plugins.module_utils._cleanup import PAUSED_TEXT
+from ansible_collections.runnerhost.toolkit.plugins.module_utils._full_disk import PAUSED_TEXT
 
 SCRATCH_PREFIX = ".runnerhost-register-"
 

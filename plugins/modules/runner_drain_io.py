@@ -85,12 +85,13 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.runnerhost.toolkit.plugins.module_utils import _drain, _runner_processes
+from ansible_collections.runnerhost.toolkit.plugins.module_utils._runner_search import Daemon
 
 # Quiet is believed only if it lasts: between two stages a job has no process.
 QUIET_SECONDS = 3.0
 
 
-def other_runners(beside: dict[str, str] | None) -> list[_runner_processes.Daemon]:
+def other_runners(beside: dict[str, str] | None) -> list[Daemon]:
     """The daemons beside those that are drained; none if they are not asked for."""
     return [] if beside is None else _runner_processes.others(beside)
 

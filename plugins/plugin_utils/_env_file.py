@@ -11,7 +11,7 @@ import re
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from ansible_collections.runnerhost.toolkit.plugins.module_utils import _secrets
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import _secret_rules, _secrets
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 _SPECIAL = re.compile(r'(["\\`$])')
@@ -67,7 +67,7 @@ def entry_problems(
         ]
     if name in _MISPLACED:
         return [f"{variable}: {name} does not belong here; {_MISPLACED[name]}"]
-    if name not in allowed and _secrets.holds_secret(name, value):
+    if name not in allowed and _secret_rules.holds_secret(name, value):
         return [f"{variable}: {name} {_secrets.HIDDEN} is by its name a secret; {_SECRET_HINT}"]
     if isinstance(value, float):
         return [
@@ -80,7 +80,7 @@ def entry_problems(
             "(quote true, false and empty values)"
         ]
     text = str(value)
-    if name not in allowed and _secrets.looks_secret_value(text):
+    if name not in allowed and _secret_rules.looks_secret_value(text):
         return [f"{variable}: {name} holds a secret {_secrets.HIDDEN}; {_SECRET_HINT}"]
     bad = sorted({f"U+{ord(c):04X}" for c in text if (ord(c) < 32 and c != "\t") or ord(c) == 127})
     if bad:

@@ -9,6 +9,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from ansible_collections.runnerhost.toolkit.plugins.module_utils._runner_processes import (
+    Report,
+    no_others,
+)
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import (
     _network,
     _runner_state,
@@ -58,7 +62,7 @@ class HostFile:
     now: float
     active: bool
     complaints: Sequence[tuple[float, str]] = field(default=(), repr=False)
-    other_runners: Mapping[str, Any] = field(default_factory=dict)
+    other_runners: Report = field(default_factory=no_others)
 
     @classmethod
     def from_answer(cls, read: Mapping[str, Any]) -> HostFile:
@@ -74,7 +78,7 @@ class HostFile:
             now=float(read["now"]),
             active=bool(read["active"]),
             complaints=[(float(at), decode(text)) for at, text in read.get("complaints", [])],
-            other_runners=read.get("other_runners", {}),
+            other_runners=read.get("other_runners", no_others()),
         )
 
     def config(self) -> Data:

@@ -16,6 +16,7 @@ from ansible_collections.runnerhost.toolkit.plugins.module_utils._runner_facts i
     PAIR,
     UNPROVEN,
 )
+from ansible_collections.runnerhost.toolkit.plugins.module_utils._runner_processes import Report
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import _job_user
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._runner_settings import Settings
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._services import Service
@@ -75,7 +76,7 @@ class HostFacts:
     problems: Sequence[str]
     logind: Logind | None
     logind_foreign: Logind
-    daemons: Mapping[str, Any]
+    daemons: Report
 
     def unit(self, service: Service) -> Mapping[str, str]:
         """A service's unit."""

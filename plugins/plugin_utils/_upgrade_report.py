@@ -9,6 +9,7 @@ from typing import Any
 
 from ansible_collections.runnerhost.toolkit.plugins.module_utils import _pythons, _upgrades
 from ansible_collections.runnerhost.toolkit.plugins.module_utils._upgrades import Goal, Obstacle
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import _upgrade_settings
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Report:
 def problems(args: Mapping[str, Any]) -> list[str]:
     """What is wrong with the arguments, by the names of the playbook's variables."""
     return [
-        *_upgrades.problems(
+        *_upgrade_settings.problems(
             args["release"],
             args["target"],
             args["target_python"],

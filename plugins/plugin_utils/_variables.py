@@ -18,7 +18,7 @@ from typing import Any
 import yaml
 from ansible import constants
 
-from ansible_collections.runnerhost.toolkit.plugins.module_utils import _secrets
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import _secret_rules, _secrets
 
 try:
     # Where a value was written (ansible-core 2.19 and later); without it only less is noticed.
@@ -325,7 +325,7 @@ def misread(where: str, values: Any) -> list[str]:
     for name, value in values.items():
         if isinstance(value, int) and not isinstance(value, bool):
             text = written(value)
-            if text and text != str(value) and not _secrets.looks_secret_name(str(name)):
+            if text and text != str(value) and not _secret_rules.looks_secret_name(str(name)):
                 found.append(
                     f"{where}.{name}: invalid value {value}; expected a string{quote_it(value)}"
                 )

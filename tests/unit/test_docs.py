@@ -246,7 +246,7 @@ def test_alerts_name_metrics_that_exist() -> None:
         for rule in group["rules"]
         for name in re.findall(r"\b(?:gitlab_runner|runnerhost)_\w+", rule["expr"])
     }
-    ours = (ROOT / "plugins" / "module_utils" / "_cleanup.py").read_text(encoding="utf-8")
+    ours = (ROOT / "plugins" / "module_utils" / "_full_disk.py").read_text(encoding="utf-8")
     known = {
         "gitlab_runner_worker_health_check_failures_total",
         "gitlab_runner_configuration_loading_error_total",

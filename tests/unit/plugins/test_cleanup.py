@@ -12,10 +12,16 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.runnerhost.toolkit.plugins.module_utils import _cleanup, _drain, _system
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
+    _cleanup,
+    _drain,
+    _full_disk,
+    _old_files,
+    _system,
+)
 
 NOW = time.time()
-OLD = NOW - 40 * _cleanup.DAY
+OLD = NOW - 40 * _old_files.DAY
 
 
 def age(path: Path, when: float = OLD) -> None:
@@ -35,7 +41,7 @@ def checkout(builds: Path, name: str = "group/sub/project", when: float = OLD) -
 
 def test_old_checkout_goes_with_its_empty_parents(tmp_path: Path) -> None:
     path = checkout(tmp_path)
-    assert _cleanup.clean_builds(str(tmp_path), 30, NOW, []) == [str(path)]
+    assert _old_files.clean_builds(str(tmp_path), 30, NOW, []) == [str(path)]
     assert list(tmp_path.iterdir()) == []
 
 
@@ -57,14 +63,14 @@ def test_what_a_job_makes_anew_meanwhile_stays(
         really(victim, onerror=onerror)
 
     monkeypatch.setattr(shutil, "rmtree", slowly)
-    assert _cleanup.clean_builds(str(tmp_path), 30, NOW, []) == [str(path)]
+    assert _old_files.clean_builds(str(tmp_path), 30, NOW, []) == [str(path)]
     assert {one.name for one in path.parent.rglob("*")} == {"project", "project.tmp", "new"}
 
 
 def test_one_that_was_used_stays_though_its_files_are_old(tmp_path: Path) -> None:
     path = checkout(tmp_path)
     os.utime(path / ".git" / "HEAD", (NOW, NOW))
-    assert _cleanup.clean_builds(str(tmp_path), 30, NOW, []) == []
+    assert _old_files.clean_builds(str(tmp_path), 30, NOW, []) == []
     assert (path / "file").exists()
 
 
@@ -73,7 +79,7 @@ def test_one_that_a_process_works_in_stays(tmp_path: Path, monkeypatch: pytest.M
     (path / "deep").mkdir()
     age(path)
     monkeypatch.chdir(path / "deep")
-    assert _cleanup.clean_builds(str(tmp_path), 30, NOW, []) == []
+    assert _old_files.clean_builds(str(tmp_path), 30, NOW, []) == []
     assert path.exists()
 
 
@@ -87,7 +93,7 @@ def test_a_link_out_of_the_builds_is_not_followed(tmp_path: Path) -> None:
     (path / "link").symlink_to(outside)
     age(outside)
     age(path)
-    _cleanup.clean_builds(str(builds), 30, NOW, [])
+    _old_files.clean_builds(str(builds), 30, NOW, [])
     assert not path.exists()
     assert (outside / "project" / ".git").exists()
 
@@ -97,10 +103,10 @@ def test_checkout_without_git_is_known_by_its_temporary_folder(tmp_path: Path) -
     path.mkdir(parents=True)
     path.with_name("project.tmp").mkdir()
     age(tmp_path / "abc123")
-    assert _cleanup.clean_builds(str(tmp_path), 30, NOW, []) == [str(path)]
+    assert _old_files.clean_builds(str(tmp_path), 30, NOW, []) == [str(path)]
 
 
-def says(failures: list[_cleanup.Failure]) -> str:
+def says(failures: list[_old_files.Failure]) -> str:
     return "\n".join(map(str, failures))
 
 
@@ -124,10 +130,10 @@ def test_what_cannot_be_removed_is_named_and_tried_again_and_does_not_pile_up(
     (path / "of-root").mkdir()
     (path / "of-root" / "file").touch()
     age(tmp_path / "abc123")
-    failures: list[_cleanup.Failure] = []
+    failures: list[_old_files.Failure] = []
     with monkeypatch.context() as patch:
         protect(patch, path / "of-root")
-        assert _cleanup.clean_builds(str(tmp_path), 30, NOW, failures) == []
+        assert _old_files.clean_builds(str(tmp_path), 30, NOW, failures) == []
         aside = path.with_name(".runnerhost-old-project")
         assert f"{aside}/of-root/file (owner " in says(failures)
         assert "Permission denied" in says(failures)
@@ -136,14 +142,14 @@ def test_what_cannot_be_removed_is_named_and_tried_again_and_does_not_pile_up(
         # The next day: a job has made another one, which has become old as well.
         checkout(tmp_path)
         failures.clear()
-        assert _cleanup.clean_builds(str(tmp_path), 30, NOW, failures) == []
+        assert _old_files.clean_builds(str(tmp_path), 30, NOW, failures) == []
         assert f"{aside}/of-root/file (owner " in says(failures)
         assert f"{path} (owner " in says(failures)
         assert "is still there from an earlier run" in says(failures)
         assert [one.name for one in path.parent.glob(".runnerhost-old-*")] == [aside.name]
     # An administrator has made it right.
     failures.clear()
-    assert _cleanup.clean_builds(str(tmp_path), 30, NOW, failures) == [str(path)]
+    assert _old_files.clean_builds(str(tmp_path), 30, NOW, failures) == [str(path)]
     assert failures == []
     assert list(tmp_path.iterdir()) == []
 
@@ -151,7 +157,7 @@ def test_what_cannot_be_removed_is_named_and_tried_again_and_does_not_pile_up(
 def test_leftovers_of_an_older_release_are_removed(tmp_path: Path) -> None:
     aside = tmp_path / "abc123" / "0" / "group" / ".runnerhost-old-4711-project"
     (aside / "of-root").mkdir(parents=True)
-    _cleanup.clean_builds(str(tmp_path), 30, NOW, [])
+    _old_files.clean_builds(str(tmp_path), 30, NOW, [])
     assert not aside.exists()
 
 
@@ -162,10 +168,10 @@ def test_what_is_mounted_in_a_checkout_keeps_its_files(
     mount = str(path / "data with blank")
     table = tmp_path / "mountinfo"
     table.write_text("36 35 98:0 / " + mount.replace(" ", "\\040") + " rw - ext4 /dev/x rw\n")
-    real = _cleanup.mount_points
-    monkeypatch.setattr(_cleanup, "mount_points", lambda: real(str(table)))
-    failures: list[_cleanup.Failure] = []
-    assert _cleanup.clean_builds(str(tmp_path), 30, NOW, failures) == []
+    real = _old_files.mount_points
+    monkeypatch.setattr(_old_files, "mount_points", lambda: real(str(table)))
+    failures: list[_old_files.Failure] = []
+    assert _old_files.clean_builds(str(tmp_path), 30, NOW, failures) == []
     assert [one.path for one in failures] == [mount]
     assert "something is mounted there" in says(failures)
     assert (path / "file").exists()
@@ -179,10 +185,10 @@ def test_read_only_folders_of_ones_own_go(tmp_path: Path) -> None:
     (path / "mod" / "deep").chmod(0o555)
     (path / "mod").chmod(0o555)
     age(tmp_path / "abc123")
-    _cleanup.make_writable(str(path))
+    _old_files.make_writable(str(path))
     assert (path / "mod" / "deep").stat().st_mode & 0o700 == 0o700
     age(tmp_path / "abc123")
-    assert _cleanup.clean_builds(str(tmp_path), 30, NOW, []) == [str(path)]
+    assert _old_files.clean_builds(str(tmp_path), 30, NOW, []) == [str(path)]
 
 
 def test_cached_and_temporary_files_that_stay_are_named(
@@ -193,12 +199,12 @@ def test_cached_and_temporary_files_that_stay_are_named(
     (folder / "file").touch()
     age(tmp_path)
     protect(monkeypatch, folder)
-    failures: list[_cleanup.Failure] = []
-    assert _cleanup.clean_files(str(tmp_path), 30, NOW, failures) == []
+    failures: list[_old_files.Failure] = []
+    assert _old_files.clean_files(str(tmp_path), 30, NOW, failures) == []
     assert f"{folder}/file (owner " in says(failures)
     failures.clear()
-    later = NOW + 20 * _cleanup.DAY
-    assert _cleanup.clean_temporary(str(tmp_path), 10, later, failures) == []
+    later = NOW + 20 * _old_files.DAY
+    assert _old_files.clean_temporary(str(tmp_path), 10, later, failures) == []
     assert f"{tmp_path}/.runnerhost-old-of-root/file (owner " in says(failures)
 
 
@@ -226,19 +232,19 @@ def test_cached_file_goes_if_nobody_reads_or_writes_it(tmp_path: Path) -> None:
         path.touch()
     age(old)
     os.utime(read, (NOW, OLD))
-    assert _cleanup.clean_files(str(tmp_path), 30, NOW, []) == [str(old)]
+    assert _old_files.clean_files(str(tmp_path), 30, NOW, []) == [str(old)]
     assert not old.parent.exists()
     assert read.exists()
 
 
 def test_only_own_temporary_entries_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "mine").mkdir()
-    later = NOW + 20 * _cleanup.DAY
+    later = NOW + 20 * _old_files.DAY
     monkeypatch.setattr(os, "geteuid", lambda: 12345)
-    assert _cleanup.clean_temporary(str(tmp_path), 10, later, []) == []
+    assert _old_files.clean_temporary(str(tmp_path), 10, later, []) == []
     monkeypatch.undo()
-    assert _cleanup.clean_temporary(str(tmp_path), 10, NOW, []) == []
-    assert _cleanup.clean_temporary(str(tmp_path), 10, later, []) == [str(tmp_path / "mine")]
+    assert _old_files.clean_temporary(str(tmp_path), 10, NOW, []) == []
+    assert _old_files.clean_temporary(str(tmp_path), 10, later, []) == [str(tmp_path / "mine")]
 
 
 class Disk:
@@ -250,15 +256,15 @@ class Disk:
         self.folder.mkdir()
         self.config = self.folder / "config.toml"
         self.config.write_text('concurrent = 2\n\n[[runners]]\n  id = 7\n  name = "build"\n')
-        (self.folder / _cleanup.PAUSED_TEXT).write_text("concurrent = 2\n")
+        (self.folder / _full_disk.PAUSED_TEXT).write_text("concurrent = 2\n")
         monkeypatch.setattr(_drain, "LEASES", str(tmp_path / "run"))
-        monkeypatch.setattr(_cleanup, "FULL_MARK", str(tmp_path / "run" / "disk-full"))
-        monkeypatch.setattr(_cleanup, "free_percent", lambda path: self.free)
+        monkeypatch.setattr(_full_disk, "FULL_MARK", str(tmp_path / "run" / "disk-full"))
+        monkeypatch.setattr(_full_disk, "free_percent", lambda path: self.free)
         monkeypatch.setattr(_drain, "reload", lambda unit: None)
         monkeypatch.setattr(_system, "run", lambda *words, **more: None)
 
     def look(self) -> str:
-        return _cleanup.watch_disk(str(self.folder), "gitlab-runner.service", ["/"], 5, 5)
+        return _full_disk.watch_disk(str(self.folder), "gitlab-runner.service", ["/"], 5, 5)
 
     @property
     def paused(self) -> bool:
@@ -315,7 +321,7 @@ def test_metrics_tell_pauses_and_ends_of_tokens_and_no_secret(disk: Disk, tmp_pa
         '[[runners]]\n  name = "endless"\n  token_expires_at = 0001-01-01T00:00:00Z\n'
     )
     path = tmp_path / "collector" / "runnerhost.prom"
-    _cleanup.write_metrics(str(path), {str(disk.folder): "gitlab-runner.service"})
+    _full_disk.write_metrics(str(path), {str(disk.folder): "gitlab-runner.service"})
     text = path.read_text()
     assert 'runnerhost_paused{service="gitlab-runner"} 0' in text.splitlines()
     ends = 'runnerhost_token_expires_timestamp_seconds{runner="a \\"quoted\\" one"} 1800000000'
@@ -324,7 +330,7 @@ def test_metrics_tell_pauses_and_ends_of_tokens_and_no_secret(disk: Disk, tmp_pa
     assert "glrt" not in text
     disk.free = (1.0, 50.0)
     disk.look()
-    _cleanup.write_metrics(str(path), {str(disk.folder): "gitlab-runner.service"})
+    _full_disk.write_metrics(str(path), {str(disk.folder): "gitlab-runner.service"})
     text = path.read_text()
     assert 'runnerhost_paused{service="gitlab-runner"} 1' in text.splitlines()
     assert 'runnerhost_disk_full{service="gitlab-runner"} 1' in text.splitlines()

@@ -12,6 +12,7 @@ import pytest
 from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
     _drain,
     _runner_processes,
+    _runner_search,
     _system,
 )
 
@@ -66,7 +67,7 @@ class Proc:
         (at / "cwd").symlink_to("/srv")
         (at / "root").symlink_to(self.root)
 
-    def others(self, **own: str) -> list[_runner_processes.Daemon]:
+    def others(self, **own: str) -> list[_runner_search.Daemon]:
         mine = {"gitlab-runner.service": "/etc/gitlab-runner/config.toml", **own}
         return _runner_processes.others(mine, str(self.path))
 
@@ -299,11 +300,7 @@ def test_what_would_start_one(tmp_path: Path) -> None:
     file("etc/cron.d/no", "@daily root gitlab-runner verify && run-parts /run/x; echo run\n")
     file("etc/cron.d/ci", "@reboot ci /opt/gitlab-runner --debug run\n")
     file("etc/init.d/gitlab-ci-multi-runner", "#!/bin/sh\ngitlab-ci-multi-runner run &\n")
-    found = _runner_processes.definitions(
-        [{"unit": "runs.service", "how": "systemd service"}],
-        ["gitlab-runner.service"],
-        str(tmp_path),
-    )
+    found = _runner_search.definitions(["runs.service"], ["gitlab-runner.service"], str(tmp_path))
     assert found == [
         "/etc/cron.d/ci",
         "/etc/init.d/gitlab-ci-multi-runner",

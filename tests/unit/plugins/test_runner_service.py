@@ -10,11 +10,16 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.runnerhost.toolkit.plugins.module_utils import _drain, _system, _systemd
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
+    _drain,
+    _service_restart,
+    _system,
+    _systemd,
+)
 from ansible_collections.runnerhost.toolkit.plugins.modules import runner_service as module
 
 UNIT = "gitlab-runner.service"
-SERVICE = module.Service(unit=UNIT, drop_in="/x", generation="new", user="nobody")
+SERVICE = _service_restart.Service(unit=UNIT, drop_in="/x", generation="new", user="nobody")
 DEAD = {"ActiveState": "inactive", "SubState": "dead"}
 RUNS = {"ActiveState": "active", "SubState": "running"}
 STARTS = {"ActiveState": "activating", "SubState": "start-pre"}
@@ -37,9 +42,9 @@ def start(
     monkeypatch.setattr(_system, "run", run)
     monkeypatch.setattr(_systemd, "units", lambda _: {UNIT: later})
     monkeypatch.setattr(_system, "generation", lambda _: "new")
-    monkeypatch.setattr(module, "SOON_SECONDS", 0.0)
-    actions = module.Actions(check_mode)
-    module.start(SERVICE, found, actions)
+    monkeypatch.setattr(_service_restart, "SOON_SECONDS", 0.0)
+    actions = _service_restart.Actions(check_mode)
+    _service_restart.start(SERVICE, found, actions)
     return actions.done, ran
 
 
@@ -85,15 +90,15 @@ def test_service_that_has_just_started_is_not_signalled_yet(
     monkeypatch.setattr(_systemd, "units", lambda _: {UNIT: {**RUNS, "MainPID": pids[-1]}})
     monkeypatch.setattr(_system, "generation", lambda pid: "new" if pid == 18 else "old")
     monkeypatch.setattr(_system, "has_children", lambda _: True)
-    monkeypatch.setattr(module, "mark_of", lambda _: str(tmp_path / "mark"))
+    monkeypatch.setattr(_service_restart, "mark_of", lambda _: str(tmp_path / "mark"))
     monkeypatch.setattr(_drain, "await_listening", wait)
-    assert module.restart_when_idle(SERVICE, module.Actions(False))
+    assert _service_restart.restart_when_idle(SERVICE, _service_restart.Actions(False))
     assert events == ["waits", "kill"]
 
     (tmp_path / "mark").unlink()
     events.clear()
     monkeypatch.setattr(_drain, "await_listening", lambda _: pids.append("18"))
-    assert not module.restart_when_idle(SERVICE, module.Actions(False))
+    assert not _service_restart.restart_when_idle(SERVICE, _service_restart.Actions(False))
     assert events == []
 
 
@@ -142,6 +147,7 @@ def run_module(
     monkeypatch.setattr(
         _systemd, "units", lambda names: {n: {**units[n]} for n in names if n in units}
     )
+    monkeypatch.setattr(_service_restart, "BACK_SECONDS", 0.0)
     monkeypatch.setattr(module, "BACK_SECONDS", 0.0)
     with pytest.raises(Ended) as ended:
         module.main()

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from ansible_collections.runnerhost.toolkit.plugins.module_utils import _secrets
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import _secret_rules, _secrets
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import _tokens
 
 TOKEN = "glrt-" + "a1B2" * 6
@@ -45,7 +45,7 @@ def test_plain_text_is_left_alone() -> None:
 
 @pytest.mark.parametrize("name", ["TOKENIZER", "SECRETARY", "AUTHOR", "PASSWORDLESS", "KEYMAP"])
 def test_innocent_names(name: str) -> None:
-    assert not _secrets.looks_secret_name(name)
+    assert not _secret_rules.looks_secret_name(name)
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def test_innocent_names(name: str) -> None:
      "MYPASSWORD", "AUTH", "MY_PRIVATE_KEY"],
 )  # fmt: skip
 def test_telling_names(name: str) -> None:
-    assert _secrets.looks_secret_name(name)
+    assert _secret_rules.looks_secret_name(name)
 
 
 def test_an_entry_of_a_list_is_hidden_by_its_name() -> None:
@@ -73,12 +73,12 @@ def test_times_of_a_token_are_shown_and_empty_values_too() -> None:
     "value", [TOKEN, "https://u:hunter2@h/", "-----BEGIN RSA PRIVATE KEY-----\nx"]
 )
 def test_telling_values(value: str) -> None:
-    assert _secrets.looks_secret_value(value)
+    assert _secret_rules.looks_secret_value(value)
 
 
 @pytest.mark.parametrize("value", ["", "https://gitlab.example.com", "glrt-", "release"])
 def test_innocent_values(value: str) -> None:
-    assert not _secrets.looks_secret_value(value)
+    assert not _secret_rules.looks_secret_value(value)
 
 
 @pytest.mark.parametrize(
@@ -145,7 +145,7 @@ def test_refused_token(value: object, says: str) -> None:
 def test_taken_token(value: str) -> None:
     assert _tokens.problem("x", value) is None
     assert not _tokens.is_legacy(value)
-    assert _secrets.looks_secret_value(value)
+    assert _secret_rules.looks_secret_value(value)
     assert "aBcDeF" not in _secrets.redact_text(f"the token {value} is refused")
     assert _tokens.access_problems("x", value)
 

@@ -9,6 +9,7 @@ import pytest
 
 from ansible_collections.runnerhost.toolkit.plugins.module_utils import _upgrades
 from ansible_collections.runnerhost.toolkit.plugins.module_utils._upgrades import Goal
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import _upgrade_settings
 
 THERE = "install ok installed"
 GOAL = Goal("jammy", "noble", "3.10", "3.12", ("3.10", "3.11"), {"/usr": 3000, "/var": 2000})
@@ -162,10 +163,10 @@ GOOD: dict[str, Any] = {
 
 
 def test_good_variables() -> None:
-    assert _upgrades.problems(**GOOD) == []
-    assert _upgrades.problems(**{**GOOD, "target": "noble", "python": "3.12"}) == []
+    assert _upgrade_settings.problems(**GOOD) == []
+    assert _upgrade_settings.problems(**{**GOOD, "target": "noble", "python": "3.12"}) == []
     # A release that nobody knows yet.
-    assert _upgrades.problems(**{**GOOD, "target": "zesty", "python": "3.16"}) == []
+    assert _upgrade_settings.problems(**{**GOOD, "target": "zesty", "python": "3.16"}) == []
 
 
 @pytest.mark.parametrize(
@@ -194,7 +195,7 @@ def test_good_variables() -> None:
     ],
 )
 def test_refused(change: dict[str, Any], says: str) -> None:
-    (text,) = _upgrades.problems(**{**GOOD, **change})
+    (text,) = _upgrade_settings.problems(**{**GOOD, **change})
     assert says in text
 
 

@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Pauses the runner while a disk is full, and metrics of pauses, disks and tokens.
+
+Runs on the hosts: standard library of Python 3.10 alone.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterable
+from contextlib import suppress
+from datetime import datetime, timezone
+
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import _drain, _files
+from ansible_collections.runnerhost.toolkit.plugins.module_utils._instances import SERVICE
+
+PAUSED_TEXT = "runnerhost-paused.toml"
+"""config.toml without its runners, written by the run that wrote config.toml: 0600."""
+FULL_MARK = f"{_drain.LEASES}/disk-full"
+# The watch comes every minute: a lease of three lets one be missed.
+LEASE_SECONDS = 180.0
+# A disk that is just above the limit would pause and resume at every look.
+HYSTERESIS_POINTS = 2.0
+
+
+def free_percent(path: str) -> tuple[float, float]:
+    """Free space and free inodes for an ordinary user, in per cent of all.
+
+    A filesystem that counts no inodes (btrfs) has 100 per cent of them free.
+    """
+    found = os.statvfs(path)
+    space = 100.0 * found.f_bavail / found.f_blocks if found.f_blocks else 100.0
+    inodes = 100.0 * found.f_favail / found.f_files if found.f_files else 100.0
+    return space, inodes
+
+
+def existing(path: str) -> str:
+    """The path, or the nearest folder above it that is there."""
+    while not os.path.isdir(path):
+        path = os.path.dirname(path) or "/"
+    return path
+
+
+def shortage(paths: Iterable[str], space: float, inodes: float) -> str:
+    """Which filesystem has less than so many per cent free; empty if none."""
+    for path in dict.fromkeys(existing(path) for path in paths):
+        free_space, free_inodes = free_percent(path)
+        if free_space < space:
+            return f"{path} has {free_space:.1f} % of its space free, less than {space:g} %"
+        if free_inodes < inodes:
+            return f"{path} has {free_inodes:.1f} % of its inodes free, less than {inodes:g} %"
+    return ""
+
+
+def full_mark(unit: str) -> str:
+    """Tells that a full disk has paused this service."""
+    return FULL_MARK + unit.removesuffix(".service").removeprefix(SERVICE)
+
+
+def watch_disk(folder: str, unit: str, paths: list[str], space: float, inodes: float) -> str:
+    """Pauses the runner on a full disk and takes that back; returns what was done, in words."""
+    mark = full_mark(unit)
+    ours = os.path.exists(mark)
+    more = HYSTERESIS_POINTS if ours else 0.0
+    short = shortage(paths, space + more if space else 0, inodes + more if inodes else 0)
+    if not short:
+        if not ours:
+            return ""
+        with suppress(FileNotFoundError):
+            os.unlink(mark)
+        done = _drain.resume(folder)
+        if done != "nothing":
+            _drain.reload(unit)
+        return "there is room again: the runner takes jobs"
+    if _drain.is_paused(folder):
+        if ours:
+            _drain.renew(folder, LEASE_SECONDS)
+        return ""
+    text, whole = _drain.raw(f"{folder}/{PAUSED_TEXT}"), _drain.raw(f"{folder}/{_drain.CONFIG}")
+    if text is None or whole is None:
+        return ""
+    # The mark first: without it nobody would take the pause back before its lease ends.
+    os.makedirs(_drain.LEASES, mode=0o755, exist_ok=True)
+    _files.write_atomic(mark, short + "\n", 0o644)
+    _drain.watch(unit, on=True)
+    if not _drain.pause(folder, _drain.digest(whole), text.decode(), LEASE_SECONDS):
+        return ""
+    _drain.reload(unit)
+    return f"{short}: the runner takes no new job"
+
+
+def token_ends(text: str) -> dict[str, float]:
+    """Runner -> the end of its token, in seconds since 1970, of those whose token has one.
+
+    Read-only, line by line: the host's Python reads no TOML, and both the daemon and the toolkit
+    write one key to a line.
+    """
+    found = {}
+    for table in re.split(r"(?m)^\[\[runners\]\]\s*$", text)[1:]:
+        name = re.search(r'(?m)^\s*name = ("(?:[^"\\]|\\.)*")', table)
+        ends = re.search(r"(?m)^\s*token_expires_at = (\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)", table)
+        if name and ends and not ends[1].startswith("0001"):
+            moment = datetime.fromisoformat(ends[1]).replace(tzinfo=timezone.utc)
+            with suppress(ValueError):
+                found[str(json.loads(name[1]))] = moment.timestamp()
+    return found
+
+
+def write_metrics(path: str, places: dict[str, str]) -> None:
+    """A file for node_exporter's textfile collector; no secret is in it.
+
+    Args:
+        path: the file.
+        places: folder of each service's config.toml -> its unit.
+    """
+    paused, full, ends_of = [], [], {}
+    for folder, unit in places.items():
+        label = f'{{service="{unit.removesuffix(".service")}"}}'
+        is_paused = _drain.is_paused(folder)
+        paused.append(f"runnerhost_paused{label} {int(is_paused)}")
+        full.append(f"runnerhost_disk_full{label} {int(os.path.exists(full_mark(unit)))}")
+        whole = f"{folder}/{_drain.KEPT if is_paused else _drain.CONFIG}"
+        ends_of.update(token_ends((_drain.raw(whole) or b"").decode(errors="replace")))
+    lines = [
+        "# HELP runnerhost_paused 1 while the runner takes no new job.",
+        "# TYPE runnerhost_paused gauge",
+        *paused,
+        "# HELP runnerhost_disk_full 1 while it does so because a disk is full.",
+        "# TYPE runnerhost_disk_full gauge",
+        *full,
+        "# HELP runnerhost_token_expires_timestamp_seconds When a runner's token ends.",
+        "# TYPE runnerhost_token_expires_timestamp_seconds gauge",
+    ]
+    for name, ends in sorted(ends_of.items()):
+        # The text format escapes as JSON does (prometheus.io, exposition formats).
+        label = json.dumps(name, ensure_ascii=False)
+        lines.append(f"runnerhost_token_expires_timestamp_seconds{{runner={label}}} {ends:.0f}")
+    os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
+    _files.write_atomic(path, "\n".join(lines) + "\n", 0o644)

@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A service of the runner: how it is started, and restarted without ending a job.
+
+Runs on the hosts: standard library of Python 3.10 alone.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
+    _drain,
+    _files,
+    _secrets,
+    _system,
+    _systemd,
+)
+
+# How long an idle runner may take to be back; it takes about two seconds (RestartSec=1).
+BACK_SECONDS = 20.0
+# Between two tries to start a service that dies, and how long our own setting needs to be over.
+AUTO_RESTART = "auto-restart"
+SOON_SECONDS = 5.0
+
+
+class Problem(Exception):
+    """What keeps a service from its state, and the end of its journal."""
+
+    def __init__(self, text: str, journal: list[str] | None = None) -> None:
+        super().__init__(text)
+        self.journal = journal or []
+
+
+class Actions:
+    """What is done, or in check mode would be."""
+
+    def __init__(self, check: bool) -> None:
+        self.check = check
+        self.done: list[str] = []
+
+    def do(self, what: str, argv: list[str], unit: str = "") -> None:
+        """One action; in check mode only its name."""
+        self.done.append(what)
+        if self.check:
+            return
+        ran = _system.run(argv, timeout=120)
+        if ran.returncode:
+            said = _secrets.redact_text((ran.stderr or ran.stdout).strip())
+            raise Problem(f"{what}: {said}", journal(unit))
+
+
+@dataclass(frozen=True)
+class Service:
+    """A service as it should be.
+
+    Attributes:
+        unit: its unit.
+        drop_in: the drop-in that must be loaded.
+        generation: the mark of the settings that it should have been started with.
+        user: the user of its jobs.
+        isolated: whether the toolkit brings its unit, and not the package.
+        unit_missing: whether the host had no such unit before this run.
+    """
+
+    unit: str
+    drop_in: str
+    generation: str
+    user: str
+    isolated: bool = False
+    unit_missing: bool = False
+
+    def look(self) -> dict[str, str]:
+        """Its unit's properties, as systemd sees it now."""
+        return _systemd.units([self.unit]).get(self.unit, {})
+
+    def runs(self) -> bool:
+        """True if its process was started with these settings."""
+        return _system.generation(int(self.look().get("MainPID") or 0)) == self.generation
+
+    def require_graceful(self, unit: dict[str, str]) -> None:
+        """Fails if another drop-in makes a stop of the service kill its jobs."""
+        if (unit.get("KillSignal"), unit.get("KillMode")) != ("3", "mixed"):
+            raise Problem(
+                f"{self.unit} would be stopped with signal {unit.get('KillSignal')} and "
+                f"KillMode={unit.get('KillMode')}, which kills its jobs: another drop-in comes "
+                f"after the toolkit's; take it away. Read in this order: {unit.get('DropInPaths')}"
+            )
+
+
+def journal(unit: str) -> list[str]:
+    """The end of a unit's journal, without secrets."""
+    if not unit:
+        return []
+    done = _system.run(["journalctl", "-u", unit, "-n", "15", "--no-pager", "-o", "cat"])
+    return _secrets.redact_text(done.stdout).splitlines()
+
+
+def mark_of(unit: str) -> str:
+    """Where a service's restart is noted that was signalled; gone after a reboot."""
+    return f"/run/runnerhost/{unit.removesuffix('.service')}.restart"
+
+
+def read_mark(unit: str) -> str:
+    """What was signalled before: the process and the settings it should be replaced for."""
+    try:
+        return _files.read_text(mark_of(unit)).strip()
+    except OSError:
+        return ""
+
+
+def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
+    """Polls a condition."""
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.1)
+    return True
+
+
+def start(service: Service, unit: dict[str, str], actions: Actions) -> None:
+    """Starts a service that does not run, and one that systemd would start in minutes only."""
+    if unit.get("SubState") == AUTO_RESTART:
+        # The package's own unit waits 120 s, ours one: what is back by then may have a job.
+        if wait_until(lambda: service.look().get("SubState") != AUTO_RESTART, SOON_SECONDS):
+            return
+        # systemd leaves a start waiting for that time too.
+        actions.do(f"start {service.unit}", ["systemctl", "restart", service.unit], service.unit)
+    elif unit.get("ActiveState") not in ("active", "activating", "reloading", "deactivating"):
+        actions.do(f"start {service.unit}", ["systemctl", "start", service.unit], service.unit)
+    else:
+        return
+    if not actions.check:
+        # systemd answers before the new process has its environment.
+        wait_until(service.runs, BACK_SECONDS)
+
+
+def restart_when_idle(service: Service, actions: Actions) -> bool:
+    """Signals the restart that the settings need; True if it is still to come."""
+    now = service.look()
+    pid = int(now.get("MainPID") or 0)
+    if now.get("ActiveState") != "active" or not pid:
+        return False
+    if _system.generation(pid) == service.generation:
+        return False
+    due = f"{pid} {service.generation}"
+    signalled = read_mark(service.unit).split()[:1] == [str(pid)]
+    if not signalled:
+        if not actions.check:
+            _drain.await_listening(service.unit)
+            if service.look().get("MainPID") != str(pid):
+                # It was restarted meanwhile, maybe with these settings.
+                return restart_when_idle(service, actions)
+        actions.do(
+            f"restart {service.unit} when idle",
+            ["systemctl", "kill", "--signal=SIGQUIT", "--kill-who=main", service.unit],
+            service.unit,
+        )
+    if actions.check:
+        return signalled
+    mark = mark_of(service.unit)
+    os.makedirs(os.path.dirname(mark), mode=0o755, exist_ok=True)
+    if read_mark(service.unit) != due:
+        _files.write_atomic(mark, due + "\n", 0o644)
+    wait_until(lambda: service.runs() or _system.has_children(pid), BACK_SECONDS)
+    return not service.runs()
