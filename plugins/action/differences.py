@@ -8,6 +8,7 @@ import datetime
 import json
 import os
 import tempfile
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -26,15 +27,12 @@ from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._unreachable im
 class ActionModule(ToolkitAction):
     """The task's controller side; no module runs on the host."""
 
-    def run(
-        self, tmp: str | None = None, task_vars: dict[str, Any] | None = None
-    ) -> dict[str, Any]:
+    def act(self) -> Mapping[str, object]:
         """Returns what was found, as data and in words; writes or removes a report."""
-        result: dict[str, Any] = super().run(tmp, task_vars)
         args = self._task.args
         if args.get("report"):
             self._report(Path(str(args["report"])).expanduser(), args.get("hosts"))
-            return {**result, "changed": False}
+            return {"changed": False}
         asked = _results(args.get("gitlab") or [])
         if not any(one.get("failed") for one in asked):
             asked += _results([args.get("gitlab_ended_by") or {}])
@@ -76,18 +74,17 @@ class ActionModule(ToolkitAction):
         ]
         if found and tests.get("failures"):
             words.append(f"the same tests by hand: {tests.get('by_hand', '')}")
-        result.update(
-            changed=False,
-            differences=[asdict(one) for one in found],
-            obstacles=obstacles,
-            unnamed_runners=unnamed,
-            notes=notes,
-            words=words,
-        )
-        return result
+        return {
+            "changed": False,
+            "differences": [asdict(one) for one in found],
+            "obstacles": obstacles,
+            "unnamed_runners": unnamed,
+            "notes": notes,
+            "words": words,
+        }
 
     @staticmethod
-    def _report(path: Path, hosts: dict[str, Any] | None) -> None:
+    def _report(path: Path, hosts: Mapping[str, Any] | None) -> None:
         """Writes the report in one step, or removes an earlier run's."""
         try:
             if hosts is None:
@@ -125,9 +122,9 @@ def _closing(obstacles: int, found: int, unnamed: int) -> str:
     return "nothing differs from the inventory"
 
 
-def _results(given: list[Any]) -> list[dict[str, Any]]:
+def _results(given: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """Results of tasks, those of their loops too."""
-    found: list[dict[str, Any]] = []
+    found: list[Mapping[str, Any]] = []
     for one in given:
         found += one["results"] if one.get("results") else [one]
     return [one for one in found if one]

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure, AnsibleError
@@ -24,32 +25,31 @@ SUBSET = ["!all", "!min", "distribution"]
 class ActionModule(ToolkitAction):
     """The task's controller side."""
 
-    def run(
-        self, tmp: str | None = None, task_vars: dict[str, Any] | None = None
-    ) -> dict[str, Any]:
+    def act(self) -> Mapping[str, object]:
         """Returns the facts; or fails with the obstacle, or returns it with ``keep_going``."""
-        result: dict[str, Any] = super().run(tmp, task_vars)
         told = self._task.args.get("obstacle")
         if told:
             # Ansible's exit code 4, and not the 2 of a difference.
             raise AnsibleConnectionFailure(str(Obstacle(**told)))
-        answer: dict[str, Any] = {}
+        answer: Mapping[str, Any] = {}
         unreachable = False
         try:
-            answer = self._execute_module(SETUP, {"gather_subset": SUBSET}, task_vars=task_vars)
+            answer = self._execute_module(
+                SETUP, {"gather_subset": SUBSET}, task_vars=self.variables
+            )
         except AnsibleError as error:
             said = _secrets.redact_text(str(error))
             unreachable = isinstance(error, AnsibleConnectionFailure)
             obstacle = recognised(said) or Obstacle(CONNECTION, " ".join(said.split()), "")
         else:
             if not answer.get("failed") and not answer.get("unreachable"):
-                return {**result, **answer, "changed": False}
+                return {**answer, "changed": False}
             obstacle = of_module(answer) or Obstacle(
                 CONNECTION, _secrets.redact_text(str(answer.get("msg") or "no answer")), ""
             )
         if self._task.args.get("keep_going"):
             told = {"source": obstacle.source, "found": obstacle.found, "cure": obstacle.cure}
-            return {**result, "changed": False, "obstacle": _secrets.redact(told)}
+            return {"changed": False, "obstacle": _secrets.redact(told)}
         if unreachable or answer.get("unreachable"):
             raise AnsibleConnectionFailure(_secrets.redact_text(str(obstacle)))
         raise AnsibleActionFail(_secrets.redact_text(str(obstacle)))

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from collections.abc import Mapping
 
 from ansible.errors import AnsibleActionFail
 
@@ -30,11 +30,8 @@ from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._runner_toml im
 class ActionModule(ConfigAction):
     """The task's controller side."""
 
-    def run(
-        self, tmp: str | None = None, task_vars: dict[str, Any] | None = None
-    ) -> dict[str, Any]:
+    def act(self) -> Mapping[str, object]:
         """Returns ``path``, ``vault`` and ``left_out``; a file that differs is not overwritten."""
-        result: dict[str, Any] = super().run(tmp, task_vars)
         args = self._task.args
         self.no_file_on_host(TOKENS)
         look = self.ask(LOOK, {"globs": [DROP_INS]}, self.variables)["look"]
@@ -54,7 +51,6 @@ class ActionModule(ConfigAction):
             lines.append(f"put into the vault: {', '.join(found.vault)}")
         lines += [f"left out: {text}" for text in found.left_out]
         return {
-            **result,
             # Of the host nothing.
             "changed": False,
             "path": path,

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
 
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import (
     _gitlab_sync,
@@ -23,11 +23,8 @@ from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._runner_converg
 class ActionModule(ConfigAction):
     """The task's controller side."""
 
-    def run(
-        self, tmp: str | None = None, task_vars: dict[str, Any] | None = None
-    ) -> dict[str, Any]:
+    def act(self) -> Mapping[str, object]:
         """Brings one service's config.toml to its wanted state."""
-        result: dict[str, Any] = super().run(tmp, task_vars)
         args = self._task.args
         exposed = self.no_file_on_host(TOKENS)
         variable = "gitlab_runner_runners"
@@ -46,4 +43,4 @@ class ActionModule(ConfigAction):
         run = Convergence(self.io(), gitlab, wanted, check_mode=self._task.check_mode)
         outcome = run.run()
         outcome.warnings = [*exposed, *outcome.warnings]
-        return {**result, **outcome.result()}
+        return outcome.result()

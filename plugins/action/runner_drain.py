@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,11 +36,8 @@ LEAST_LEASE = 3 * SAYS_EVERY // 2
 class ActionModule(ConfigAction):
     """The task's controller side."""
 
-    def run(
-        self, tmp: str | None = None, task_vars: dict[str, Any] | None = None
-    ) -> dict[str, Any]:
+    def act(self) -> Mapping[str, object]:
         """Drains or resumes; fails at the deadline unless told to go on."""
-        result: dict[str, Any] = super().run(tmp, task_vars)
         args = self._task.args
         if args["lease"] < LEAST_LEASE:
             self.refuse(
@@ -55,19 +53,22 @@ class ActionModule(ConfigAction):
             # Other daemons are the host's: with one of its services they are asked about.
             services[0].beside = files
         drain = Drain(services, self._say)
+        result: dict[str, object]
         if self._task.check_mode:
             seen = [service.status(0) for service in services]
-            result["changed"] = drained or any(one.paused for one in seen)
-            result["jobs"] = [job for one in seen for job in one.jobs]
+            result = {
+                "changed": drained or any(one.paused for one in seen),
+                "jobs": [job for one in seen for job in one.jobs],
+            }
         elif drained:
             done = drain.run(args["deadline"], go_on=args["at_deadline"] == "go_on")
             warnings += done.warnings
-            result.update(changed=done.changed, jobs=done.jobs, waited=done.waited)
+            result = {"changed": done.changed, "jobs": done.jobs, "waited": done.waited}
         else:
             answers = drain.resume()
             if "merged" in answers:
                 warnings.append("a runner was added by hand during the drain; it was kept")
-            result.update(changed=any(one != "nothing" for one in answers), jobs=[])
+            result = {"changed": any(one != "nothing" for one in answers), "jobs": []}
         return {**result, "warnings": warnings} if warnings else result
 
     def _other_runners(self, how: str, files: dict[str, str]) -> list[str]:
@@ -130,6 +131,6 @@ class _Service:
         """Takes the pause back; see `Daemon`."""
         return str(self._ask({"op": "resume"})["resumed"])
 
-    def _ask(self, arguments: dict[str, Any]) -> dict[str, Any]:
+    def _ask(self, arguments: Mapping[str, object]) -> Mapping[str, Any]:
         where = {"folder": self.folder, "unit": self.unit}
         return self.action.ask(MODULE, {**arguments, **where}, self.action.variables)

@@ -4,7 +4,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from ansible_collections.runnerhost.toolkit.plugins.module_utils import _runner_processes
 from ansible_collections.runnerhost.toolkit.plugins.module_utils._instances import place
@@ -37,14 +38,29 @@ _COMMANDS = {"rotate": "reset-token", "unregister": "unregister"}
 _GONE = "GitLab no longer had it (403); its entry was removed from config.toml"
 
 
+@dataclass(frozen=True)
+class Outcome:
+    """What was done to the runners, a line for each, and what failed."""
+
+    changed: bool
+    lines: list[str] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
+
+    def result(self, verb: str) -> Mapping[str, object]:
+        """As Ansible takes it."""
+        failure = {"failed": True, "msg": f"{verb}: " + "; ".join(self.failed)}
+        return {
+            "changed": self.changed,
+            "runners": self.lines,
+            **(failure if self.failed else {}),
+        }
+
+
 class ActionModule(ConfigAction):
     """The task's controller side."""
 
-    def run(
-        self, tmp: str | None = None, task_vars: dict[str, Any] | None = None
-    ) -> dict[str, Any]:
+    def act(self) -> Mapping[str, object]:
         """Says or does it of each runner; fails where GitLab refuses one or is silent."""
-        result: dict[str, Any] = super().run(tmp, task_vars)
         args = self._task.args
         verb = str(args["verb"])
         self.no_file_on_host(TOKENS)
@@ -56,12 +72,10 @@ class ActionModule(ConfigAction):
                 self.warn(text)
         runners = self._named(self.config_of(file, args["folder"]))
         if verb == "verify":
-            done = self.verify(runners, file)
-        elif verb == "unregister" and not self._task.check_mode:
-            done = self.unregister(runners)
-        else:
-            done = self.change(verb, [str(runner["name"]) for runner in runners])
-        return {**result, **done}
+            return self.verify(runners, file)
+        if verb == "unregister" and not self._task.check_mode:
+            return self.unregister(runners).result(verb)
+        return self.change(verb, [str(runner["name"]) for runner in runners]).result(verb)
 
     def _named(self, config: Data) -> list[Data]:
         """The runners that the task names; all without a name."""
@@ -75,7 +89,7 @@ class ActionModule(ConfigAction):
         self.refuse([f"config.toml on the host has no runner {name!r}" for name in missing])
         return runners
 
-    def verify(self, runners: list[Data], file: HostFile) -> dict[str, Any]:
+    def verify(self, runners: list[Data], file: HostFile) -> Mapping[str, object]:
         """What GitLab says of each."""
         args = self._task.args
         names = [str(runner["name"]) for runner in runners]
@@ -103,10 +117,10 @@ class ActionModule(ConfigAction):
             return _gitlab_info.GitLabInfo(warnings=[f"GitLab's API: {problem}"])
         return _gitlab_info.gitlab_info(api, runners, verified.system_id, verified.version)
 
-    def change(self, verb: str, names: list[str]) -> dict[str, Any]:
+    def change(self, verb: str, names: list[str]) -> Outcome:
         """Has the runner's own command do it for each name: `rotate` or `unregister`."""
         if not names:
-            return {"changed": False, "runners": []}
+            return Outcome(changed=False)
         if verb == "rotate":
             # The runner's own command takes the first of them, each time.
             twice = sorted({name for name in names if names.count(name) > 1})
@@ -119,7 +133,7 @@ class ActionModule(ConfigAction):
             )
         answer = self.ask_host({"verb": _COMMANDS[verb], "names": names}, module=MODULE)
         if self._task.check_mode:
-            return {"changed": True, "runners": [f"{name}: would {verb}" for name in names]}
+            return Outcome(changed=True, lines=[f"{name}: would {verb}" for name in names])
         problems = {name: said for name, said in answer["problems"].items() if said}
         if verb == "rotate":
             answers = answer["answers"]
@@ -131,9 +145,9 @@ class ActionModule(ConfigAction):
         done = {name: _GONE if name in answer["gone"] else _DONE[verb] for name in names}
         lines = [f"{name}: {problems.get(name) or done[name]}" for name in names]
         failed = [f"{name}: {problems[name]}" for name in names if name in problems]
-        return _result(verb, changed=bool(answer["changed"]), lines=lines, failed=failed)
+        return Outcome(bool(answer["changed"]), lines, failed)
 
-    def unregister(self, runners: list[Data]) -> dict[str, Any]:
+    def unregister(self, runners: list[Data]) -> Outcome:
         """Takes this host off the runners; GitLab keeps each of them for other hosts.
 
         Of a token that does not begin with glrt- (an instance's prefix; a legacy one), the
@@ -145,15 +159,11 @@ class ActionModule(ConfigAction):
         failed = {name: said for name, done, said in left if not done}
         # The runner's command takes the first of a name: not one that stayed.
         names = [str(r["name"]) for r in runners if str(r.get("token")).startswith(_CREATED)]
-        result = self.change("unregister", [name for name in names if name not in failed])
-        problems = [f"{name}: {said}" for name, said in failed.items()]
-        if "msg" in result:
-            problems.append(str(result["msg"]).removeprefix("unregister: "))
-        return _result(
-            "unregister",
-            changed=result["changed"] or len(failed) < len(left),
-            lines=lines + result["runners"],
-            failed=problems,
+        rest = self.change("unregister", [name for name in names if name not in failed])
+        return Outcome(
+            rest.changed or len(failed) < len(left),
+            lines + rest.lines,
+            [*(f"{name}: {said}" for name, said in failed.items()), *rest.failed],
         )
 
     def _remove_manager(self, runner: Data) -> tuple[bool, str]:
@@ -176,11 +186,3 @@ class ActionModule(ConfigAction):
             if self.io().swap(file.sha256, dump(config)).done:
                 return True, _GONE if answer["outcome"] == "gone" else _DONE["unregister"]
         return False, "config.toml was changed by something else meanwhile; run again"
-
-
-def _result(verb: str, *, changed: bool, lines: list[str], failed: list[str]) -> dict[str, Any]:
-    """As Ansible takes it."""
-    result: dict[str, Any] = {"changed": changed, "runners": lines}
-    if failed:
-        result.update(failed=True, msg=f"{verb}: " + "; ".join(failed))
-    return result

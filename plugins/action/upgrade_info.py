@@ -29,23 +29,19 @@ FACTS = "runnerhost.toolkit.upgrade_info_io"
 class ActionModule(ToolkitAction):
     """The task's controller side."""
 
-    def run(
-        self, tmp: str | None = None, task_vars: dict[str, Any] | None = None
-    ) -> dict[str, Any]:
+    def act(self) -> Mapping[str, object]:
         """Returns what the module's documentation says; refuses invalid variables."""
-        result: dict[str, Any] = super().run(tmp, task_vars)
-        variables = task_vars or {}
         args = self._task.args
         self.refuse(_upgrade_report.problems(args))
         target = args["target"] or _upgrades.next_release(args["release"])
         python = args["target_python"] or _pythons.SYSTEMS[target]
-        network = self.ways(variables)
+        network = self.ways(self.variables)
         question = {
             "python": python,
             "folders": sorted(args["free_mb"]),
             "venv_places": args["venv_places"],
         }
-        facts = self.ask(FACTS, question, variables)["look"]
+        facts = self.ask(FACTS, question, self.variables)["look"]
         goal = Goal(
             release=args["release"],
             target=str(target),
@@ -55,18 +51,14 @@ class ActionModule(ToolkitAction):
             free=args["free_mb"],
         )
         more = [
-            *_upgrade_report.missing_pythons(goal, self._pythons(goal, network, variables)),
-            *_upgrade_report.missing_runner(
-                goal, self._runner(goal, facts["packages"], network, variables)
-            ),
+            *_upgrade_report.missing_pythons(goal, self._pythons(goal, network)),
+            *_upgrade_report.missing_runner(goal, self._runner(goal, facts["packages"], network)),
         ]
         report = _upgrade_report.report(facts, goal, more, args["accept"])
         found = {field.name: getattr(report, field.name) for field in fields(report)}
-        return {**result, "changed": False, **found}
+        return {"changed": False, **found}
 
-    def _pythons(
-        self, goal: Goal, network: _network.Network, variables: dict[str, Any]
-    ) -> list[str]:
+    def _pythons(self, goal: Goal, network: _network.Network) -> list[str]:
         """Which wanted versions the repository does not have for the target, in words."""
         given = self._task.args["pythons"]
         wanted = [v for v in map(_pythons.parse, goal.wanted) if v]
@@ -81,7 +73,7 @@ class ActionModule(ToolkitAction):
             "packages": [name for v in theirs for name in v.packages(given["patterns"])],
             "names": r"python3\.\d+(-nogil)?",
         }
-        answer = self.offer(question, network, variables)
+        answer = self.offer(question, network, self.variables)
         where = {"url": given["url"], "suite": suite, "origin": given["origin"]}
         return _pythons.refusals(theirs, goal.python, given["patterns"], answer, where)
 
@@ -90,7 +82,6 @@ class ActionModule(ToolkitAction):
         goal: Goal,
         records: Mapping[str, Any],
         network: _network.Network,
-        variables: dict[str, Any],
     ) -> list[str]:
         """What the runner's repository lacks for the target, in words."""
         given = self._task.args["runner"]
@@ -101,6 +92,6 @@ class ActionModule(ToolkitAction):
             "sources": _runner_versions.repository(wanted, key).sources,
             "packages": list(PAIR),
         }
-        answer = self.offer(question, network, variables)
+        answer = self.offer(question, network, self.variables)
         offer = _runner_versions.Offer(answer["error"], answer["offer"])
         return _runner_versions.refusals(wanted, offer, dict(records), [])

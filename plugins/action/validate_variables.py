@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
 
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import _variables
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._controller import ToolkitAction
@@ -13,11 +13,8 @@ from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._controller imp
 class ActionModule(ToolkitAction):
     """The task's controller side, which is all of it."""
 
-    def run(
-        self, tmp: str | None = None, task_vars: dict[str, Any] | None = None
-    ) -> dict[str, Any]:
+    def act(self) -> Mapping[str, object]:
         """Returns warnings; fails with every refusal at once."""
-        result: dict[str, Any] = super().run(tmp, task_vars)
         roles = self._task.args.get("roles") or _variables.EVERY_ROLE
-        warnings = self.validate([str(role) for role in roles], task_vars or {})
-        return {**result, "changed": False, **({"warnings": warnings} if warnings else {})}
+        warnings = self.validate([str(role) for role in roles], self.variables)
+        return {"changed": False, **({"warnings": warnings} if warnings else {})}

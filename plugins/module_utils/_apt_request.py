@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What apt_candidates_info is asked, as its documentation describes it.
+"""What apt_candidates_info is asked and answers, as its documentation describes it.
 
 Runs on the hosts: standard library of Python 3.10 alone.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypedDict
 
 from ansible_collections.runnerhost.toolkit.plugins.module_utils import _apt_sources
 
@@ -44,6 +44,20 @@ class Request:
             for one in self.duplicates
             if one["uris"]
         ]
+
+
+class Answer(TypedDict, total=False):
+    """RETURN of the module: ``simulated`` with ``install``, all others without."""
+
+    error: str
+    offer: dict[str, list[str]]
+    origins: list[str]
+    names: list[str]
+    other_origins: list[str]
+    missing_from_distribution: list[str]
+    distribution_offer: dict[str, list[str]]
+    distribution_error: str
+    simulated: dict[str, Any]
 
 
 def arguments() -> dict[str, Any]:

@@ -25,17 +25,9 @@ TOKENS = "the runners' tokens"
 class ConfigAction(ToolkitAction):
     """An action that has its own calls and those of `runner_config_io` sent to the host."""
 
-    def run(
-        self, tmp: str | None = None, task_vars: dict[str, Any] | None = None
-    ) -> dict[str, Any]:
-        """Validates the arguments; the result is still empty."""
-        result: dict[str, Any] = super().run(tmp, task_vars)
-        self.variables = task_vars or {}
-        return result
-
     def ask_quietly(
         self, module: str, arguments: Mapping[str, Any], folder: str, unit: str
-    ) -> dict[str, Any]:
+    ) -> Mapping[str, Any]:
         """A module's answer about one service; tokens may be in it."""
         with self.quiet():
             return self.ask(module, {**arguments, "folder": folder, "unit": unit}, self.variables)
@@ -45,7 +37,7 @@ class ConfigAction(ToolkitAction):
         ours = self.ways(self.variables).environment()
         return gitlab_environment(ours, self._task.args.get("environment") or {})
 
-    def ask_host(self, arguments: Mapping[str, Any], module: str = IO) -> dict[str, Any]:
+    def ask_host(self, arguments: Mapping[str, Any], module: str = IO) -> Mapping[str, Any]:
         """A module's answer about the task's service, which may ask GitLab for it."""
         args = self._task.args
         with self.quiet():

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypedDict, TypeVar, cast
 
 from ansible import constants
 from ansible.errors import AnsibleActionFail
@@ -17,6 +17,7 @@ from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
 from ansible_collections.runnerhost.toolkit.plugins.module_utils import _apt_sources, _secrets
+from ansible_collections.runnerhost.toolkit.plugins.module_utils._apt_request import Answer
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import (
     _authorities,
     _network,
@@ -61,15 +62,18 @@ def kept_files(what: str) -> list[str]:
     ]
 
 
-def _redacted(run: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
+Run = TypeVar("Run", bound=Callable[..., Any])
+
+
+def _redacted(run: Run) -> Run:
     """An action's `run` whose refusals and warnings show no secret."""
 
     @functools.wraps(run)
     def redacting(
         self: ToolkitAction, tmp: str | None = None, task_vars: dict[str, Any] | None = None
     ) -> dict[str, Any]:
-        result: dict[str, Any] = {}
         failure: AnsibleActionFail | None = None
+        result = {}
         try:
             result = run(self, tmp, task_vars)
         except AnsibleActionFail as error:
@@ -94,7 +98,14 @@ def _redacted(run: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any
                 )
         return result
 
-    return redacting
+    return cast(Run, redacting)
+
+
+class DistributionSources(TypedDict):
+    """The arguments of apt_candidates_info about a mirror of the distribution."""
+
+    distribution_sources: str
+    distribution_suites: list[str]
 
 
 class ToolkitAction(ActionBase):  # type: ignore[misc]
@@ -105,6 +116,8 @@ class ToolkitAction(ActionBase):  # type: ignore[misc]
 
     # Roles whose variables are the action's arguments.
     variables_of: ClassVar[list[str]] = []
+    # The task's variables.
+    variables: Mapping[str, Any]
     # The action's name, which is that of the module with its documentation.
     _name = ""
 
@@ -117,21 +130,27 @@ class ToolkitAction(ActionBase):  # type: ignore[misc]
         if "run" in cls.__dict__:
             cls.run = _redacted(cls.__dict__["run"])  # type: ignore[method-assign]
 
+    @_redacted
     def run(
         self, tmp: str | None = None, task_vars: dict[str, Any] | None = None
     ) -> dict[str, Any]:
-        """Validates the arguments and fills in defaults; the result is still empty."""
-        result: dict[str, Any] = super().run(tmp, task_vars)
+        """Validates the arguments, fills in defaults, and does what `act` does."""
+        result = super().run(tmp, task_vars)
+        self.variables = task_vars or {}
         if self._name:
             self.refuse(missing_packages(*documentation(self._name).get("requirements", [])))
             arguments, problems = validated(self._name, self._task.args)
             if problems and self.variables_of:
                 # What the user has set goes by the name that it has there.
-                self.validate(self.variables_of, task_vars or {})
+                self.validate(self.variables_of, self.variables)
             self.refuse(problems)
             self._task.args = arguments
         self._pipeline()
-        return result
+        return {**result, **self.act()}
+
+    def act(self) -> Mapping[str, object]:
+        """What the action does with valid arguments, and its result."""
+        return {}
 
     def known_secrets(self, task_vars: Mapping[str, Any]) -> set[str]:
         """The inventory's own secrets, as far as they can be read."""
@@ -177,10 +196,10 @@ class ToolkitAction(ActionBase):  # type: ignore[misc]
         ]
 
     def ask(
-        self, module: str, arguments: Mapping[str, Any], task_vars: dict[str, Any]
-    ) -> dict[str, Any]:
+        self, module: str, arguments: Mapping[str, Any], task_vars: Mapping[str, Any]
+    ) -> Mapping[str, Any]:
         """A module's answer; its failure ends the task."""
-        answer: dict[str, Any] = self._execute_module(
+        answer: Mapping[str, Any] = self._execute_module(
             module_name=module, module_args=dict(arguments), task_vars=task_vars
         )
         if answer.get("failed") or answer.get("unreachable"):
@@ -232,7 +251,7 @@ class ToolkitAction(ActionBase):  # type: ignore[misc]
         self.refuse(found + [text for text in more if re.split(r"[^\w]", text)[0] not in told])
         return warnings
 
-    def network_values(self, task_vars: Mapping[str, Any]) -> dict[str, Any]:
+    def network_values(self, task_vars: Mapping[str, Any]) -> Mapping[str, Any]:
         """The variables ``network_access_*`` without that prefix, the role's defaults below them.
 
         The other roles read them too: what they ask before the first change to a host must take
@@ -266,38 +285,39 @@ class ToolkitAction(ActionBase):  # type: ignore[misc]
         """A warning that no result carries."""
         Display().warning(_secrets.redact_message(text, self.known_secrets(task_vars or {})))
 
-    def hide(self, result: dict[str, Any]) -> None:
+    def hide(self, result: MutableMapping[str, Any]) -> None:
         """Has Ansible show nothing of a result but its warnings, which it would drop too."""
         for text in result.pop("warnings", []):
             self.warn(text)
         result["_ansible_no_log"] = True
 
     def offer(
-        self, arguments: Mapping[str, Any], ways: _network.Network, task_vars: dict[str, Any]
-    ) -> dict[str, Any]:
+        self, arguments: Mapping[str, Any], ways: _network.Network, task_vars: Mapping[str, Any]
+    ) -> Answer:
         """What a repository offers, asked by the ways that the host is to have."""
         given = {
             "conf": ways.apt_conf("@ROOT@/apt-direct"),
             "direct": ways.apt_direct(),
             "authorities": "".join(text for __, text in ways.authorities),
         }
-        answer = self.ask(
-            OFFER, {**arguments, "network": given, "auth": ways.apt_auth()}, task_vars
-        )
-        for name in ("error", "distribution_error"):
-            if name in answer:
-                answer[name] = _secrets.redact_text(str(answer[name]), ways.secrets())
-        found = answer.get("simulated", {})
-        if found:
-            found["error"] = _secrets.redact_text(found["error"], ways.secrets())
-            found["unreadable"] = [
-                _secrets.redact_text(one, ways.secrets()) for one in found["unreadable"]
-            ]
+        found = self.ask(OFFER, {**arguments, "network": given, "auth": ways.apt_auth()}, task_vars)
+        answer = cast(Answer, dict(found))
+
+        def redacted(text: str) -> str:
+            return _secrets.redact_text(text, ways.secrets())
+
+        if "error" in answer:
+            answer["error"] = redacted(answer["error"])
+        if "distribution_error" in answer:
+            answer["distribution_error"] = redacted(answer["distribution_error"])
+        if simulated := answer.get("simulated"):
+            simulated["error"] = redacted(simulated["error"])
+            simulated["unreadable"] = [redacted(one) for one in simulated["unreadable"]]
         return answer
 
     def distribution_offer(
         self, task_vars: Mapping[str, Any], deployed: str
-    ) -> tuple[dict[str, Any], list[str]]:
+    ) -> tuple[DistributionSources, list[str]]:
         """What puts the distribution's mirror in its place, and warnings about its key's expiry.
 
         The arguments of apt_candidates_info: the text of the mirror's source file, empty where

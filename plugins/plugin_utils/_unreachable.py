@@ -7,6 +7,7 @@ Pure: texts in, one line out. OpenSSH 8.9 to 10, sudo 1.9, Ubuntu's shells.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 CONNECTION, CONTROLLER = "connection", "controller"
@@ -244,7 +245,7 @@ def of_command(code: int, stdout: str, stderr: str) -> Obstacle:
     return Obstacle(CONNECTION, _short(f"{found} (exit code {code})"), _FORCED)
 
 
-def of_module(answer: dict[str, object]) -> Obstacle | None:
+def of_module(answer: Mapping[str, object]) -> Obstacle | None:
     """The obstacle that a module's answer tells of: it never ran, and sudo or a shell spoke."""
     texts = [str(answer.get(name) or "") for name in ("module_stderr", "module_stdout", "msg")]
     for text in texts:

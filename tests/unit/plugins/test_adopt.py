@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -324,7 +325,7 @@ def test_any_host_goes_through_or_says_why(
 class Action(ActionModule):
     """The action, with what the host answers given here."""
 
-    def ask(self, module: str, arguments: Any, task_vars: dict[str, Any]) -> dict[str, Any]:
+    def ask(self, module: str, arguments: Any, task_vars: Mapping[str, Any]) -> dict[str, Any]:
         if "globs" in arguments:
             paths = ["/etc/systemd/system/gitlab-runner-publish.service.d/zz-runnerhost.conf"]
             return {"look": {"globs": dict.fromkeys(arguments["globs"], paths)}}

@@ -124,7 +124,7 @@ class Action(packages.ActionModule):
         """There is no connection."""
 
     def ask(
-        self, module: str, arguments: Mapping[str, Any], task_vars: dict[str, Any]
+        self, module: str, arguments: Mapping[str, Any], task_vars: Mapping[str, Any]
     ) -> dict[str, Any]:
         self.asked.append(dict(arguments))
         output = io.StringIO()

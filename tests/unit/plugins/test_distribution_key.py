@@ -40,7 +40,7 @@ class Action(network_plan.ActionModule):
         return {**known, "distribution_suites": ["jammy", "jammy-updates"], **self.changes}
 
     def ask(
-        self, module: str, arguments: Mapping[str, Any], task_vars: dict[str, Any]
+        self, module: str, arguments: Mapping[str, Any], task_vars: Mapping[str, Any]
     ) -> dict[str, Any]:
         self.asked.append(module)
         if module == OFFER:

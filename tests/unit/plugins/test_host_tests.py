@@ -21,7 +21,8 @@ def variables(**given: Any) -> dict[str, Any]:
     loader = DataLoader()
     action._loader, action._templar = loader, Templar(loader)
     action._task = SimpleNamespace(args={})
-    return action._variables({"ansible_facts": {"distribution_release": "jammy"}, **given})
+    action.variables = {"ansible_facts": {"distribution_release": "jammy"}, **given}
+    return dict(action._variables())
 
 
 def test_a_name_without_a_value_is_the_default() -> None:

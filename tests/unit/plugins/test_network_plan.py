@@ -58,7 +58,7 @@ class Action(network_plan.ActionModule):
     offered: Mapping[str, Any]
 
     def ask(
-        self, module: str, arguments: Mapping[str, Any], task_vars: dict[str, Any]
+        self, module: str, arguments: Mapping[str, Any], task_vars: Mapping[str, Any]
     ) -> dict[str, Any]:
         if module == _controller.OFFER:
             return {"error": "", "distribution_error": "", **self.offered}

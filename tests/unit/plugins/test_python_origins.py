@@ -161,7 +161,7 @@ class Action(python_plan.ActionModule):
         return {**known, "distribution_suites": ["suite"]}
 
     def ask(
-        self, module: str, arguments: Mapping[str, Any], task_vars: dict[str, Any]
+        self, module: str, arguments: Mapping[str, Any], task_vars: Mapping[str, Any]
     ) -> dict[str, Any]:
         self.asked.append(module)
         if module == OFFER:

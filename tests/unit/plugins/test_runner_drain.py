@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import base64
 import time
+from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Any
 
@@ -166,7 +167,7 @@ class Action(runner_drain.ActionModule):
 
     asked: list[tuple[str, str, dict[str, Any]]]
 
-    def ask(self, module: str, arguments: Any, task_vars: dict[str, Any]) -> dict[str, Any]:
+    def ask(self, module: str, arguments: Any, task_vars: Mapping[str, Any]) -> dict[str, Any]:
         self.asked.append((module.rpartition(".")[2], arguments.get("op", ""), arguments))
         if module.endswith("runner_config_io"):
             return {"read": host_file.read("concurrent = 2\n[[runners]]\nname = 'a'\n")}

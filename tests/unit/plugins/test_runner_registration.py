@@ -189,7 +189,7 @@ def does(verb: str, names: list[str], answer: dict[str, Any]) -> dict[str, Any]:
     action = object.__new__(runner_registration.ActionModule)
     action._task = SimpleNamespace(args={}, check_mode=False)
     action.ask_host = lambda *_, **__: answer  # type: ignore[method-assign]
-    return action.change(verb, names)
+    return dict(action.change(verb, names).result(verb))
 
 
 def test_runner_that_gitlab_had_no_more_is_told_from_an_unregistered_one() -> None:
@@ -232,7 +232,7 @@ class Leaving:
         action = object.__new__(runner_registration.ActionModule)
         action._task = SimpleNamespace(args={"folder": "/etc/x"}, check_mode=False)
         action.ask_host = self.ask  # type: ignore[method-assign]
-        return action.unregister(list(self.runners))
+        return dict(action.unregister(list(self.runners)).result("unregister"))
 
 
 PREFIXED = ["acme-" + TOKEN, "acme" + TOKEN, "a.b_" + TOKEN, "b" * 20, "glrtr-" + "c" * 20]

@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 import stat
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ansible_collections.runnerhost.toolkit.plugins.action import host_tests
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import _unreachable
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._host_ssh import Ssh
 
 WARNING = "@    WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED!     @"
 SAID: list[tuple[str, str, str]] = [
@@ -134,26 +135,26 @@ def test_a_module_that_never_ran_tells_of_sudo() -> None:
     assert _unreachable.of_module({"failed": True, "_ansible_parsed": True, "msg": "x"}) is None
 
 
-def fake(folder: Path, script: str) -> dict[str, Any]:
-    """The hand-over for a host whose ssh is a script."""
+def fake(folder: Path, script: str) -> Ssh:
+    """The connection to a host whose ssh is a script."""
     program = folder / "ssh"
     program.write_text(f"#!/bin/sh\n{script}\n")
     program.chmod(program.stat().st_mode | stat.S_IXUSR)
-    return {
-        "argv": [str(program), "host"],
-        "remote": ["/bin/sh", "-c", 'echo mark; echo mark >&2; exec /bin/sh -c "$1"', "sh"],
-        "mark": "mark",
-        "stdin": "",
-        "password": "",
-        "socket": str(folder / "socket"),
-    }
+    return Ssh(
+        argv=[str(program), "host"],
+        remote=["/bin/sh", "-c", 'echo mark; echo mark >&2; exec /bin/sh -c "$1"', "sh"],
+        mark="mark",
+        stdin="",
+        password="",
+        socket=str(folder / "socket"),
+    )
 
 
 def test_probe_is_content_with_a_login_that_prints_text(tmp_path: Path) -> None:
     # The user of this test may be none that is root.
     body = 'shift; echo Welcome; echo oops >&2; id() { echo 0; }; eval "$1"'
     ssh = fake(tmp_path, body.replace('eval "$1"', "echo mark; echo mark >&2"))
-    assert host_tests.probe(ssh) is None
+    assert ssh.probe() is None
 
 
 @pytest.mark.parametrize(
@@ -169,15 +170,16 @@ def test_probe_is_content_with_a_login_that_prints_text(tmp_path: Path) -> None:
     ],
 )
 def test_probe_tells_what_is_in_the_way(tmp_path: Path, script: str, found: str) -> None:
-    one = host_tests.probe(fake(tmp_path, script))
+    one = fake(tmp_path, script).probe()
     assert one
     assert one.source == "connection"
     assert found in one.found
 
 
 def test_a_program_that_this_machine_lacks_is_named(tmp_path: Path) -> None:
-    ssh = {**fake(tmp_path, ""), "argv": ["sshpass-that-is-not-there", "-e", "ssh", "host"]}
-    one = host_tests.probe(ssh)
+    argv = ["sshpass-that-is-not-there", "-e", "ssh", "host"]
+    ssh = replace(fake(tmp_path, ""), argv=argv)
+    one = ssh.probe()
     assert one
     assert (one.source, one.cure) == (
         "controller",

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Any
 
@@ -73,7 +74,7 @@ class Action(upgrade_info.ActionModule):
     def _pipeline(self) -> None:
         """There is no connection."""
 
-    def ask(self, name: str, arguments: Any, task_vars: dict[str, Any]) -> dict[str, Any]:
+    def ask(self, name: str, arguments: Any, task_vars: Mapping[str, Any]) -> dict[str, Any]:
         self.asked.append(dict(arguments))
         return {"look": LOOK}
 
@@ -83,7 +84,7 @@ class Action(upgrade_info.ActionModule):
     def key(self, *_: Any) -> tuple[str, list[str]]:
         return "KEY", []
 
-    def offer(self, arguments: Any, ways: Any, task_vars: dict[str, Any]) -> dict[str, Any]:
+    def offer(self, arguments: Any, ways: Any, task_vars: Mapping[str, Any]) -> Any:
         self.asked.append(dict(arguments))
         of = "runner" if "gitlab-runner" in arguments["packages"] else "pythons"
         return {"error": "", "origins": ["LP-PPA-deadsnakes"], "names": [], **self.offers[of]}
