@@ -931,8 +931,8 @@ class Release:
         host = urllib.parse.urlsplit(upload).netloc
         return f"https://{re.sub('^upload[.]', '', host)}/simple" if host else ""
 
-    def password(self, index: Index) -> str:
-        """The password of an upload; empty with trusted publishing, or in a dry run without one."""
+    def password(self, index: Index, upload: bool = True) -> str:
+        """The password; empty with trusted publishing, or without one where nothing is uploaded."""
         public = index.name in ("pypi", "testpypi")
         if self.options.auth == "trusted":
             variable = f"{index.name.upper()}_ID_TOKEN"
@@ -944,7 +944,9 @@ class Release:
                 )
             return ""
         where, value = f"variable {index.token_variable}", os.environ.get(index.token_variable, "")
-        if not value and self.options.dry_run:
+        if not value and not upload:
+            pass
+        elif not value and self.options.dry_run:
             self.say(f"  {where} is empty: the upload would fail")
         elif not value:
             raise Problem(
@@ -1019,6 +1021,15 @@ class Release:
 
     def publish(self) -> None:
         listed = self.checked()
+        version = self.report.version
+        if self.options.tag:
+            self.check_tag()
+        if self.options.dev_only and not re.search(r"\.dev\d+$", version):
+            raise Problem(
+                f"version {version}",
+                "not a development version, and --dev-only allows no other",
+                "let the build backend make a .devN version of each commit, or tag this one",
+            )
         if os.environ.get("TWINE_REPOSITORY_URL"):
             raise Problem(
                 "variable TWINE_REPOSITORY_URL",
@@ -1072,7 +1083,7 @@ class Release:
 
     def wait(self) -> None:
         listed, index = self.checked(), self.index()
-        password = self.password(index)
+        password = self.password(index, upload=False)
         start, pause, said, told = time.monotonic(), 1.0, "", 0.0
         while True:
             try:
@@ -1098,7 +1109,7 @@ class Release:
     def verify(self) -> None:
         listed, index = self.checked(), self.index()
         name, version = self.name_and_version()
-        password = self.password(index)
+        password = self.password(index, upload=False)
         for python in self.pythons:
             wheel = self.wheel_for(python)
             place = self.scratch("verify")
@@ -1221,8 +1232,8 @@ def parser() -> argparse.ArgumentParser:
     add("--only", choices=["sdist", "wheels"], help="build: the sdist, or wheels from the one "
         "that is there")  # fmt: skip
     add("--ceiling", metavar="2_35", help="repair, check: newest glibc that a wheel may need")
-    add("--tag", help="build, check: the tag that is released (default: $CI_COMMIT_TAG)")
-    add("--tag-prefix", metavar="v", help="build, check: what precedes the version in a tag")
+    add("--tag", help="build, check, publish: the tag that is released (default: $CI_COMMIT_TAG)")
+    add("--tag-prefix", metavar="v", help="what precedes the version in a tag")
     add("--test-command", help=f"test: default {DEFAULTS['test_command']}")
     add("--test-requires", action="append", metavar="REQUIREMENT", help="test: to be installed")
     add("--test-files", action="append", metavar="PATH", help=f"test: default {TEST_FILES}")
@@ -1236,6 +1247,7 @@ def parser() -> argparse.ArgumentParser:
         "(default: TWINE_PASSWORD; CI_JOB_TOKEN for gitlab)")  # fmt: skip
     add("--auth", choices=["token", "trusted"], help="trusted: by the job's ID token")
     add("--dry-run", action="store_true", help="publish: all but the upload")
+    add("--dev-only", action="store_true", help="publish: refuse a version without .devN")
     add("--timeout", type=int, help="wait: seconds (default: 600)")
     add("--smoke-command", help="verify: default imports the package")
     return top

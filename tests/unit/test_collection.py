@@ -20,6 +20,7 @@ from tools import collection
 ROOT = Path(__file__).resolve().parents[2]
 
 WHOLE = (
+    "components",
     "docs",
     "inventories/example",
     "meta",

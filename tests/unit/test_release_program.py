@@ -268,6 +268,40 @@ def test_a_token_that_cannot_be_right_is_refused_and_not_shown(
     assert not token or token.strip() not in str(caught.value)
 
 
+def test_reading_needs_no_token(tmp_path: Path) -> None:
+    run = run_of(tmp_path, "verify", "--index", "pypi")
+    assert run.password(Index("pypi", "", "", "__token__", "TWINE_PASSWORD"), upload=False) == ""
+
+
+def checked_files(folder: Path, version: str) -> None:
+    """An sdist and its SHA256SUMS, as `check` leaves them."""
+    (folder / "dist").mkdir()
+    sdist = folder / "dist" / f"demo-{version}.tar.gz"
+    sdist.write_bytes(b"x")
+    (folder / "dist" / "SHA256SUMS").write_text(f"{release.digest(sdist)}  {sdist.name}\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "version", "message"),
+    [
+        (["--dev-only"], "1.2.3", r"version 1.2.3: not a development version, and --dev-only"),
+        (["--dev-only"], "1.2.3rc1", r"version 1.2.3rc1: not a development version"),
+        (["--dev-only"], "1.2.3.dev4", r"variable TWINE_PASSWORD: empty"),
+        (["--tag", "v1.2.4"], "1.2.3", r"tag v1.2.4: the project's version is 1.2.3"),
+        (["--tag", "v1.2.3"], "1.2.3", r"variable TWINE_PASSWORD: empty"),
+        (["--tag", "one-v1.2.3", "--tag-prefix", "one-v"], "1.2.3", r"TWINE_PASSWORD: empty"),
+    ],
+)
+def test_only_the_version_that_is_meant_is_published(
+    tmp_path: Path, words: list[str], version: str, message: str
+) -> None:
+    checked_files(tmp_path, version)
+    url = "https://index.invalid/"
+    where = ["--index", "company", "--upload-url", url, "--simple-url", url]
+    with pytest.raises(Problem, match=message):
+        run_of(tmp_path, "publish", *where, *words).publish()
+
+
 def test_trusted_publishing_wants_the_jobs_token(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
