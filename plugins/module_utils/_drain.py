@@ -23,7 +23,7 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TypedDict
 
 from ansible_collections.runnerhost.toolkit.plugins.module_utils import _files, _system, _systemd
 from ansible_collections.runnerhost.toolkit.plugins.module_utils._instances import resume_of
@@ -289,7 +289,27 @@ def journal_is_whole(pid: int) -> bool:
     return done.returncode == 0 and bool(done.stdout.strip())
 
 
-def look(unit: str, folder: str) -> dict[str, Any]:
+class Status(TypedDict):
+    """What a drain waits for.
+
+    Attributes:
+        active: whether the service runs.
+        pid: of its daemon.
+        jobs: the running jobs.
+        busy: whether a job runs or the daemon has just started.
+        paused: whether it takes no new jobs.
+        lease: seconds until the pause ends by itself.
+    """
+
+    active: bool
+    pid: int
+    jobs: list[dict[str, object]]
+    busy: bool
+    paused: bool
+    lease: float
+
+
+def status(unit: str, folder: str) -> Status:
     """What a drain waits for now."""
     state = _systemd.units([unit]).get(unit, {})
     pid = int(state.get("MainPID") or 0)

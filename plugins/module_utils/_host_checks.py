@@ -17,7 +17,7 @@ import stat
 import subprocess
 from collections.abc import Callable
 from datetime import date, timedelta
-from typing import Any
+from typing import TypedDict
 
 from ansible_collections.runnerhost.toolkit.plugins.module_utils import _files, _system
 
@@ -33,8 +33,15 @@ _OF_A_FRESH_DISK = {"lost+found"}
 # --- the account ---------------------------------------------------------------------------------
 
 
-def account(name: str) -> dict[str, Any] | None:
-    """The account with its groups, and why jobs cannot run as it (empty if they can)."""
+class Account(_system.User):
+    """An account with its other groups, and why jobs cannot run as it (empty if they can)."""
+
+    groups: list[str]
+    problem: str
+
+
+def account(name: str) -> Account | None:
+    """The account, if the host has it."""
     entry = _system.user(name)
     if entry is None:
         return None
@@ -60,7 +67,7 @@ def missing_groups(names: list[str]) -> list[str]:
     return missing
 
 
-def _no_su(name: str, entry: dict[str, Any]) -> str:
+def _no_su(name: str, entry: _system.User) -> str:
     """Why root cannot become the user as the runner does it for each stage of a job."""
     if entry["uid"] == 0:
         return "it is root by another name (number 0); jobs must not run as root"
@@ -113,7 +120,31 @@ def _days(text: str) -> int | None:
 # --- paths ---------------------------------------------------------------------------------------
 
 
-def path_problem(check: dict[str, Any]) -> str:
+class Check(TypedDict, total=False):
+    """What the host is asked about a path.
+
+    Attributes:
+        label: the variable that names it, for messages.
+        path: the path.
+        kind: how it is used: folder, directory, file, json, program, certificates, private_key.
+        user: who works in the folder.
+        home: of that user.
+        link: whether the folder may lead through a symbolic link.
+        execute: whether programs are run there.
+        certificate: the file whose key it is.
+    """
+
+    label: str
+    path: str
+    kind: str
+    user: str
+    home: str
+    link: bool
+    execute: bool
+    certificate: str
+
+
+def path_problem(check: Check) -> str:
     """Why the host cannot use a path in the way that the check's ``kind`` says; empty if it can."""
     try:
         return _KINDS[check["kind"]](check)
@@ -121,7 +152,7 @@ def path_problem(check: dict[str, Any]) -> str:
         return f"cannot be used: {error.strerror or error}"
 
 
-def _folder(check: dict[str, Any]) -> str:
+def _folder(check: Check) -> str:
     """A folder that the toolkit makes for a user, who works there."""
     path, home = str(check["path"]), str(check.get("home") or "")
     name = str(check["user"])
@@ -253,13 +284,13 @@ def _text(path: str) -> str:
     return _files.read_text(path)
 
 
-def _file(check: dict[str, Any]) -> str:
+def _file(check: Check) -> str:
     """A file that the service reads."""
     _text(str(check["path"]))
     return ""
 
 
-def _directory(check: dict[str, Any]) -> str:
+def _directory(check: Check) -> str:
     """A folder of the host's that the service reads or writes."""
     path = str(check["path"])
     if os.path.isdir(path):
@@ -267,7 +298,7 @@ def _directory(check: dict[str, Any]) -> str:
     return f"the folder {path} does not exist on the host"
 
 
-def _json(check: dict[str, Any]) -> str:
+def _json(check: Check) -> str:
     try:
         good = isinstance(json.loads(_text(str(check["path"]))), dict)
     except ValueError:
@@ -275,7 +306,7 @@ def _json(check: dict[str, Any]) -> str:
     return "" if good else "is no JSON file of a service account"
 
 
-def _program(check: dict[str, Any]) -> str:
+def _program(check: Check) -> str:
     """A program, by its path or its name."""
     path = str(check["path"])
     if "/" in path and not os.path.exists(path):
@@ -286,7 +317,7 @@ def _program(check: dict[str, Any]) -> str:
     return ""
 
 
-def _certificates(check: dict[str, Any]) -> str:
+def _certificates(check: Check) -> str:
     """A PEM file with the certificates of authorities."""
     text = _text(str(check["path"]))
     try:
@@ -305,7 +336,7 @@ def _blocks(text: str) -> str:
     return "\n".join(f"{begin}{body}{end}" for body, __, __ in parts)
 
 
-def _private_key(check: dict[str, Any]) -> str:
+def _private_key(check: Check) -> str:
     """A PEM file with a private key that goes with the certificate of another file."""
     path, certificate = str(check["path"]), str(check["certificate"])
     text = _text(path)
@@ -325,7 +356,7 @@ def _private_key(check: dict[str, Any]) -> str:
     return ""
 
 
-_KINDS: dict[str, Callable[[dict[str, Any]], str]] = {
+_KINDS: dict[str, Callable[[Check], str]] = {
     "folder": _folder,
     "directory": _directory,
     "file": _file,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable, Mapping
 
 from ansible_collections.runnerhost.toolkit.plugins.module_utils import _secrets, _system
 from ansible_collections.runnerhost.toolkit.plugins.module_utils._runner_facts import BINARY
@@ -34,7 +35,10 @@ def plain(text: str) -> str:
 
 
 def verify(
-    path: str, names: list[str], way: dict[str, str], reasons: dict[str, str] | None = None
+    path: str,
+    names: Iterable[str],
+    environment: Mapping[str, str],
+    reasons: dict[str, str] | None = None,
 ) -> dict[str, str]:
     """What GitLab says of runners, by name: ``valid``, ``refused`` or ``unanswered``.
 
@@ -43,7 +47,7 @@ def verify(
     Args:
         path: config.toml.
         names: the runners.
-        way: the environment that leads to GitLab.
+        environment: the environment that leads to GitLab.
         reasons: gets, by name, why there is no answer.
     """
     answers = {}
@@ -60,7 +64,7 @@ def verify(
                 name,
             ],
             timeout=60,
-            env=way,
+            env=environment,
         )
         said = done.stderr + done.stdout
         if done.returncode == 0 and ("is valid" in said or "is alive" in said):

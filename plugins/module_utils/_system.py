@@ -13,7 +13,7 @@ import pwd
 import re
 import subprocess
 import sys
-from typing import Any
+from typing import Any, TypedDict
 
 from ansible_collections.runnerhost.toolkit.plugins.module_utils import _files
 
@@ -84,7 +84,16 @@ def run(argv: list[str], timeout: float = 60, **kwargs: Any) -> subprocess.Compl
         )
 
 
-def user(name: str) -> dict[str, Any] | None:
+class User(TypedDict):
+    """An entry of passwd(5)."""
+
+    uid: int
+    gid: int
+    home: str
+    shell: str
+
+
+def user(name: str) -> User | None:
     """The passwd entry, or None."""
     try:
         entry = pwd.getpwnam(name)

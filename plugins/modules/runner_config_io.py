@@ -131,7 +131,9 @@ import re
 import shutil
 import tempfile
 import time
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypedDict
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -163,7 +165,63 @@ def decode(text: str) -> str:
     return base64.b64decode(text).decode("utf-8", "surrogateescape")
 
 
-def read(path: str, state_file: str, unit: str) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Options:
+    """The module's options; see DOCUMENTATION."""
+
+    op: str = "read"
+    folder: str = "/etc/gitlab-runner"
+    state_file: str = "runnerhost.json"
+    unit: str = "gitlab-runner.service"
+    requests: Sequence[Mapping[str, Any]] = ()
+    tokens: Sequence[str] = field(default=(), repr=False)
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+    expected: str = ""
+    text: str = field(default="", repr=False)
+    state_text: str = field(default="", repr=False)
+    checked_text: str = field(default="", repr=False)
+    paused_text: str = field(default="", repr=False)
+    verify: Sequence[str] = ()
+    other_runners: bool = False
+
+
+class Read(TypedDict, total=False):
+    """Everything that the controller needs for a merge; texts are hex."""
+
+    exists: bool
+    text: str
+    sha256: str
+    state_text: str
+    safe: bool
+    paused_sha256: str
+    system_id: str
+    now: float
+    active: bool
+    pid: int
+    complaints: list[tuple[float, str]]
+    other_runners: _runner_processes.Report
+
+
+class Registered(TypedDict, total=False):
+    """GitLab's answer about one token: the runner's entry, or why there is none."""
+
+    ok: bool
+    text: str
+    refused: bool
+    said: str
+
+
+class Result(TypedDict, total=False):
+    """What an operation adds to what was read."""
+
+    answers: dict[str, Registered]
+    swapped: bool
+    verified: dict[str, str]
+    reasons: dict[str, str]
+    woken: list[str]
+
+
+def read(path: str, state_file: str, unit: str) -> Read:
     """Everything that the controller needs for a merge."""
     folder = os.path.dirname(path)
     content = _drain.raw(path)
@@ -203,7 +261,9 @@ def sweep(folder: str) -> None:
                 shutil.rmtree(os.path.join(folder, name), ignore_errors=True)
 
 
-def register(folder: str, request: dict[str, Any], way: dict[str, str]) -> dict[str, Any]:
+def register(
+    folder: str, request: Mapping[str, Any], token: str, environment: Mapping[str, str]
+) -> Registered:
     """GitLab's answer about one token, through the runner's own `register`.
 
     It writes into a scratch folder that is removed in any case. The token goes by the environment:
@@ -217,24 +277,24 @@ def register(folder: str, request: dict[str, Any], way: dict[str, str]) -> dict[
             shutil.copy2(system_id, f"{scratch}/.runner_system_id")
         path = f"{scratch}/config.toml"
         argv = ["register", "--non-interactive", "--leave-runner", "--config", path]
-        environment = {
+        given = {
             "CI_SERVER_URL": request["url"],
-            "CI_SERVER_TOKEN": request["token"],
+            "CI_SERVER_TOKEN": token,
             "RUNNER_NAME": request["name"],
             "RUNNER_EXECUTOR": "shell",
             **{name: path for name, path in request["tls"].items() if path},
-            **way,
+            **environment,
         }
-        done = _system.run([_runner_facts.BINARY, *argv], timeout=120, env=environment)
+        done = _system.run([_runner_facts.BINARY, *argv], timeout=120, env=given)
         written = _drain.raw(path)
         if done.returncode == 0 and written:
             return {"ok": True, "text": encode(written.decode())}
-        return failure(done.stderr + done.stdout, request["token"])
+        return failure(done.stderr + done.stdout, token)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def failure(output: str, token: str) -> dict[str, Any]:
+def failure(output: str, token: str) -> Registered:
     """What the output of a failed `register` says: GitLab's refusal, or no answer."""
     refused = "is not valid" in output or "is removed" in output or "forbidden" in output.lower()
     lines = output.splitlines()
@@ -245,7 +305,7 @@ def failure(output: str, token: str) -> dict[str, Any]:
     return {"ok": False, "refused": refused, "said": _secrets.redact_text(said, {token})}
 
 
-def swap(path: str, params: dict[str, Any]) -> bool:
+def swap(path: str, asked: Options) -> bool:
     """Writes the new texts if the file is still the one that was read.
 
     Returns:
@@ -256,73 +316,70 @@ def swap(path: str, params: dict[str, Any]) -> bool:
     with _drain.locked(folder):
         content = _drain.raw(path)
         current = _drain.digest(content) if content is not None else ""
-        if current != params["expected"]:
+        if current != asked.expected:
             return False
-        if params["text"]:
-            _files.write_atomic(path, decode(params["text"]), 0o600)
+        if asked.text:
+            _files.write_atomic(path, decode(asked.text), 0o600)
         elif content is not None:
             os.chmod(path, 0o600)
             os.chown(path, 0, 0)
-        if params["state_text"]:
-            _files.write_atomic(
-                f"{folder}/{params['state_file']}", decode(params["state_text"]), 0o600
-            )
-        if params["paused_text"]:
-            _files.write_atomic(f"{folder}/{PAUSED_TEXT}", decode(params["paused_text"]), 0o600)
+        if asked.state_text:
+            _files.write_atomic(f"{folder}/{asked.state_file}", decode(asked.state_text), 0o600)
+        if asked.paused_text:
+            _files.write_atomic(f"{folder}/{PAUSED_TEXT}", decode(asked.paused_text), 0o600)
         return True
 
 
-def mark_checked(folder: str, params: dict[str, Any]) -> None:
+def mark_checked(folder: str, asked: Options) -> None:
     """Notes in the state file that GitLab takes all tokens, unless another controller wrote one."""
-    path = f"{folder}/{params['state_file']}"
+    path = f"{folder}/{asked.state_file}"
     with _drain.locked(folder):
-        if _drain.raw(path) == decode(params["state_text"]).encode("utf-8", "surrogateescape"):
-            _files.write_atomic(path, decode(params["checked_text"]), 0o600)
+        if _drain.raw(path) == decode(asked.state_text).encode("utf-8", "surrogateescape"):
+            _files.write_atomic(path, decode(asked.checked_text), 0o600)
 
 
 def true_path(folder: str, check: bool) -> str:
-    """Where the whole configuration lies: beside config.toml while a drain is under way."""
+    """Where the whole configuration lies: beside config.toml while a drain is under environment."""
     if check and _drain.is_paused(folder):
         return f"{folder}/{_drain.KEPT}"
     return _drain.truth(folder)
 
 
-def do_register(params: dict[str, Any]) -> dict[str, Any]:
+def do_register(asked: Options) -> Result:
     """Asks GitLab about each token."""
-    folder = params["folder"]
-    sweep(folder)
-    asked = zip(params["requests"], params["tokens"], strict=True)
-    answers = {
-        str(request["index"]): register(folder, {**request, "token": token}, params["environment"])
-        for request, token in asked
+    sweep(asked.folder)
+    return {
+        "answers": {
+            str(request["index"]): register(asked.folder, request, token, asked.environment)
+            for request, token in zip(asked.requests, asked.tokens, strict=True)
+        }
     }
-    return {"answers": answers}
 
 
-def do_swap(path: str, params: dict[str, Any]) -> dict[str, Any]:
+def do_swap(path: str, asked: Options) -> Result:
     """Writes the new texts, has the daemon read them, and asks GitLab about new runners."""
-    folder, unit = os.path.dirname(path), params["unit"]
+    folder, unit = os.path.dirname(path), asked.unit
     sweep(folder)
-    if not swap(path, params):
+    if not swap(path, asked):
         return {"swapped": False}
     # The daemon compares time stamps, and its own may be newer than our file: tell it.
-    if params["text"] and _systemd.units([unit]).get(unit, {}).get("ActiveState") == "active":
+    if asked.text and _systemd.units([unit]).get(unit, {}).get("ActiveState") == "active":
         _drain.reload(unit)
-    if not params["text"] and not params["verify"]:
+    if not asked.text and not asked.verify:
         return {"swapped": True}
-    verified = _runner_cli.verify(path, params["verify"], params["environment"])
-    if params["checked_text"] and verified and set(verified.values()) == {"valid"}:
-        mark_checked(folder, params)
+    verified = _runner_cli.verify(path, asked.verify, asked.environment)
+    if asked.checked_text and verified and set(verified.values()) == {"valid"}:
+        mark_checked(folder, asked)
     return {"swapped": True, "verified": verified}
 
 
-def do_wake(path: str, params: dict[str, Any], *, check: bool) -> dict[str, Any]:
+def do_wake(path: str, asked: Options, *, check: bool) -> Result:
     """Has the daemon take up those of the runners again that GitLab calls valid."""
     reasons: dict[str, str] = {}
-    verified = _runner_cli.verify(path, params["verify"], params["environment"], reasons)
+    verified = _runner_cli.verify(path, asked.verify, asked.environment, reasons)
     woken = [name for name, said in verified.items() if said == "valid"]
     if woken and not check:
-        _runner_health.wake(params["unit"], path)
+        _runner_health.wake(asked.unit, path)
     return {"verified": verified, "reasons": reasons, "woken": woken}
 
 
@@ -350,23 +407,23 @@ ARGUMENTS: dict[str, Any] = {
 def main() -> None:
     """Entry point of the module."""
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
-    params = module.params
-    operation, folder = params["op"], params["folder"]
-    if operation in ("register", "swap"):
-        os.makedirs(folder, mode=0o700, exist_ok=True)
-    result: dict[str, Any] = do_register(params) if operation == "register" else {}
+    asked = Options(**module.params)
+    if asked.op in ("register", "swap"):
+        os.makedirs(asked.folder, mode=0o700, exist_ok=True)
+    result = do_register(asked) if asked.op == "register" else Result()
     # Only now: GitLab was asked over the network.
-    path = true_path(folder, module.check_mode)
-    if operation == "swap":
-        result = do_swap(path, params)
-    elif operation == "wake":
-        result = do_wake(path, params, check=module.check_mode)
-    result["read"] = read(path, params["state_file"], params["unit"])
-    if operation in ("read", "register"):
-        result["read"]["complaints"] = complaints(path, result["read"]["pid"])
-    if params["other_runners"]:
-        result["read"]["other_runners"] = _runner_processes.report()
-    module.exit_json(changed=bool(result.get("swapped") or result.get("woken")), **result)
+    path = true_path(asked.folder, module.check_mode)
+    if asked.op == "swap":
+        result = do_swap(path, asked)
+    elif asked.op == "wake":
+        result = do_wake(path, asked, check=module.check_mode)
+    found = read(path, asked.state_file, asked.unit)
+    if asked.op in ("read", "register"):
+        found["complaints"] = complaints(path, found["pid"])
+    if asked.other_runners:
+        found["other_runners"] = _runner_processes.report()
+    changed = bool(result.get("swapped") or result.get("woken"))
+    module.exit_json(changed=changed, read=found, **result)
 
 
 if __name__ == "__main__":

@@ -80,6 +80,7 @@ resumed:
 
 import base64
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
@@ -96,7 +97,19 @@ def other_runners(beside: dict[str, str] | None) -> list[Daemon]:
     return [] if beside is None else _runner_processes.others(beside)
 
 
-def status(asked: dict[str, Any]) -> dict[str, Any]:
+class Status(_drain.Status):
+    """The same, with the daemons that the toolkit does not manage.
+
+    Attributes:
+        others: these daemons.
+        idle: whether all have been idle for some time.
+    """
+
+    others: list[Daemon]
+    idle: bool
+
+
+def status(asked: Mapping[str, Any]) -> Status:
     """What the service does, asked until it is idle for some time or the patience is over.
 
     A quiet that has begun is seen to its end: on a busy disk one question may take seconds.
@@ -105,27 +118,25 @@ def status(asked: dict[str, Any]) -> dict[str, Any]:
     quiet_since: float | None = None
     while True:
         _drain.renew(asked["folder"], asked["lease"])
-        found = _drain.look(asked["unit"], asked["folder"])
-        found["others"] = other_runners(asked.get("beside"))
+        found = _drain.status(asked["unit"], asked["folder"])
+        others = other_runners(asked.get("beside"))
         now = time.monotonic()
-        if found["busy"] or any(one["activity"] != "idle" for one in found["others"]):
+        if found["busy"] or any(one["activity"] != "idle" for one in others):
             quiet_since = None
         elif quiet_since is None:
             quiet_since = now
-        found["idle"] = quiet_since is not None and (
-            now - quiet_since >= QUIET_SECONDS or not found["pid"]
-        )
+        idle = quiet_since is not None and (now - quiet_since >= QUIET_SECONDS or not found["pid"])
         waits = asked["patience"] and quiet_since is not None
-        if found["idle"] or (now >= end and not waits):
-            return found
+        if idle or (now >= end and not waits):
+            return {**found, "others": others, "idle": idle}
         time.sleep(0.5)
 
 
-def renewed_status(asked: dict[str, Any], *, check: bool) -> dict[str, Any]:
+def renewed_status(asked: Mapping[str, Any], *, check: bool) -> Mapping[str, object]:
     """The status; what a drain that was cut off has left is taken back first."""
     folder, unit = asked["folder"], asked["unit"]
     if check:
-        return {**_drain.look(unit, folder), "others": other_runners(asked["beside"])}
+        return {**_drain.status(unit, folder), "others": other_runners(asked["beside"])}
     if _drain.is_paused(folder) and not _drain.lease_left(folder):
         # From the start, with what the file holds now.
         _drain.resume(folder)
@@ -133,7 +144,7 @@ def renewed_status(asked: dict[str, Any], *, check: bool) -> dict[str, Any]:
     return status(asked)
 
 
-def pause(asked: dict[str, Any]) -> bool:
+def pause(asked: Mapping[str, Any]) -> bool:
     """Pauses the service, if its file is still the one that was read."""
     folder, unit = asked["folder"], asked["unit"]
     # Before the pause: from its first moment on something must be there to take it back.
@@ -145,7 +156,7 @@ def pause(asked: dict[str, Any]) -> bool:
     return done
 
 
-def resume(asked: dict[str, Any]) -> str:
+def resume(asked: Mapping[str, Any]) -> str:
     """Takes the pause back."""
     done = _drain.resume(asked["folder"])
     if done != "nothing":

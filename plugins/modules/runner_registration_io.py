@@ -88,6 +88,7 @@ outcome:
 
 import os
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
@@ -108,7 +109,7 @@ ROOM_BYTES = 1_000_000
 
 
 def by_name(
-    path: str, verb: str, names: list[str], way: dict[str, str]
+    path: str, verb: str, names: list[str], environment: Mapping[str, str]
 ) -> tuple[dict[str, str], list[str]]:
     """Runs one of the runner's verbs for each name.
 
@@ -118,7 +119,9 @@ def by_name(
     problems = {}
     for name in names:
         done = _system.run(
-            [_runner_facts.BINARY, verb, "--config", path, "--name", name], timeout=120, env=way
+            [_runner_facts.BINARY, verb, "--config", path, "--name", name],
+            timeout=120,
+            env=environment,
         )
         said = ""
         if done.returncode:
@@ -126,11 +129,11 @@ def by_name(
             words = words or done.stderr.splitlines()[-2:]
             said = "; ".join(map(_runner_cli.plain, words)) or f"exit {done.returncode}"
         problems[name] = _secrets.redact_text(said)
-    return forget(path, problems, way) if verb == "unregister" else (problems, [])
+    return forget(path, problems, environment) if verb == "unregister" else (problems, [])
 
 
 def forget(
-    path: str, problems: dict[str, str], way: dict[str, str]
+    path: str, problems: dict[str, str], environment: Mapping[str, str]
 ) -> tuple[dict[str, str], list[str]]:
     """Drops the entries that could not be unregistered because GitLab no longer has such a runner.
 
@@ -140,19 +143,19 @@ def forget(
         What is left of the problems, and the names that are gone.
     """
     left = dict(problems)
-    told = _runner_cli.verify(path, [name for name, said in problems.items() if said], way)
+    told = _runner_cli.verify(path, [name for name, said in problems.items() if said], environment)
     refused = [name for name, answer in told.items() if answer == "refused"]
     for name in refused:
         argv = [_runner_facts.BINARY, "verify", "--delete", "--config", path, "--name", name]
         # It exits 0 too where GitLab gave no answer, and kept the entry then.
-        done = _system.run(argv, timeout=120, env=way)
+        done = _system.run(argv, timeout=120, env=environment)
         if done.returncode == 0 and re.search("is not valid|is removed", done.stderr + done.stdout):
             left[name] = ""
     return left, [name for name in refused if not left[name]]
 
 
 def remove_manager(
-    folder: str, path: str, asked: dict[str, Any], way: dict[str, str]
+    folder: str, path: str, asked: Mapping[str, str], environment: Mapping[str, str]
 ) -> dict[str, str]:
     """Takes this host off one runner, without gitlab-runner's `unregister`.
 
@@ -160,18 +163,18 @@ def remove_manager(
         ``outcome``: removed, gone (GitLab has no such runner) or failed; and GitLab's words.
     """
     # urllib has its proxies from here.
-    os.environ.update(way)
+    os.environ.update(environment)
     id_file = f"{folder}/.runner_system_id"
     if not os.path.exists(id_file):
         # Asking creates it again, and a host keeps its id.
-        _runner_cli.verify(path, [asked["name"]], way)
+        _runner_cli.verify(path, [asked["name"]], environment)
     system_id = (_drain.raw(id_file) or b"").decode().strip()
     tls = {name: str(asked.get(name) or "") for name in TLS}
     status, said = _runner_managers.remove(asked["url"], asked["token"], system_id, tls, folder)
     if not said:
         return {"outcome": "removed", "said": ""}
     # A proxy may answer 403 to a DELETE: what GitLab says of the token counts.
-    if status == 403 and _runner_cli.verify(path, [asked["name"]], way) == {
+    if status == 403 and _runner_cli.verify(path, [asked["name"]], environment) == {
         asked["name"]: "refused"
     }:
         return {"outcome": "gone", "said": ""}
@@ -203,10 +206,12 @@ def version() -> str:
     return found[1] if found else ""
 
 
-def verified(folder: str, path: str, names: list[str], way: dict[str, str]) -> dict[str, Any]:
+def verified(
+    folder: str, path: str, names: list[str], environment: Mapping[str, str]
+) -> Mapping[str, object]:
     """What GitLab says of each runner, and of which host and version."""
     reasons: dict[str, str] = {}
-    answers = _runner_cli.verify(path, names, way, reasons)
+    answers = _runner_cli.verify(path, names, environment, reasons)
     return {
         "answers": answers,
         "reasons": reasons,
@@ -216,17 +221,19 @@ def verified(folder: str, path: str, names: list[str], way: dict[str, str]) -> d
     }
 
 
-def changed(path: str, asked: dict[str, Any], way: dict[str, str]) -> dict[str, Any]:
+def changed(
+    path: str, asked: Mapping[str, Any], environment: Mapping[str, str]
+) -> Mapping[str, object]:
     """What came of the runner's own command for each name."""
     folder, unit, names = asked["folder"], asked["unit"], asked["names"]
     # The runner writes the file in place: no other call of the toolkit meanwhile.
     with _drain.locked(folder):
-        problems, gone = by_name(path, asked["verb"], names, way)
+        problems, gone = by_name(path, asked["verb"], names, environment)
     if _systemd.units([unit]).get(unit, {}).get("ActiveState") == "active":
         _drain.reload(unit)
     answers = {}
     if asked["verb"] == "reset-token":
-        answers = _runner_cli.verify(path, [n for n in names if not problems[n]], way)
+        answers = _runner_cli.verify(path, [n for n in names if not problems[n]], environment)
     return {
         "changed": any(not said for said in problems.values()),
         "problems": problems,
@@ -255,23 +262,23 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    asked: dict[str, Any] = module.params
-    folder, names, way = asked["folder"], asked["names"], asked["environment"]
+    asked = module.params
+    folder, names, environment = asked["folder"], asked["names"], asked["environment"]
     if module.check_mode and _drain.is_paused(folder):
         path = f"{folder}/{_drain.KEPT}"
     else:
         path = _drain.truth(folder)
     if asked["verb"] == "verify":
-        module.exit_json(changed=False, **verified(folder, path, names, way))
+        module.exit_json(changed=False, **verified(folder, path, names, environment))
     if asked["verb"] == "manager":
         runner = {**asked["runner"], "token": asked["token"]}
-        module.exit_json(changed=False, **remove_manager(folder, path, runner, way))
+        module.exit_json(changed=False, **remove_manager(folder, path, runner, environment))
     full = no_room(folder) if names else ""
     if full:
         module.fail_json(msg=full)
     if module.check_mode:
         module.exit_json(changed=bool(names), problems={})
-    module.exit_json(**changed(path, asked, way))
+    module.exit_json(**changed(path, asked, environment))
 
 
 if __name__ == "__main__":

@@ -56,8 +56,9 @@ import glob
 import importlib
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any
+from typing import Any, TypedDict
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -115,11 +116,28 @@ def simulated(*words: str) -> str:
     return _system.run(["apt-get", "-q", "-s", *words], timeout=120).stdout
 
 
-def sources() -> list[dict[str, Any]]:
+class Source(TypedDict):
+    """A source that is not the distribution's."""
+
+    file: str
+    url: str
+    suite: str
+    ours: bool
+
+
+class Mount(TypedDict):
+    """A folder's file system, and the megabytes that are free there."""
+
+    path: str
+    device: int
+    free_mb: int
+
+
+def sources() -> list[Source]:
     """Sources that are not the distribution's, one for each address and suite."""
     known = _apt_sources.indexes()
     own = _apt_sources.distribution_origins(known)
-    found: dict[tuple[str, str, str], dict[str, Any]] = {}
+    found: dict[tuple[str, str, str], Source] = {}
     for one in known:
         file = one.entry.rpartition(":")[0]
         if one.origin not in own:
@@ -133,9 +151,9 @@ def sources() -> list[dict[str, Any]]:
     return list(found.values())
 
 
-def mounts(folders: list[str]) -> list[dict[str, Any]]:
+def mounts(folders: list[str]) -> list[Mount]:
     """Each folder's file system, and the megabytes that are free there."""
-    found = []
+    found: list[Mount] = []
     for folder in folders:
         if os.path.isdir(folder):
             free = os.statvfs(folder)
@@ -166,7 +184,7 @@ def services() -> tuple[list[str], list[str]]:
     return [name for name in names if _upgrades.is_in_service(found.get(name, {}))], isolated
 
 
-def look(python: str, folders: list[str], places: list[str]) -> dict[str, Any]:
+def look(python: str, folders: list[str], places: list[str]) -> Mapping[str, object]:
     """Everything that the judgement takes."""
     everything = _dpkg.packages(["*"])
     records = {

@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ansible_collections.runnerhost.toolkit.plugins.module_utils._host_checks import Check
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import (
     _authorities,
     _runner_validation,
@@ -166,7 +167,7 @@ def certificates(authorities: Iterable[tuple[str, str]]) -> set[str]:
     }
 
 
-def checks(service: Service, made: Collection[str] | None) -> list[dict[str, Any]]:
+def checks(service: Service, made: Collection[str] | None) -> list[Check]:
     """What the host is asked about a service's paths, for `host_info`.
 
     Args:
@@ -174,9 +175,8 @@ def checks(service: Service, made: Collection[str] | None) -> list[dict[str, Any
         made: files that this run brings; none for an image, whose clones get all files later.
     """
     home = os.path.normpath(service.home)
-    of = {"user": service.user, "home": home}
     present = service.present
-    found: list[dict[str, Any]] = [
+    found: list[Check] = [
         {
             "label": service.variable("home"),
             "path": home,
@@ -190,7 +190,8 @@ def checks(service: Service, made: Collection[str] | None) -> list[dict[str, Any
             "label": service.variable("pip_cache_dir"),
             "path": os.path.normpath(service.pip_cache_dir),
             "kind": "folder",
-            **of,
+            "user": service.user,
+            "home": home,
         },
     ]
     if service.shell and made is not None:
@@ -198,13 +199,15 @@ def checks(service: Service, made: Collection[str] | None) -> list[dict[str, Any
         found.append({"label": label, "path": service.shell, "kind": "program"})
     for runner in present:
         for key, value, kind in _runner_validation.host_paths(runner):
-            one: dict[str, Any] = {
+            one: Check = {
                 "label": f"{service.variable('runners')} ({runner['name']}).{key}",
                 "path": value,
                 "kind": kind,
             }
             if kind == "folder":
-                one |= {"path": os.path.normpath(value), "execute": key == "builds_dir", **of}
+                one["path"] = os.path.normpath(value)
+                one["execute"] = key == "builds_dir"
+                one["user"], one["home"] = service.user, home
             elif made is None or value in made:
                 continue
             elif kind == "private_key":

@@ -215,7 +215,7 @@ def test_a_quiet_that_has_begun_is_seen_to_its_end(
     monkeypatch.setattr(time, "monotonic", lambda: clock[0])
     monkeypatch.setattr(time, "sleep", lambda more: clock.append(clock.pop() + more))
     monkeypatch.setattr(_drain, "renew", lambda *_: None)
-    monkeypatch.setattr(_drain, "look", look)
+    monkeypatch.setattr(_drain, "status", look)
     asked = {"patience": patience, "folder": "f", "unit": "u", "lease": 120}
     assert runner_drain_io.status(asked)["idle"] is idle
     assert len(busy) - len(left) == looks
@@ -226,7 +226,7 @@ def test_a_job_of_another_daemon_is_waited_for(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(time, "monotonic", lambda: clock[0])
     monkeypatch.setattr(time, "sleep", lambda more: clock.append(clock.pop() + more))
     monkeypatch.setattr(_drain, "renew", lambda *_: None)
-    monkeypatch.setattr(_drain, "look", lambda *_: {"busy": False, "pid": 7})
+    monkeypatch.setattr(_drain, "status", lambda *_: {"busy": False, "pid": 7})
     own = {"u": "f/config.toml"}
     asked = {"patience": 10, "folder": "f", "unit": "u", "lease": 120, "beside": own}
 
@@ -318,4 +318,4 @@ def test_daemon_that_has_just_started_is_not_stopped(
     monkeypatch.setattr(_drain, "jobs_of", lambda _: [])
     for listens in (False, True):
         monkeypatch.setattr(_drain, "is_listening", lambda _, listens=listens: listens)
-        assert _drain.look("a.service", str(folder))["busy"] is not listens
+        assert _drain.status("a.service", str(folder))["busy"] is not listens

@@ -102,7 +102,7 @@ def test_an_account_keeps_its_home() -> None:
 
 
 def folder(path: Path, user: str = "nobody", **more: Any) -> str:
-    return _host_checks.path_problem({"kind": "folder", "path": str(path), "user": user, **more})
+    return check("folder", path, user=user, **more)
 
 
 @pytest.fixture
@@ -258,7 +258,8 @@ def pem(key: ec.EllipticCurvePrivateKey, password: bytes = b"") -> bytes:
 
 
 def check(kind: str, path: Path | str, **more: Any) -> str:
-    return _host_checks.path_problem({"kind": kind, "path": str(path), **more})
+    asked: Any = {"kind": kind, "path": str(path), **more}
+    return _host_checks.path_problem(asked)
 
 
 def test_certificates_and_keys(tmp_path: Path) -> None:

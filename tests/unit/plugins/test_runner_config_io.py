@@ -17,11 +17,11 @@ def mark_checked(folder: Path) -> str:
     """What is in the state file after a swap wrote ``doubted`` and GitLab called all valid."""
     runner_config_io.mark_checked(
         str(folder),
-        {
-            "state_file": STATE,
-            "state_text": base64.b64encode(b"doubted").decode(),
-            "checked_text": base64.b64encode(b"checked").decode(),
-        },
+        runner_config_io.Options(
+            state_file=STATE,
+            state_text=base64.b64encode(b"doubted").decode(),
+            checked_text=base64.b64encode(b"checked").decode(),
+        ),
     )
     return (folder / STATE).read_text() if (folder / STATE).exists() else ""
 
