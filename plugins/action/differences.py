@@ -52,7 +52,7 @@ class ActionModule(ToolkitAction):
         for name, one in (("the tests of the host", tests), ("virtual environments", looked)):
             if one.get("failed"):
                 said = f"{name}: {one.get('msg') or 'no answer'}"
-                obstacles.append({"source": "connection", "found": said, "cure": ""})
+                obstacles.append({"source": "connection", "found": said, "remedy": ""})
         unnamed = list(tests.get("unnamed_runners", []))
         notes = [
             *tests.get("notes", []),

@@ -48,7 +48,7 @@ class ActionModule(ToolkitAction):
                 CONNECTION, _secrets.redact_text(str(answer.get("msg") or "no answer")), ""
             )
         if self._task.args.get("keep_going"):
-            told = {"source": obstacle.source, "found": obstacle.found, "cure": obstacle.cure}
+            told = {"source": obstacle.source, "found": obstacle.found, "remedy": obstacle.remedy}
             return {"changed": False, "obstacle": _secrets.redact(told)}
         if unreachable or answer.get("unreachable"):
             raise AnsibleConnectionFailure(_secrets.redact_text(str(obstacle)))

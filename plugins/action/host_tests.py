@@ -55,8 +55,8 @@ class ActionModule(ToolkitAction):
             return {"changed": False}
         missing = missing_packages("pytest", "pytest-testinfra")
         if missing:
-            text, __, cure = missing[0].partition(": ")
-            return self._stopped(Obstacle(CONTROLLER, text, cure))
+            text, __, remedy = missing[0].partition(": ")
+            return self._stopped(Obstacle(CONTROLLER, text, remedy))
         with tempfile.TemporaryDirectory(prefix="runnerhost-verify-") as folder:
             ssh = self._hand_over(os.path.join(folder, "host.json"))
             try:
@@ -66,14 +66,14 @@ class ActionModule(ToolkitAction):
                 return self._tested(folder, roles)
             except subprocess.TimeoutExpired:
                 text = f"the tests have not ended within {TIMEOUT} s"
-                cure = "see what the host is busy with, then run again"
-                return self._stopped(Obstacle(CONNECTION, text, cure))
+                remedy = "see what the host is busy with, then run again"
+                return self._stopped(Obstacle(CONNECTION, text, remedy))
             finally:
                 ssh.close()
 
     @staticmethod
     def _stopped(obstacle: Obstacle) -> Mapping[str, object]:
-        told = {"source": obstacle.source, "found": obstacle.found, "cure": obstacle.cure}
+        told = {"source": obstacle.source, "found": obstacle.found, "remedy": obstacle.remedy}
         return {"changed": False, "obstacle": _secrets.redact(told), "failures": []}
 
     def _host(self) -> str:

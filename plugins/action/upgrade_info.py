@@ -41,7 +41,7 @@ class ActionModule(ToolkitAction):
             "folders": sorted(args["free_mb"]),
             "venv_places": args["venv_places"],
         }
-        facts = self.ask(FACTS, question, self.variables)["look"]
+        facts = self.ask(FACTS, question, self.variables)["facts"]
         goal = Goal(
             release=args["release"],
             target=str(target),

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What keeps a host fit for jobs: old builds and caches go; no job on a full disk; metrics of both.
+"""Maintenance of a host by its timers: removes old files of jobs, pauses on a full disk, metrics.
 
-Runs on the hosts by itself (``python3 -m …_cleanup clean|disk``), started by timers: standard
-library of Python 3.10 alone. ``clean`` runs as the job user, who can remove nobody else's files.
+The timers of a host start it (``python3 -m …_cleanup clean|disk``): standard library of Python
+3.10 alone. ``clean`` runs as the job user, which cannot remove files of other users.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from ansible_collections.runnerhost.toolkit.plugins.module_utils import _full_di
 from ansible_collections.runnerhost.toolkit.plugins.module_utils._instances import place
 
 SHOWN = 20
-"""How many paths a run names that it could not remove."""
+"""The number of paths that a run reports if it cannot remove them."""
 
 
 def main() -> int:
-    """``clean`` and ``disk``, as the host's timers call them."""
-    parser = argparse.ArgumentParser(prog="_cleanup", description="Keep a host fit for jobs.")
+    """Entry point of the commands ``clean`` and ``disk``."""
+    parser = argparse.ArgumentParser(prog="_cleanup", description="Maintenance of a runner host.")
     verbs = parser.add_subparsers(dest="verb", required=True)
-    clean = verbs.add_parser("clean", help="remove what is old")
+    clean = verbs.add_parser("clean", help="remove old files of jobs")
     for name in ("builds", "cache", "temporary"):
         clean.add_argument(f"--{name}", action="append", default=[], metavar="FOLDER")
         clean.add_argument(f"--{name}-days", type=float, default=0.0, help="0: never")
@@ -51,7 +51,7 @@ def main() -> int:
 
 
 def clean_all(asked: argparse.Namespace) -> int:
-    """Removes what is old; says what cannot be removed, and returns 1 then."""
+    """Removes old files; returns 1 if some could not be removed."""
     now = time.time()
     failures: list[_old_files.Failure] = []
     for kind, folders, days, remove in (

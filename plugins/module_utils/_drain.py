@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A pause of one host's runner that can be taken back, and what jobs it still runs.
+"""Pauses one runner service of a host, resumes it, and lists the jobs that it still runs.
 
-A config.toml without ``[[runners]]`` is hot-reloaded: the daemon takes no new job, and running
-ones go on (tried with gitlab-runner 18.5.0). The whole file lies beside it meanwhile. The pause has
-a lease: if nobody renews it, the host itself puts the file back, and so does every start of the
-service.
+The daemon reloads a config.toml without ``[[runners]]``: it takes no new jobs and continues the
+running ones (tried with gitlab-runner 18.5.0). The full file is kept beside it. A pause has a
+lease: when it expires, the host itself restores the file. So does each start of the service.
 
-Runs on the hosts, as part of a module and by itself (``python3 -m …drain resume``): standard
+Runs on the hosts, as part of a module and by itself (``python3 -m …_drain resume``): standard
 library of Python 3.10 alone.
 """
 
@@ -30,21 +29,21 @@ from ansible_collections.runnerhost.toolkit.plugins.module_utils._instances impo
 
 CONFIG = "config.toml"
 KEPT = "config.toml.runnerhost-drained"
-"""The whole file while the runner is paused: 0600, since tokens are in it."""
-NOTE = "runnerhost-drain.json"
-"""Digests of both files, to tell them apart; no secret."""
+"""The full file while the runner is paused: mode 0600, because it contains tokens."""
+STATE = "runnerhost-drain.json"
+"""State file with the digests of both files; it contains no secret."""
 LEASES = "/run/runnerhost"
-"""Gone after a reboot, and with it every lease."""
+"""Contains the leases. A reboot removes it."""
 _ID = re.compile(rb"^\s*id\s*=\s*(\d+)\s*$", re.M)
 _RUNNERS = re.compile(rb"^\[\[runners\]\]\s*$", re.M)
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 _FIELD = re.compile(r'(\w+)=("(?:[^"\\]|\\.)*"|\S+)')
 _STARTED = "Initializing executor providers"
-"""The daemon's line right beside the one where it begins to take signals (17.4 to 19.3)."""
+"""The daemon logs this just before it starts to handle signals (17.4 to 19.3)."""
 LEAST_SECONDS = 1.0
-"""A daemon of that age may be asked whether it takes signals; it takes a third of it to start."""
+"""Age from which the journal is checked for that message; a start takes a third of it."""
 YOUNG_SECONDS = 10.0
-"""One of that age is not asked: with log_level=error it does not say."""
+"""Age from which a daemon counts as started: with log_level=error it does not log the message."""
 _ADDED, _REMOVED = "Added job to processing list", "Removed job from processing list"
 
 
@@ -54,7 +53,7 @@ def digest(content: bytes) -> str:
 
 
 def raw(path: str) -> bytes | None:
-    """A file's bytes, None where there is none."""
+    """The content of a file; None if it does not exist."""
     try:
         with open(path, "rb") as stream:
             return stream.read()
@@ -64,7 +63,7 @@ def raw(path: str) -> bytes | None:
 
 @contextmanager
 def locked(folder: str) -> Iterator[None]:
-    """One writer of the folder's config.toml at a time (the daemon knows no lock)."""
+    """Locks the config.toml of a folder for one writer (the daemon itself uses no lock)."""
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)
@@ -81,14 +80,14 @@ def _lease_path(folder: str) -> str:
 
 
 def renew(folder: str, seconds: float) -> None:
-    """Extends the lease to ``seconds`` from now, by a clock that nobody sets."""
+    """Extends the lease to ``seconds`` from now, by a clock that cannot be set."""
     os.makedirs(LEASES, mode=0o755, exist_ok=True)
     until = time.clock_gettime(time.CLOCK_BOOTTIME) + seconds
     _files.write_atomic(_lease_path(folder), json.dumps({"until": until}) + "\n", 0o644)
 
 
 def lease_left(folder: str) -> float:
-    """Seconds that the lease still has; 0 for none."""
+    """Seconds until the lease expires; 0 without a lease."""
     try:
         until = float(json.loads(_files.read_text(_lease_path(folder)))["until"])
     except (OSError, ValueError, KeyError, TypeError):
@@ -100,16 +99,16 @@ def lease_left(folder: str) -> float:
 
 
 def pause(folder: str, expected: str, text: str, seconds: float) -> bool:
-    """Puts ``text``, the configuration without runners, in the place of config.toml.
+    """Replaces config.toml by ``text``, the configuration without runners.
 
     Args:
-        folder: where config.toml lies.
+        folder: the folder of config.toml.
         expected: digest of the config.toml that the caller has read.
-        text: what it reads while it is paused.
-        seconds: the lease.
+        text: the configuration during the pause.
+        seconds: duration of the lease.
 
     Returns:
-        False if config.toml is another one by now; nothing was changed then.
+        False if config.toml has changed since it was read; then nothing is written.
     """
     path = f"{folder}/{CONFIG}"
     with locked(folder):
@@ -117,10 +116,10 @@ def pause(folder: str, expected: str, text: str, seconds: float) -> bool:
         if whole is None or digest(whole) != expected or is_paused(folder):
             return False
         renew(folder, seconds)
-        note = {"full": expected, "paused": digest(text.encode())}
-        _files.write_atomic(f"{folder}/{NOTE}", json.dumps(note) + "\n", 0o600)
+        state = {"full": expected, "paused": digest(text.encode())}
+        _files.write_atomic(f"{folder}/{STATE}", json.dumps(state) + "\n", 0o600)
         _files.write_atomic(f"{folder}/{KEPT}", whole.decode(), 0o600)
-        # The daemon may have rotated a token since; its file is the right one then.
+        # The daemon may have rotated a token in the meantime; then its file must be kept.
         if raw(path) != whole:
             _forget(folder)
             return False
@@ -129,20 +128,20 @@ def pause(folder: str, expected: str, text: str, seconds: float) -> bool:
 
 
 def is_paused(folder: str) -> bool:
-    """True if a pause is in force, or was interrupted on its way."""
+    """True if a pause is in effect, or was interrupted before it took effect."""
     return os.path.exists(f"{folder}/{KEPT}")
 
 
 def resume(folder: str) -> str:
-    """Takes a pause back.
+    """Ends a pause.
 
     Returns:
-        ``resumed``; ``nothing`` if there was no pause (or it was interrupted before it took
-        effect); ``merged`` if a runner was added meanwhile, which is kept.
+        ``resumed``; ``nothing`` if there was no pause, or if it was interrupted before it took
+        effect; ``merged`` if a runner was added during the pause, which is kept.
     """
     path = f"{folder}/{CONFIG}"
     if not os.path.isdir(folder):
-        # A runner that the inventory names and that never came to the host.
+        # An isolated runner of the inventory that was never installed on the host.
         return "nothing"
     with locked(folder):
         kept = raw(f"{folder}/{KEPT}")
@@ -153,14 +152,14 @@ def resume(folder: str) -> str:
         done = "resumed"
         if current is not None and not _is_paused_text(folder, current):
             if set(_ID.findall(kept)) <= set(_ID.findall(current)) and _RUNNERS.search(current):
-                # It never came to the pause, and the daemon may have written since.
+                # The pause never took effect, and the daemon may have written the file since.
                 _forget(folder)
                 return "nothing"
             added = _RUNNERS.search(current)
             if added:
                 kept = kept.rstrip(b"\n") + b"\n\n" + current[added.start() :]
                 done = "merged"
-        # Written anew, not renamed: the daemon loads a file only if it is newer.
+        # Write the file instead of renaming it: the daemon reloads only a newer file.
         _files.write_atomic(path, kept.decode(), 0o600)
         _forget(folder)
     return done
@@ -168,20 +167,20 @@ def resume(folder: str) -> str:
 
 def _is_paused_text(folder: str, content: bytes) -> bool:
     try:
-        note = json.loads(_files.read_text(f"{folder}/{NOTE}"))
+        state = json.loads(_files.read_text(f"{folder}/{STATE}"))
     except (OSError, ValueError):
         return not _RUNNERS.search(content)
-    return bool(note.get("paused") == digest(content))
+    return bool(state.get("paused") == digest(content))
 
 
 def _forget(folder: str) -> None:
-    for path in (f"{folder}/{KEPT}", f"{folder}/{NOTE}", _lease_path(folder)):
+    for path in (f"{folder}/{KEPT}", f"{folder}/{STATE}", _lease_path(folder)):
         with suppress(FileNotFoundError):
             os.unlink(path)
 
 
 def truth(folder: str) -> str:
-    """Where the whole configuration lies now; a pause that nobody holds is taken back first."""
+    """Path of the full configuration; a pause whose lease has expired is ended first."""
     if is_paused(folder):
         if lease_left(folder) > 0:
             return f"{folder}/{KEPT}"
@@ -199,7 +198,7 @@ class Job:
     Attributes:
         id: its number in GitLab.
         project: its project, as the daemon's log names it.
-        age: seconds since the daemon took it.
+        age: seconds since the daemon received it.
     """
 
     id: str
@@ -212,10 +211,10 @@ class Job:
 
 
 def running(lines: Iterable[str], now: float) -> list[Job]:
-    """The jobs of a daemon, from its journal since its start (``journalctl -o json``).
+    """Running jobs of a daemon, from its journal since its start (``journalctl -o json``).
 
-    The daemon logs each job when it adds it to its list and when it takes it off
-    (gitlab-runner 19.3, commands/multi.go), at the level ``info``.
+    The daemon logs at the level ``info`` when it adds a job to its list and when it removes it
+    (gitlab-runner 19.3, commands/multi.go).
     """
     jobs: dict[str, Job] = {}
     for line in lines:
@@ -225,7 +224,7 @@ def running(lines: Iterable[str], now: float) -> list[Job]:
             continue
         message = entry.get("MESSAGE") or ""
         if isinstance(message, list):
-            # journald gives a text with escape codes as numbers.
+            # journald encodes a text with escape codes as a list of numbers.
             message = bytes(message).decode(errors="replace")
         fields = _fields(_ANSI.sub("", str(message)))
         if fields.get("msg", "").startswith(_ADDED):
@@ -241,7 +240,7 @@ def running(lines: Iterable[str], now: float) -> list[Job]:
 
 
 def _fields(message: str) -> dict[str, str]:
-    """A line of the daemon's log, in any of its formats (``log_format``)."""
+    """Fields of a log line of the daemon, in any ``log_format``."""
     if message.startswith("{"):
         try:
             return {str(key): str(value) for key, value in json.loads(message).items()}
@@ -260,7 +259,7 @@ def _project(url: str) -> str:
 
 
 def jobs_of(pid: int) -> list[Job]:
-    """The jobs that the daemon with this process number runs; empty where none does."""
+    """The jobs that the daemon with this process id runs."""
     if not pid:
         return []
     done = _system.run(
@@ -268,7 +267,7 @@ def jobs_of(pid: int) -> list[Job]:
             "journalctl",
             "--no-pager",
             "--output=json",
-            # Each part of a job's trace is a line too: a hundred thousand in a day.
+            # Read only the message: the journal also has each part of the jobs' output.
             "--output-fields=MESSAGE",
             f"--grep={_ADDED}|{_REMOVED}",
             "-b",
@@ -279,7 +278,7 @@ def jobs_of(pid: int) -> list[Job]:
 
 
 def journal_is_whole(pid: int) -> bool:
-    """True if the journal has a daemon's messages since its start, at the level ``info``."""
+    """True if the journal has the messages of a daemon since its start, at the level ``info``."""
     done = _system.run(
         [
             *("journalctl", "--no-pager", "--output=cat", "--lines=1", "-b"),
@@ -290,11 +289,11 @@ def journal_is_whole(pid: int) -> bool:
 
 
 class Status(TypedDict):
-    """What a drain waits for.
+    """State of a service during a drain.
 
     Attributes:
         active: whether the service runs.
-        pid: of its daemon.
+        pid: process id of its daemon.
         jobs: the running jobs.
         busy: whether a job runs or the daemon has just started.
         paused: whether it takes no new jobs.
@@ -310,7 +309,7 @@ class Status(TypedDict):
 
 
 def status(unit: str, folder: str) -> Status:
-    """What a drain waits for now."""
+    """The state of a service now."""
     state = _systemd.units([unit]).get(unit, {})
     pid = int(state.get("MainPID") or 0)
     jobs = jobs_of(pid)
@@ -318,8 +317,8 @@ def status(unit: str, folder: str) -> Status:
         "active": state.get("ActiveState", "") == "active",
         "pid": pid,
         "jobs": [{**asdict(job), "text": str(job)} for job in jobs],
-        # A stage of a job is a process below the daemon; with log_level=error the log is silent.
-        # And one that has just started must not be stopped yet.
+        # Each stage of a job is a child process of the daemon, which also shows jobs with
+        # log_level=error. A daemon that has just started must not be stopped yet.
         "busy": bool(jobs) or (bool(pid) and (_system.has_children(pid) or not is_listening(pid))),
         "paused": is_paused(folder),
         "lease": lease_left(folder),
@@ -327,13 +326,13 @@ def status(unit: str, folder: str) -> Status:
 
 
 def reload(unit: str) -> None:
-    """Has the daemon read its file now; it would do so within three seconds by itself."""
+    """Makes the daemon reload its file now; otherwise it does so within three seconds."""
     await_listening(unit)
     _system.run(["systemctl", "kill", "--signal=SIGHUP", "--kill-who=main", unit])
 
 
 def age(pid: int) -> float | None:
-    """Seconds since a process began; None if there is none."""
+    """Seconds since a process started; None if it does not exist."""
     try:
         # The name in brackets may hold blanks: the fields start after its end (proc(5)).
         fields = _files.read_text(f"/proc/{pid}/stat").rpartition(")")[2].split()
@@ -344,10 +343,10 @@ def age(pid: int) -> float | None:
 
 
 def is_listening(pid: int) -> bool:
-    """True unless the daemon has just started: a signal ends it then (exit 2, a failed unit).
+    """False if the daemon has just started: then a signal would end it (exit 2, a failed unit).
 
-    Its journal tells when that is over. /proc does not: Go's runtime catches every signal from the
-    first moment on, and ends the program for those that it has no order for.
+    The journal shows when it handles signals; /proc does not: Go's runtime catches every signal
+    from the start, and ends the program on those without a handler.
     """
     old = age(pid) if pid else None
     if old is None or old >= YOUNG_SECONDS:
@@ -359,7 +358,7 @@ def is_listening(pid: int) -> bool:
 
 
 def await_listening(unit: str) -> None:
-    """Waits until a signal does not end the service's daemon, if it has just started."""
+    """Waits until the daemon of a service handles signals, if it has just started."""
     end = time.monotonic() + 2 * YOUNG_SECONDS
     while time.monotonic() < end:
         if is_listening(int(_systemd.units([unit]).get(unit, {}).get("MainPID") or 0)):
@@ -368,26 +367,25 @@ def await_listening(unit: str) -> None:
 
 
 def watch(unit: str, on: bool) -> None:
-    """Starts or stops the timer that takes an abandoned pause of the service back."""
+    """Starts or stops the timer that ends an abandoned pause of the service."""
     how = ["start"] if on else ["--no-block", "stop"]
     _system.run(["systemctl", *how, f"{resume_of(unit)}.timer"])
 
 
 def main() -> int:
-    """``resume``: what the host's own timer and each start of the service call."""
-    parser = argparse.ArgumentParser(prog="drain", description="Take a pause of the runner back.")
+    """``resume``: called by the host's timer and by each start of the service."""
+    parser = argparse.ArgumentParser(prog="_drain", description="End a pause of the runner.")
     parser.add_argument("verb", choices=["resume"])
     parser.add_argument("--folder", default="/etc/gitlab-runner")
     parser.add_argument("--unit", default="gitlab-runner.service")
-    parser.add_argument("--if-expired", action="store_true", help="only if its lease is over")
+    parser.add_argument("--if-expired", action="store_true", help="only if its lease has expired")
     asked = parser.parse_args()
     if asked.if_expired and lease_left(asked.folder) > 0:
         return 0
     done = resume(asked.folder)
     if done != "nothing":
         reload(asked.unit)
-        told = f"the pause of {asked.unit} was not taken back by whoever asked for it: {done}"
-        sys.stdout.write(f"{told}\n")
+        sys.stdout.write(f"the abandoned pause of {asked.unit} was ended: {done}\n")
     watch(asked.unit, on=False)
     return 0
 

@@ -13,7 +13,7 @@ from typing import Any
 
 
 def file_look(path: str, want_text: bool = False) -> dict[str, Any]:
-    """What lies at a path: kind, mode, owner, and its text where asked for."""
+    """Kind, mode and owner of a path, and its text if requested."""
     try:
         info = os.lstat(path)
     except OSError:
@@ -40,22 +40,22 @@ def file_look(path: str, want_text: bool = False) -> dict[str, Any]:
 
 
 def read_text(path: str) -> str:
-    """A file's text; bytes that are no UTF-8 are replaced."""
+    """The text of a file; bytes that are not UTF-8 are replaced."""
     with open(path, encoding="utf-8", errors="replace") as stream:
         return stream.read()
 
 
 def read_exact(path: str) -> str:
-    """A file's text from which `write_atomic` makes the same bytes again."""
+    """The text of a file, from which `write_atomic` writes the same bytes again."""
     with open(path, "rb") as stream:
         return stream.read().decode("utf-8", "surrogateescape")
 
 
 def write_atomic(path: str, text: str, mode: int, uid: int = 0, gid: int = 0) -> None:
-    """The file, whole or not at all, never readable by more than it should be.
+    """Writes a file completely or not at all, and never with wider permissions than asked for.
 
-    The temporary file lies in the same folder, so that the rename is one step; it is removed if
-    anything fails.
+    The temporary file is in the same folder, so that the rename is atomic. It is removed after a
+    failure.
     """
     folder = os.path.dirname(path) or "."
     try:
@@ -63,7 +63,7 @@ def write_atomic(path: str, text: str, mode: int, uid: int = 0, gid: int = 0) ->
     except OSError as error:
         if error.errno is None:
             raise
-        # A full disk's error names no file by itself.
+        # The error of a full disk does not name the file.
         raise OSError(error.errno, error.strerror, path) from error
 
 
@@ -85,7 +85,7 @@ def _write(path: str, folder: str, text: str, mode: int, uid: int, gid: int) -> 
 
 
 def remove_stale_temporaries(folder: str) -> list[str]:
-    """Temporary files of a killed run: removed, since they may hold secrets."""
+    """Removes temporary files of killed runs, which may contain secrets; returns their paths."""
     removed = []
     if os.path.isdir(folder):
         for name in os.listdir(folder):

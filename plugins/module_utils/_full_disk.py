@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Pauses the runner while a disk is full, and metrics of pauses, disks and tokens.
+"""Pauses the runner while a disk is full, and writes metrics about pauses, disks and tokens.
 
 Runs on the hosts: standard library of Python 3.10 alone.
 """
@@ -17,18 +17,18 @@ from ansible_collections.runnerhost.toolkit.plugins.module_utils import _drain, 
 from ansible_collections.runnerhost.toolkit.plugins.module_utils._instances import SERVICE
 
 PAUSED_TEXT = "runnerhost-paused.toml"
-"""config.toml without its runners, written by the run that wrote config.toml: 0600."""
+"""config.toml without its runners, written together with config.toml: mode 0600."""
 FULL_MARK = f"{_drain.LEASES}/disk-full"
-# The watch comes every minute: a lease of three lets one be missed.
+# The check runs every minute; the lease covers two missed checks.
 LEASE_SECONDS = 180.0
-# A disk that is just above the limit would pause and resume at every look.
+# Otherwise a disk just above the limit would pause and resume the runner again and again.
 HYSTERESIS_POINTS = 2.0
 
 
 def free_percent(path: str) -> tuple[float, float]:
-    """Free space and free inodes for an ordinary user, in per cent of all.
+    """Free space and free inodes for an ordinary user, in percent.
 
-    A filesystem that counts no inodes (btrfs) has 100 per cent of them free.
+    A file system without a number of inodes (btrfs) has 100 percent of them free.
     """
     found = os.statvfs(path)
     space = 100.0 * found.f_bavail / found.f_blocks if found.f_blocks else 100.0
@@ -37,14 +37,14 @@ def free_percent(path: str) -> tuple[float, float]:
 
 
 def existing(path: str) -> str:
-    """The path, or the nearest folder above it that is there."""
+    """The path, or its nearest existing parent folder."""
     while not os.path.isdir(path):
         path = os.path.dirname(path) or "/"
     return path
 
 
 def shortage(paths: Iterable[str], space: float, inodes: float) -> str:
-    """Which filesystem has less than so many per cent free; empty if none."""
+    """The first file system with less free space or inodes than required; empty if none."""
     for path in dict.fromkeys(existing(path) for path in paths):
         free_space, free_inodes = free_percent(path)
         if free_space < space:
@@ -55,12 +55,12 @@ def shortage(paths: Iterable[str], space: float, inodes: float) -> str:
 
 
 def full_mark(unit: str) -> str:
-    """Tells that a full disk has paused this service."""
+    """The file that marks a pause of this service because of a full disk."""
     return FULL_MARK + unit.removesuffix(".service").removeprefix(SERVICE)
 
 
 def watch_disk(folder: str, unit: str, paths: list[str], space: float, inodes: float) -> str:
-    """Pauses the runner on a full disk and takes that back; returns what was done, in words."""
+    """Pauses the runner while a disk is full; returns a message about what was done."""
     mark = full_mark(unit)
     ours = os.path.exists(mark)
     more = HYSTERESIS_POINTS if ours else 0.0
@@ -73,7 +73,7 @@ def watch_disk(folder: str, unit: str, paths: list[str], space: float, inodes: f
         done = _drain.resume(folder)
         if done != "nothing":
             _drain.reload(unit)
-        return "there is room again: the runner takes jobs"
+        return "enough disk space is free again: the runner takes jobs"
     if _drain.is_paused(folder):
         if ours:
             _drain.renew(folder, LEASE_SECONDS)
@@ -81,21 +81,21 @@ def watch_disk(folder: str, unit: str, paths: list[str], space: float, inodes: f
     text, whole = _drain.raw(f"{folder}/{PAUSED_TEXT}"), _drain.raw(f"{folder}/{_drain.CONFIG}")
     if text is None or whole is None:
         return ""
-    # The mark first: without it nobody would take the pause back before its lease ends.
+    # Write the mark first: without it, the pause would only end when its lease expires.
     os.makedirs(_drain.LEASES, mode=0o755, exist_ok=True)
     _files.write_atomic(mark, short + "\n", 0o644)
     _drain.watch(unit, on=True)
     if not _drain.pause(folder, _drain.digest(whole), text.decode(), LEASE_SECONDS):
         return ""
     _drain.reload(unit)
-    return f"{short}: the runner takes no new job"
+    return f"{short}: the runner takes no new jobs"
 
 
 def token_ends(text: str) -> dict[str, float]:
-    """Runner -> the end of its token, in seconds since 1970, of those whose token has one.
+    """Runner -> expiry of its token, in seconds since 1970, if the token expires.
 
-    Read-only, line by line: the host's Python reads no TOML, and both the daemon and the toolkit
-    write one key to a line.
+    Reads line by line: Python 3.10 has no TOML parser, and both the daemon and the toolkit write
+    one key per line.
     """
     found = {}
     for table in re.split(r"(?m)^\[\[runners\]\]\s*$", text)[1:]:
@@ -109,11 +109,11 @@ def token_ends(text: str) -> dict[str, float]:
 
 
 def write_metrics(path: str, places: dict[str, str]) -> None:
-    """A file for node_exporter's textfile collector; no secret is in it.
+    """Writes a file for the textfile collector of node_exporter; it contains no secret.
 
     Args:
         path: the file.
-        places: folder of each service's config.toml -> its unit.
+        places: folder of config.toml -> unit, of each service.
     """
     paused, full, ends_of = [], [], {}
     for folder, unit in places.items():
@@ -124,13 +124,13 @@ def write_metrics(path: str, places: dict[str, str]) -> None:
         whole = f"{folder}/{_drain.KEPT if is_paused else _drain.CONFIG}"
         ends_of.update(token_ends((_drain.raw(whole) or b"").decode(errors="replace")))
     lines = [
-        "# HELP runnerhost_paused 1 while the runner takes no new job.",
+        "# HELP runnerhost_paused 1 while the runner takes no new jobs.",
         "# TYPE runnerhost_paused gauge",
         *paused,
-        "# HELP runnerhost_disk_full 1 while it does so because a disk is full.",
+        "# HELP runnerhost_disk_full 1 while the runner is paused because a disk is full.",
         "# TYPE runnerhost_disk_full gauge",
         *full,
-        "# HELP runnerhost_token_expires_timestamp_seconds When a runner's token ends.",
+        "# HELP runnerhost_token_expires_timestamp_seconds Expiry of a runner's token.",
         "# TYPE runnerhost_token_expires_timestamp_seconds gauge",
     ]
     for name, ends in sorted(ends_of.items()):

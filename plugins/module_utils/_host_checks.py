@@ -83,10 +83,10 @@ def _no_su(name: str, entry: _system.User) -> str:
     if not done.returncode:
         return ""
     said = " ".join((done.stderr or done.stdout).split()) or f"it ended with {done.returncode}"
-    cure = shadow_cure(name, _shadow_line(name), date.today()) or (
+    remedy = shadow_remedy(name, _shadow_line(name), date.today()) or (
         "see /etc/pam.d/su, /etc/security/access.conf and `journalctl -t su`"
     )
-    return f"`su -s /bin/bash {name} -c true` fails: {said}; {cure}"
+    return f"`su -s /bin/bash {name} -c true` fails: {said}; {remedy}"
 
 
 def _shadow_line(name: str) -> str:
@@ -97,7 +97,7 @@ def _shadow_line(name: str) -> str:
     return next((line for line in lines if line.startswith(f"{name}:")), "")
 
 
-def shadow_cure(name: str, line: str, today: date) -> str:
+def shadow_remedy(name: str, line: str, today: date) -> str:
     """What an entry of shadow(5) says against a login, and the command against it; no password."""
     fields = line.split(":")
     if len(fields) < 8:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a runner service has on its host, by its name: a unit, a folder, units that go with it.
+"""Names and paths of a runner service on its host: its unit, its folder, and related units.
 
 The package's own service has the empty name. Runs on the controller and on the hosts: standard
 library of Python 3.10 alone.
@@ -14,23 +14,23 @@ from dataclasses import dataclass
 # A Unix user's name has at most 32 characters, 14 of which are the prefix.
 NAME = re.compile(r"[a-z][a-z0-9-]{0,15}\Z")
 SERVICE = "gitlab-runner"
-"""The package's own service, whose jobs are the host's ordinary ones."""
+"""The service of the package, which runs the jobs of all runners that are not isolated."""
 UNITS = "/etc/systemd/system"
 DROP_INS = f"{UNITS}/{SERVICE}-*.service.d/zz-runnerhost.conf"
-"""Where a host tells which isolated runners the toolkit has made there."""
+"""Drop-ins of the isolated runners that the toolkit has installed on a host."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a runner's daemon lives.
+    """Names and paths of a runner service.
 
     Attributes:
         service: its name, without ``.service``.
         unit: its unit.
-        drop_in: the toolkit's settings of that unit.
-        folder: where its config.toml lies.
-        resume: the unit that takes its pause back, without ``.service`` or ``.timer``.
-        clean: the unit that removes what its jobs no longer use, likewise.
+        drop_in: the toolkit's drop-in for that unit.
+        folder: the folder of its config.toml.
+        resume: the unit that ends its pause, without ``.service`` or ``.timer``.
+        clean: the unit that removes old files of its jobs, likewise.
     """
 
     service: str
@@ -42,7 +42,7 @@ class Place:
 
 
 def place(name: str = "") -> Place:
-    """The place of an isolated runner; with an empty name that of the package's own service."""
+    """Names and paths of an isolated runner, or of the service of the package (empty name)."""
     suffix = f"-{name}" if name else ""
     unit = f"{SERVICE}{suffix}.service"
     return Place(
@@ -56,11 +56,11 @@ def place(name: str = "") -> Place:
 
 
 def names_of(paths: Iterable[str]) -> list[str]:
-    """The isolated runners whose drop-ins these are."""
+    """Names of the isolated runners to which these drop-ins belong."""
     found = (re.search(rf"/{SERVICE}-([^/]+)\.service\.d/", path) for path in paths)
     return [match[1] for match in found if match]
 
 
 def resume_of(unit: str) -> str:
-    """The unit, without its ending, that takes a pause of the given service back."""
+    """The unit that ends a pause of the given service, without ``.service`` or ``.timer``."""
     return place(unit.removesuffix(".service").removeprefix(SERVICE).removeprefix("-")).resume

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Removal of what no job has used for some days: checkouts, cached and temporary files.
+"""Removes checkouts, cached files and temporary files that no job has used for some days.
 
 Runs on the hosts: standard library of Python 3.10 alone, as the job user.
 """
@@ -21,7 +21,7 @@ _SCRATCH = ".runnerhost-old-"
 
 
 def working_directories() -> set[str]:
-    """Where this user's processes are; what lies there or above is in use."""
+    """Working directories of this user's processes: they and their parents are in use."""
     found = set()
     for name in os.listdir("/proc"):
         if name.isdigit():
@@ -31,13 +31,13 @@ def working_directories() -> set[str]:
 
 
 def in_use(path: str, directories: Iterable[str]) -> bool:
-    """True if a process works in the folder or below it."""
+    """True if the folder or one below it is the working directory of a process."""
     return any(cwd == path or cwd.startswith(path + "/") for cwd in directories)
 
 
 @dataclass(frozen=True)
 class Failure:
-    """What could not be removed."""
+    """A path that could not be removed, and the reason."""
 
     path: str
     reason: str
@@ -51,7 +51,7 @@ class Failure:
 
 
 def owner(uid: int) -> str:
-    """A user's name, or the number of one that has none."""
+    """The name of a user, or its number if it has no name."""
     try:
         return pwd.getpwuid(uid).pw_name
     except KeyError:
@@ -59,7 +59,7 @@ def owner(uid: int) -> str:
 
 
 def failure(path: str, error: OSError) -> Failure:
-    """Why a path could not be removed: the folder around it, as a rule, belongs to another user."""
+    """The reason why a path could not be removed: often, its folder belongs to another user."""
     reason = error.strerror or str(error)
     folder = os.path.dirname(path)
     with suppress(OSError):
@@ -72,7 +72,7 @@ def failure(path: str, error: OSError) -> Failure:
 
 
 def mount_points(table: str = "/proc/self/mountinfo") -> set[str]:
-    """Where something is mounted, bind mounts too (proc(5))."""
+    """All mount points, including bind mounts (proc(5))."""
     with suppress(OSError), open(table, encoding="utf-8", errors="surrogateescape") as stream:
         return {
             re.sub(r"\\(\d{3})", lambda octal: chr(int(octal[1], 8)), line.split()[4])
@@ -82,7 +82,7 @@ def mount_points(table: str = "/proc/self/mountinfo") -> set[str]:
 
 
 def mounted(path: str) -> list[Failure]:
-    """What is mounted at a path or below it: those files stay."""
+    """Mount points at a path or below it, whose files are not removed."""
     real = os.path.join(os.path.realpath(os.path.dirname(path)), os.path.basename(path))
     return [
         Failure(one, "something is mounted there")
@@ -92,7 +92,7 @@ def mounted(path: str) -> list[Failure]:
 
 
 def checkouts(builds: str, failures: list[Failure] | None = None) -> Iterator[str]:
-    """The projects' folders below a builds folder, however deep their groups are.
+    """Folders of projects below a builds folder, at any depth of groups.
 
     The runner lays them out as ``<builds>/<short token>/<slot>/<group>/<project>``, with a
     ``<project>.tmp`` beside each (gitlab-runner 19.3, common/build.go).
@@ -118,7 +118,7 @@ def checkouts(builds: str, failures: list[Failure] | None = None) -> Iterator[st
 
 
 def left_over(folder: str) -> Iterator[str]:
-    """What an earlier run has put aside and could not delete; deeper than that it does not look."""
+    """Renamed folders that an earlier run could not delete; their content is not searched."""
     try:
         entries = list(os.scandir(folder))
     except OSError:
@@ -131,7 +131,7 @@ def left_over(folder: str) -> Iterator[str]:
 
 
 def last_used(checkout: str) -> float:
-    """When a job last worked there, in seconds since 1970: each fetches, or clones anew."""
+    """Time of the last job, in seconds since 1970: each job fetches or clones."""
     marks = ("", "/.git", "/.git/HEAD", "/.git/index", "/.git/FETCH_HEAD")
     times = [0.0]
     for path in [*(checkout + mark for mark in marks), f"{checkout}.tmp"]:
@@ -141,10 +141,10 @@ def last_used(checkout: str) -> float:
 
 
 def put_aside(path: str, failures: list[Failure]) -> str:
-    """Renames a folder or file out of the way, for a job that begins now; empty if it cannot.
+    """Renames a folder or file, so that a job that starts now creates it again.
 
-    The name is always the same one: what an earlier run has put aside and could not delete keeps
-    the next from being put there, so that there is never more than one.
+    Returns the new path, empty after a failure. It is always the same path: if an earlier run could
+    not delete it, nothing is renamed, so that there is never more than one.
     """
     folder, name = os.path.split(path)
     scratch = os.path.join(folder, f"{_SCRATCH}{name}")
@@ -165,7 +165,7 @@ def put_aside(path: str, failures: list[Failure]) -> str:
 
 
 def delete(scratch: str, failures: list[Failure]) -> bool:
-    """Deletes what was put aside; adds what of it cannot be deleted."""
+    """Deletes a renamed path; adds to ``failures`` what cannot be deleted."""
     found = mounted(scratch)
     if found:
         failures += found
@@ -174,10 +174,10 @@ def delete(scratch: str, failures: list[Failure]) -> bool:
     def failed(__: object, path: str, about: tuple[type, BaseException, object]) -> None:
         error = about[1]
         with suppress(OSError):
-            # An empty folder of another user, which cannot be opened.
+            # An empty folder of another user can be removed but not opened.
             os.rmdir(path)
             return
-        # A folder that is not empty only follows from what could not be deleted in it.
+        # A folder is not empty because of an earlier failure, which is reported.
         if isinstance(error, OSError) and error.errno not in (errno.ENOTEMPTY, errno.ENOENT):
             failures.append(failure(path, error))
 
@@ -193,7 +193,7 @@ def delete(scratch: str, failures: list[Failure]) -> bool:
 
 
 def make_writable(folder: str) -> None:
-    """Lets this user delete in its own read-only folders, such as those of Go's module cache."""
+    """Makes this user's read-only folders writable, such as those of Go's module cache."""
     with suppress(OSError):
         found = os.lstat(folder)
         if found.st_uid == os.geteuid() and found.st_mode & 0o700 != 0o700:
@@ -204,13 +204,13 @@ def make_writable(folder: str) -> None:
 
 
 def remove_tree(path: str, failures: list[Failure]) -> bool:
-    """Removes a folder or file, out of the way first: a job that begins now makes its own anew."""
+    """Renames a folder or file, then deletes it."""
     scratch = put_aside(path, failures)
     return bool(scratch) and delete(scratch, failures)
 
 
 def clean_builds(builds: str, days: float, now: float, failures: list[Failure]) -> list[str]:
-    """Removes checkouts that no job has used for so many days; returns their paths."""
+    """Removes checkouts that no job has used for a number of days; returns their paths."""
     busy = working_directories()
     removed = []
     for path in list(left_over(builds)):
@@ -218,14 +218,14 @@ def clean_builds(builds: str, days: float, now: float, failures: list[Failure]) 
     for path in list(checkouts(builds, failures)):
         if now - last_used(path) < days * DAY or in_use(path, busy):
             continue
-        # Both before either is deleted: that takes minutes, in which a job may make them anew.
+        # Rename both first: a deletion takes minutes, in which a job may create them again.
         beside, scratch = put_aside(f"{path}.tmp", failures), put_aside(path, failures)
         if beside:
             delete(beside, failures)
         if scratch and delete(scratch, failures):
             removed.append(path)
             parent = os.path.dirname(path)
-            # Groups and slots that are empty now; never the builds folder itself.
+            # Remove empty groups and slots, but not the builds folder itself.
             while parent != builds and parent.startswith(builds + "/"):
                 try:
                     os.rmdir(parent)
@@ -236,7 +236,7 @@ def clean_builds(builds: str, days: float, now: float, failures: list[Failure]) 
 
 
 def clean_files(folder: str, days: float, now: float, failures: list[Failure]) -> list[str]:
-    """Removes files that nobody has read or written for so many days, and folders left empty."""
+    """Removes files that were not read or written for a number of days, and empty folders."""
     removed = []
 
     def unreadable(error: OSError) -> None:
@@ -265,7 +265,7 @@ def clean_files(folder: str, days: float, now: float, failures: list[Failure]) -
 
 
 def clean_temporary(folder: str, days: float, now: float, failures: list[Failure]) -> list[str]:
-    """Removes this user's own entries of a shared folder that are untouched for so many days."""
+    """Removes this user's entries in a shared folder that were not changed for a number of days."""
     busy = working_directories()
     removed = []
     for name in os.listdir(folder):

@@ -159,7 +159,7 @@ def in_the_way(daemons: Iterable[Daemon], how: str) -> tuple[list[Daemon], list[
     return stands, [one for one in every if one not in stands]
 
 
-def cure(daemon: Process) -> str:
+def remedy(daemon: Process) -> str:
     """What an administrator does about a daemon that is in the way."""
     quit_it, then = f"kill -QUIT {daemon['pid']}", ""
     if daemon["unit"]:
@@ -175,6 +175,6 @@ def refusal(daemons: Iterable[Daemon], what: str) -> list[str]:
     """Why an operation is refused because of these daemons, a line for each."""
     return [
         f"a runner that the toolkit does not manage: {one['text']}; {what}. "
-        f"Before you try again, {cure(one)}"
+        f"Before you try again, {remedy(one)}"
         for one in daemons
     ]

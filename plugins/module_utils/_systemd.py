@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""systemd and logind, as they have their units and settings loaded.
+"""Units and settings as systemd and logind have loaded them.
 
 Runs on the hosts: standard library of Python 3.10 alone.
 """
@@ -14,10 +14,9 @@ from ansible_collections.runnerhost.toolkit.plugins.module_utils import _system
 
 
 def has_systemd() -> bool:
-    """True if systemd is PID 1 (systemd's own test, sd_booted(3)), and is to be talked to.
+    """True if systemd is PID 1 (same test as sd_booted(3)) and may be contacted.
 
-    While an image is baked it is not: SYSTEMD_OFFLINE is systemd's own switch for that
-    (systemd.io/ENVIRONMENT).
+    While an image is built, SYSTEMD_OFFLINE=1 forbids it (systemd.io/ENVIRONMENT).
     """
     return os.environ.get("SYSTEMD_OFFLINE") != "1" and os.path.isdir("/run/systemd/system")
 
@@ -37,7 +36,7 @@ UNIT_PROPERTIES = [
 
 
 def units(names: list[str]) -> dict[str, dict[str, str]]:
-    """Properties of units as systemd has them loaded, by name; empty without systemd."""
+    """Properties of loaded units, by name; empty without systemd."""
     if not names or not has_systemd():
         return {}
     done = _system.run(["systemctl", "show", *names, "--property=" + ",".join(UNIT_PROPERTIES)])
@@ -51,7 +50,7 @@ def units(names: list[str]) -> dict[str, dict[str, str]]:
 
 
 def masked(found: Mapping[str, Mapping[str, str]]) -> list[str]:
-    """What is wrong with units that are masked (systemd.unit(5)), and the command that helps.
+    """Messages about masked units (systemd.unit(5)), each with the command to unmask it.
 
     Args:
         found: properties of units, by name.
@@ -69,7 +68,7 @@ def masked(found: Mapping[str, Mapping[str, str]]) -> list[str]:
 
 
 def logind() -> dict[str, Any]:
-    """KillUserProcesses and KillOnlyUsers as the running logind has them; empty if none runs."""
+    """KillUserProcesses and KillOnlyUsers of the running logind; empty if it does not run."""
     done = _system.run(
         [
             "busctl",

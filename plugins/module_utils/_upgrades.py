@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What stands in the way of an upgrade to the next release, judged from one look at a host.
+"""What stands in the way of an upgrade to the next release, judged from the facts of a host.
 
 Pure: what `upgrade_info` found and what the inventory wants go in, words come out.
 """
@@ -41,19 +41,19 @@ class Obstacle:
         kind: one of `KINDS`; `runner_host_prepare_upgrade_accept` names it.
         what: what was found.
         why: what it does to the upgrade.
-        cure: what takes it away.
+        remedy: what to do about it.
         cured: whether ``runner_host_prepare_upgrade_apply`` does so.
     """
 
     kind: str
     what: str
     why: str
-    cure: str
+    remedy: str
     cured: bool = False
 
     def line(self) -> str:
         """All of it in one line."""
-        return f"{self.kind}: {self.what}. {self.why}. Cure: {self.cure}"
+        return f"{self.kind}: {self.what}. {self.why}. Remedy: {self.remedy}"
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def next_release(release: str) -> str:
     return later[0] if later else ""
 
 
-def conflicts(look: Mapping[str, Any], goal: Goal) -> list[str]:
+def conflicts(facts: Mapping[str, Any], goal: Goal) -> list[str]:
     """Installed packages of the version that the target has as its own.
 
     The host's own release does not have them: each is a third party's build, which may be newer
@@ -92,7 +92,7 @@ def conflicts(look: Mapping[str, Any], goal: Goal) -> list[str]:
     """
     if goal.python == goal.system:
         return []
-    records = look["packages"]
+    records = facts["packages"]
     # With the ones that are half installed: they are in the way as well.
     return [
         name
@@ -101,30 +101,30 @@ def conflicts(look: Mapping[str, Any], goal: Goal) -> list[str]:
     ]
 
 
-def held(look: Mapping[str, Any], goal: Goal) -> tuple[list[str], list[str]]:
+def held(facts: Mapping[str, Any], goal: Goal) -> tuple[list[str], list[str]]:
     """Packages on hold: ours, which the run after the upgrade must replace, and all others that the
     upgrade would have to."""
-    names = sorted(look["held"])
-    ours = set(conflicts(look, goal)).union(
+    names = sorted(facts["held"])
+    ours = set(conflicts(facts, goal)).union(
         *(_pythons.family(version, names) for version in goal.wanted)
     )
-    others = [name for name in names if name not in ours and name not in look["foreign"]]
+    others = [name for name in names if name not in ours and name not in facts["foreign"]]
     return [name for name in names if name in ours], others
 
 
-def obstacles(look: Mapping[str, Any], goal: Goal) -> list[Obstacle]:
+def obstacles(facts: Mapping[str, Any], goal: Goal) -> list[Obstacle]:
     """What was found on the host itself, in the order of `KINDS`."""
     found = []
-    if look["unfinished"]:
+    if facts["unfinished"]:
         found.append(
             Obstacle(
                 "dpkg",
-                f"dpkg has left undone: {some(look['unfinished'])}",
+                f"dpkg has left undone: {some(facts['unfinished'])}",
                 "The upgrader does not start on a host with broken packages",
                 "make provision finishes it; by hand: dpkg --configure -a",
             )
         )
-    if not look["lists"]:
+    if not facts["lists"]:
         found.append(
             Obstacle(
                 "lists",
@@ -133,18 +133,18 @@ def obstacles(look: Mapping[str, Any], goal: Goal) -> list[Obstacle]:
                 "apt-get update",
             )
         )
-    found += [*_conflict(look, goal), *_held(look, goal)]
-    if look["updates"]:
+    found += [*_conflict(facts, goal), *_held(facts, goal)]
+    if facts["updates"]:
         found.append(
             Obstacle(
                 "updates",
-                f"{len(look['updates'])} pending updates: {some(look['updates'])}",
+                f"{len(facts['updates'])} pending updates: {some(facts['updates'])}",
                 "The upgrader refuses to start before all are installed",
                 "apt-get dist-upgrade",
             )
         )
-    if look["restart"] is not None:
-        of = f", for {some(look['restart'])}" if look["restart"] else ""
+    if facts["restart"] is not None:
+        of = f", for {some(facts['restart'])}" if facts["restart"] else ""
         found.append(
             Obstacle(
                 "restart",
@@ -153,30 +153,30 @@ def obstacles(look: Mapping[str, Any], goal: Goal) -> list[Obstacle]:
                 "restart the host when no job runs",
             )
         )
-    found += _space(look["mounts"], goal.free)
+    found += _space(facts["mounts"], goal.free)
     found += [
         Obstacle(
             "services",
             f"a runner that the toolkit does not manage: {one['text']}",
             "The upgrade restarts the host and would end it with its jobs",
-            _runner_processes.cure(one),
+            _runner_processes.remedy(one),
         )
-        for one in _runner_processes.in_the_way(look["other_runners"], "refuse")[0]
+        for one in _runner_processes.in_the_way(facts["other_runners"], "refuse")[0]
     ]
     return found
 
 
-def _conflict(look: Mapping[str, Any], goal: Goal) -> list[Obstacle]:
-    names = conflicts(look, goal)
+def _conflict(facts: Mapping[str, Any], goal: Goal) -> list[Obstacle]:
+    names = conflicts(facts, goal)
     if not names:
         return []
-    versions = sorted({look["packages"][name]["version"] for name in names})
+    versions = sorted({facts["packages"][name]["version"] for name in names})
     what = f"a third party's Python {goal.python} ({', '.join(versions)}): {some(names)}"
     why = (
         f"{goal.target} has {goal.python} as its own; where the third party's build is the newer "
         "one, the upgrade removes python3-venv and python3-dev without a word (deadsnakes #297)"
     )
-    along = sorted(set(look["along"]) - set(names))
+    along = sorted(set(facts["along"]) - set(names))
     if along:
         return [
             Obstacle(
@@ -198,8 +198,8 @@ def _conflict(look: Mapping[str, Any], goal: Goal) -> list[Obstacle]:
     ]
 
 
-def _held(look: Mapping[str, Any], goal: Goal) -> list[Obstacle]:
-    ours, others = held(look, goal)
+def _held(facts: Mapping[str, Any], goal: Goal) -> list[Obstacle]:
+    ours, others = held(facts, goal)
     found = []
     if ours:
         found.append(
@@ -245,11 +245,11 @@ def _space(mounts: Sequence[Mapping[str, Any]], free: Mapping[str, int]) -> list
     return found
 
 
-def notes(look: Mapping[str, Any], goal: Goal) -> list[str]:
+def notes(facts: Mapping[str, Any], goal: Goal) -> list[str]:
     """What is worth knowing beforehand, and does not stand in the way."""
     found = []
-    ours = [source for source in look["sources"] if source["ours"]]
-    theirs = [source for source in look["sources"] if not source["ours"]]
+    ours = [source for source in facts["sources"] if source["ours"]]
+    theirs = [source for source in facts["sources"] if not source["ours"]]
     if ours:
         found.append(
             f"the upgrader disables {some(_files(ours))}; provision writes them anew for "
@@ -263,10 +263,10 @@ def notes(look: Mapping[str, Any], goal: Goal) -> list[str]:
     mine = {
         name
         for version in (*goal.wanted, goal.python)
-        for name in _pythons.family(version, look["foreign"])
+        for name in _pythons.family(version, facts["foreign"])
     }
     by_origin: dict[str, list[str]] = {}
-    for name, origin in look["foreign"].items():
+    for name, origin in facts["foreign"].items():
         if name not in mine and not name.startswith("gitlab-runner"):
             by_origin.setdefault(origin, []).append(name)
     for origin, names in sorted(by_origin.items()):
@@ -279,10 +279,10 @@ def notes(look: Mapping[str, Any], goal: Goal) -> list[str]:
             else "it does not come back: add it to python_versions_wanted where jobs need it"
         )
         found.append(f"the upgrader removes {goal.system}, {goal.release}'s own Python; {comes}")
-    found += _venvs(look["venvs"], goal)
-    if not look["venvs_complete"]:
-        found.append("there are more virtual environments than one look takes")
-    found += [f"waits for a restart: {unit}" for unit in look["pending"]]
+    found += _venvs(facts["venvs"], goal)
+    if not facts["venvs_complete"]:
+        found.append("there are too many virtual environments: not all of them were checked")
+    found += [f"waits for a restart: {unit}" for unit in facts["pending"]]
     return found
 
 

@@ -80,7 +80,7 @@ notes:
   elements: str
   returned: without O(report)
 obstacles:
-  description: Why the host could not be checked, each with C(source), C(found) and C(cure).
+  description: Why the host could not be checked, each with C(source), C(found) and C(remedy).
   type: list
   elements: dict
   returned: without O(report)

@@ -42,7 +42,7 @@ ansible_facts:
   type: dict
   returned: success
 obstacle:
-  description: With O(keep_going), what stands in the way - C(source), C(found), C(cure).
+  description: With O(keep_going), what stands in the way - C(source), C(found), C(remedy).
   type: dict
   returned: if the host cannot be reached
 """

@@ -68,7 +68,7 @@ unnamed_runners:
 obstacle:
   description:
     - Why the host could not be checked. C(source) is C(connection) or C(controller), C(found) the
-      words of ssh, sudo or pytest, C(cure) what to do.
+      words of ssh, sudo or pytest, C(remedy) what to do.
   type: dict
   returned: if the host could not be checked
 """

@@ -144,7 +144,7 @@ target:
   type: str
   returned: success
 obstacles:
-  description: What stands in the way; each with C(kind), C(what), C(why), C(cure) and C(cured).
+  description: What stands in the way; each with C(kind), C(what), C(why), C(remedy) and C(cured).
   type: list
   elements: dict
   returned: success

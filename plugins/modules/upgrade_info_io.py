@@ -46,8 +46,8 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-look:
-  description: What the action judges.
+facts:
+  description: What the action upgrade_info bases its report on.
   type: dict
   returned: always
 """
@@ -184,7 +184,7 @@ def services() -> tuple[list[str], list[str]]:
     return [name for name in names if _upgrades.is_in_service(found.get(name, {}))], isolated
 
 
-def look(python: str, folders: list[str], places: list[str]) -> Mapping[str, object]:
+def facts(python: str, folders: list[str], places: list[str]) -> Mapping[str, object]:
     """Everything that the judgement takes."""
     everything = _dpkg.packages(["*"])
     records = {
@@ -243,10 +243,10 @@ def main() -> None:
         module.fail_json(msg=problem)
     asked = module.params
     try:
-        found = look(asked["python"], asked["folders"], asked["venv_places"])
+        found = facts(asked["python"], asked["folders"], asked["venv_places"])
     except ModuleNotFoundError as error:
         module.fail_json(msg=f"{error}: the host lacks python3-apt, which Ansible's apt needs too")
-    module.exit_json(changed=False, look=found)
+    module.exit_json(changed=False, facts=found)
 
 
 if __name__ == "__main__":

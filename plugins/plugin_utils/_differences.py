@@ -61,7 +61,7 @@ def report(hosts: Mapping[str, Any], at: str) -> dict[str, Any]:
         hosts: host -> what the action returned for it, or None for one without an answer.
         at: when, ISO 8601.
     """
-    silent = {"source": "connection", "found": "no answer", "cure": ""}
+    silent = {"source": "connection", "found": "no answer", "remedy": ""}
     names = ("obstacles", "differences", "notes", "unnamed_runners")
     return {
         "at": at,

@@ -191,12 +191,12 @@ class Convergence:
                 is_gone = self._gitlab.is_gone(index, int(held["id"]))
             if is_gone:
                 lost = f"GitLab no longer has runner {held['id']}"
-                cure = "create it there again and set its token"
+                remedy = "create it there again and set its token"
                 if runner.created:
-                    cure = "gitlab_runner_recreate=true creates it again"
+                    remedy = "gitlab_runner_recreate=true creates it again"
                     questions[index] = Question(index, lost)
                 if not runner.created or not self._gitlab.recreate:
-                    gone.append(f"{runner.at}: {lost}; {cure}")
+                    gone.append(f"{runner.at}: {lost}; {remedy}")
             elif index in self._refused:
                 lost = "GitLab refuses the token that the host holds (403)"
                 questions[index] = Question(index, lost)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What keeps Ansible or the tests from reaching a host: ssh's or sudo's own words, and the cure.
+"""What keeps Ansible or the tests from reaching a host: the words of ssh or sudo, and the remedy.
 
 Pure: texts in, one line out. OpenSSH 8.9 to 10, sudo 1.9, Ubuntu's shells.
 """
@@ -210,25 +210,25 @@ class Obstacle:
     Attributes:
         source: ``connection``, or ``controller`` for what is wrong on this machine.
         found: ssh's, sudo's or Ansible's own words.
-        cure: what to do.
+        remedy: what to do.
     """
 
     source: str
     found: str
-    cure: str
+    remedy: str
 
     def __str__(self) -> str:
-        found = self.found.rstrip(".") if self.cure else self.found
-        return f"{self.source}: {found}" + (f"; {self.cure}" if self.cure else "")
+        found = self.found.rstrip(".") if self.remedy else self.found
+        return f"{self.source}: {found}" + (f"; {self.remedy}" if self.remedy else "")
 
 
 def recognised(text: str) -> Obstacle | None:
     """The obstacle that these words of ssh, sudo, a shell or Ansible tell of, if they do."""
     lines = _lines(text)
-    for pattern, cure, source in _KNOWN:
+    for pattern, remedy, source in _KNOWN:
         for line in lines:
             if re.fullmatch(pattern, line):
-                return Obstacle(source, _short(line.strip("@ ")), cure)
+                return Obstacle(source, _short(line.strip("@ ")), remedy)
     return None
 
 

@@ -126,7 +126,7 @@ def test_full_disk_pauses_the_runner_until_there_is_room(ready: Site) -> None:
     journal = ready.sh("journalctl -u runnerhost-disk.service --no-pager -o cat")
     assert f"{BUILDS} has" in journal
     assert "less than 5 %: the runner takes no new job" in journal
-    assert "there is room again" in journal
+    assert "enough disk space is free again" in journal
 
 
 def test_timers_are_there_and_the_journal_is_bounded(ready: Site) -> None:

@@ -289,7 +289,7 @@ def test_full_disk_pauses_and_room_resumes(disk: Disk, free: tuple[float, float]
     assert disk.look() == ""
     assert disk.paused, "just above the limit is not enough to resume"
     disk.free = (8.0, 8.0)
-    assert "room again" in disk.look()
+    assert "space is free again" in disk.look()
     assert disk.config.read_text() == before
     assert disk.look() == ""
 

@@ -83,7 +83,11 @@ def test_runners_that_the_inventory_does_not_name_are_no_nothing() -> None:
 
 
 def test_what_keeps_it_from_the_host_is_one_line_and_no_difference() -> None:
-    obstacle = {"source": "connection", "found": "sudo: a password is required", "cure": "do this"}
+    obstacle = {
+        "source": "connection",
+        "found": "sudo: a password is required",
+        "remedy": "do this",
+    }
     for name in ("reached", "tests"):
         found = run(**{name: {"obstacle": obstacle}})
         assert (found["differences"], found["obstacles"]) == ([], [obstacle])

@@ -118,7 +118,7 @@ def test_cut_off_before_the_pause_took_effect(folder: Path) -> None:
 def test_cut_off_with_something_missing(folder: Path, lost: str) -> None:
     pause(folder)
     if lost == "note":
-        (folder / _drain.NOTE).unlink()
+        (folder / _drain.STATE).unlink()
     else:
         for path in (folder.parent / "run").iterdir():
             path.unlink()

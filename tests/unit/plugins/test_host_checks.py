@@ -53,7 +53,7 @@ def day(moment: date) -> int:
     ],
 )
 def test_shadow_says_why(changed: Any, most: Any, ends: Any, says: str) -> None:
-    found = _host_checks.shadow_cure("ci", f"ci:!hunter2:{changed}:0:{most}:7::{ends}:", TODAY)
+    found = _host_checks.shadow_remedy("ci", f"ci:!hunter2:{changed}:0:{most}:7::{ends}:", TODAY)
     assert says in found
     assert bool(says) == bool(found)
     assert "hunter2" not in found

@@ -91,12 +91,12 @@ SAID: list[tuple[str, str, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("said", "source", "cure"), SAID, ids=[one[0][:40] for one in SAID])
-def test_each_is_told_in_its_own_words_with_a_cure(said: str, source: str, cure: str) -> None:
+@pytest.mark.parametrize(("said", "source", "remedy"), SAID, ids=[one[0][:40] for one in SAID])
+def test_each_is_told_in_its_own_words_with_a_remedy(said: str, source: str, remedy: str) -> None:
     for text in (said, f"sudo: unable to resolve host h: Name or service not known\n{said}"):
         found = _unreachable.of_command(255, "", text)
         assert found.source == source
-        assert cure in found.cure
+        assert remedy in found.remedy
         assert found.found.strip("@ ") in said
         assert "unable to resolve" not in found.found
 
@@ -114,7 +114,7 @@ def test_what_is_not_known_keeps_its_words(code: int, out: str, err: str, found:
     one = _unreachable.of_command(code, out, err)
     assert one.source == "connection"
     assert found in one.found
-    assert one.cure
+    assert one.remedy
 
 
 def test_a_module_that_never_ran_tells_of_sudo() -> None:
@@ -181,7 +181,7 @@ def test_a_program_that_this_machine_lacks_is_named(tmp_path: Path) -> None:
     ssh = replace(fake(tmp_path, ""), argv=argv)
     one = ssh.probe()
     assert one
-    assert (one.source, one.cure) == (
+    assert (one.source, one.remedy) == (
         "controller",
         "install sshpass-that-is-not-there on this machine",
     )

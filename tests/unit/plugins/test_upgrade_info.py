@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The look before a release upgrade: what is asked of which repository, and what becomes of it."""
+"""Facts before a release upgrade: what is asked of which repository, and what becomes of it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import _upgrade
 from tests.unit.plugins.test_plans import documented
 
 THERE = "install ok installed"
-LOOK: dict[str, Any] = {
+ANSWER: dict[str, Any] = {
     "system": "3.10",
     "packages": {
         "python3.12": {"version": "3.12.13-1+jammy1", "status": THERE},
@@ -76,7 +76,7 @@ class Action(upgrade_info.ActionModule):
 
     def ask(self, name: str, arguments: Any, task_vars: Mapping[str, Any]) -> dict[str, Any]:
         self.asked.append(dict(arguments))
-        return {"look": LOOK}
+        return {"facts": ANSWER}
 
     def ways(self, task_vars: Any) -> Any:
         return None
@@ -110,8 +110,8 @@ def test_the_next_lts_is_judged_for() -> None:
     result, asked = run()
     assert result["target"] == "noble"
     assert not result["changed"]
-    look, theirs, runner = asked
-    assert look == {
+    facts, theirs, runner = asked
+    assert facts == {
         "python": "3.12",
         "folders": ["/usr", "/var"],
         "venv_places": ["/home/gitlab-runner"],

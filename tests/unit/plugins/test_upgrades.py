@@ -47,9 +47,9 @@ def test_a_host_that_is_ready() -> None:
 
 
 def test_the_next_releases_own_python_from_a_third_party_is_named_and_cured() -> None:
-    look = {**NOTHING, "packages": PPAS, "along": ["python3.12", "libpython3.12-stdlib"]}
-    assert _upgrades.conflicts(look, GOAL) == ["libpython3.12-stdlib", "python3.12"]
-    (one,) = _upgrades.obstacles(look, GOAL)
+    facts = {**NOTHING, "packages": PPAS, "along": ["python3.12", "libpython3.12-stdlib"]}
+    assert _upgrades.conflicts(facts, GOAL) == ["libpython3.12-stdlib", "python3.12"]
+    (one,) = _upgrades.obstacles(facts, GOAL)
     assert one.kind == "conflict"
     assert one.cured
     line = one.line()
@@ -57,7 +57,7 @@ def test_the_next_releases_own_python_from_a_third_party_is_named_and_cured() ->
     assert "python3-venv and python3-dev" in line
     # A half-installed one is in the way too.
     half = {"python3.12": {"version": "1", "status": "install ok unpacked"}}
-    assert _upgrades.conflicts({**look, "packages": half}, GOAL) == ["python3.12"]
+    assert _upgrades.conflicts({**facts, "packages": half}, GOAL) == ["python3.12"]
 
 
 def test_what_would_take_others_along_is_not_taken_away() -> None:
@@ -66,7 +66,7 @@ def test_what_would_take_others_along_is_not_taken_away() -> None:
     )
     assert not one.cured
     assert "their-tool would go with it" in one.what
-    assert "remove their-tool yourself" in one.cure
+    assert "remove their-tool yourself" in one.remedy
 
 
 def test_the_hosts_own_python_is_no_conflict() -> None:
@@ -117,13 +117,13 @@ def test_notes_say_what_the_upgrade_will_do() -> None:
         "ours": True,
     }
     theirs = {**ours, "file": "/etc/apt/sources.list.d/their.list", "ours": False}
-    look = {
+    facts = {
         **NOTHING,
         "sources": [ours, ours, theirs],
         "foreign": {**NOTHING["foreign"], "their-tool": "Them", "old-tool": ""},
         "pending": ["gitlab-runner"],
     }
-    said = "\n".join(_upgrades.notes(look, GOAL))
+    said = "\n".join(_upgrades.notes(facts, GOAL))
     assert "disables /etc/apt/sources.list.d/runnerhost-deadsnakes.sources; provision" in said
     assert "their.list (https://mirror.example.com/deadsnakes jammy), which is not" in said
     assert "their-tool from Them" in said
@@ -134,7 +134,7 @@ def test_notes_say_what_the_upgrade_will_do() -> None:
     assert "python3.11" not in said
     assert "packages.gitlab.com" not in said
     other = Goal("jammy", "noble", "3.10", "3.12", ("3.11",), {})
-    assert "add it to python_versions_wanted" in "\n".join(_upgrades.notes(look, other))
+    assert "add it to python_versions_wanted" in "\n".join(_upgrades.notes(facts, other))
 
 
 def test_notes_say_what_becomes_of_venvs() -> None:
@@ -142,14 +142,14 @@ def test_notes_say_what_becomes_of_venvs() -> None:
         {"path": "/home/gitlab-runner/v", "interpreter": "/usr/bin/python3.10"},
         {"path": "/home/gitlab-runner/w", "interpreter": "/usr/bin/python3.7"},
     ]
-    look = {**NOTHING, "venvs": venvs, "venvs_complete": False}
-    said = "\n".join(_upgrades.notes(look, GOAL))
+    facts = {**NOTHING, "venvs": venvs, "venvs_complete": False}
+    said = "\n".join(_upgrades.notes(facts, GOAL))
     assert "jammy's own Python: /home/gitlab-runner/v; those made by python3.10 live again" in said
     assert "have 3.12 then" in said
     assert "dead already: /home/gitlab-runner/w" in said
-    assert "more virtual environments than one look takes" in said
+    assert "too many virtual environments: not all" in said
     other = Goal("jammy", "noble", "3.10", "3.12", ("3.11",), {})
-    assert "those made by python3.10 stay dead" in "\n".join(_upgrades.notes(look, other))
+    assert "those made by python3.10 stay dead" in "\n".join(_upgrades.notes(facts, other))
 
 
 GOOD: dict[str, Any] = {
