@@ -4,11 +4,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleActionFail, AnsibleError
-from ansible.plugins.loader import lookup_loader
+from ansible.template import trust_as_template
 
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._arguments import ROOT
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._controller import ToolkitAction
 
 MODULE = "runnerhost.toolkit.file_set"
@@ -57,11 +59,20 @@ class ActionModule(ToolkitAction):
         return result
 
     def _render(self, name: str, variables: dict[str, Any]) -> str:
-        """A template of the role, as the template lookup renders it."""
-        lookup = lookup_loader.get(
-            "ansible.builtin.template", loader=self._loader, templar=self._templar
-        )
+        """A template of the role.
+
+        Not by the template lookup, which copies all variables of the play for each.
+        """
+        role = self._task.args["templates_of"]
+        folder = ROOT / "roles" / role / "templates"
         try:
-            return str(lookup.run([name], variables=variables, trim_blocks=True)[0])
+            path = folder / name if role else Path(self._find_needle("templates", name))
+            text = trust_as_template(self._loader.get_text_file_contents(str(path)))
+            templar = self._templar.copy_with_new_env(
+                searchpath=[str(path.parent)], available_variables=variables
+            )
+            return str(
+                templar.template(text, escape_backslashes=False, overrides={"trim_blocks": True})
+            )
         except AnsibleError as error:
             raise AnsibleActionFail(f"{name}: {error}") from error

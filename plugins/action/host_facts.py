@@ -10,16 +10,16 @@ from typing import Any
 from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure, AnsibleError
 
 from ansible_collections.runnerhost.toolkit.plugins.module_utils import _secrets
-from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._controller import ToolkitAction
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._controller import (
+    LOOK,
+    ToolkitAction,
+)
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._unreachable import (
     CONNECTION,
     Obstacle,
     of_module,
     recognised,
 )
-
-SETUP = "ansible.builtin.setup"
-SUBSET = ["!all", "!min", "distribution"]
 
 
 class ActionModule(ToolkitAction):
@@ -34,16 +34,18 @@ class ActionModule(ToolkitAction):
         answer: Mapping[str, Any] = {}
         unreachable = False
         try:
-            answer = self._execute_module(
-                SETUP, {"gather_subset": SUBSET}, task_vars=self.variables
-            )
+            # Not setup, which is one more module to be built and sent.
+            answer = self._execute_module(LOOK, {"distribution": True}, task_vars=self.variables)
         except AnsibleError as error:
             said = _secrets.redact_text(str(error))
             unreachable = isinstance(error, AnsibleConnectionFailure)
             obstacle = recognised(said) or Obstacle(CONNECTION, " ".join(said.split()), "")
         else:
             if not answer.get("failed") and not answer.get("unreachable"):
-                return {**answer, "changed": False}
+                # With the interpreter that Ansible has found, and its warnings about it.
+                facts = {**answer.get("ansible_facts", {}), **answer["look"]["distribution"]}
+                more = {key: value for key, value in answer.items() if key != "look"}
+                return {**more, "ansible_facts": facts, "changed": False}
             obstacle = of_module(answer) or Obstacle(
                 CONNECTION, _secrets.redact_text(str(answer.get("msg") or "no answer")), ""
             )

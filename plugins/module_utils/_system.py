@@ -107,13 +107,32 @@ def user(name: str) -> User | None:
     }
 
 
-def release(path: str = "/etc/os-release") -> str:
-    """The system's code name, ``noble`` (os-release(5)); empty if it has none."""
+def os_release(path: str = "/etc/os-release") -> dict[str, str]:
+    """What os-release(5) says, by key; empty if there is no such file."""
     try:
-        found = re.search(r"(?m)^VERSION_CODENAME=\"?([a-z]+)", _files.read_text(path))
+        text = _files.read_text(path)
     except OSError:
-        return ""
-    return found[1] if found else ""
+        return {}
+    return dict(re.findall(r"(?m)^([A-Z_]+)=[\"']?([^\"'\n]*)", text))
+
+
+def release(path: str = "/etc/os-release") -> str:
+    """The system's code name, ``noble``; empty if it has none."""
+    return os_release(path).get("VERSION_CODENAME", "")
+
+
+def distribution(path: str = "/etc/os-release") -> dict[str, str]:
+    """The facts of the same names that Ansible's own module has for Debian and Ubuntu."""
+    said = os_release(path)
+    version = said.get("VERSION_ID", "")
+    name = said.get("ID", "").capitalize()
+    return {
+        "distribution": name,
+        "distribution_release": said.get("VERSION_CODENAME", ""),
+        "distribution_version": version,
+        "distribution_major_version": version.partition(".")[0],
+        "os_family": "Debian" if "debian" in said.get("ID_LIKE", "").split() else name,
+    }
 
 
 def machine() -> str:

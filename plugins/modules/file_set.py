@@ -140,6 +140,10 @@ options:
         description: Run it in any case.
         type: bool
         default: false
+  templates_of:
+    description: The role of this collection whose templates they are; empty for the task's own.
+    type: str
+    default: ""
   _secrets:
     description: Internal, set by the action plugin. The texts of secret files, by path.
     type: dict
@@ -357,6 +361,8 @@ def main() -> None:
                     },
                 },
             },
+            # What the action plugin has used up.
+            "templates_of": {"type": "str", "default": ""},
             # From the action plugin: texts of secret files, by path. Apart from `files`, since a
             # no_log value would be cut out of every path in the answer too.
             "_secrets": {"type": "dict", "default": {}, "no_log": True},

@@ -9,8 +9,8 @@ DOCUMENTATION = r"""
 module: host_facts
 short_description: Gathers the facts that the roles take, or says what keeps Ansible from the host
 description:
-  - Calls M(ansible.builtin.setup) for the distribution. Where that cannot run, it tells the words
-    of ssh, sudo or the shell, and what to do.
+  - Reads the facts about the distribution. Where that cannot be, it tells the words of ssh, sudo or
+    the shell, and what to do.
 version_added: 0.1.0
 options:
   keep_going:
@@ -38,7 +38,9 @@ EXAMPLES = r"""
 
 RETURN = r"""
 ansible_facts:
-  description: The facts.
+  description:
+    - C(distribution), C(distribution_release), C(distribution_version),
+      C(distribution_major_version) and C(os_family).
   type: dict
   returned: success
 obstacle:

@@ -17,6 +17,12 @@ options:
     type: list
     elements: str
     default: []
+  distribution:
+    description:
+      - Whether to return the facts about the distribution. With them, any Python may run the
+        module.
+    type: bool
+    default: false
   files:
     description: Paths to examine.
     type: list
@@ -209,6 +215,7 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "packages": {"type": "list", "elements": "str", "default": []},
+            "distribution": {"type": "bool", "default": False},
             "files": {"type": "list", "elements": "str", "default": []},
             "texts": {"type": "list", "elements": "str", "default": []},
             "users": {"type": "list", "elements": "str", "default": []},
@@ -226,7 +233,7 @@ def main() -> None:
     )
     asked = module.params
     problem = _system.system_python_problem()
-    if problem:
+    if problem and not asked["distribution"]:
         module.fail_json(msg=problem)
     look: dict[str, Any] = {
         "system_python": _system.system_version(),
@@ -235,6 +242,8 @@ def main() -> None:
         "packages": _dpkg.packages(asked["packages"]),
         "files": {path: _files.file_look(path) for path in asked["files"]},
     }
+    if asked["distribution"]:
+        look["distribution"] = _system.distribution()
     if asked["packages"]:
         look["provided"] = provided(asked["packages"], look["packages"])
         by = {record["provided_by"] for record in look["provided"].values()}

@@ -15,8 +15,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import yaml
 from ansible import constants
+from ansible.module_utils.common.yaml import yaml_load
 
 from ansible_collections.runnerhost.toolkit.plugins.module_utils import _secret_rules, _secrets
 
@@ -52,9 +52,12 @@ RENAMED = {
 """Former names, which the defaults of the new ones still read in this release."""
 RESULTS = (
     "build_tools_plan",
+    "gitlab_runner_file_set",
     "gitlab_runner_plan",
     "gitlab_runner_verified",
+    "network_access_file_set",
     "network_access_plan",
+    "python_versions_file_set",
     "python_versions_plan",
     "python_versions_venvs",
 )
@@ -94,7 +97,7 @@ _TRUE = ("true", "yes", "on", "1", "y", "t")
 def options(role: str) -> dict[str, Any]:
     """The variables of a role and of its other entry points, each with its spec."""
     text = (ROLES_FOLDER / role / "meta" / "argument_specs.yml").read_text(encoding="utf-8")
-    entry_points = yaml.safe_load(text)["argument_specs"].values()
+    entry_points = yaml_load(text)["argument_specs"].values()
     return {name: option for one in entry_points for name, option in one["options"].items()}
 
 

@@ -27,6 +27,7 @@ from typing import Any
 
 import pytest
 import testinfra
+from root_shell import LostError, RootShell
 from testinfra.backend import base
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -100,10 +101,6 @@ def _resolved() -> str:
     return path
 
 
-# The words that are read are those of no translation; gettext follows LANGUAGE in C.UTF-8 too.
-_ENGLISH = "export LC_ALL=C.UTF-8 LANGUAGE="
-
-
 class Root(base.BaseBackend):  # type: ignore[misc]
     """Commands as root over one ssh connection, made as Ansible makes its own."""
 
@@ -111,33 +108,21 @@ class Root(base.BaseBackend):  # type: ignore[misc]
 
     def __init__(self, ssh: dict[str, Any]) -> None:
         super().__init__(given()["host"])
-        self.ssh = ssh
+        self.shell = RootShell(ssh)
 
     def run(self, command: str, *args: str, **kwargs: Any) -> base.CommandResult:
-        """One command's result; passwords go by standard input or environment, not by argument."""
+        """One command's result."""
         text = self.get_command(command, *args)
-        environment = {**os.environ}
-        if self.ssh["password"]:
-            environment["SSHPASS"] = self.ssh["password"]
-        done = subprocess.run(
-            [*self.ssh["argv"], shlex.join([*self.ssh["remote"], f"{_ENGLISH}; {text}"])],
-            input=self.ssh["stdin"].encode(),
-            capture_output=True,
-            env=environment,
-            timeout=COMMAND_SECONDS,
-            check=False,
-        )
-        mark = self.ssh["mark"].encode() + b"\n"
-        # What the login or sudo prints of its own comes before the mark.
-        __, begun, out = done.stdout.partition(mark)
-        __, __, err = done.stderr.partition(mark)
-        if not begun:
-            said = done.stderr.decode(errors="replace"), done.stdout.decode(errors="replace")
-            _RESULT["lost"] = {"code": done.returncode, "stderr": said[0], "stdout": said[1]}
+        try:
+            done = self.shell.run(text, COMMAND_SECONDS)
+        except LostError as lost:
+            said = lost.err.decode(errors="replace"), lost.out.decode(errors="replace")
+            _RESULT["lost"] = {"code": lost.code, "stderr": said[0], "stdout": said[1]}
             pytest.exit(f"the host cannot be reached any more: {' '.join(said).strip()}", 3)
+        out, err = done.out, done.err
         words = (err or out).decode(errors="replace").strip().splitlines()
-        _LAST.update(text=text, code=done.returncode, said=words[-1] if words else "")
-        return self.result(done.returncode, self.encode(text), out, err)
+        _LAST.update(text=text, code=done.code, said=words[-1] if words else "")
+        return self.result(done.code, self.encode(text), out, err)
 
 
 # --- findings in words ------------------------------------------------------------------------

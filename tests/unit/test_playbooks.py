@@ -103,17 +103,22 @@ def test_every_playbook_for_hosts_validates_the_variables_first() -> None:
 
 def test_what_a_package_needs_is_there_before_the_one_transaction() -> None:
     """Pins and repositories, and the drop-in that keeps jobs alive."""
+    own = {
+        "runnerhost.toolkit.packages": ("runner_host", "packages"),
+        "runnerhost.toolkit.file_set": ("runner_host", "files"),
+    }
     order = [
-        role_and_part(task) or ("runner_host", "packages")
+        one
         for task in whole("main")
-        if "runnerhost.toolkit.packages" in task or role_and_part(task)
+        for one in [role_and_part(task), *(own[key] for key in task if key in own)]
+        if one
     ]
     assert order[order.index(("gitlab_runner", "plan")) + 1 :] == [
         # The simulation.
         ("runner_host", "packages"),
-        ("network_access", "files"),
-        ("python_versions", "repository"),
-        ("gitlab_runner", "prepare"),
+        ("gitlab_runner", "user"),
+        ("runner_host", "files"),
+        ("gitlab_runner", "guard"),
         ("runner_host", "packages"),
         ("python_versions", "converge"),
         ("gitlab_runner", "converge"),
@@ -150,7 +155,9 @@ def test_an_image_is_planned_and_prepared_as_one() -> None:
     switch = "{{ __runner_host_image }}"
     assert told == [
         (("gitlab_runner", "plan"), switch),
-        (("gitlab_runner", "prepare"), switch),
+        (("gitlab_runner", "user"), switch),
+        # The files.
+        (None, switch),
     ]
     (block,) = yaml.safe_load((WHOLE / "operations" / "image.yml").read_text("utf-8"))
     assert block["vars"] == {"__runner_host_image": True}
@@ -246,18 +253,18 @@ def test_preparing_an_upgrade_changes_nothing_unless_asked_to() -> None:
 
 
 def test_site_writes_anew_what_preparing_an_upgrade_removes() -> None:
-    folder = ROOT / "roles" / "python_versions" / "tasks"
-    files = {}
-    for name in ("operations/prepare_upgrade", "repository"):
-        (task,) = (
-            task
-            for task in yaml.safe_load((folder / f"{name}.yml").read_text("utf-8"))
-            if "runnerhost.toolkit.file_set" in task
-        )
-        files[name] = task["runnerhost.toolkit.file_set"]["files"]
-    assert {item["state"] for item in files["operations/prepare_upgrade"]} == {"absent"}
-    removed = {item["path"] for item in files["operations/prepare_upgrade"]}
-    assert removed == {item["path"] for item in files["repository"] if "content" in item}
+    role = ROOT / "roles" / "python_versions"
+    path = role / "tasks/operations/prepare_upgrade.yml"
+    (removal,) = (
+        task["runnerhost.toolkit.file_set"]["files"]
+        for task in yaml.safe_load(path.read_text("utf-8"))
+        if "runnerhost.toolkit.file_set" in task
+    )
+    variables = yaml.safe_load((role / "vars/main.yml").read_text("utf-8"))
+    written = variables["python_versions_file_set"]["files"]
+    assert {item["state"] for item in removal} == {"absent"}
+    removed = {item["path"] for item in removal}
+    assert removed == {item["path"] for item in written if "content" in item}
 
 
 def test_the_variables_of_preparing_an_upgrade_are_told() -> None:
