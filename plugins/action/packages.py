@@ -76,7 +76,12 @@ class ActionModule(ToolkitAction):
 
     def _simulation(self, plan: Plan, variables: dict[str, Any]) -> dict[str, Any]:
         """What apt would do, and what dpkg knows; refuses what apt would refuse."""
-        result: dict[str, Any] = {"changed": False, "look": plan.known.facts(), "simulated": {}}
+        result: dict[str, Any] = {
+            "changed": False,
+            "look": plan.known.facts(),
+            "needed": plan.changes,
+            "simulated": {},
+        }
         if plan.missing or plan.along:
             found = self._simulated([*plan.missing, *plan.along], variables)
             args = self._task.args

@@ -128,8 +128,8 @@ class ActionModule(ToolkitAction):
             )
             if any(_tokens.is_legacy(runner.token) for runner in runners):
                 with self.quiet():
-                    asked = {"op": "read", "folder": service.folder, "unit": service.unit}
-                    read = self.ask(_runner_file.IO, asked, self.variables)["read"]
+                    asked = {"runner_config": {"folder": service.folder, "unit": service.unit}}
+                    read = self.ask(LOOK, asked, self.variables)["look"]["runner_config"]
                 file = _runner_file.HostFile.from_answer(read)
                 found += _runner_config_plan.legacy_problems(runners, file)
         self.refuse(found)

@@ -89,6 +89,21 @@ options:
       - The same, beside these services alone, each with its config.toml, instead of what the
         toolkit manages.
     type: dict
+  runner_config:
+    description:
+      - The service whose config.toml and state file are returned as C(runner_config). Tokens are in
+        it, for the action M(runnerhost.toolkit.runner_config), which hides them. Not for use in a
+        playbook.
+    type: dict
+    suboptions:
+      folder:
+        description: The folder of config.toml.
+        type: str
+        required: true
+      unit:
+        description: The service.
+        type: str
+        required: true
 attributes:
   check_mode:
     description: Can run in check mode and predict the result without changing the host.
@@ -128,6 +143,7 @@ from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
     _dpkg,
     _files,
     _host_checks,
+    _runner_config_file,
     _runner_entries,
     _runner_processes,
     _system,
@@ -210,31 +226,39 @@ def units(asked: list[str]) -> dict[str, dict[str, str]]:
     return answer
 
 
-def main() -> None:
-    """Entry point of the module."""
-    module = AnsibleModule(
-        argument_spec={
-            "packages": {"type": "list", "elements": "str", "default": []},
-            "distribution": {"type": "bool", "default": False},
-            "files": {"type": "list", "elements": "str", "default": []},
-            "texts": {"type": "list", "elements": "str", "default": []},
-            "users": {"type": "list", "elements": "str", "default": []},
-            "groups": {"type": "list", "elements": "str", "default": []},
-            "checks": {"type": "list", "elements": "dict", "default": []},
-            "units": {"type": "list", "elements": "str", "default": []},
-            "logind": {"type": "bool", "default": False},
-            "logind_ours": {"type": "str", "default": ""},
-            "globs": {"type": "list", "elements": "str", "default": []},
-            "configs": {"type": "str", "default": ""},
-            "other_runners": {"type": "bool", "default": False},
-            "other_runners_beside": {"type": "dict"},
+def runner_config(folder: str, unit: str, check: bool) -> _runner_config_file.Read:
+    """A service's config.toml and what belongs to it."""
+    path = _runner_config_file.true_path(folder, check)
+    return _runner_config_file.read(path, unit, complaints=True)
+
+
+ARGUMENTS: dict[str, Any] = {
+    "packages": {"type": "list", "elements": "str", "default": []},
+    "distribution": {"type": "bool", "default": False},
+    "files": {"type": "list", "elements": "str", "default": []},
+    "texts": {"type": "list", "elements": "str", "default": []},
+    "users": {"type": "list", "elements": "str", "default": []},
+    "groups": {"type": "list", "elements": "str", "default": []},
+    "checks": {"type": "list", "elements": "dict", "default": []},
+    "units": {"type": "list", "elements": "str", "default": []},
+    "logind": {"type": "bool", "default": False},
+    "logind_ours": {"type": "str", "default": ""},
+    "globs": {"type": "list", "elements": "str", "default": []},
+    "configs": {"type": "str", "default": ""},
+    "other_runners": {"type": "bool", "default": False},
+    "other_runners_beside": {"type": "dict"},
+    "runner_config": {
+        "type": "dict",
+        "options": {
+            "folder": {"type": "str", "required": True},
+            "unit": {"type": "str", "required": True},
         },
-        supports_check_mode=True,
-    )
-    asked = module.params
-    problem = _system.system_python_problem()
-    if problem and not asked["distribution"]:
-        module.fail_json(msg=problem)
+    },
+}
+
+
+def found(asked: dict[str, Any], check: bool) -> dict[str, Any]:
+    """What the arguments ask for."""
     look: dict[str, Any] = {
         "system_python": _system.system_version(),
         "systemd": _systemd.has_systemd(),
@@ -268,7 +292,18 @@ def main() -> None:
         look["logind_foreign"] = logind_foreign(asked["logind_ours"])
     if asked["other_runners"] or asked["other_runners_beside"] is not None:
         look["other_runners"] = _runner_processes.report(asked["other_runners_beside"])
-    module.exit_json(changed=False, look=look)
+    if asked["runner_config"]:
+        look["runner_config"] = runner_config(**asked["runner_config"], check=check)
+    return look
+
+
+def main() -> None:
+    """Entry point of the module."""
+    module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
+    problem = _system.system_python_problem()
+    if problem and not module.params["distribution"]:
+        module.fail_json(msg=problem)
+    module.exit_json(changed=False, look=found(module.params, module.check_mode))
 
 
 if __name__ == "__main__":

@@ -158,6 +158,10 @@ simulated:
   description: What apt would install, upgrade and remove; empty where nothing is missing.
   type: dict
   returned: with O(simulate)
+needed:
+  description: Whether there is anything to install, to mark or to finish.
+  type: bool
+  returned: with O(simulate)
 look:
   description: The C(packages), C(automatic) and C(unfinished) of dpkg's state.
   type: dict

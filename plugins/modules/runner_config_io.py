@@ -7,7 +7,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: runner_config_io
-short_description: Reads, registers for and swaps the runner's config.toml
+short_description: Registers for the runner's config.toml, and swaps it
 description:
   - Internal to the action M(runnerhost.toolkit.runner_config), which hides what passes here. Not
     for use in a playbook.
@@ -17,16 +17,12 @@ options:
   op:
     description: What to do.
     type: str
-    choices: [read, register, swap, wake]
+    choices: [register, swap, wake]
     required: true
   folder:
     description: The folder of config.toml.
     type: str
     default: /etc/gitlab-runner
-  state_file:
-    description: Name of the state file beside config.toml.
-    type: str
-    default: runnerhost.json
   unit:
     description: The service that is told to reload.
     type: str
@@ -67,10 +63,6 @@ options:
     description: The configuration without runners, in base64, for a pause by the host itself.
     type: str
     default: ""
-  other_runners:
-    description: Whether to tell of daemons that the toolkit does not manage; for C(read).
-    type: bool
-    default: false
   verify:
     description: >-
       Names of runners to have GitLab asked about after the swap, or before C(wake) has the daemon
@@ -90,9 +82,10 @@ author:
 """
 
 EXAMPLES = r"""
-- name: Read
+- name: Have the daemon take up a runner again
   runnerhost.toolkit.runner_config_io:
-    op: read
+    op: wake
+    verify: [build]
 """
 
 RETURN = r"""
@@ -130,7 +123,6 @@ import os
 import re
 import shutil
 import tempfile
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypedDict
@@ -141,23 +133,19 @@ from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
     _drain,
     _files,
     _runner_cli,
+    _runner_config_file,
     _runner_facts,
     _runner_health,
-    _runner_processes,
     _secrets,
     _system,
     _systemd,
 )
 from ansible_collections.runnerhost.toolkit.plugins.module_utils._full_disk import PAUSED_TEXT
+from ansible_collections.runnerhost.toolkit.plugins.module_utils._runner_config_file import (
+    STATE_FILE,
+)
 
 SCRATCH_PREFIX = ".runnerhost-register-"
-
-
-def encode(text: str) -> str:
-    """Text for the way back: hex, since Ansible cuts the value of a no_log option, which is the
-    same text in base64, out of every answer.
-    """
-    return text.encode("utf-8", "surrogateescape").hex()
 
 
 def decode(text: str) -> str:
@@ -169,9 +157,8 @@ def decode(text: str) -> str:
 class Options:
     """The module's options; see DOCUMENTATION."""
 
-    op: str = "read"
+    op: str
     folder: str = "/etc/gitlab-runner"
-    state_file: str = "runnerhost.json"
     unit: str = "gitlab-runner.service"
     requests: Sequence[Mapping[str, Any]] = ()
     tokens: Sequence[str] = field(default=(), repr=False)
@@ -182,24 +169,6 @@ class Options:
     checked_text: str = field(default="", repr=False)
     paused_text: str = field(default="", repr=False)
     verify: Sequence[str] = ()
-    other_runners: bool = False
-
-
-class Read(TypedDict, total=False):
-    """Everything that the controller needs for a merge; texts are hex."""
-
-    exists: bool
-    text: str
-    sha256: str
-    state_text: str
-    safe: bool
-    paused_sha256: str
-    system_id: str
-    now: float
-    active: bool
-    pid: int
-    complaints: list[tuple[float, str]]
-    other_runners: _runner_processes.Report
 
 
 class Registered(TypedDict, total=False):
@@ -219,37 +188,6 @@ class Result(TypedDict, total=False):
     verified: dict[str, str]
     reasons: dict[str, str]
     woken: list[str]
-
-
-def read(path: str, state_file: str, unit: str) -> Read:
-    """Everything that the controller needs for a merge."""
-    folder = os.path.dirname(path)
-    content = _drain.raw(path)
-    state = _drain.raw(f"{folder}/{state_file}")
-    files = [_files.file_look(one) for one in (path, f"{folder}/{state_file}")]
-    service = _systemd.units([unit]).get(unit, {})
-    return {
-        "exists": content is not None,
-        "text": encode((content or b"").decode("utf-8", "surrogateescape")),
-        "sha256": _drain.digest(content) if content is not None else "",
-        "state_text": encode((state or b"").decode("utf-8", "surrogateescape")),
-        "safe": all(
-            item["kind"] == "absent" or (item["mode"], item["uid"]) == ("0600", 0) for item in files
-        ),
-        "paused_sha256": _drain.digest(_drain.raw(f"{folder}/{PAUSED_TEXT}") or b""),
-        "system_id": (_drain.raw(f"{folder}/.runner_system_id") or b"").decode().strip(),
-        "now": time.time(),
-        "active": service.get("ActiveState") == "active",
-        "pid": int(service.get("MainPID") or 0),
-    }
-
-
-def complaints(path: str, pid: int) -> list[tuple[float, str]]:
-    """Of which runners the daemon says that it leaves them alone; hex, as all that goes back."""
-    if os.path.basename(path) != _drain.CONFIG:
-        # In a pause it has none.
-        return []
-    return [(moment, encode(text)) for moment, text in _runner_health.complaints(pid, path)]
 
 
 def sweep(folder: str) -> None:
@@ -288,7 +226,7 @@ def register(
         done = _system.run([_runner_facts.BINARY, *argv], timeout=120, env=given)
         written = _drain.raw(path)
         if done.returncode == 0 and written:
-            return {"ok": True, "text": encode(written.decode())}
+            return {"ok": True, "text": _runner_config_file.encode(written.decode())}
         return failure(done.stderr + done.stdout, token)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
@@ -324,7 +262,7 @@ def swap(path: str, asked: Options) -> bool:
             os.chmod(path, 0o600)
             os.chown(path, 0, 0)
         if asked.state_text:
-            _files.write_atomic(f"{folder}/{asked.state_file}", decode(asked.state_text), 0o600)
+            _files.write_atomic(f"{folder}/{STATE_FILE}", decode(asked.state_text), 0o600)
         if asked.paused_text:
             _files.write_atomic(f"{folder}/{PAUSED_TEXT}", decode(asked.paused_text), 0o600)
         return True
@@ -332,17 +270,10 @@ def swap(path: str, asked: Options) -> bool:
 
 def mark_checked(folder: str, asked: Options) -> None:
     """Notes in the state file that GitLab takes all tokens, unless another controller wrote one."""
-    path = f"{folder}/{asked.state_file}"
+    path = f"{folder}/{STATE_FILE}"
     with _drain.locked(folder):
         if _drain.raw(path) == decode(asked.state_text).encode("utf-8", "surrogateescape"):
             _files.write_atomic(path, decode(asked.checked_text), 0o600)
-
-
-def true_path(folder: str, check: bool) -> str:
-    """Where the whole configuration lies: beside config.toml while a drain is under environment."""
-    if check and _drain.is_paused(folder):
-        return f"{folder}/{_drain.KEPT}"
-    return _drain.truth(folder)
 
 
 def do_register(asked: Options) -> Result:
@@ -384,9 +315,8 @@ def do_wake(path: str, asked: Options, *, check: bool) -> Result:
 
 
 ARGUMENTS: dict[str, Any] = {
-    "op": {"type": "str", "choices": ["read", "register", "swap", "wake"], "required": True},
+    "op": {"type": "str", "choices": ["register", "swap", "wake"], "required": True},
     "folder": {"type": "str", "default": "/etc/gitlab-runner"},
-    "state_file": {"type": "str", "default": "runnerhost.json"},
     "unit": {"type": "str", "default": "gitlab-runner.service"},
     "requests": {"type": "list", "elements": "dict", "default": []},
     # Apart from `requests`: every value of a no_log option is cut out of the answer.
@@ -400,7 +330,6 @@ ARGUMENTS: dict[str, Any] = {
     # Without the runners, but a Sentry address with its key may be in it.
     "paused_text": {"type": "str", "default": "", "no_log": True},
     "verify": {"type": "list", "elements": "str", "default": []},
-    "other_runners": {"type": "bool", "default": False},
 }
 
 
@@ -412,16 +341,12 @@ def main() -> None:
         os.makedirs(asked.folder, mode=0o700, exist_ok=True)
     result = do_register(asked) if asked.op == "register" else Result()
     # Only now: GitLab was asked over the network.
-    path = true_path(asked.folder, module.check_mode)
+    path = _runner_config_file.true_path(asked.folder, module.check_mode)
     if asked.op == "swap":
         result = do_swap(path, asked)
     elif asked.op == "wake":
         result = do_wake(path, asked, check=module.check_mode)
-    found = read(path, asked.state_file, asked.unit)
-    if asked.op in ("read", "register"):
-        found["complaints"] = complaints(path, found["pid"])
-    if asked.other_runners:
-        found["other_runners"] = _runner_processes.report()
+    found = _runner_config_file.read(path, asked.unit, complaints=asked.op == "register")
     changed = bool(result.get("swapped") or result.get("woken"))
     module.exit_json(changed=changed, read=found, **result)
 

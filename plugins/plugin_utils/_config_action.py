@@ -9,9 +9,13 @@ from typing import Any
 from ansible.errors import AnsibleActionFail
 
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import _runner_toml
-from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._controller import ToolkitAction
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._controller import (
+    LOOK,
+    ToolkitAction,
+)
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._runner_file import (
     IO,
+    READ,
     ConfigIO,
     HostFile,
     gitlab_environment,
@@ -30,7 +34,19 @@ class ConfigAction(ToolkitAction):
     ) -> Mapping[str, Any]:
         """A module's answer about one service; tokens may be in it."""
         with self.quiet():
+            if arguments.get("op") == READ:
+                return self._read(folder, unit, bool(arguments.get("other_runners")))
             return self.ask(module, {**arguments, "folder": folder, "unit": unit}, self.variables)
+
+    def _read(self, folder: str, unit: str, other_runners: bool) -> Mapping[str, Any]:
+        """The service's file, by the module that the run has built and sent before."""
+        asked = {
+            "runner_config": {"folder": folder, "unit": unit},
+            "other_runners": other_runners,
+        }
+        look = self.ask(LOOK, asked, self.variables)["look"]
+        others = {"other_runners": look["other_runners"]} if other_runners else {}
+        return {"read": {**look["runner_config"], **others}}
 
     def environment(self) -> dict[str, str]:
         """How the host reaches GitLab, as the task's service does."""

@@ -21,6 +21,8 @@ from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import (
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._runner_toml import Data
 
 IO = "runnerhost.toolkit.runner_config_io"
+# The call of `host_info` among those of `runner_config_io`.
+READ = "read"
 # Swaps that may fail because the file was changed meanwhile.
 TRIES = 5
 # A rotation due within this many seconds is waited for: from read to swap it takes a few.
@@ -160,7 +162,7 @@ class Swapped:
 
 
 class ConfigIO:
-    """The calls of `runner_config_io` for one service's config.toml.
+    """The calls of `runner_config_io` and `host_info` for one service's config.toml.
 
     Args:
         ask: sends one call's arguments to the host and returns its answer.
@@ -171,7 +173,7 @@ class ConfigIO:
 
     def read(self, *, other_runners: bool = False) -> HostFile:
         """The host's file."""
-        arguments: dict[str, Any] = {"op": "read"}
+        arguments: dict[str, Any] = {"op": READ}
         if other_runners:
             arguments["other_runners"] = True
         return HostFile.from_answer(self._ask(arguments)["read"])

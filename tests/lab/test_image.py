@@ -88,8 +88,8 @@ def test_bake_without_systemd(site: Site, golden: Golden) -> None:
     again = play(site, "image.yml", BUILDER, extra=BAKE)
     # The credentials, which each baking needs and takes away.
     assert changed_tasks(again) == {
-        "runnerhost.toolkit.runner_host : prepare | Write the network settings, the repositories and "
-        "the runner's files",
+        "runnerhost.toolkit.runner_host : prepare | Write the network settings, the repositories "
+        "and the runner's files",
         "runnerhost.toolkit.runner_host : operations | image | Remove the machine's identity",
     }
     plain = play(site, "image.yml", BUILDER)

@@ -41,7 +41,7 @@ def whole(name: str) -> Iterator[dict[str, Any]]:
 
 def role_and_part(task: dict[str, Any]) -> tuple[str, str] | None:
     """What a task imports of another role."""
-    part = task.get("ansible.builtin.import_role")
+    part = task.get("ansible.builtin.import_role") or task.get("ansible.builtin.include_role")
     return (part["name"].rpartition(".")[2], part.get("tasks_from", "main")) if part else None
 
 
@@ -155,7 +155,6 @@ def test_an_image_is_planned_and_prepared_as_one() -> None:
     switch = "{{ __runner_host_image }}"
     assert told == [
         (("gitlab_runner", "plan"), switch),
-        (("gitlab_runner", "user"), switch),
         # The files.
         (None, switch),
     ]

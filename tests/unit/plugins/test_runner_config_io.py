@@ -18,7 +18,7 @@ def mark_checked(folder: Path) -> str:
     runner_config_io.mark_checked(
         str(folder),
         runner_config_io.Options(
-            state_file=STATE,
+            op="swap",
             state_text=base64.b64encode(b"doubted").decode(),
             checked_text=base64.b64encode(b"checked").decode(),
         ),

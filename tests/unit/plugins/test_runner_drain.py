@@ -169,8 +169,9 @@ class Action(runner_drain.ActionModule):
 
     def ask(self, module: str, arguments: Any, task_vars: Mapping[str, Any]) -> dict[str, Any]:
         self.asked.append((module.rpartition(".")[2], arguments.get("op", ""), arguments))
-        if module.endswith("runner_config_io"):
-            return {"read": host_file.read("concurrent = 2\n[[runners]]\nname = 'a'\n")}
+        if module.endswith("host_info"):
+            read = host_file.read("concurrent = 2\n[[runners]]\nname = 'a'\n")
+            return {"look": {"runner_config": read}}
         status = {"paused": False, "jobs": [], "idle": True}
         if any(op == "pause" for _, op, _ in self.asked):
             status["paused"] = True
@@ -193,7 +194,7 @@ def test_each_service_is_paused_with_its_file_without_runners() -> None:
     result, action = act(services=["", "deploy"])
     assert (result["changed"], result["jobs"], result["waited"]) == (True, [], 0)
     assert [f"{module} {op}" for module, op, _ in action.asked] == [
-        *["runner_drain_io status", "runner_config_io read", "runner_drain_io pause"],
+        *["runner_drain_io status", "host_info ", "runner_drain_io pause"],
         # Another service that was paused already.
         *["runner_drain_io status"] * 3,
     ]

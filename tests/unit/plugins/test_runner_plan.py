@@ -564,7 +564,7 @@ class HostWithLegacyRunner(runner_plan.ActionModule):
         text = (
             '[[runners]]\nname = "old"\nurl = "https://h"\nid = 3\ntoken = "aBcDeFgHiJkLmNoPqRsT"\n'
         )
-        return {"read": host_file.read(text)}
+        return {"look": {"runner_config": host_file.read(text)}}
 
     @contextmanager
     def quiet(self) -> Iterator[None]:
