@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The unit tests on the other end of the supported ansible-core versions.
+"""The unit tests, or `make sanity`, with the other of the two locked ansible-core versions.
 
 Usage: python -m tests.other_python [pytest's OPTION…]
+       python -m tests.other_python sanity [TEST…]
 
-requirements-dev.txt locks two: the newest that runs on Python 3.11, and the newest of all, from
-Python 3.12 on. The suite `unit` has one of them, this one the other: with another Python of this
-machine, in a virtual environment in the cache.
+requirements-dev.txt locks two versions: the newest for Python 3.11, and the newest of all, for
+Python 3.12 and newer. The suites `unit` and `sanity` use one of them, the suites `unit-other` and
+`sanity-other` the other: with another Python of this machine, in a cached virtual environment.
 """
 
 from __future__ import annotations
@@ -77,7 +78,7 @@ def environment(python: str) -> Path:
 
 
 def main() -> int:
-    """Runs the tests; pytest's exit code."""
+    """Runs the tests; their exit code."""
     python = find()
     if not python:
         print(f"skipped: {missing()}")
@@ -85,14 +86,20 @@ def main() -> int:
     programs = environment(python) / "bin"
     core = [str(programs / "ansible"), "--version"]
     print(subprocess.run(core, capture_output=True, text=True, check=True).stdout.splitlines()[0])
-    # The lab and its stand-ins run on the first environment alone.
     return subprocess.run(
-        [str(programs / "python"), "-m", "pytest", "-q", "-p", "no:cacheprovider",
-         "tests/unit", "--ignore", "tests/unit/lab", "--ignore", "tests/unit/standins",
-         *sys.argv[1:]],
+        [str(programs / "python"), "-m", *command(sys.argv[1:])],
         cwd=ROOT, check=False,
         env={**os.environ, "PATH": f"{programs}:{os.environ.get('PATH', '')}"},
     ).returncode  # fmt: skip
+
+
+def command(words: list[str]) -> list[str]:
+    """The Python module to run, with its arguments."""
+    if words[:1] == ["sanity"]:
+        return ["tools.sanity", *words[1:]]
+    # The lab and its stand-ins run on the first environment alone.
+    left_out = ("--ignore", "tests/unit/lab", "--ignore", "tests/unit/standins")
+    return ["pytest", "-q", "-p", "no:cacheprovider", "tests/unit", *left_out, *words]
 
 
 if __name__ == "__main__":

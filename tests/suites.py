@@ -79,8 +79,9 @@ def find(root: Path = ROOT, results: Path = RESULTS) -> tuple[Suite, ...]:
         *_folders(root),
         _molecule("molecule", usual),
         *plain[1:],
-        _other_python(),
+        _other_python("unit", "--junitxml=JUNIT"),
         _sanity(),
+        _other_python("sanity", "sanity"),
         _molecule("molecule-roles", others, full=True, limit=2400),
         *slow,
     )
@@ -164,9 +165,9 @@ def _sanity() -> Suite:
     return Suite("sanity", (sys.executable, "-m", "tools.sanity"), full=True, limit=1200)
 
 
-def _other_python() -> Suite:
-    argv = (sys.executable, "-m", "tests.other_python", "--junitxml=JUNIT")
-    return Suite("unit-other", argv, other=True, full=True, limit=900)
+def _other_python(name: str, *words: str) -> Suite:
+    argv = (sys.executable, "-m", "tests.other_python", *words)
+    return Suite(f"{name}-other", argv, other=True, full=True, limit=1200)
 
 
 # --- results ------------------------------------------------------------------------------------

@@ -293,7 +293,7 @@ def test_each_suite_has_a_name_and_a_file_of_its_own() -> None:
     for suite in SUITES:
         assert suite.tests == "" or (ROOT / suite.tests).exists()
         # pytest says what it is to write; for the others the runner writes.
-        pytests = bool(suite.tests) or suite.other
+        pytests = bool(suite.tests) or suite.name == "unit-other"
         assert any("--junitxml=JUNIT" in word for word in suite.argv) is pytests, suite.name
 
 
@@ -333,14 +333,16 @@ def test_suites_are_found_from_the_files(project: Path) -> None:
     suites = {suite.name: suite for suite in find(project, project / "results")}
     assert list(suites) == [
         "lab/longer", "lint", "unit", "onhosts", "more", "molecule", "lab/short", "unit-other",
-        "sanity", "molecule-roles", "lab-slow/slowest",
+        "sanity", "sanity-other", "molecule-roles", "lab-slow/slowest",
     ]  # fmt: skip
     assert suites["molecule"].argv[2:] == ("--scenario-name=whole",)
     assert suites["molecule-roles"].argv[2:] == ("--scenario-name=part",)
     needs = {name for name, suite in suites.items() if suite.containers}
     assert needs == {name for name in suites if name.startswith(("lab", "molecule", "onhosts"))}
     full = {name for name, suite in suites.items() if suite.full}
-    assert full == {"unit-other", "sanity", "molecule-roles", "lab-slow/slowest"}
+    assert full == {
+        "unit-other", "sanity", "sanity-other", "molecule-roles", "lab-slow/slowest"
+    }  # fmt: skip
 
 
 def test_what_took_longest_begins_first(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
