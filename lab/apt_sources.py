@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Where Debian's packages come from: wherever the controller's own apt gets them.
+"""The mirror of Debian's packages: the one that the controller's apt uses.
 
-`apt-get indextargets` tells what apt really uses; the first line of a file
-does not (machines carry other sources, dead ones too).
+`apt-get indextargets` reports what apt really uses; the first line of a file
+does not: machines have other sources, including unreachable ones.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ MAIN, SECURITY = "Debian", "Debian-Security"
 
 @dataclass(frozen=True)
 class Mirror:
-    """The addresses of Debian's two archives."""
+    """Addresses of Debian's two archives."""
 
     main: str
     security: str
@@ -36,7 +36,7 @@ class Mirror:
 
 
 def parse_indextargets(text: str) -> Mirror | None:
-    """Lines "LABEL|ADDRESS" of apt's index targets; None where Debian is not among them."""
+    """Parses lines "LABEL|ADDRESS" of apt's index targets; None if Debian is not among them."""
     found: dict[str, str] = {}
     for line in text.splitlines():
         label, _, address = line.partition("|")
@@ -48,7 +48,7 @@ def parse_indextargets(text: str) -> Mirror | None:
 
 
 def parse_sources_list(lines: Sequence[str]) -> Mirror | None:
-    """A one-line-style sources.list of Debian, as mmdebstrap writes it."""
+    """Parses a one-line-style sources.list of Debian, as mmdebstrap writes it."""
     main = security = ""
     for line in lines:
         words = [word for word in line.split() if not word.startswith("[") and "=" not in word]
@@ -62,7 +62,7 @@ def parse_sources_list(lines: Sequence[str]) -> Mirror | None:
 
 
 def controller_mirror() -> Mirror | None:
-    """The controller's own mirror of Debian, None where it is not a Debian system."""
+    """The controller's mirror of Debian; None if the controller is not a Debian system."""
     done = run(
         ["apt-get", "indextargets", "--format", "$(LABEL)|$(REPO_URI)",
          "Created-By: Packages", "Origin: Debian"],

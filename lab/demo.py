@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The demo: provision a host, build wheels on it with its own runner, show what came of it."""
+"""The demo: provisions a host, builds wheels on it with its own runner, and shows the result."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def demo(lab: Lab, platforms: Sequence[Platform]) -> int:
-    """Run it all; 0 if everything is as it should be."""
+    """Run the demo; 0 if every check passed."""
     clock = Clock.started()
     print(f"Runnerhost demo, lab {lab.name}", flush=True)
     if upstream_world():
@@ -73,15 +73,15 @@ def demo(lab: Lab, platforms: Sequence[Platform]) -> int:
 class Clock:
     """How long each part took, in seconds, from the start of the command on.
 
-    `make demo` names its start in RUNNERHOST_STARTED (seconds since the epoch): what it installs
-    before this program is a part too.
+    `make demo` sets RUNNERHOST_STARTED to its start (seconds since the epoch), because it also
+    installs packages before this program.
     """
 
     parts: dict[str, float] = field(default_factory=dict)
 
     @classmethod
     def started(cls) -> Clock:
-        """A clock that has the preparation already."""
+        """A clock that already contains the preparation."""
         begun = os.environ.get("RUNNERHOST_STARTED", "")
         before = time.time() - int(begun) if begun.isdecimal() else -1.0
         return cls({"preparation": before} if before >= 0 else {})
@@ -110,7 +110,7 @@ def provision(lab: Lab) -> dict[str, int]:
     where = "inventories/lab" if lab.name == DEFAULT_NAME else str(lab.inventory.parent)
     command = [found, "-i", where, PLAYBOOK]
     print(f"  {' '.join(['ansible-playbook', *command[1:]])}", flush=True)
-    # The venv's programs must be found by Ansible itself too.
+    # Ansible itself must also find the programs of the venv.
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
     environment = {**os.environ, "PATH": path}
     if sys.stdout.isatty():
@@ -187,7 +187,7 @@ def read_artifacts(archive: bytes) -> list[Wheel]:
             if name.endswith(".whl"):
                 version, file = name.split("/")[-2:]
                 with zipfile.ZipFile(io.BytesIO(bundle.read(name))) as wheel:
-                    # What the wheel itself says, not what its file is called.
+                    # Read the metadata of the wheel, not its file name.
                     (info,) = (one for one in wheel.namelist() if one.endswith("dist-info/WHEEL"))
                     tags = re.findall(r"^Tag: (.*?)\s*$", wheel.read(info).decode(), re.MULTILINE)
                     if not any(one.endswith(".so") for one in wheel.namelist()):
@@ -283,7 +283,7 @@ def installed_origin(policy: str, origins: Mapping[str, str]) -> str:
 
 @dataclass(frozen=True)
 class Result:
-    """What one host turned out to be."""
+    """What was found on one host."""
 
     host: str
     rows: tuple[tuple[str, str], ...]
@@ -292,7 +292,7 @@ class Result:
 
 
 def prove(world: World, gitlab: LabGitLab, platform: Platform) -> Result:
-    """Build the demo project on a host of `platform` and ask it what it is."""
+    """Build the demo project on a host of `platform` and read the host's state."""
     pythons = read_pythons(world.lab)[platform.name]
     title = f"job on {platform.name}: wheels for Python {', '.join(pythons)}"
     with step(title):
@@ -316,7 +316,7 @@ def prove(world: World, gitlab: LabGitLab, platform: Platform) -> Result:
 
 
 def _quiet(_: JobInfo) -> None:
-    """Follow a job without a word: its log is shown only if it fails."""
+    """Wait for a job; its log is shown only if it fails."""
 
 
 def judge(
@@ -328,7 +328,7 @@ def judge(
     wheels: Sequence[Wheel],
     answers: Mapping[str, str],
 ) -> Result:
-    """Compare what was found with what should be."""
+    """Compare what was found with what is expected."""
     problems = []
     origins = parse_origins(answers.get("archives", ""))
     interpreters = []
@@ -352,7 +352,7 @@ def judge(
     said = re.search(r"^Version:\s+(\S+)", answers.get("runner", ""), re.MULTILINE)
     version = said.group(1) if said else "?"
     package = answers.get("runner package", "")
-    # Upstream's newest is not known before: then the package must be what its program says.
+    # The newest upstream version is not known in advance: compare package and program instead.
     wanted_runner = version if world.runner.kind == UPSTREAM else world.runner.version
     if package.removesuffix(ITERATION) != wanted_runner:
         problems.append(f"{platform.name}: package gitlab-runner {package!r},"
@@ -390,7 +390,7 @@ def _userland(platform: Platform) -> str:
 
 
 def table(result: Result) -> str:
-    """What the user got, for a terminal."""
+    """The result as a table for a terminal."""
     rows = [*result.rows]
     rows += [(f"wheel {one.version}", f"{one.file}  [{one.tags}]  {one.seconds:.1f} s")
              for one in result.wheels]  # fmt: skip

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What this machine lacks for a lab, each with the command that helps."""
+"""Checks what this machine lacks for a lab, and shows the command that installs it."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ NETAVARK = (Path("/usr/lib/podman/netavark"), Path("/usr/libexec/podman/netavark
 
 @dataclass(frozen=True)
 class Finding:
-    """One look at the machine. `remedy` is empty where all is well."""
+    """One check of the machine. `remedy` is empty if it passed."""
 
     name: str
     found: str
@@ -154,7 +154,7 @@ def _upstream(platforms: Sequence[Platform]) -> list[Finding]:
         why = reach(address)
         remedy = "WORLD=upstream needs it: a way to the internet, or no WORLD" if why else ""
         found.append(Finding(name, f"{address} {why or 'answers'}", remedy))
-    # Pulling it is the only sure test, and takes long: `up` does it.
+    # Only pulling it would be a sure test, which takes long: `up` does it.
     found += [Finding(f"image for {platform.name}", f"{real_image(platform)}, pulled by `up`")
               for platform in platforms]  # fmt: skip
     return found

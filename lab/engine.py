@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Podman through its command line, on ordinary machines and on odd ones.
+"""Podman through its command line, on ordinary and on unusual machines.
 
-Two oddities are looked for, and only where they are found something is forced
+Two special cases are detected, and options are only forced if they apply
 (both seen on virtual machines with podman 4.3):
 
 - cgroups v1 or "hybrid": crun refuses (`cgroups in hybrid mode not supported`),
@@ -35,14 +35,14 @@ CAP_SYS_RESOURCE = 24
 
 @dataclass(frozen=True)
 class Needs:
-    """What this machine needs that an ordinary one does not."""
+    """Requirements of this machine that an ordinary one does not have."""
 
     legacy_cgroups: bool
     no_ulimits: bool
     apparmor: bool = False
 
     def containers_conf(self) -> str:
-        """Text of a containers.conf, empty where podman's defaults will do."""
+        """Text of a containers.conf; empty if podman's defaults work."""
         parts = []
         if self.no_ulimits:
             parts.append("[containers]\ndefault_ulimits = []\n")
@@ -52,7 +52,7 @@ class Needs:
 
 
 def detect_needs(root: Path = Path("/")) -> Needs:
-    """Look at the machine's cgroups and capabilities (below `root`, for tests)."""
+    """Check the machine's cgroups and capabilities (below `root`, for tests)."""
     v2 = (root / "sys/fs/cgroup/cgroup.controllers").exists()
     bounding = ~0
     for line in (root / "proc/self/status").read_text().splitlines():
@@ -133,7 +133,7 @@ class Engine:
         return self("image", "exists", name, check=False).returncode == 0
 
     def image_id(self, name: str) -> str:
-        """The image's id, empty where there is none."""
+        """The image's id; empty if there is none."""
         found = self._inspect("image", "inspect", name)
         return str(found[0]["Id"]) if found else ""
 
@@ -144,11 +144,11 @@ class Engine:
         return parse_network(found[0]) if found else None
 
     def make_network(self, name: str, lab_id: str) -> Network:
-        """A bridge network with a subnet that the engine finds free."""
-        # No name server of the engine's: hosts know two names, by --add-host.
+        """Create a bridge network with a free subnet."""
+        # Without the engine's name server: hosts know two names, by --add-host.
         options = ["--disable-dns", "--label", f"{LABEL}={lab_id}"]
         if (mtu := route_mtu()) and mtu != 1500:
-            # Larger packets than the way out takes would vanish in silence.
+            # Packets larger than the outgoing interface allows would be dropped silently.
             options += ["--opt", f"mtu={mtu}"]
         self("network", "create", *options, name)
         network = self.network(name)
@@ -169,7 +169,7 @@ class Engine:
         return sorted((parse_container(one) for one in found), key=lambda one: one.name)
 
     def remove(self, *names: str) -> None:
-        """Remove containers at once, running or not; those that are gone are no error."""
+        """Remove containers immediately, running or not; missing ones are not an error."""
         if names:
             self("rm", "--force", "--ignore", "--time", "0", *names, timeout=120)
 
@@ -190,7 +190,7 @@ class Engine:
 
     def host_options(self) -> list[str]:
         """Options of every host container."""
-        # Without SYS_ADMIN, ProtectProc, PrivateTmp and the like do nothing, in silence.
+        # Without SYS_ADMIN, systemd silently ignores ProtectProc, PrivateTmp and the like.
         # Without SYS_PTRACE, root would not see all processes, as it does on every real host.
         options = ["--systemd=always", "--cap-add", "SYS_ADMIN", "--cap-add", "SYS_PTRACE"]
         if self.needs.apparmor:
@@ -209,7 +209,7 @@ class PutFile:
 
 
 def tar_of(files: Iterable[PutFile]) -> bytes:
-    """A tar archive of `files`, with nothing in it that changes from run to run."""
+    """A reproducible tar archive of `files`."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
         for file in files:
@@ -244,7 +244,7 @@ def parse_container(found: Mapping[str, Any]) -> Container:
 
 
 def route_mtu(root: Path = Path("/")) -> int | None:
-    """MTU of the interface that the default route takes, None where there is no such route."""
+    """MTU of the interface of the default route; None if there is no such route."""
     table = root / "proc/net/route"
     if not table.exists():
         return None

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Golden images in a lab: a container in which no systemd runs, its image, and clones of it.
+"""Golden images in a lab: a container without systemd, its image, and clones of it.
 
 The inventory beside the lab's own names these machines (`golden.yml`); `lab down` removes them,
 and whoever made an image removes it (`forget`).
@@ -86,7 +86,7 @@ def write_inventory(golden: Golden) -> None:
                 "ansible_user": "admin",
                 "ansible_ssh_private_key_file": str(admin_key(lab)),
                 "ansible_ssh_common_args": shlex.join(ssh_options(lab)),
-                # What the lab's own hosts have by their names, these have by theirs.
+                # These hosts have their own entries, as the lab's hosts do.
                 "lab_pythons": {name: list(golden.platform.pythons)},
                 "lab_runner_tokens": {name: [made.token]},
             }
@@ -100,7 +100,7 @@ def write_inventory(golden: Golden) -> None:
 
 
 def _know(golden: Golden) -> None:
-    """Their host keys beside the lab's own, which each `lab up` writes alone."""
+    """Adds their host keys to the lab's file, which each `lab up` writes again."""
     platforms = [*PLATFORMS.values(), *golden.machines.values()]
     write_known_hosts(golden.lab, golden.network(), platforms)
 
@@ -131,7 +131,7 @@ def start_builder(golden: Golden) -> None:
 def commit(golden: Golden) -> str:
     """The builder's files as an image; the builder is gone afterwards."""
     engine, name = Engine(), golden.lab.container(BUILDER)
-    # Its connection would be taken for the next builder's.
+    # Otherwise the next builder would reuse its connection.
     close_connections(golden.lab)
     make_control_dir(golden.lab)
     engine("stop", "--time", "2", name)
@@ -155,7 +155,7 @@ def boot(golden: Golden, names: Sequence[str] = ()) -> None:
 
 
 def forget(golden: Golden) -> None:
-    """The image and every machine of it, gone."""
+    """Remove the image and all its machines."""
     engine, lab = Engine(), golden.lab
     engine.remove(*(lab.container(name) for name in golden.machines))
     run(engine.command("rmi", "--force", golden.image), check=False, timeout=60)

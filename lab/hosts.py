@@ -20,12 +20,12 @@ BOOT_TIMEOUT = 120.0
 
 
 def admin_key(lab: Lab) -> Path:
-    """The administrator's private key, made if need be."""
+    """The administrator's private key; created if it is missing."""
     return _key(lab.ssh / "id_ed25519", "runnerhost lab")
 
 
 def host_key(lab: Lab, platform: Platform) -> Path:
-    """A host's private key. The controller makes it, so that it is known before first contact."""
+    """A host's private key, created by the controller to be known before the first contact."""
     return _key(lab.ssh / "hosts" / platform.name, platform.name)
 
 
@@ -71,7 +71,7 @@ def ssh_command(lab: Lab, address: str, *options: str) -> list[str]:
 
 
 def make_control_dir(lab: Lab) -> None:
-    """The folder of shared connections; refused if it is not this user's alone."""
+    """The folder of shared connections; rejected if other users have access."""
     folder = lab.control_dir
     folder.mkdir(mode=0o700, exist_ok=True)
     if folder.is_symlink() or folder.owner() != Path(lab.state).owner():
@@ -94,7 +94,7 @@ def find(engine: Engine, lab: Lab, platform: Platform) -> Container | None:
 
 
 def is_ready(container: Container | None, image: str, address: str) -> bool:
-    """Whether the container is one that can be kept as it is."""
+    """Whether the container can be kept as it is."""
     return (
         container is not None
         and container.running
@@ -112,7 +112,7 @@ def start(
     image: str,
     more: Iterable[PutFile] = (),
 ) -> None:
-    """Replace whatever there is of a host by a fresh one; returns before it has booted.
+    """Replace a host, if it exists, by a fresh one; returns before it has booted.
 
     `more`: files that it has from its start.
     """
@@ -127,7 +127,7 @@ def start(
         "--label", f"{LABEL}={lab.id}", "--label", f"{PLATFORM_LABEL}={platform.name}",
         "--network", network.name, "--ip", network.address(platform.number),
         "--add-host", f"{GITLAB_NAME}:{gateway}", "--add-host", f"{MIRROR_NAME}:{gateway}",
-        # A container ends where a machine restarts: the engine starts it again.
+        # If a host restarts, its container ends and the engine starts it again.
         "--restart", "unless-stopped",
         *engine.host_options(), image, *engine.systemd_command(),
     )  # fmt: skip
@@ -141,7 +141,7 @@ def start(
 
 
 def login_files(lab: Lab, platform: Platform) -> list[PutFile]:
-    """What a host needs for the administrator to log in and to know it."""
+    """Files that a host needs for the administrator's login and its host key."""
     private = host_key(lab, platform)
     return [
         PutFile("/etc/ssh/ssh_host_ed25519_key", private.read_bytes(), 0o600),

@@ -2,7 +2,7 @@
 """Host images: a base from mmdebstrap (or a real one), then `platforms/prepare.sh` in it.
 
 Every image is tagged by a digest of all that it is made from, so that a tag
-that exists needs no second look.
+that exists needs no further check.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ BUILD_TIMEOUT = 900.0
 BASE_PACKAGES = "ca-certificates"
 MOUNTS = Path("/proc/self/mountinfo")
 FORMAT = 1
-"""Raise to have every image made anew."""
+"""Increase to rebuild every image."""
 
 
 def ensure_image(engine: Engine, platform: Platform) -> str:
-    """The name of the image for hosts of this platform, made where there is none yet."""
+    """The name of the image for hosts of this platform; built if it is missing."""
     with locked(cache_dir() / "images.lock", wait_message="  waiting for another lab's build"):
         base, real = _ensure_base(engine, platform)
         extra = extra_certificates(controller_bundle(), _bundle(engine, base))
@@ -53,12 +53,12 @@ def ensure_image(engine: Engine, platform: Platform) -> str:
 
 
 def real_image(platform: Platform) -> str:
-    """The real Ubuntu image that was asked for, empty where it is the stand-in."""
+    """The requested real Ubuntu image; empty for the stand-in."""
     return os.environ.get(platform.image_variable) or (platform.image if platform.upstream else "")
 
 
 def pull(engine: Engine, image: str) -> None:
-    """Have a real image. Raises LabError where it cannot be had."""
+    """Pull a real image. Raises LabError if it is not available."""
     if not engine.image_exists(image):
         with step(f"pulling {image}"):
             engine("pull", "--quiet", image, timeout=BUILD_TIMEOUT)
@@ -94,7 +94,7 @@ def _ensure_debian(engine: Engine, platform: Platform) -> str:
     folder.mkdir(exist_ok=True)
     archive = folder / f"{platform.debian}-{key}.tar"
     log = folder / f"{platform.debian}-{key}.log"
-    # A folder of its own: what a failed build leaves in it is known, mounts too.
+    # In a separate folder, so that everything a failed build leaves (also mounts) is known.
     scratch = folder / "bootstrap"
     clear(scratch)
     scratch.mkdir()
@@ -118,10 +118,10 @@ def _bootstrap_environment(scratch: Path) -> dict[str, str]:
 
 
 def mounts_below(folder: Path, table: Path = MOUNTS) -> list[str]:
-    """What is mounted below a folder, the innermost first (proc_pid_mountinfo(5))."""
+    """Mount points below a folder, the innermost first (proc_pid_mountinfo(5))."""
     found = []
     for line in table.read_text().splitlines():
-        # Blanks and the like are written in octal.
+        # Spaces and similar characters are written in octal.
         place = re.sub(r"\\([0-7]{3})", lambda code: chr(int(code[1], 8)), line.split()[4])
         if Path(place).is_relative_to(folder):
             found.append(place)
@@ -129,7 +129,7 @@ def mounts_below(folder: Path, table: Path = MOUNTS) -> list[str]:
 
 
 def clear(folder: Path) -> None:
-    """Remove a folder with what is mounted below it, busy or not, and nothing beyond a mount."""
+    """Remove a folder and unmount everything below it; files in mounts are not removed."""
     for place in mounts_below(folder):
         run(["umount", "--lazy", place])
     if left := mounts_below(folder):
@@ -139,7 +139,7 @@ def clear(folder: Path) -> None:
 
 
 def _bundle(engine: Engine, base: str) -> str:
-    """The base image's certificates, remembered by its id."""
+    """The base image's certificates, cached by its id."""
     cached = cache_dir() / "images" / f"ca-{digest(engine.image_id(base))}.pem"
     if not cached.exists():
         done = engine("run", "--rm", "--network=none", base, "cat", SYSTEM_BUNDLE, check=False)

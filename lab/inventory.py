@@ -32,7 +32,7 @@ from lab.run import run
 from lab.trust import SYSTEM_BUNDLE
 
 _INDEX_OPTIONS = ("index-url", "extra-index-url", "trusted-host", "timeout", "retries")
-"""pip's options that say where packages come from, as far as another machine can use them."""
+"""pip's options about package sources that another machine can also use."""
 
 
 def inventory(
@@ -106,7 +106,7 @@ def inventory(
 
 
 def write_inventory(lab: Lab, data: Mapping[str, Any]) -> Path:
-    """Put the inventory where `lab.inventory` says (0600: it holds tokens)."""
+    """Write the inventory to `lab.inventory` (0600, because it contains tokens)."""
     text = "# Written by `python -m lab up`; gone after `python -m lab down`.\n"
     text += yaml.safe_dump(data, sort_keys=False)
     if not lab.inventory.exists() or lab.inventory.read_text() != text:
@@ -130,9 +130,9 @@ def copy_keys(lab: Lab, repositories: Mapping[str, Repository]) -> dict[str, tup
 
 
 def index_environment() -> dict[str, str]:
-    """The controller's package index as environment of jobs; {} where it is pip's default.
+    """The controller's package index as environment of jobs; {} if it is pip's default.
 
-    The host's own bundle is named where the controller's pip is told one: both
+    The host's own bundle is used if the controller's pip has one configured: both
     trust the same authorities (`lab.trust`).
     """
     done = run(["python3", "-m", "pip", "config", "list", "--json"], check=False)

@@ -41,9 +41,9 @@ def connect(lab: Lab) -> LabGitLab:
 
 
 def push_folder(gitlab: LabGitLab, folder: Path) -> tuple[ProjectInfo, str]:
-    """Push what `folder` holds as the main branch of lab/NAME; the project and the commit.
+    """Push the content of `folder` as the main branch of lab/NAME; returns project and commit.
 
-    A folder that is no git checkout of its own is committed in a scratch copy,
+    A folder that is not a git checkout is committed in a temporary copy,
     always with the same date: the same content is the same commit.
     """
     if not folder.is_dir():
@@ -56,7 +56,7 @@ def push_folder(gitlab: LabGitLab, folder: Path) -> tuple[ProjectInfo, str]:
         names = {f"GIT_{who}_{what}": value for who in ("AUTHOR", "COMMITTER")
                  for what, value in (("NAME", "lab"), ("EMAIL", "lab@runnerhost.test"),
                                      ("DATE", _COMMIT_TIME))}  # fmt: skip
-        # Not the user's configuration: it may sign commits or run hooks.
+        # Ignore the user's configuration, which may sign commits or run hooks.
         plain = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_SYSTEM": os.devnull}
         environment = {**os.environ, **names, **plain}
         steps = (
@@ -70,7 +70,7 @@ def push_folder(gitlab: LabGitLab, folder: Path) -> tuple[ProjectInfo, str]:
 
 
 def project_at(gitlab: LabGitLab, path: str) -> ProjectInfo:
-    """GitLab's project, made if it is missing."""
+    """GitLab's project; created if it is missing."""
     try:
         return gitlab.project(path)
     except LabGitLabError as error:
@@ -119,7 +119,7 @@ def _archive(paths: Sequence[str]) -> list[dict[str, object]]:
 def follow(
     gitlab: LabGitLab, job: int, timeout: float, on_progress: Callable[[JobInfo], None]
 ) -> JobInfo:
-    """Wait until a job is over; LabError where no runner takes it."""
+    """Wait until a job has ended; LabError if no runner takes it."""
     start = time.monotonic()
 
     def taken(info: JobInfo) -> bool:

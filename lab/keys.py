@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Signing keys of the lab's repositories, and signing with them.
 
-The secret key lies in the cache (0600); gpg works in a scratch home that is
-gone afterwards, with the agent that it starts.
+The secret key is kept in the cache (0600); gpg works in a temporary home that is
+removed afterwards, together with the agent that it starts.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Key:
 
 
 def ensure_key(name: str, user_id: str, expires: str) -> Key:
-    """The key called `name`, made if need be; `expires` as gpg says it ("never", "2y")."""
+    """The key `name`, created if it is missing; `expires` in gpg's format ("never", "2y")."""
     folder = cache_dir() / "keys"
     key_files = folder / f"{name}.secret.asc", folder / f"{name}.asc"
     if all(path.exists() for path in key_files):
@@ -45,7 +45,7 @@ def ensure_key(name: str, user_id: str, expires: str) -> Key:
         run([*gpg, "--quick-generate-key", user_id, "rsa3072", "sign", expires], timeout=120)
         secret = run([*gpg, "--armor", "--export-secret-keys"]).stdout
         public = run([*gpg, "--armor", "--export"]).stdout
-    # The public one last: it is there only if the secret one is.
+    # Write the public key last: it exists only if the secret key does.
     write(key_files[0], secret, 0o600)
     write(key_files[1], public)
     return Key(*key_files, parse_key(_show(key_files[1]))[0])

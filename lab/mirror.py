@@ -8,7 +8,7 @@
 - `/company/deadsnakes`, `/company/gitlab-runner`: a company's mirror of both, signed anew by
   its own key and with its own Origin, as some mirror programs write them.
 
-Each repository is a folder in the cache named by what it is made from.
+Each repository is a folder in the cache, named after a digest of its sources.
 """
 
 from __future__ import annotations
@@ -34,23 +34,23 @@ from lab.run import run
 PYTHON_PATH = "/deadsnakes/ppa/ubuntu"
 RUNNER_PATH = "/runner/gitlab-runner/ubuntu"
 PYTHON_ORIGIN = "LP-PPA-deadsnakes"
-"""What the PPA's Release files say of their origin; pins go by it."""
+"""The Origin in the PPA's Release files, which pins match."""
 RUNNER_ORIGIN = "packages.gitlab.com/runner/gitlab-runner"
 COMPANY_PYTHON_PATH = "/company/deadsnakes"
 COMPANY_RUNNER_PATH = "/company/gitlab-runner"
 COMPANY_ORIGIN = "Company Mirror"
 FORMAT = 1
-"""Raise to have every repository made anew."""
+"""Increase to rebuild every repository."""
 
 WHEELS = "/usr/share/python-wheels"
 """Where Debian 12 and newer keep the wheels that ensurepip installs."""
 ENSUREPIP = ForeignPython("3.11", "bookworm", ())
-"""Whose ensurepip every foreign Python gets: the oldest that takes any version of those wheels."""
+"""The Python whose ensurepip all others get: the oldest that accepts all versions of the wheels."""
 
 
 @dataclass(frozen=True)
 class Repository:
-    """A finished repository: where it lies, under which path it is served, who signed it."""
+    """A finished repository: its folder, the path under which it is served, and its key."""
 
     folder: Path
     path: str
@@ -117,7 +117,7 @@ def ensure_runner_repository(runner: Runner) -> Repository:
 def ensure_company_mirror(upstream: Repository, path: str) -> Repository:
     """A mirror of `upstream` under `path`: the same packages, another key and Origin."""
     key = ensure_key("company", "Runnerhost lab company mirror", "never")
-    # The upstream's name stands for its content and for this code.
+    # The name of the upstream folder covers its content and this code.
     name = digest(upstream.folder.name, key.fingerprint)
     folder = cache_dir() / "mirror" / f"company-{name}"
     with locked(cache_dir() / "mirror.lock", wait_message="  waiting for another lab's mirror"):
@@ -128,7 +128,7 @@ def ensure_company_mirror(upstream: Repository, path: str) -> Repository:
 
 
 def mirror_repository(upstream: Path, target: Path, key: Key) -> None:
-    """Index and sign every suite of `upstream` anew in `target`; the packages are shared."""
+    """Index and sign every suite of `upstream` again in `target`; the packages are shared."""
     shutil.copytree(upstream / "pool", target / "pool", copy_function=os.link)
     for dist in sorted((upstream / "dists").iterdir()):
         own = target / "pool" / dist.name
@@ -176,7 +176,7 @@ def publish(
 
 
 def build_python(mirror: Mirror, platform: Platform, python: ForeignPython, pool: Path) -> None:
-    """Put one foreign Python's packages for `platform` into `pool`."""
+    """Add the packages of one other Python for `platform` to `pool`."""
     version, suffix = python.version, f"+{platform.name}1"
     plain = [f"python{version}", f"python{version}-minimal", f"python{version}-dev",
              f"libpython{version}", f"libpython{version}-minimal", f"libpython{version}-stdlib",
@@ -230,16 +230,16 @@ def build_python(mirror: Mirror, platform: Platform, python: ForeignPython, pool
         tree = trees[name]
         text = control[name] if name in python.libraries else suffixed(control[name], ours, suffix)
         (tree / "DEBIAN/control").write_text(text)
-        # Of no use any more (files moved), and dpkg does not need it.
+        # Outdated, because files were moved; dpkg does not need it.
         (tree / "DEBIAN/md5sums").unlink(missing_ok=True)
         parts = (field(text, name) for name in ("Package", "Version", "Architecture"))
-        # An epoch's colon has no place in a file name.
+        # File names cannot contain the colon of an epoch.
         pack(tree, pool / f"{'_'.join(parts).replace(':', '%3a')}.deb")
     shutil.rmtree(work)
 
 
 def download(mirror: Mirror, suites: Sequence[str], work: Path, packages: Sequence[str]) -> None:
-    """Fetch packages of any suite with an apt of their own; the controller's is not touched."""
+    """Fetch packages of any suite with a separate apt configuration."""
     for folder in ("lists/partial", "cache/archives/partial", "etc", "debs"):
         (work / folder).mkdir(parents=True)
     (work / "status").touch()
@@ -276,7 +276,7 @@ def _drop_scripts(tree: Path) -> None:
 
 
 def field(control: str, name: str) -> str:
-    """A field's first line, empty where it is missing."""
+    """The first line of a field; empty if it is missing."""
     found = re.search(rf"^{re.escape(name)}: *(.*)$", control, re.MULTILINE)
     return found.group(1) if found else ""
 
@@ -294,7 +294,7 @@ def set_fields(control: str, values: dict[str, str]) -> str:
 def suffixed(control: str, versions: set[str], suffix: str) -> str:
     """`control` with `suffix` on its version and on every exact dependency on one of `versions`.
 
-    A version of its own per suite makes a change of suite an upgrade, as in the real PPA.
+    Because each suite has its own version, a change of suite is an upgrade, as in the real PPA.
     """
     for version in versions:
         control = re.sub(rf"\(= {re.escape(version)}\)", f"(= {version}{suffix})", control)

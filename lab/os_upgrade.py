@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A release upgrade of a host for real: what do-release-upgrade does, on the stand-in's userland.
+"""A real release upgrade of a host: what do-release-upgrade does, on the stand-in's userland.
 
 Debian's next release in place of Ubuntu's. The packages, their scripts and dpkg are real. Ubuntu's
 own part is done here after its source (ubuntu-release-upgrader, DistUpgradeController.py): what
-becomes of the source files, how apt is called, which packages go at the end. The new name is
-written where the image's diversion keeps it (`platforms/prepare.sh`).
+happens to the source files, how apt is called, which packages are removed. The new name is
+written to the file that the image diverts (`platforms/prepare.sh`).
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ APT = (
     "apt-get", "-q", "-y",
 )  # fmt: skip
 KEEP_FILES = ("-o", "Dpkg::Options::=--force-confdef", "-o", "Dpkg::Options::=--force-confold")
-# A lab that is cut off is made anew: no waiting for the disk.
+# An interrupted lab is created again, so writes need not be synced to the disk.
 FAST = ("-o", "Dpkg::Options::=--force-unsafe-io")
 
 _LINE = re.compile(
@@ -56,7 +56,7 @@ _LINE = re.compile(
 
 @dataclass(frozen=True)
 class Releases:
-    """What the distribution's own entries are moved from and to.
+    """The release and mirrors of the distribution's entries, before and after.
 
     Attributes:
         old: suite of the old release.
@@ -80,7 +80,7 @@ class Releases:
 
 
 def upgraded_sources(files: Mapping[str, str], releases: Releases) -> dict[str, str | None]:
-    """apt's source files after the upgrader was at them; None: the file is gone.
+    """apt's source files as the upgrader leaves them; None for a removed file.
 
     As it does since Ubuntu 24.04: one-line files become deb822 files first, without the options
     that it cannot carry over; then what is not from a known mirror gets `Enabled: no`, and its
@@ -145,7 +145,7 @@ def _moved(stanza: str, releases: Releases) -> str:
 
 
 def renamed(text: str, old: Platform, new: Platform) -> str:
-    """The text of os-release or lsb-release, speaking of the new release."""
+    """The text of os-release or lsb-release for the new release."""
     for before, after in (
         (old.ubuntu_name, new.ubuntu_name),
         (old.ubuntu_name.partition(" (")[0], new.ubuntu_name.partition(" (")[0]),
@@ -157,7 +157,7 @@ def renamed(text: str, old: Platform, new: Platform) -> str:
 
 
 def next_platform(platform: Platform) -> Platform:
-    """The release that hosts of a platform are upgraded to. Raises LabError where there is none."""
+    """The release that hosts of a platform are upgraded to. Raises LabError if there is none."""
     later = platform_after(platform)
     if later is None:
         raise LabError(f"the lab has no release after {platform.name}")
@@ -166,7 +166,7 @@ def next_platform(platform: Platform) -> Platform:
 
 @dataclass
 class Upgrade:
-    """A release upgrade of one host, step by step as the upgrader goes."""
+    """A release upgrade of one host, in the same steps as the upgrader."""
 
     engine: Engine
     lab: Lab
@@ -212,7 +212,7 @@ class Upgrade:
             self.sh(f"rm {' '.join(gone)}")
 
     def rename(self) -> None:
-        """Answer to the new release's name."""
+        """Change the name of the release."""
         self.engine.put(
             self.container.name,
             [
@@ -222,7 +222,7 @@ class Upgrade:
         )
 
     def remove(self, candidates: set[str]) -> list[str]:
-        """Remove what is obsolete, as far as nothing else goes with it; returns what went."""
+        """Remove obsolete packages on which nothing else depends; returns their names."""
         here = sorted(candidates & self.packages("?installed"))
         while here:
             said = self.sh(f"{' '.join(APT)} --simulate remove {' '.join(here)}")
@@ -231,7 +231,7 @@ class Upgrade:
             if not others:
                 self.ssh(*APT, "remove", *here)
                 break
-            # The upgrader skips a package that would take others along.
+            # The upgrader skips a package whose removal would remove others.
             blamed = [one for one in here if self._takes(one, others)]
             here = [one for one in here if one not in blamed]
         return here
@@ -242,7 +242,7 @@ class Upgrade:
 
 
 def offer(lab: Lab, host: Platform) -> Platform:
-    """Have the mirror offer the release after a host's, as upstream does; returns that release."""
+    """Make the mirror offer the release after a host's; returns that release."""
     new = next_platform(release_of(lab, host))
     note_offer(lab, new)
     up(lab, known_platforms(Engine(), lab, [host]))
@@ -294,9 +294,9 @@ def upgrade(lab: Lab, host: Platform, *, remove_obsolete: bool = True) -> Platfo
 
 
 def restart(engine: Engine, lab: Lab, network: Network, host: Platform) -> str:
-    """Restart a host with all that is on it; returns what `hosts.wait_ready` says."""
+    """Restart a host and keep its files; returns the result of `hosts.wait_ready`."""
     address = network.address(host.number)
-    # A shared connection to the host before would hang.
+    # A shared connection to the old system would hang.
     run(hosts.ssh_command(lab, address, "-O", "exit"), check=False, timeout=10)
     begun = time.monotonic()
     engine("restart", "--time", "30", lab.container(host.name), timeout=120)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""GitLab's packages as the lab offers them: several versions, with the real ones' effects.
+"""GitLab's packages in the lab: several versions, with the same effects as the real ones.
 
 `gitlab-runner` holds the real binaries that LAB_GITLAB_RUNNER names, oldest
 first, else the stand-in. The maintainer scripts do what upstream's do (gitlab-runner 19.3,
@@ -25,7 +25,7 @@ from standins.executable import gitlab_runner
 STAND_IN_VERSIONS = ("19.3.0", "19.3.1")
 STAND_IN_OLDER = ("17.4.0", "17.5.0")
 BROKEN = "17.5.0"
-"""Installs well and dies at its start under systemd, the real one and the stand-in."""
+"""Installs, but fails to start under systemd: both the real one and the stand-in."""
 RUNNER_VARIABLE = "LAB_GITLAB_RUNNER"
 ITERATION = "-1"
 
@@ -35,9 +35,9 @@ class Runner:
     """The runner that goes into the packages."""
 
     kind: str
-    """"real", "stand-in", or "upstream": GitLab's own package, which the lab does not make."""
+    """"real", "stand-in", or "upstream" for GitLab's own package, which the lab does not build."""
     program: Path
-    """The binary; none for the stand-in, which is made."""
+    """The binary; none for the stand-in, which is built."""
     version: str
     version_next: str
     fingerprint: str
@@ -55,12 +55,12 @@ class Runner:
 
     @property
     def old(self) -> str:
-        """The oldest version that works: where upgrades begin."""
+        """The oldest version that works, from which upgrades start."""
         return next((version for version in self.older if version != BROKEN), self.version)
 
     @property
     def broken(self) -> str:
-        """A version after the old one that does not start, empty where there is none."""
+        """A version after the old one that does not start; empty if there is none."""
         return BROKEN if BROKEN in self.older and self.older[0] != BROKEN else ""
 
     @property
@@ -80,7 +80,7 @@ class Runner:
 
 
 def find_runner() -> Runner:
-    """The real runner where one is named, else the stand-in; with WORLD=upstream neither."""
+    """The real runner if one is configured, otherwise the stand-in; with WORLD=upstream neither."""
     named = os.environ.get(RUNNER_VARIABLE)
     if upstream_world():
         if named:
@@ -95,7 +95,7 @@ def find_runner() -> Runner:
 
 
 def real_runner(paths: list[Path]) -> Runner:
-    """The runner of real binaries, oldest first; the last is the one that hosts get."""
+    """The runner from real binaries, oldest first; hosts get the last one."""
     programs: dict[str, Path] = {}
     for path in paths:
         program = path.resolve()
@@ -303,7 +303,7 @@ def _build(folder: Path, files: dict[str, tuple[bytes, int]], control: str) -> P
 
 def pack(tree: Path, target: Path) -> Path:
     """Make a .deb of `tree` (with its DEBIAN folder) and remove the tree."""
-    # Not the controller's umask: it must not decide what a package's folders are.
+    # The controller's umask must not change the modes of a package's folders.
     run(["find", str(tree), "-type", "d", "-exec", "chmod", "0755", "{}", "+"])
     run(["dpkg-deb", "--root-owner-group", "-Zgzip", "-z1", "-b", str(tree), str(target)],
         timeout=300)  # fmt: skip

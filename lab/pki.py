@@ -13,7 +13,7 @@ from lab.places import GITLAB_NAME, Lab, write
 
 
 def ensure_ca(lab: Lab) -> trustme.CA:
-    """The lab's authority, made if need be; its certificate lies in `lab.ca_file`."""
+    """The lab's authority, created if it is missing; its certificate is in `lab.ca_file`."""
     private = lab.ca_file.with_name("ca-key.pem")
     if lab.ca_file.exists() and private.exists():
         return trustme.CA.from_pem(lab.ca_file.read_bytes(), private.read_bytes())

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Where a lab keeps its things, and how files get there whole.
+"""Paths of a lab, and atomic writes.
 
 Two places: the state of one lab in the checkout (`.lab/NAME/`, 0700, gone
 with `lab down`), and a cache shared by all labs (content-addressed, stays).
@@ -28,7 +28,7 @@ MIRROR_NAME = "mirror.runnerhost.test"
 GITLAB_PORT = 8443
 MIRROR_PORT = 8080
 HEALTH_PATH = "/-/lab"
-"""The mirror's page by which `lab up` knows the process behind it."""
+"""The page of the mirror that identifies its process for `lab up`."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Lab:
 
     @property
     def id(self) -> str:
-        """Tells this lab from those of other checkouts on the same machine."""
+        """Distinguishes this lab from labs of other checkouts on the same machine."""
         return f"{hashlib.sha256(str(self.checkout).encode()).hexdigest()[:8]}-{self.name}"
 
     @property
@@ -86,13 +86,13 @@ class Lab:
 
     @property
     def inventory(self) -> Path:
-        """The generated inventory; the default lab's is where the README says."""
+        """The generated inventory; that of the default lab is inventories/lab, as in the README."""
         if self.name == DEFAULT_NAME:
             return self.checkout / "inventories" / "lab" / "hosts.yml"
         return self.state / "inventory" / "hosts.yml"
 
     def make_state(self) -> Path:
-        """The state folder, made if need be; nobody else may look into it."""
+        """The state folder, created if it is missing; other users have no access."""
         self.state.mkdir(parents=True, exist_ok=True)
         self.state.chmod(0o700)
         ignore = self.state.parent / ".gitignore"
@@ -106,7 +106,7 @@ def lab_from_environment() -> Lab:
 
 
 def cache_dir() -> Path:
-    """The cache's folder, made if need be (`RUNNERHOST_CACHE` moves it)."""
+    """The cache folder, created if it is missing (`RUNNERHOST_CACHE` changes it)."""
     named = os.environ.get("RUNNERHOST_CACHE")
     base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     folder = Path(named) if named else base / "runnerhost"
@@ -115,7 +115,7 @@ def cache_dir() -> Path:
 
 
 def digest(*parts: object) -> str:
-    """16 hex digits that stand for `parts` (anything JSON can hold, or bytes)."""
+    """A digest of `parts` (JSON values or bytes) as 16 hex digits."""
     whole = hashlib.sha256()
     for part in parts:
         data = part if isinstance(part, bytes) else json.dumps(part, sort_keys=True).encode()
@@ -124,7 +124,7 @@ def digest(*parts: object) -> str:
 
 
 def write(path: Path, content: str | bytes, mode: int = 0o644) -> None:
-    """Put `content` in `path` as one step: a reader sees the old file or the new one."""
+    """Write `content` to `path` atomically: a reader sees either the old file or the new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
@@ -139,10 +139,10 @@ def write(path: Path, content: str | bytes, mode: int = 0o644) -> None:
 
 @contextlib.contextmanager
 def new_folder(target: Path) -> Iterator[Path]:
-    """A scratch folder that becomes `target` when the block ends well, else nothing.
+    """A temporary folder that is renamed to `target` if the block succeeds.
 
-    What an earlier, killed process left beside it is removed first: the caller
-    holds the lock that says there is no other.
+    Folders that a killed process left are removed first: the caller
+    holds the lock that excludes other processes.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     for stale in target.parent.glob(f".{target.name}.*"):
@@ -158,7 +158,7 @@ def new_folder(target: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def locked(path: Path, *, wait_message: str = "") -> Iterator[None]:
-    """Hold the lock on `path`; it ends with this process, however that ends."""
+    """Hold a lock on `path`; the kernel releases it when this process ends."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as file:
         try:

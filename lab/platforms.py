@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The platforms that hosts of a lab can have: data, nothing else.
+"""The platforms of a lab's hosts, as data.
 
 A platform is a Debian userland that answers to the name of an Ubuntu release, or
 with WORLD=upstream that release itself. Another platform is one more entry in PLATFORMS.
@@ -31,7 +31,7 @@ class ForeignPython:
 
 @dataclass(frozen=True)
 class Platform:
-    """What a host of this platform is made of and what it says it is."""
+    """The content and the identity of a host of this platform."""
 
     name: str
     """Ubuntu's codename: also the host's name in the inventory."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Saying what runs now and for how long."""
+"""Shows which step runs, and how long it takes."""
 
 from __future__ import annotations
 

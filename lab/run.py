@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Running other programs, and saying what went wrong in words that help."""
+"""Runs other programs, with helpful messages about failures."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ def run(
     check: bool = True,
     log: Path | None = None,
 ) -> subprocess.CompletedProcess[str]:
-    """Run `command` and return what it said (text; stdout and stderr apart).
+    """Run `command` and return its output (text; stdout and stderr separately).
 
     With `log`, stdout and stderr go to that file instead (for long steps).
-    Raises LabError where the program is missing, fails (unless `check` is
+    Raises LabError if the program is missing, fails (unless `check` is
     false) or takes longer than `timeout` seconds.
     """
     data = stdin.encode() if isinstance(stdin, str) else stdin
@@ -67,9 +67,9 @@ def run(
 def until(
     condition: Callable[[], bool], *, timeout: float, what: str, interval: float = 0.1
 ) -> None:
-    """Return as soon as `condition` holds; LabError after `timeout` seconds.
+    """Return as soon as `condition` is true; LabError after `timeout` seconds.
 
-    For states that nothing announces; `what` completes "waited N s for …".
+    For states without a notification; `what` completes "waited N s for …".
     """
     deadline = time.monotonic() + timeout
     while not condition():

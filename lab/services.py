@@ -3,7 +3,7 @@
 
 `lab up` starts it detached (`python -m lab serve`) and waits until both answer;
 `lab down` ends it. It holds a lock on its pid file for as long as it lives, so
-whether it lives is asked of the kernel and not of a number in a file.
+the kernel knows whether it runs, even if the number in the file is outdated.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ STOP_TIMEOUT = 10.0
 
 @dataclass(frozen=True)
 class ServeSettings:
-    """What the service process is told, in `.lab/NAME/serve.json` (0600)."""
+    """Settings of the service process, in `.lab/NAME/serve.json` (0600)."""
 
     address: str
     certificate: str
@@ -67,7 +67,7 @@ class ServeSettings:
 
 
 def ensure_secrets(lab: Lab) -> dict[str, str]:
-    """The lab's own secrets, made at the first `up`."""
+    """The lab's own secrets, created by the first `up`."""
     if lab.secrets.exists():
         found: dict[str, str] = json.loads(lab.secrets.read_text())
         return found
@@ -81,7 +81,7 @@ def ensure_secrets(lab: Lab) -> dict[str, str]:
 
 
 def settings_of(lab: Lab) -> ServeSettings | None:
-    """What the lab was last brought up with, whatever the environment says now."""
+    """The settings of the last `up`, regardless of the current environment."""
     path = lab.state / "serve.json"
     if not path.exists():
         return None
@@ -103,7 +103,7 @@ def fingerprint(settings: ServeSettings) -> str:
 
 
 def ensure_service(lab: Lab, settings: ServeSettings) -> bool:
-    """Have a service process with these settings that answers; True if one was started."""
+    """Ensure that a service process with these settings answers; True if one was started."""
     wanted = fingerprint(settings)
     found = health(settings.address)
     running = service_pid(lab)
@@ -125,7 +125,7 @@ def ensure_service(lab: Lab, settings: ServeSettings) -> bool:
 
 
 def restart(lab: Lab) -> None:
-    """Start the services anew; GitLab's certificate may be one that nobody trusts."""
+    """Restart the services; GitLab's certificate may be an untrusted one."""
     settings = ServeSettings(**json.loads((lab.state / "serve.json").read_text()))
     stop(lab)
     _start(lab, settings)
@@ -151,7 +151,7 @@ def _start(lab: Lab, settings: ServeSettings) -> None:
 
 
 def health(address: str) -> dict[str, Any] | None:
-    """What the mirror says of the process behind it, None where none answers."""
+    """What the mirror reports about its process; None if it does not answer."""
     try:
         with requests.Session() as session:
             # No proxy of the environment.
@@ -170,7 +170,7 @@ def gitlab_url(address: str) -> str:
 
 
 def gitlab_answers(lab: Lab, address: str) -> bool:
-    """Whether GitLab answers over TLS that the lab's CA vouches for."""
+    """Whether GitLab answers with a certificate of the lab's CA."""
     from standins.gitlab.client import LabGitLab
 
     known = ensure_secrets(lab)
@@ -216,7 +216,7 @@ def stop_orphan(lab: Lab, address: str) -> None:
         return
     process = Path("/proc") / str(found["pid"])
     _end(int(found["pid"]))
-    # Not until it falls silent: it closes its state after its sockets.
+    # Wait for its end: it closes its state after its sockets.
     until(lambda: not process.exists(), timeout=STOP_TIMEOUT, what="old services to end")
 
 
@@ -229,7 +229,7 @@ def _end(pid: int) -> None:
 
 
 class _Server(uvicorn.Server):
-    """A server that leaves signals to the process, which has two of them."""
+    """A server without signal handlers, since the process runs two servers."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -237,7 +237,7 @@ class _Server(uvicorn.Server):
 
 
 def bind(address: str, port: int) -> socket.socket:
-    """A listening socket; the address may be one that this machine gets only later.
+    """A listening socket, also for an address that this machine gets later.
 
     The bridge that carries the gateway's address exists only while a container runs.
     """
@@ -265,7 +265,7 @@ def mirror_app(lab: Lab, settings: ServeSettings) -> Starlette:
 
 def serve(lab: Lab) -> None:
     """Serve until SIGTERM or SIGINT. What runs as `python -m lab serve`."""
-    # Named before the lock is taken: an unlocked file means that nobody lives.
+    # Write the pid before the lock is taken: an unlocked file means that no process runs.
     with lab.service_pid.open("a+") as pid_file:
         try:
             fcntl.flock(pid_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -280,7 +280,7 @@ def serve(lab: Lab) -> None:
 
 async def _serve(lab: Lab, settings: ServeSettings) -> None:
     servers: list[tuple[_Server, socket.socket]] = []
-    # No access log of GitLab's: addresses may hold tokens, and GitLab keeps a log with them cut.
+    # No access log for GitLab: addresses may contain tokens, and GitLab keeps a redacted log.
     common: dict[str, Any] = {"log_level": "info", "timeout_graceful_shutdown": 3}
     if gitlab_exists():
         from standins.gitlab import Settings, create_app
@@ -295,7 +295,7 @@ async def _serve(lab: Lab, settings: ServeSettings) -> None:
         )
         config = uvicorn.Config(app, access_log=False, ssl_certfile=settings.certificate, **common)
         servers.append((_Server(config), bind(settings.address, GITLAB_PORT)))
-    # The mirror last: its answer says that the process is whole.
+    # Start the mirror last: its answer means that the whole process is ready.
     config = uvicorn.Config(mirror_app(lab, settings), **common)
     servers.append((_Server(config), bind(settings.address, MIRROR_PORT)))
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Certificates that the controller trusts and a base image does not.
+"""Certificates that the controller trusts, but a base image does not.
 
 A company's TLS proxy is the usual case: its certificate is in the trust store
 of every machine of the company, and in its base images.
@@ -17,7 +17,7 @@ SYSTEM_BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
 """Debian's and Ubuntu's bundle."""
 
 BUNDLE_VARIABLES = ("SSL_CERT_FILE", "PIP_CERT", "REQUESTS_CA_BUNDLE")
-"""By which a controller names another bundle."""
+"""Variables by which a controller selects another bundle."""
 
 _BEGIN = "-----BEGIN CERTIFICATE-----"
 _END = "-----END CERTIFICATE-----"
@@ -42,7 +42,7 @@ def certificates(pem: str) -> dict[bytes, str]:
 
 
 def extra_certificates(controller: str, image: str) -> dict[str, str]:
-    """What `controller`'s bundle has and `image`'s has not: file name to PEM."""
+    """Certificates that only `controller`'s bundle has, not `image`'s: file name to PEM."""
     known = certificates(image)
     extra = {der: pem for der, pem in certificates(controller).items() if der not in known}
     return {
@@ -52,7 +52,7 @@ def extra_certificates(controller: str, image: str) -> dict[str, str]:
 
 
 def controller_bundle(names: Iterable[str] | None = None) -> str:
-    """All that the controller trusts, as one text."""
+    """All certificates that the controller trusts, as one text."""
     if names is None:
         names = [SYSTEM_BUNDLE, *(os.environ.get(variable, "") for variable in BUNDLE_VARIABLES)]
     paths = dict.fromkeys(Path(name) for name in names if name)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """WORLD=upstream: a real Ubuntu image, the real deadsnakes PPA, GitLab's own packages.
 
-Only variables differ: the roles' defaults hold. GitLab itself stays the lab's stand-in.
+Only variables differ: the roles' defaults apply. GitLab itself is still the lab's stand-in.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from lab.platforms import UPSTREAM, WORLD_VARIABLE, Platform
 from lab.run import LabError
 
 TIMEOUT = 20.0
-"""Seconds that an address may take to answer."""
+"""Seconds within which an address must answer."""
 
 
 def addresses(platforms: Sequence[Platform]) -> dict[str, str]:
-    """What must be in reach, by what it is: the addresses are the roles' defaults."""
+    """Addresses that must be reachable, by their purpose: the defaults of the roles."""
     roles = CHECKOUT / "roles"
     python = yaml.safe_load((roles / "python_versions/defaults/main.yml").read_text())
     runner = yaml.safe_load((roles / "gitlab_runner/defaults/main.yml").read_text())
@@ -40,7 +40,7 @@ def addresses(platforms: Sequence[Platform]) -> dict[str, str]:
 
 
 def reach(address: str) -> str:
-    """Why `address` does not answer the controller, empty where it does."""
+    """Why `address` does not answer the controller; empty if it does."""
     request = urllib.request.Request(address, headers={"User-Agent": "runnerhost-lab"})
     try:
         # The system's authorities and the environment's proxies, as Ansible fetches the key.
@@ -54,7 +54,7 @@ def reach(address: str) -> str:
 
 
 def preflight(engine: Engine, platforms: Sequence[Platform]) -> None:
-    """Refuse, before anything is made, what is out of reach: all of it in one message."""
+    """Report all unreachable addresses in one message before anything is created."""
     problems = [
         f"{name}: {address}: {why}"
         for name, address in addresses(platforms).items()

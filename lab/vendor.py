@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What GitLab's script.deb.sh leaves on a host: a source file and a keyring of its own.
+"""What GitLab's script.deb.sh leaves on a host: its source file and its keyring.
 
-It names the repository that the runner's role will name too, with another `Signed-By`. Alone it
+Its source file names the same repository as the role, with another `Signed-By`. Alone it
 is harmless; beside the role's own file it makes apt fail on the whole host (sources.list(5)).
 """
 

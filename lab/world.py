@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A whole lab: up, down, and what there is of it now.
+"""A whole lab: up, down, and its current state.
 
-What exists is asked of the engine, the kernel and the servers each time, never
-of notes: an `up` that was killed anywhere is finished by the next one.
+The state is always read from the engine, the kernel and the servers, never
+from files: the next `up` completes one that was killed.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class World:
     platforms: tuple[Platform, ...]
     runner: Runner
     changed: bool
-    """Whether anything had to be made or started."""
+    """Whether anything was created or started."""
 
 
 def _lock_path(lab: Lab) -> Path:
@@ -66,7 +66,7 @@ def release_of(lab: Lab, platform: Platform) -> Platform:
 
 
 def note_release(lab: Lab, platform: Platform, release: Platform) -> None:
-    """Note what a host is upgraded to; its own platform once it is made anew."""
+    """Record the release that a host is upgraded to; its own platform after it is created again."""
     noted = {**_releases(lab), platform.name: release.name}
     known = {name: one for name, one in noted.items() if name != one}
     if known != _releases(lab):
@@ -80,7 +80,7 @@ def _releases(lab: Lab) -> dict[str, str]:
 
 
 def note_offer(lab: Lab, release: Platform) -> None:
-    """Have the mirror offer a release that no host has yet, from the next `up` on."""
+    """Make the mirror offer a release that no host has yet, from the next `up` on."""
     offered = sorted({*_offered(lab), release.name})
     if offered != _offered(lab):
         write(lab.state / "offered.json", json.dumps(offered))
@@ -93,7 +93,7 @@ def _offered(lab: Lab) -> list[str]:
 
 
 def up(lab: Lab, platforms: Sequence[Platform], *, fresh: Sequence[str] = ()) -> World:
-    """Bring the lab to where all of it runs; hosts named in `fresh` are made anew."""
+    """Create and start everything that is missing; hosts named in `fresh` are created again."""
     engine = Engine()
     message = f"  waiting for another command on lab {lab.name}"
     with locked(_lock_path(lab), wait_message=message):
@@ -174,7 +174,7 @@ def known_platforms(engine: Engine, lab: Lab, platforms: Sequence[Platform]) -> 
 def _ensure_tokens(
     lab: Lab, gateway: str, secrets: dict[str, str], platforms: Sequence[Platform]
 ) -> dict[str, list[str]]:
-    """Runners for every host, made through GitLab's API; [] while there is no GitLab."""
+    """Create runners for every host through GitLab's API; [] without a GitLab."""
     if not services.gitlab_exists():
         return {platform.name: [] for platform in platforms}
     from standins.gitlab.client import LabGitLab
@@ -204,14 +204,14 @@ def reset(lab: Lab, platform: Platform) -> World:
 
 
 def down(lab: Lab) -> None:
-    """Remove all of the lab; the cache stays."""
+    """Remove the whole lab; the cache is kept."""
     engine = Engine()
     with locked(_lock_path(lab)):
         hosts.close_connections(lab)
         network = engine.network(lab.network)
         services.stop(lab)
         if network:
-            # Before the hosts: with the last of them the gateway's address goes.
+            # Stop the services first: the gateway's address disappears with the last host.
             services.stop_orphan(lab, str(network.gateway))
         engine.remove(*(one.name for one in engine.containers(lab.id)))
         if network:
@@ -241,20 +241,20 @@ class Status:
     gitlab: bool
     mirror: bool
     runner: str
-    """What the mirror's package gitlab-runner holds, "real …" or "stand-in …"."""
+    """The content of the mirror's package gitlab-runner: "real …" or "stand-in …"."""
     packages: bool
     """Whether the mirror has packages: it has none with WORLD=upstream."""
 
     @property
     def is_up(self) -> bool:
-        """Whether everything that there should be answers."""
+        """Whether all parts answer."""
         return bool(self.hosts) and self.mirror and (
             self.gitlab or not services.gitlab_exists()
         ) and all(host.state == "ready" for host in self.hosts)  # fmt: skip
 
 
 def status(lab: Lab) -> Status:
-    """Look at the lab; changes nothing."""
+    """Read the state of the lab; changes nothing."""
     engine = Engine()
     network = engine.network(lab.network)
     gateway = str(network.gateway) if network else ""

@@ -21,7 +21,7 @@ _VERSION_LINE = re.compile(r"^VERSION = .*$", re.MULTILINE)
 
 
 def gitlab_runner(version: str = VERSION, python: str = PYTHON) -> bytes:
-    """The program, which calls itself `version` and behaves like that one."""
+    """The program for `version`, with the behaviour of that version."""
     sources = {f"standins/gitlab_runner/{path.name}": path for path in PACKAGE.glob("*.py")}
     files = {name: path.read_text(encoding="utf-8") for name, path in sources.items()}
     files["__main__.py"] = files.pop("standins/gitlab_runner/__main__.py")

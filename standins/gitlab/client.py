@@ -25,7 +25,7 @@ _STAMP = re.compile(
 
 
 class LabGitLabError(Exception):
-    """The lab's GitLab refused: ``status`` and its words."""
+    """The lab's GitLab answered with an error: ``status`` and message."""
 
     def __init__(self, status: int, text: str) -> None:
         super().__init__(f"the lab's GitLab answered {status}: {text}")
@@ -33,7 +33,7 @@ class LabGitLabError(Exception):
 
 
 class LabTimeoutError(LabGitLabError):
-    """What was waited for did not happen in time."""
+    """A condition was not met in time."""
 
     def __init__(self, text: str) -> None:
         Exception.__init__(self, text)
@@ -88,13 +88,13 @@ class _Session(requests.Session):
 
     def __init__(self, base_url: str, ca_file: Path | None, timeout: float) -> None:
         super().__init__()
-        # A proxy of the environment must not get between us and the lab.
+        # Ignore proxies in the environment.
         self.trust_env = False
         self.verify = True if ca_file is None else str(ca_file)
         self._base_url, self._timeout = base_url, timeout
 
     def request(self, method: str, url: str, **options: Any) -> requests.Response:  # type: ignore[override]
-        """Ask; a redirection is an answer like any other."""
+        """Send a request; redirections are not followed."""
         settings = {"timeout": self._timeout, "allow_redirects": False, **options}
         return super().request(method, self._base_url + url, **settings)
 
@@ -140,7 +140,7 @@ class LabGitLab:
         return RunnerCreated(answer["id"], answer["token"], answer["token_expires_at"])
 
     def pause(self, runner_id: int, paused: bool = True) -> None:
-        """Pause a runner, or let it go on."""
+        """Pause or resume a runner."""
         self.api("PUT", f"/runners/{runner_id}", json={"paused": paused})
 
     def update_runner(self, runner_id: int, **fields: object) -> dict[str, Any]:
@@ -243,7 +243,7 @@ class LabGitLab:
         return int(self.control("POST", "/jobs", json={**body, **options})["id"])
 
     def job(self, job_id: int) -> JobInfo:
-        """Return what is known of a job."""
+        """Return a job."""
         return _job(self.control("GET", f"/jobs/{job_id}"))
 
     def trace(self, job_id: int) -> str:
@@ -259,7 +259,7 @@ class LabGitLab:
         return self._raw("GET", f"/lab/v1/jobs/{job_id}/artifacts/{kind}")
 
     def cancel_job(self, job_id: int, how: Cancel = "canceling") -> JobInfo:
-        """Cancel a job, gracefully or at once."""
+        """Cancel a job, gracefully or immediately."""
         return _job(self.control("POST", f"/jobs/{job_id}/cancel", json={"how": how}))
 
     def wait_for_job(
@@ -288,7 +288,7 @@ class LabGitLab:
         timeout: float,
         on_progress: Callable[[JobInfo], None] | None = None,
     ) -> JobInfo:
-        """Wait until a job is over (``timeout`` in seconds)."""
+        """Wait until a job has ended (``timeout`` in seconds)."""
         return self.wait_for_job(job_id, lambda job: job.finished, timeout, on_progress)
 
     def requests(self, since: int = 0) -> list[dict[str, Any]]:
@@ -374,7 +374,7 @@ def _job(answer: dict[str, Any]) -> JobInfo:
 
 
 def _git_environ() -> dict[str, str]:
-    """Return the environment for git without what would point it elsewhere."""
+    """Return the environment for git without variables that select another repository."""
     hidden = (
         "GIT_DIR",
         "GIT_WORK_TREE",

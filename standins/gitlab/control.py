@@ -120,7 +120,7 @@ class JobIn(_Strict):
 
 
 class CancelIn(_Strict):
-    """How to cancel: gracefully (after_script runs) or at once."""
+    """How to cancel: gracefully (after_script runs) or immediately."""
 
     how: Literal["canceling", "canceled", "failed"] = "canceling"
 
@@ -210,7 +210,7 @@ async def set_runner(request: Request, runner_id: int, change: RunnerSet) -> dic
     if change.expires_in is not None:
         runner.token_expires_at = time.time() + change.expires_in
     if change.revoke:
-        # The new token is told to nobody: whoever holds the old one gets 403.
+        # The new token is not returned to anyone: requests with the old one get 403.
         renew_token(state, runner)
     if change.token:
         # Such as a GitLab gives that puts a prefix of its own in front.
@@ -338,7 +338,7 @@ async def get_artifact(request: Request, job_id: int, kind: str) -> FileResponse
 
 @router.post("/jobs/{job_id}/cancel")
 async def cancel_job(request: Request, job_id: int, cancel: CancelIn) -> dict[str, Any]:
-    """Cancel a job: a pending one at once, a running one through its runner."""
+    """Cancel a job: a pending one immediately, a running one through its runner."""
     state = state_of(request)
     job = _job(state, job_id)
     if job.state in FINISHED:

@@ -43,7 +43,7 @@ _DOTENV_LINE = re.compile(r"\s*([A-Za-z_][A-Za-z0-9_]*)\s*=(.*)")
 
 
 def may_run(job: Job, runner: Runner) -> bool:
-    """Say whether ``runner`` may take ``job``: pause, project, tags, protection."""
+    """Return whether ``runner`` may take ``job``: pause, project, tags, protection."""
     if runner.paused:
         return False
     if runner.runner_type == "project_type" and runner.project_id != job.project_id:
@@ -101,7 +101,7 @@ def _status_headers(state: State, job: Job) -> dict[str, str]:
 
 @router.put("/jobs/{job_id}")
 async def update_job(request: Request, job_id: int) -> Response:
-    """Take a runner's word on the state of its job."""
+    """Update the state of a job as its runner reports it."""
     state = state_of(request)
     params = await read_params(request)
     job = authenticate_job(state, job_id, _token_of(request, params))
@@ -173,7 +173,7 @@ async def upload_artifacts(request: Request, job_id: int) -> JSONResponse:
             raise bad_request("file is missing")
         if (upload.size or 0) > state.settings.max_artifact_size:
             raise ApiError(413, {"message": "413 Request Entity Too Large"})
-        # Once more: the job may have been cancelled while the body came in.
+        # Check again: the job may have been cancelled while the body was received.
         job = authenticate_job(state, job_id, _token_of(request))
         if any(item["type"] == kind for item in job.uploads):
             raise ApiError(400, {"message": "another artifact of the same type already exists"})

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Cutting of secrets out of what is logged.
+"""Redaction of secrets in logs.
 
-Three nets, each enough for the usual case: names of headers and fields that carry
+Three independent filters: names of headers and fields that contain
 secrets, shapes of tokens and of URL credentials, and values known to be secret.
 """
 

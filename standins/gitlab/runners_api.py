@@ -45,7 +45,7 @@ def authenticate_runner(state: State, params: Params) -> Runner:
 
 
 def renew_token(state: State, runner: Runner) -> str:
-    """Give a runner a new token and return it; its old one is dead from now on."""
+    """Give a runner a new token and return it; the old token becomes invalid."""
     token = new_token("glrt-")
     runner.token_digest = digest(token)
     runner.short_token = token.removeprefix("glrt-")[:8]
@@ -103,7 +103,7 @@ _DEFAULTS: dict[str, Any] = {
 
 @router.post("/user/runners")
 async def create_runner(request: Request) -> JSONResponse:
-    """Create a runner; its token is told here and never again."""
+    """Create a runner; only this answer contains its token."""
     require_scope(request, "create_runner")
     state = state_of(request)
     params = await read_params(request)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the lab's GitLab is told when it starts."""
+"""Settings of the lab's GitLab."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the request handlers share: settings, store, faults, request log, and who waits."""
+"""Shared state of the request handlers: settings, store, faults, request log and waiters."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from standins.gitlab.traffic import Faults, RequestLog
 
 
 class Changes:
-    """Lets handlers wait until something has changed, instead of asking again and again."""
+    """Lets handlers wait for changes without polling."""
 
     def __init__(self) -> None:
         self._event = asyncio.Event()
 
     def tell(self) -> None:
-        """Wake all who wait."""
+        """Wake all waiting handlers."""
         self._event.set()
         self._event = asyncio.Event()
 

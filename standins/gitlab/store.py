@@ -190,7 +190,7 @@ class Store:
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """Everything inside happens, or nothing of it."""
+        """A transaction: all changes inside are applied, or none."""
         self._db.execute("BEGIN IMMEDIATE")
         try:
             yield
@@ -238,7 +238,7 @@ class Store:
         return runner
 
     def save_runner(self, runner: Runner) -> None:
-        """Write a runner back."""
+        """Save a runner."""
         self._db.execute(
             "UPDATE runners SET token_digest = ?, doc = ? WHERE id = ?",
             (runner.token_digest, json.dumps(asdict(runner)), runner.id),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One job on its way through its stages."""
+"""Runs one job through its stages."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Build:
         self._lock = threading.Lock()
 
     def prepare(self) -> None:
-        """Work out the job and what its trace must not show."""
+        """Prepare the job and the values that its trace must not show."""
         self.job.prepare()
         masked = [item.value for item in self.job.variables.items if item.masked]
         prefixes = self.job.features.get("token_mask_prefixes") or []

@@ -24,7 +24,7 @@ from standins.gitlab_runner.version import ARCH, BUILT, REVISION, VERSION
 
 
 def print_version() -> None:
-    """Print the version's lines."""
+    """Print the version."""
     for name, value in (
         ("Version", VERSION),
         ("Git revision", REVISION),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How each runner's requests went: three refusals in a row disable it for an hour."""
+"""Results of each runner's requests: three refusals in a row disable it for an hour."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ class Health:
         self._lock = threading.Lock()
 
     def clear(self) -> None:
-        """Forget all, as each load of the configuration does."""
+        """Reset all records, as each load of the configuration does."""
         with self._lock:
             self._records.clear()
 
     def is_good(self, runner: dict[str, Any]) -> bool:
-        """Say whether a runner may ask for jobs."""
+        """Return whether a runner may request jobs."""
         limit = int(runner.get("unhealthy_requests_limit") or 3)
         interval = go_duration(runner.get("unhealthy_interval"), 3600.0)
         with self._lock:
@@ -52,7 +52,7 @@ class Health:
         return False
 
     def mark(self, runner: dict[str, Any], good: bool) -> None:
-        """Note how a request went."""
+        """Record the result of a request."""
         with self._lock:
             record = self._records.setdefault(unique(runner), Record())
             if good:

@@ -23,7 +23,7 @@ def default_config_dir() -> str:
 
 
 def user_mode_warning(*, with_run: bool) -> None:
-    """Say as whom this runs."""
+    """Log the user that this runs as."""
     if os.getuid() == 0:
         log.info("Running in system-mode.")
     else:

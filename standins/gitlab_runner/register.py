@@ -129,7 +129,7 @@ def register_entry(options: Options) -> dict[str, Any]:
 
 
 def refuse_server_options(options: Options, token: str) -> None:
-    """Refuse options that a server keeps for itself; with the old option name only warn."""
+    """Reject options that only the server sets; for the old option name, only warn."""
     given = [
         flag.names
         for flag in SERVER_OPTIONS
@@ -192,7 +192,7 @@ def take_identity(entry: dict[str, Any], answer: dict[str, Any]) -> None:
 
 
 def check_executor(entry: dict[str, Any]) -> None:
-    """Refuse an executor that this program has not."""
+    """Reject executors that this program does not have."""
     known = (
         "shell",
         "docker",

@@ -167,7 +167,7 @@ class Trace:
                 return
 
     def finish(self, state: str, reason: str, exit_code: int, tries: int) -> None:
-        """Send the rest and the final state, as often as it takes (``tries`` rounds)."""
+        """Send the rest and the final state, with up to ``tries`` retries."""
         self._finished.set()
         self._watcher.join()
         self._interval = UPDATE_INTERVAL

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The name and version that this program tells."""
+"""The name and version of this program."""
 
 from __future__ import annotations
 
