@@ -48,6 +48,7 @@ _WITH_SECRETS = frozenset(
         "gitlab_runner_runners",
         "network_access_proxy_password",
         "network_access_repository_credentials",
+        "release_pipeline_api_token",
     }
 )
 

@@ -100,9 +100,17 @@ class Api:
         token: an access token with the scopes create_runner and manage_runner, or api.
         ca_certificate: a PEM file on the controller; empty for what the controller trusts.
         proxy: of the controller; empty for what its environment says.
+        variable: what the inventory calls the token, for messages.
     """
 
-    def __init__(self, url: str, token: str, ca_certificate: str = "", proxy: str = "") -> None:
+    def __init__(
+        self,
+        url: str,
+        token: str,
+        ca_certificate: str = "",
+        proxy: str = "",
+        variable: str = "gitlab_runner_api_token",
+    ) -> None:
         for text in missing_packages("python-gitlab"):
             raise ApiProblem(text)
         # Only here: a controller whose entries all bring a token needs no client.
@@ -114,7 +122,7 @@ class Api:
             session.proxies = {"http": proxy, "https": proxy}
         self._errors = (gitlab.exceptions.GitlabError, requests.RequestException, OSError)
         self._secrets = frozenset({token})
-        self.url = url
+        self.url, self._variable = url, variable
         self._client = gitlab.Gitlab(
             url,
             private_token=token,
@@ -131,7 +139,8 @@ class Api:
         except self._errors as error:
             status = int(getattr(error, "response_code", 0) or 0)
             said = _secrets.redact_text(str(error), self._secrets)
-            raise ApiProblem(f"{self.url}, asked to {what}: {_why(status, said)}", status) from None
+            why = self._why(status, said)
+            raise ApiProblem(f"{self.url}, asked to {what}: {why}", status) from None
 
     def scopes(self) -> tuple[set[str], str]:
         """What the token may do, and a warning if it ends soon.
@@ -145,7 +154,7 @@ class Api:
         if ends:
             left = datetime.fromisoformat(str(ends)[:10]).replace(tzinfo=timezone.utc)
             if left - datetime.now(timezone.utc) < timedelta(days=TOKEN_WARNING_DAYS):
-                warning = f"gitlab_runner_api_token expires on {str(ends)[:10]}"
+                warning = f"{self._variable} expires on {str(ends)[:10]}"
         granted = {str(scope) for scope in found.get("scopes", [])}
         return granted | ({CREATE, MANAGE} if "api" in granted else set()), warning
 
@@ -236,14 +245,11 @@ class Api:
             found: Any = self._client.http_get("/version")
         return str(found["version"])
 
-
-def _why(status: int, said: str) -> str:
-    if status == 401:
-        return (
-            "it does not know gitlab_runner_api_token (401): expired, revoked, or another GitLab's"
-        )
-    if status == 403:
-        return f"gitlab_runner_api_token may not do that (403): {said}"
-    if status:
-        return f"it answered {status}: {said}"
-    return f"no answer: {said}"
+    def _why(self, status: int, said: str) -> str:
+        if status == 401:
+            return f"it does not know {self._variable} (401): expired, revoked, or another GitLab's"
+        if status == 403:
+            return f"{self._variable} may not do that (403): {said}"
+        if status:
+            return f"it answered {status}: {said}"
+        return f"no answer: {said}"

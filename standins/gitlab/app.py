@@ -10,7 +10,15 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
-from standins.gitlab import control, git_http, jobs_api, projects_api, runners_api
+from standins.gitlab import (
+    control,
+    git_http,
+    jobs_api,
+    lint_api,
+    projects_api,
+    repository_api,
+    runners_api,
+)
 from standins.gitlab.errors import ApiError
 from standins.gitlab.redact import Redactor
 from standins.gitlab.settings import Settings
@@ -42,7 +50,10 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.lab = state
     app.router.redirect_slashes = False
-    for module in (runners_api, jobs_api, projects_api, control, git_http):
+    # projects_api after those with longer paths: a project's own may have slashes.
+    for module in (
+        runners_api, jobs_api, repository_api, lint_api, projects_api, control, git_http,
+    ):  # fmt: skip
         app.include_router(module.router)
     app.add_middleware(
         Traffic,

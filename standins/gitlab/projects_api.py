@@ -13,6 +13,7 @@ from fastapi.responses import JSONResponse
 from standins.gitlab.errors import ApiError, bad_request, not_found
 from standins.gitlab.params import read_params
 from standins.gitlab.payload import repository_url
+from standins.gitlab.repository_api import Repository
 from standins.gitlab.state import State, granted_scopes, require_scope, state_of
 from standins.gitlab.store import Project
 
@@ -21,12 +22,14 @@ router = APIRouter(prefix="/api/v4")
 _PATH = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)+")
 
 
-def make_project(state: State, path: str, default_branch: str = "main") -> Project:
+def make_project(
+    state: State, path: str, default_branch: str = "main", visibility: str = "private"
+) -> Project:
     """Make a project with an empty repository; 400 for a bad or taken path."""
     if not _PATH.fullmatch(path) or path.endswith((".git", ".atom", ".")):
         raise bad_request("path is invalid")
     try:
-        project = state.store.add_project(path, default_branch)
+        project = state.store.add_project(path, default_branch, visibility)
     except sqlite3.IntegrityError:
         raise ApiError(400, {"message": {"path": ["has already been taken"]}}) from None
     folder = state.store.repository(project)
@@ -48,7 +51,8 @@ def project_json(state: State, project: Project) -> dict[str, object]:
         "path": project.name,
         "path_with_namespace": project.path,
         "default_branch": project.default_branch,
-        "visibility": "private",
+        "visibility": project.visibility,
+        "empty_repo": Repository(state.store.repository(project)).is_empty(),
         "web_url": f"{url}/{project.path}",
         "http_url_to_repo": repository_url(state.settings, project),
     }
@@ -77,7 +81,7 @@ async def own_token(request: Request) -> dict[str, object]:
 
 @router.post("/projects")
 async def create_project(request: Request) -> JSONResponse:
-    """Make a project in the user's own namespace."""
+    """Make a project in a namespace, or in the user's own."""
     require_scope(request)
     state = state_of(request)
     params = await read_params(request)
@@ -85,8 +89,24 @@ async def create_project(request: Request) -> JSONResponse:
     if not path:
         raise bad_request("name, path are missing, at least one parameter must be provided")
     branch = params.text("default_branch", "main")
-    project = make_project(state, f"root/{path}", branch)
+    visibility = params.choice("visibility", ("private", "internal", "public"), "private")
+    namespace = params.integer("namespace_id")
+    place = "root" if namespace is None else state.store.namespaces().get(namespace)
+    if place is None:
+        raise not_found("Namespace")
+    project = make_project(state, f"{place}/{path}", branch, visibility)
     return JSONResponse(project_json(state, project), status_code=201)
+
+
+@router.get("/namespaces/{key:path}")
+async def get_namespace(request: Request, key: str) -> dict[str, object]:
+    """Return a namespace by id or by path."""
+    require_scope(request, "read_api")
+    for number, path in state_of(request).store.namespaces().items():
+        if key.lower() in (str(number), path.lower()):
+            kind = "user" if path == "root" else "group"
+            return {"id": number, "path": path.rsplit("/", 1)[-1], "full_path": path, "kind": kind}
+    raise not_found("Namespace")
 
 
 @router.get("/projects/{key:path}")

@@ -14,6 +14,7 @@ import secrets
 import sqlite3
 import string
 import time
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -46,6 +47,7 @@ class Project:
     id: int
     path: str
     default_branch: str = "main"
+    visibility: str = "private"
 
     @property
     def name(self) -> str:
@@ -201,10 +203,10 @@ class Store:
 
     # -- projects -----------------------------------------------------------------------------
 
-    def add_project(self, path: str, default_branch: str) -> Project:
+    def add_project(self, path: str, default_branch: str, visibility: str = "private") -> Project:
         """Add a project; ``sqlite3.IntegrityError`` when the path is taken."""
         key = self._insert("projects", path=path)
-        project = Project(key, path, default_branch)
+        project = Project(key, path, default_branch, visibility)
         self._put("projects", key, project)
         return project
 
@@ -217,6 +219,14 @@ class Store:
         """Return a project by its full path, whatever its case."""
         doc = self._one("SELECT doc FROM projects WHERE path = ?", path)
         return Project(**doc) if doc else None
+
+    def namespaces(self) -> dict[int, str]:
+        """Return the namespaces of all projects, and the administrator's, by their numbers."""
+        found = {"root"}
+        for doc in self._all("SELECT doc FROM projects"):
+            parts = str(doc["path"]).split("/")[:-1]
+            found |= {"/".join(parts[: end + 1]) for end in range(len(parts))}
+        return {zlib.crc32(path.lower().encode()): path for path in sorted(found)}
 
     def repository(self, project: Project) -> Path:
         """Return the folder of the project's bare repository."""

@@ -19,7 +19,8 @@ from tools import reference
 from tools.tree import files
 
 ROOT = Path(__file__).resolve().parents[2]
-EXAMPLE = ROOT / "inventories" / "example" / "group_vars" / "runner_hosts"
+GROUP_VARS = ROOT / "inventories" / "example" / "group_vars"
+EXAMPLE = GROUP_VARS / "runner_hosts"
 MARKDOWN = [*files("*.md"), *files("docs/*.md"), *files("roles/*/README.md")]
 
 _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
@@ -172,18 +173,24 @@ def test_docs_name_every_file_that_the_roles_write() -> None:
     assert missing == set()
 
 
+def example(secrets: bool = False) -> str:
+    """The example inventory's variables, or its secrets."""
+    names = sorted(GROUP_VARS.glob("*/vault.yml.example" if secrets else "*/*.yml"))
+    return "\n".join(path.read_text(encoding="utf-8") for path in names)
+
+
 def test_example_inventory_has_every_variable_and_no_other() -> None:
     public = {"runner_host_verify_roles"}
     # The options of other entry points are given with the verb that they are for.
     for specs in files("roles/*/meta/argument_specs.yml"):
         public |= set(load(specs)["argument_specs"]["main"]["options"])
-    text = (EXAMPLE / "main.yml").read_text(encoding="utf-8")
+    text = example()
     # Set, or shown with its default as a comment.
     assert set(re.findall(r"^(?:# )?([a-z]\w+):", text, re.MULTILINE)) == public
 
 
 def test_defaults_in_the_examples_comments_are_true() -> None:
-    text = (EXAMPLE / "main.yml").read_text(encoding="utf-8")
+    text = example()
     defaults: dict[str, Any] = {}
     for path in files("roles/*/defaults/main.yml"):
         defaults.update(load(path))
@@ -201,6 +208,9 @@ def test_defaults_in_the_examples_comments_are_true() -> None:
         "gitlab_runner_api_token",
         "gitlab_runner_settings",
         "python_versions_repository_key",
+        "release_pipeline_api_token",
+        "release_pipeline_inputs",
+        "release_pipeline_url",
         "runner_host_verify_roles",
     }
     shown = {
@@ -212,10 +222,9 @@ def test_defaults_in_the_examples_comments_are_true() -> None:
 
 
 def test_example_secrets_are_references_to_the_vault_example() -> None:
-    text = (EXAMPLE / "main.yml").read_text(encoding="utf-8")
-    vault = load(EXAMPLE / "vault.yml.example")
-    assert set(re.findall(r"\bvault_\w+", text)) == set(vault)
-    for entry in yaml.safe_load(text)["gitlab_runner_runners"]:
+    held = re.findall(r"^(vault_\w+):", example(secrets=True), re.MULTILINE)
+    assert set(re.findall(r"\bvault_\w+", example())) == set(held)
+    for entry in load(EXAMPLE / "main.yml")["gitlab_runner_runners"]:
         assert re.fullmatch(r"\{\{ vault_\w+ \}\}", entry["token"])
 
 

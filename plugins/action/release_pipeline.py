@@ -1,0 +1,56 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Pushes the CI/CD component to GitLab and writes the pipelines of projects; on the controller."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ansible.errors import AnsibleActionFail
+
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._controller import ToolkitAction
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._gitlab_api import ApiProblem
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._gitlab_projects import Projects
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._pipeline_settings import (
+    Settings,
+    Template,
+    settings_of,
+)
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._pipeline_sync import (
+    Missing,
+    Sync,
+)
+
+
+class ActionModule(ToolkitAction):
+    """The task's controller side, which is all of it."""
+
+    def act(self) -> Mapping[str, object]:
+        """Returns what was done and what was refused."""
+        template = Template()
+        settings, problems = settings_of(self._task.args, template.inputs)
+        self.refuse(problems)
+        try:
+            api = self._api(settings) if settings.needs_gitlab else None
+            sync = Sync(settings, template, api, bool(self._task.check_mode))
+            sync.run()
+        except Missing as missing:
+            self.refuse(missing.problems)
+        except ApiProblem as problem:
+            raise AnsibleActionFail(str(problem)) from None
+        return {
+            "changed": sync.changed,
+            "diff": sync.diff,
+            "commit": sync.commit,
+            "refused": sync.refused,
+            "msg": sync.lines,
+            # The role's next task shows both where something was refused.
+            "_ansible_verbose_always": not sync.refused,
+        }
+
+    def _api(self, settings: Settings) -> Projects:
+        args = self._task.args
+        return Projects(
+            settings.url, settings.token, args["api_ca_certificate"], args["api_proxy"],
+            variable="release_pipeline_api_token",
+        )  # fmt: skip

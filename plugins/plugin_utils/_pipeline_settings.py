@@ -1,0 +1,235 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The variables of the role release_pipeline, checked, and the files that follow from them."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import _secrets
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import _pipeline_template
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._gitlab_projects import File
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._pipeline_template import (
+    COMPONENT,
+    NAME,
+    ROOT,
+    TEMPLATE,
+    Input,
+)
+
+ROLE = "release_pipeline"
+FORMS = ("component", "standalone")
+VISIBILITIES = ("internal", "public", "private")
+PROGRAMS = ("release.py", "local-ci.sh")
+UNKNOWN_COMMIT = "COMMIT"
+"""Stands for the commit that a real run would make."""
+HEAD = f"""\
+# Written by Runnerhost's role {ROLE}, from the inventory: change it there.
+# Once it was changed here, the role leaves it alone.
+"""
+_PATH = re.compile(r"[\w][\w.-]*(/[\w][\w.-]*)+")
+_FILE = re.compile(r"[\w.-]+(/[\w.-]+)*\.ya?ml")
+_KEYS = ("project", "folder", "branch", "file", "inputs", "packages", "programs")
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A repository that gets a pipeline.
+
+    Attributes:
+        variable: where the inventory says so.
+        project: its path in GitLab; empty for a folder of the controller.
+        folder: that folder; empty for a project.
+        branch: the branch that the commit goes to; empty for the default branch.
+        file: the path of the pipeline.
+        packages: the inputs of each package.
+        programs: whether it gets the release program for desks.
+    """
+
+    variable: str
+    project: str
+    folder: str
+    branch: str
+    file: str
+    packages: tuple[Mapping[str, Any], ...]
+    programs: bool
+
+    @property
+    def name(self) -> str:
+        """For messages."""
+        return self.project or self.folder
+
+    def paths(self) -> list[str]:
+        """The files that it gets."""
+        return [self.file, *(PROGRAMS if self.programs else ())]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All that the role was told."""
+
+    url: str
+    token: str
+    form: str
+    component: str
+    visibility: str
+    wanted: tuple[Wanted, ...]
+
+    @property
+    def needs_gitlab(self) -> bool:
+        """Whether there is anything to ask it."""
+        return self.form == "component" or any(one.project for one in self.wanted)
+
+
+class Template:
+    """The component's template, read once."""
+
+    def __init__(self) -> None:
+        self.text = TEMPLATE.read_text(encoding="utf-8")
+        self.inputs, self.body = _pipeline_template.parts(self.text)
+
+    def pipeline(self, settings: Settings, wanted: Wanted, commit: str) -> str:
+        """A project's pipeline."""
+        if settings.form == "component":
+            address = f"$CI_SERVER_FQDN/{settings.component}/{NAME}@{commit}"
+            return HEAD + _pipeline_template.included(address, wanted.packages)
+        bodies = [
+            _pipeline_template.rendered(self.inputs, self.body, given) for given in wanted.packages
+        ]
+        return HEAD + "\n".join(bodies)
+
+    def files(self, settings: Settings, wanted: Wanted, commit: str) -> dict[str, File]:
+        """All files of a project."""
+        text = self.pipeline(settings, wanted, commit)
+        found = {wanted.file: File(text.encode())}
+        for name in PROGRAMS if wanted.programs else ():
+            content = (ROOT / "release" / name).read_bytes()
+            found[name] = File(content, executable=True)
+        return found
+
+    def component(self) -> dict[str, File]:
+        """The files of the component's own project."""
+        paths = [TEMPLATE, COMPONENT / "README.md"]
+        return {str(path.relative_to(COMPONENT)): File(path.read_bytes()) for path in paths}
+
+
+def version() -> str:
+    """The toolkit's version: an installed collection has a manifest, a checkout galaxy.yml."""
+    manifest = ROOT / "MANIFEST.json"
+    if manifest.exists():
+        return str(json.loads(manifest.read_text())["collection_info"]["version"])
+    return str(yaml.safe_load((ROOT / "galaxy.yml").read_text(encoding="utf-8"))["version"])
+
+
+def settings_of(args: Mapping[str, Any], inputs: Mapping[str, Input]) -> tuple[Settings, list[str]]:
+    """The settings, and what is wrong with them."""
+    wanted = []
+    problems = list(_own_problems(args))
+    for index, entry in enumerate(args["projects"]):
+        variable = f"{ROLE}_projects[{index}]"
+        found = list(_entry_problems(variable, entry))
+        problems += found
+        if found:
+            continue
+        packages = _packages(args["inputs"], entry)
+        for number, given in enumerate(packages):
+            where = f"{variable}.packages[{number}]" if entry.get("packages") else variable
+            problems += _pipeline_template.problems(where, inputs, given)
+        problems += _name_problems(variable, packages)
+        wanted.append(
+            Wanted(
+                variable,
+                entry.get("project", ""),
+                str(Path(entry["folder"]).expanduser()) if entry.get("folder") else "",
+                entry.get("branch", ""),
+                entry.get("file", ".gitlab-ci.yml"),
+                tuple(packages),
+                bool(entry.get("programs", False)),
+            )
+        )
+    problems += _twice(wanted)
+    settings = Settings(
+        str(args["url"]).rstrip("/"), str(args["api_token"]), args["form"], args["component"],
+        args["component_visibility"], tuple(wanted),
+    )  # fmt: skip
+    if not problems and settings.needs_gitlab:
+        for name, value in (("url", settings.url), ("api_token", settings.token)):
+            if not value:
+                problems.append(f"{ROLE}_{name}: missing; {_why(settings)}")
+    return settings, problems
+
+
+def _why(settings: Settings) -> str:
+    if settings.form == "component":
+        return f"the component is a project of your GitLab ({ROLE}_form: standalone needs none)"
+    return "projects of GitLab get their pipeline by its API"
+
+
+def _own_problems(args: Mapping[str, Any]) -> Iterator[str]:
+    for name, choices in (("form", FORMS), ("component_visibility", VISIBILITIES)):
+        if args[name] not in choices:
+            expected = " or ".join(choices)
+            yield f"{ROLE}_{name}: invalid value {args[name]!r}; expected {expected}"
+    if not _PATH.fullmatch(args["component"]):
+        yield f"{ROLE}_component: invalid value {args['component']!r}; expected GROUP/PROJECT"
+    if args["url"] and not re.fullmatch(r"https?://[^\s/@]+(/\S*)?", args["url"]):
+        yield f"{ROLE}_url: invalid value; expected one such as https://gitlab.example.com"
+    if not args["projects"] and args["form"] == "standalone":
+        yield f"{ROLE}_projects: empty; expected at least one project"
+
+
+def _entry_problems(variable: str, entry: Any) -> Iterator[str]:
+    if not isinstance(entry, Mapping):
+        yield f"{variable}: {_secrets.unfit(entry)}; expected a mapping"
+        return
+    for key in entry:
+        if key not in _KEYS:
+            yield f"{variable}.{key}: unknown key; expected one of {', '.join(_KEYS)}"
+    if bool(entry.get("project")) == bool(entry.get("folder")):
+        yield f"{variable}: expected either project or folder"
+    texts = [key for key in ("project", "folder", "branch", "file") if key in entry]
+    kinds: list[tuple[str, type]] = [(key, str) for key in texts]
+    kinds += [("inputs", dict), ("packages", list), ("programs", bool)]
+    wrong = [key for key, kind in kinds if key in entry and not isinstance(entry[key], kind)]
+    for key in wrong:
+        yield f"{variable}.{key}: {_secrets.unfit(entry[key])}"
+    if wrong:
+        return
+    if entry.get("project") and not _PATH.fullmatch(entry["project"]):
+        yield f"{variable}.project: invalid value {entry['project']!r}; expected GROUP/PROJECT"
+    file = entry.get("file", ".gitlab-ci.yml")
+    if not _FILE.fullmatch(file) or ".." in file.split("/"):
+        yield f"{variable}.file: invalid value {file!r}; expected a path such as .gitlab-ci.yml"
+    if entry.get("branch") and entry.get("folder"):
+        yield f"{variable}.branch: not for a folder, which has its branch checked out"
+    for index, package in enumerate(entry.get("packages") or []):
+        if not isinstance(package, Mapping):
+            where = f"{variable}.packages[{index}]"
+            yield f"{where}: {_secrets.unfit(package)}; expected a mapping of inputs"
+
+
+def _packages(common: Mapping[str, Any], entry: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The inputs of each package: those of all projects, of this one, and its own."""
+    own = {**common, **entry.get("inputs", {})}
+    return [{**own, **package} for package in entry.get("packages") or [{}]]
+
+
+def _name_problems(variable: str, packages: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """GitLab merges jobs of one name without a word, and a tag belongs to one package."""
+    for key, default in (("name", "release"), ("tag_prefix", "v")):
+        values = [str(given.get(key, default)) for given in packages]
+        for value in sorted({one for one in values if values.count(one) > 1}):
+            yield f"{variable}.packages: several have the {key} {value!r}; expected one each"
+
+
+def _twice(wanted: Sequence[Wanted]) -> Iterator[str]:
+    names = [one.name for one in wanted]
+    for index, one in enumerate(wanted):
+        if one.name in names[:index]:
+            yield f"{one.variable}: {one.name} is named twice; expected one entry, with packages"

@@ -1,0 +1,243 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a run of release_pipeline does: the component's project first, then each pipeline."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import (
+    _pipeline_files,
+    _pipeline_settings,
+    _pipeline_template,
+)
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._gitlab_api import ApiProblem
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._gitlab_projects import (
+    File,
+    Project,
+    Projects,
+)
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._pipeline_files import STATE
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._pipeline_settings import (
+    UNKNOWN_COMMIT,
+    Settings,
+    Template,
+    Wanted,
+)
+
+_MAIN = f"templates/{_pipeline_template.NAME}/template.yml"
+
+
+class Missing(Exception):
+    """Projects or folders that are not there; nothing was changed."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = problems
+
+
+@dataclass
+class Sync:
+    """One run.
+
+    Attributes:
+        api: GitLab; None if nothing is there to ask it.
+        check: whether nothing may be changed.
+        lines: what was done, in words.
+        diff: the same as Ansible's diff.
+        refused: what was not done, with the reason.
+        changed: whether anything was, or would be, changed.
+        commit: the component's commit that pipelines name.
+    """
+
+    settings: Settings
+    template: Template
+    api: Projects | None
+    check: bool
+    lines: list[str] = field(default_factory=list)
+    diff: list[dict[str, str]] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
+    changed: bool = False
+    commit: str = ""
+
+    def run(self) -> None:
+        """Does everything.
+
+        Raises:
+            Missing: if a project or folder is not there; before any change.
+            ApiProblem: if GitLab refuses what concerns all projects.
+        """
+        places = self._places()
+        if self.settings.form == "component" and not self._component():
+            return
+        for wanted, project in places:
+            try:
+                self._pipeline(wanted, project)
+            except (ApiProblem, OSError) as problem:
+                self.refused.append(f"{wanted.name}: {problem}")
+
+    def _places(self) -> list[tuple[Wanted, Project | None]]:
+        found: list[tuple[Wanted, Project | None]] = []
+        problems = []
+        for wanted in self.settings.wanted:
+            project = None
+            if wanted.project:
+                project = self._gitlab.project(wanted.project)
+                if project is None:
+                    problems.append(
+                        f"{wanted.variable}.project: {self.settings.url} has no project "
+                        f"{wanted.project} that this token may see"
+                    )
+            elif not Path(wanted.folder).is_dir():
+                problems.append(f"{wanted.variable}.folder: {wanted.folder} is not a folder")
+            found.append((wanted, project))
+        if problems:
+            raise Missing(problems)
+        return found
+
+    @property
+    def _gitlab(self) -> Projects:
+        if self.api is None:
+            raise ValueError("no access to GitLab")
+        return self.api
+
+    # The component
+
+    def _component(self) -> bool:
+        """Puts the component where it should be; False if somebody has changed it there."""
+        path = self.settings.component
+        project = self._gitlab.project(path)
+        files = self.template.component()
+        found = self._read(project, project.default_branch, files) if project else {}
+        plan = _pipeline_files.plan(files, found)
+        if plan.edited:
+            self._refuse_edited(path, plan)
+            return False
+        if not plan.write:
+            template = found[_MAIN]
+            assert template is not None
+            self.commit = template.commit
+            self.lines.append(f"{path}: up to date")
+        else:
+            if project is None:
+                self._do(path, "create the project", "created the project")
+                if not self.check:
+                    project = self._gitlab.create_project(path, self.settings.visibility)
+            self.commit = self._commit_component(project, plan)
+        self._tag(project, bool(plan.write))
+        return True
+
+    def _commit_component(self, project: Project | None, plan: _pipeline_files.Plan) -> str:
+        path, before = self.settings.component, plan.found.get(_MAIN)
+        self.diff += plan.differences(path)
+        made = UNKNOWN_COMMIT
+        if project is not None and not self.check:
+            branch = project.default_branch
+            message = f"python-release of Runnerhost {_pipeline_settings.version()}"
+            made = self._gitlab.commit(project, branch, "", message, plan.actions())
+        paths = ", ".join(plan.paths)
+        self._do(path, f"commit {paths}", f"committed {paths}")
+        # Pipelines name the last commit that changed the template.
+        return made if _MAIN in plan.write or before is None else before.commit
+
+    def _tag(self, project: Project | None, committed: bool) -> None:
+        name, path = _pipeline_settings.version(), self.settings.component
+        at = self._gitlab.tag(project, name) if project else ""
+        if not at:
+            self._do(path, f"tag {name}", f"tagged {name}")
+            if project is not None and not self.check:
+                self._gitlab.create_tag(project, name, self.commit)
+        elif committed:
+            self.lines.append(f"{path}: tag {name} stays at its commit {at[:12]}")
+
+    # Pipelines
+
+    def _pipeline(self, wanted: Wanted, project: Project | None) -> None:
+        branch, start = "", ""
+        files = self.template.files(self.settings, wanted, self.commit)
+        if project is None:
+            found = {path: _local(Path(wanted.folder, path)) for path in (*files, STATE)}
+        else:
+            branch = wanted.branch or project.default_branch
+            if wanted.branch and not self._gitlab.has_branch(project, branch):
+                start = project.default_branch
+            found = self._read(project, start or branch, files)
+        plan = _pipeline_files.plan(files, found)
+        if plan.edited:
+            self._refuse_edited(wanted.name, plan)
+            return
+        if not plan.write:
+            self.lines.append(f"{wanted.name}: up to date")
+            return
+        if project is not None and wanted.file in plan.write:
+            said = self._lint(project, files[wanted.file])
+            if said:
+                self.refused.append(
+                    f"{wanted.name}: {wanted.file}: GitLab's lint refuses it: {'; '.join(said)}"
+                )
+                return
+        self.diff += plan.differences(wanted.name)
+        paths = ", ".join(plan.paths)
+        if project is None:
+            if not self.check:
+                for path, file in plan.write.items():
+                    _write(Path(wanted.folder, path), file)
+            self._do(wanted.name, f"write {paths}", f"wrote {paths}")
+            return
+        if not self.check:
+            message = f"Pipeline of Runnerhost: {paths}"
+            self._gitlab.commit(project, branch, start, message, plan.actions())
+        self._do(wanted.name, f"commit {paths} to {branch}", f"committed {paths} to {branch}")
+
+    def _lint(self, project: Project, file: File) -> list[str]:
+        if self.settings.form == "component" and self.commit == UNKNOWN_COMMIT:
+            self.lines.append(f"{project.path}: not linted, as the component is not there yet")
+            return []
+        return self._gitlab.lint(project, file.content.decode())
+
+    # Both
+
+    def _read(
+        self, project: Project, branch: str, files: Mapping[str, File]
+    ) -> dict[str, File | None]:
+        return {path: self._gitlab.file(project, branch, path) for path in (*files, STATE)}
+
+    def _do(self, where: str, would: str, done: str) -> None:
+        """One change, in words."""
+        self.changed = True
+        self.lines.append(f"{where}: would {would}" if self.check else f"{where}: {done}")
+
+    def _refuse_edited(self, where: str, plan: _pipeline_files.Plan) -> None:
+        for path in plan.edited:
+            diff = _pipeline_files.unified(path, plan.found.get(path), plan.write[path])
+            self.refused.append(
+                f"{where}: {path} was not written by this role, or was changed since, and is left "
+                "alone; move the change to the inventory and delete the file, or name another "
+                f"path as file and include that one\n{diff}"
+            )
+
+
+def _local(path: Path) -> File | None:
+    """A file of the controller."""
+    if not path.is_file():
+        return None
+    return File(path.read_bytes(), executable=os.access(path, os.X_OK))
+
+
+def _write(path: Path, file: File) -> None:
+    """Writes a file in one step."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(file.content)
+        mask = os.umask(0)
+        os.umask(mask)
+        Path(name).chmod((0o777 if file.executable else 0o666) & ~mask)
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
