@@ -76,7 +76,7 @@ class Input:
 
 def parts(template: str) -> tuple[dict[str, Input], str]:
     """The inputs of a template, and its text behind the header."""
-    header, _, body = template.partition(_HEADER_ENDS)
+    header, __, body = template.partition(_HEADER_ENDS)
     declared = yaml.safe_load(header)["spec"]["inputs"]
     found = {
         name: Input(
