@@ -9,10 +9,26 @@ from __future__ import annotations
 import os
 import stat
 import tempfile
-from typing import Any
+from typing import TypedDict
 
 
-def file_look(path: str, want_text: bool = False) -> dict[str, Any]:
+class FileFacts(TypedDict, total=False):
+    """What is at a path; only ``kind`` if there is nothing.
+
+    Attributes:
+        kind: absent, file, directory, link or other.
+        mode: as ``0644``.
+    """
+
+    kind: str
+    mode: str
+    uid: int
+    gid: int
+    mtime: float
+    text: str
+
+
+def file_look(path: str, want_text: bool = False) -> FileFacts:
     """Kind, mode and owner of a path, and its text if requested."""
     try:
         info = os.lstat(path)
@@ -27,7 +43,7 @@ def file_look(path: str, want_text: bool = False) -> dict[str, Any]:
         if stat.S_ISLNK(info.st_mode)
         else "other"
     )
-    look: dict[str, Any] = {
+    look: FileFacts = {
         "kind": kind,
         "mode": f"{stat.S_IMODE(info.st_mode):04o}",
         "uid": info.st_uid,

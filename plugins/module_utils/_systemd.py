@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any
+from typing import TypedDict
 
 from ansible_collections.runnerhost.toolkit.plugins.module_utils import _system
 
@@ -67,8 +67,15 @@ def masked(found: Mapping[str, Mapping[str, str]]) -> list[str]:
     return lines
 
 
-def logind() -> dict[str, Any]:
-    """KillUserProcesses and KillOnlyUsers of the running logind; empty if it does not run."""
+class Logind(TypedDict):
+    """KillUserProcesses and KillOnlyUsers of logind.conf(5)."""
+
+    kill: bool
+    only: list[str]
+
+
+def logind() -> Logind | None:
+    """KillUserProcesses and KillOnlyUsers of the running logind; None if it does not run."""
     done = _system.run(
         [
             "busctl",
@@ -82,7 +89,7 @@ def logind() -> dict[str, Any]:
     )
     lines = done.stdout.splitlines()
     if done.returncode or len(lines) != 2:
-        return {}
+        return None
     return {
         "kill": lines[0].split()[-1] == "true",
         "only": sorted({word.strip('"') for word in lines[1].split()[2:]}),

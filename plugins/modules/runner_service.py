@@ -85,7 +85,6 @@ pending:
 import os
 from collections.abc import Callable
 from dataclasses import fields
-from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -130,11 +129,11 @@ def reload(services: list[Service], user_manager: bool, actions: Actions) -> Non
             return
 
 
-def set_logind(asked: dict[str, Any], actions: Actions) -> None:
+def set_logind(asked: _systemd.Logind, actions: Actions) -> None:
     """Restarts logind if it has not the wanted settings in force; harmless to sessions."""
-    wanted: dict[str, Any] = {"kill": bool(asked["kill"]), "only": sorted(set(asked["only"]))}
+    wanted: _systemd.Logind = {"kill": bool(asked["kill"]), "only": sorted(set(asked["only"]))}
     in_force = _systemd.logind()
-    if not in_force or in_force == wanted:
+    if in_force is None or in_force == wanted:
         return
     actions.do("restart systemd-logind", ["systemctl", "restart", "systemd-logind.service"])
     now = wanted if actions.check else _systemd.logind()
@@ -246,15 +245,15 @@ def main() -> None:
             journal=[line for one in problems for line in one.journal],
             actions=actions.done,
         )
-    answer: dict[str, Any] = {
-        "actions": actions.done,
-        "pending": [
+    diff = {"prepared": "".join(f"{what}\n" for what in actions.done)}
+    module.exit_json(
+        changed=bool(actions.done),
+        actions=actions.done,
+        pending=[
             f"restart of {unit}, by itself once its running jobs have ended" for unit in pending
         ],
-    }
-    if module._diff and actions.done:
-        answer["diff"] = {"prepared": "".join(f"{what}\n" for what in actions.done)}
-    module.exit_json(changed=bool(actions.done), **answer)
+        **({"diff": diff} if module._diff and actions.done else {}),
+    )
 
 
 if __name__ == "__main__":

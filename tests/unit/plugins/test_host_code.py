@@ -33,10 +33,9 @@ def entry_points() -> set[str]:
 
 
 def test_the_role_takes_what_its_units_start() -> None:
-    text = (ROLE / "tasks" / "files.yml").read_text("utf-8")
-    (call,) = re.findall(r"lookup\('runnerhost.toolkit.host_code', (.*?), folder=", text)
-    assert set(re.findall(r"'(\w+)'", call)) == entry_points() == {"_cleanup", "_drain"}
     variables = (ROLE / "vars" / "main.yml").read_text("utf-8")
+    (call,) = re.findall(r"lookup\('runnerhost.toolkit.host_code', (.*?), folder=", variables)
+    assert set(re.findall(r"'(\w+)'", call)) == entry_points() == {"_cleanup", "_drain"}
     assert f"__gitlab_runner_library: {LIBRARY}\n" in variables
     # The units' PYTHONPATH is the first folder of it.
     assert LIBRARY.startswith("/usr/local/lib/runnerhost/ansible_collections/")

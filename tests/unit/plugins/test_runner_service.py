@@ -143,7 +143,7 @@ def run_module(
     monkeypatch.setattr(_system, "user", lambda _: None)
     monkeypatch.setattr(_system, "generation", lambda pid: "new" if pid else "")
     monkeypatch.setattr(_systemd, "has_systemd", lambda: True)
-    monkeypatch.setattr(_systemd, "logind", dict)
+    monkeypatch.setattr(_systemd, "logind", lambda: None)
     monkeypatch.setattr(
         _systemd, "units", lambda names: {n: {**units[n]} for n in names if n in units}
     )
