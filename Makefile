@@ -134,7 +134,7 @@ test-fast: dev-venv ## Lint and unit tests in parallel: under two minutes
 	@$(MAKE) -j3 -Otarget lint unit-lab unit-rest
 
 .PHONY: test
-test: lab-packages dev-venv ## All but the slowest suites: about 35 minutes on two cores; needs containers
+test: lab-packages dev-venv ## All but the slowest suites: about 40 minutes on two cores; needs containers
 	@$(PY) -m tests
 
 .PHONY: test-full

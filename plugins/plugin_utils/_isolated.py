@@ -101,13 +101,14 @@ def _form_problems(at: str, entry: Any) -> list[str]:
     name = entry.get("name")
     if not _is_name(name):
         found.append(
-            f"{at}.name got {name!r}, it takes up to 16 lower case letters, digits and -, "
+            f"{at}.name: invalid value {name!r}; "
+            "expected up to 16 lower case letters, digits and -, "
             "a letter first"
         )
         return found
     state = entry.get("state", "present")
     if state not in ("present", "absent"):
-        found.append(f"{at} ({name}).state got {state!r}, it takes present or absent")
+        found.append(f"{at} ({name}).state: invalid value {state!r}; expected present or absent")
     return found
 
 
@@ -116,14 +117,17 @@ def _entry_problems(at: str, one: Mapping[str, Any], allowed: list[str]) -> list
     found = []
     concurrent = one["concurrent"]
     if not isinstance(concurrent, int) or isinstance(concurrent, bool) or concurrent < 1:
-        found.append(f"{at}.concurrent got {concurrent!r}, it takes a whole number of 1 or more")
+        found.append(
+            f"{at}.concurrent: invalid value {concurrent!r}; expected a whole number of 1 or more"
+        )
     if not USER.match(one["user"]) or one["user"] == "root":
         found.append(
-            f"{at}.user got {one['user']!r}, it takes a Unix user name other than root: lower "
+            f"{at}.user: invalid value {one['user']!r}; "
+            "expected a Unix user name other than root: lower "
             "case letters, digits, - and _"
         )
     if not FOLDER.match(one["home"]) or ".." in one["home"].split("/"):
-        found.append(f"{at}.home got {one['home']!r}, it takes an absolute path")
+        found.append(f"{at}.home: invalid value {one['home']!r}; expected an absolute path")
     found += _env_file.problems(f"{at}.environment", one["environment"], allowed)
     found += _job_user.problems(at, one)
     found += misread(f"{at}.environment", one["environment"])

@@ -120,8 +120,8 @@ def account_problems(service: Service, found: Mapping[str, Any] | None) -> list[
     if found["home"] != service.home:
         # A user that is there already keeps its home.
         problems.append(
-            f"{service.variable('home')} got {service.home!r}, but the user {service.user} exists "
-            f"with the home {found['home']!r}: set the variable to that"
+            f"{service.variable('home')}: invalid value {service.home!r}; the user {service.user} "
+            f"exists with the home {found['home']!r}: set the variable to that"
         )
     if found.get("problem"):
         problems.append(

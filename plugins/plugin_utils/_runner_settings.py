@@ -153,7 +153,7 @@ def open_addresses(found: Iterable[Service]) -> Iterator[str]:
         address = str(service.settings.get("listen_address") or "")
         if address and not re.match(r"127\.|\[::1\]|localhost\b", address):
             yield (
-                f"{service.variable('settings')}.listen_address got {address!r}: the runner's "
+                f"{service.variable('settings')}.listen_address is {address!r}: the runner's "
                 "metrics and its debugging pages are open to whoever reaches that; 127.0.0.1:9252 "
                 "is safe"
             )
@@ -201,29 +201,36 @@ def _main_problems(args: Mapping[str, Any]) -> Iterator[str]:
     user, timeout, concurrent = args["user"], args["stop_timeout"], args["concurrent"]
     if not _isolated.USER.match(str(user)):
         yield (
-            f"gitlab_runner_user got {user!r}, it takes a Unix user name: "
+            f"gitlab_runner_user: invalid value {user!r}; expected a Unix user name: "
             "lower case letters, digits, - and _"
         )
     for name in ("home", "pip_cache_dir"):
         value = args[name]
         if not _isolated.FOLDER.match(str(value)) or ".." in str(value).split("/"):
-            yield f"gitlab_runner_{name} got {value!r}, it takes an absolute path"
+            yield f"gitlab_runner_{name}: invalid value {value!r}; expected an absolute path"
     if str(user) == "root":
-        yield "gitlab_runner_user got 'root', jobs must not run as root"
+        yield "gitlab_runner_user: invalid value 'root'; jobs must not run as root"
     if not re.fullmatch(r"0[0-7]{3}", str(args["umask"])):
-        yield f"gitlab_runner_umask got {args['umask']!r}, it takes four octal digits, quoted"
+        yield (
+            f"gitlab_runner_umask: invalid value {args['umask']!r}; "
+            "expected four octal digits, quoted"
+        )
     if not isinstance(timeout, int) or timeout < 1:
-        yield f"gitlab_runner_stop_timeout got {timeout!r}, it takes seconds, 1 or more"
+        yield f"gitlab_runner_stop_timeout: invalid value {timeout!r}; expected seconds, 1 or more"
     if not isinstance(concurrent, int) or isinstance(concurrent, bool) or concurrent < 1:
         # A running daemon that reads concurrent = 0 exits and takes its jobs along.
-        yield f"gitlab_runner_concurrent got {concurrent!r}, it takes a whole number of 1 or more"
+        yield (
+            f"gitlab_runner_concurrent: invalid value {concurrent!r}; "
+            "expected a whole number of 1 or more"
+        )
     if not isinstance(args["path"], list):
         yield f"gitlab_runner_path: {unfit(args['path'])}; expected a list"
         return
     for index, folder in enumerate(args["path"]):
         if not _isolated.FOLDER.match(str(folder)):
             yield (
-                f"gitlab_runner_path[{index}] got {folder!r}, it takes an absolute path without "
+                f"gitlab_runner_path[{index}]: invalid value {folder!r}; "
+                "expected an absolute path without "
                 "blanks, colons, quotes or $"
             )
 
@@ -233,7 +240,8 @@ def _repository_problems(args: Mapping[str, Any]) -> Iterator[str]:
     version, url, suite = str(args["version"]), str(args["url"]), str(args["suite"])
     if version != LATEST and not is_version(version):
         yield (
-            f"gitlab_runner_version got {args['version']!r}, it takes a version such as 18.5.0 "
+            f"gitlab_runner_version: invalid value {args['version']!r}; "
+            "expected a version such as 18.5.0 "
             "or 18.5.0-1, or latest"
         )
     if not isinstance(args["components"], list):
@@ -241,11 +249,14 @@ def _repository_problems(args: Mapping[str, Any]) -> Iterator[str]:
     if not re.fullmatch(r"https?://[^\s/@]+(?:/\S*)?", url):
         shown = repr(url) if "@" not in url else "(hidden)"
         yield (
-            f"gitlab_runner_repository_url got {shown}, it takes an http(s) address "
+            f"gitlab_runner_repository_url: invalid value {shown}; expected an http(s) address "
             "without a password"
         )
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._/-]*", suite):
-        yield f"gitlab_runner_repository_suite got {suite!r}, it takes a suite such as jammy"
+        yield (
+            f"gitlab_runner_repository_suite: invalid value {suite!r}; "
+            "expected a suite such as jammy"
+        )
 
 
 def _entries_problems(args: Mapping[str, Any]) -> list[str]:
@@ -271,7 +282,7 @@ def _api_problems(args: Mapping[str, Any]) -> Iterator[str]:
     proxy = str(args.get("api_proxy") or "")
     if proxy and not re.fullmatch(r"https?://[^\s/@]+", proxy):
         shown = repr(proxy) if "@" not in proxy else "(hidden)"
-        yield f"gitlab_runner_api_proxy got {shown}, it takes http://HOST:PORT"
+        yield f"gitlab_runner_api_proxy: invalid value {shown}; expected http://HOST:PORT"
 
 
 _SIZE = (r"\d+[KMGT]?|\d+%|infinity", "a size such as 8G or 80%, or infinity")
@@ -298,16 +309,20 @@ def fitness_problems(fitness: Mapping[str, Any]) -> list[str]:
     for name, most in _NUMBERS.items():
         value = fitness.get(name, 0)
         if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= most:
-            found.append(f"gitlab_runner_{name} got {value!r}, it takes a number of 0 to {most}")
+            found.append(
+                f"gitlab_runner_{name}: invalid value {value!r}; expected a number of 0 to {most}"
+            )
     file = str(fitness.get("metrics_file") or "")
     if file and not re.fullmatch(r"/[^\s\"\\]+\.prom", file):
         found.append(
-            f"gitlab_runner_metrics_file got {file!r}, it takes an absolute path that ends in .prom"
+            f"gitlab_runner_metrics_file: invalid value {file!r}; "
+            "expected an absolute path that ends in .prom"
         )
     size = str(fitness.get("journal_max_use") or "")
     if size and not re.fullmatch(r"\d+[KMGTPE]?", size):
         found.append(
-            f"gitlab_runner_journal_max_use got {size!r}, it takes a size such as 1G, or nothing"
+            f"gitlab_runner_journal_max_use: invalid value {size!r}; "
+            "expected a size such as 1G, or nothing"
         )
     return found
 

@@ -146,7 +146,7 @@ def refusals(wanted: Wanted, offer: Offer, records: Records, lacking: Sequence[s
         lacking: packages that the host lacks in that version.
     """
     where = f"{wanted.url} (suite {wanted.suite})"
-    got = f"gitlab_runner_version got {wanted.version!r}"
+    got = f"gitlab_runner_version: invalid value {wanted.version!r}"
     if offer.error:
         return [
             f"gitlab_runner_repository_url: {where} cannot be used; {_pythons.explain(offer.error)}"

@@ -103,7 +103,7 @@ def test_a_version_that_the_target_does_not_have_is_named(offered: Site) -> None
     said = words(run)
     assert "pythons: python_versions_wanted: 3.7 is not available from" in said
     assert "on offer there: 3.9, 3.11" in said
-    assert "runner: gitlab_runner_version got '99.1.0', which" in said
+    assert "runner: gitlab_runner_version: invalid value '99.1.0', which" in said
     # An accepted obstacle is told, and does not count.
     run = offered.playbook(
         "prepare_upgrade.yml",

@@ -95,7 +95,7 @@ def test_no_account_is_no_problem() -> None:
 def test_an_account_keeps_its_home() -> None:
     found = {"home": "/srv/ci", "problem": ""}
     (text,) = _job_user.account_problems(SERVICE, found)
-    assert text.startswith("gitlab_runner_home got '/home/ci', but the user ci exists with")
+    assert text.startswith("gitlab_runner_home: invalid value '/home/ci'; the user ci exists with")
 
 
 # --- folders

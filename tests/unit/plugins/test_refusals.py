@@ -104,7 +104,7 @@ def test_the_inventorys_own_secrets_are_in_no_message(
         "refused, nothing was changed: gitlab_runner_api_token: it cannot make runners",
         "2 problems:\n- network_access_proxy_password: invalid value of type list; expected text",
         "gitlab_runner_runners[1] (build).token: invalid value of type number; expected text",
-        "gitlab_runner_user got 'Git Lab', it takes a Unix user name",
+        "gitlab_runner_user: invalid value 'Git Lab'; expected a Unix user name",
     ],
 )
 def test_messages_stay_readable(text: str) -> None:

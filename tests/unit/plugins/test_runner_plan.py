@@ -92,7 +92,7 @@ def test_good() -> None:
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"version": "17.5"}, "gitlab_runner_version got '17.5'"),
+        ({"version": "17.5"}, "gitlab_runner_version: invalid value '17.5'"),
         ({"version": "newest"}, "gitlab_runner_version"),
         ({"user": "root"}, "must not run as root"),
         ({"user": "Git Lab"}, "gitlab_runner_user"),
@@ -100,7 +100,7 @@ def test_good() -> None:
         ({"home": "/home/../etc"}, "gitlab_runner_home"),
         ({"umask": "22"}, "gitlab_runner_umask"),
         ({"stop_timeout": 0}, "gitlab_runner_stop_timeout"),
-        ({"concurrent": 0}, "gitlab_runner_concurrent got 0"),
+        ({"concurrent": 0}, "gitlab_runner_concurrent: invalid value 0"),
         ({"concurrent": "4"}, "gitlab_runner_concurrent"),
         ({"concurrent": True}, "gitlab_runner_concurrent"),
         ({"path": ["bin"]}, "gitlab_runner_path[0]"),
@@ -112,7 +112,10 @@ def test_good() -> None:
         ({"path": ["/a:/b"]}, "gitlab_runner_path[0]"),
         ({"path": ["/a/$HOME"]}, "gitlab_runner_path[0]"),
         ({"url": "ftp://x/y"}, "gitlab_runner_repository_url"),
-        ({"url": "https://u:hunter2@x.example.com/y"}, "gitlab_runner_repository_url got (hidden)"),
+        (
+            {"url": "https://u:hunter2@x.example.com/y"},
+            "gitlab_runner_repository_url: invalid value (hidden)",
+        ),
         ({"suite": "jammy main"}, "gitlab_runner_repository_suite"),
         ({"gitlab_url": "gitlab.example.com"}, "gitlab_runner_url"),
         ({"gitlab_url": "https://u:hunter2@gitlab.example.com"}, "gitlab_runner_url"),
@@ -413,10 +416,10 @@ def test_absent_entry_takes_a_name_alone() -> None:
         ({"job_limits": {"Memory": "1G"}}, "unknown limit 'Memory'"),
         ({"job_limits": {"CPUQuota": 2}}, "CPUQuota: invalid value 2"),
         ({"job_limits": ["x"]}, "takes a mapping"),
-        ({"builds_max_age_days": -1}, "builds_max_age_days got -1"),
-        ({"min_free_space_percent": "5%"}, "min_free_space_percent got '5%'"),
-        ({"journal_max_use": "lots"}, "journal_max_use got 'lots'"),
-        ({"metrics_file": "metrics.txt"}, "metrics_file got 'metrics.txt'"),
+        ({"builds_max_age_days": -1}, "builds_max_age_days: invalid value -1"),
+        ({"min_free_space_percent": "5%"}, "min_free_space_percent: invalid value '5%'"),
+        ({"journal_max_use": "lots"}, "journal_max_use: invalid value 'lots'"),
+        ({"metrics_file": "metrics.txt"}, "metrics_file: invalid value 'metrics.txt'"),
     ],
 )
 def test_fitness_that_cannot_be_is_refused(fitness: dict[str, Any], said: str) -> None:
