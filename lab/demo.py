@@ -56,7 +56,7 @@ def demo(lab: Lab, platforms: Sequence[Platform]) -> int:
         for platform in platforms:
             # A host may have been upgraded to another release (`lab.os_upgrade`).
             now = replace(release_of(lab, platform), name=platform.name, number=platform.number)
-            results.append(prove(world, gitlab, now))
+            results.append(build(world, gitlab, now))
     for result in results:
         print(table(result))
     for host, count in changes.items():
@@ -291,7 +291,7 @@ class Result:
     problems: tuple[str, ...]
 
 
-def prove(world: World, gitlab: LabGitLab, platform: Platform) -> Result:
+def build(world: World, gitlab: LabGitLab, platform: Platform) -> Result:
     """Build the demo project on a host of `platform` and read the host's state."""
     pythons = read_pythons(world.lab)[platform.name]
     title = f"job on {platform.name}: wheels for Python {', '.join(pythons)}"

@@ -24,7 +24,7 @@ from ansible_collections.runnerhost.toolkit.plugins.module_utils import _files
 FOLDER = "/run"
 ARCHIVES = "/var/cache/apt/archives"
 _PREFIX = "runnerhost-apt-"
-# Seconds after which nobody comes for an answer any more.
+# Seconds after which an unread answer is removed.
 _OLD = 3600
 # The job that this process is, if it is one.
 _own = ""
@@ -103,7 +103,7 @@ def wait(job: str, patience: float) -> dict[str, Any]:
 
 
 def phase(text: str) -> None:
-    """Says what the job does; apt itself says it where the text is empty."""
+    """Records the phase of the job; with an empty text, apt's own progress counts."""
     if _own:
         _files.write_atomic(f"{_own}/phase", text, 0o600, os.getuid(), os.getgid())
 
@@ -122,7 +122,7 @@ def status() -> Iterator[int | None]:
 
 
 def describe(job: str) -> str:
-    """What it does, in apt's own words as far as apt says something."""
+    """The phase or progress of a job, in apt's own words if there are any."""
     said, lines = "", []
     with contextlib.suppress(FileNotFoundError):
         said = _files.read_text(f"{job}/phase")

@@ -87,11 +87,11 @@ def problems(variable: str, wanted: Any) -> list[str]:
 
 @dataclass(frozen=True)
 class Noted:
-    """What the host has noted of a run that went well (`python_check`).
+    """The state file of `python_check`, which the last successful check wrote.
 
     Attributes:
-        versions: each interpreter's package with the version that was proven.
-        source: whence the packages were: the repository, its suite, and the system's own version.
+        versions: the checked version of each interpreter's package.
+        source: the repository of the packages, its suite, and the system's Python version.
     """
 
     versions: Mapping[str, str]
@@ -99,7 +99,7 @@ class Noted:
 
 
 def noted(text: str) -> Noted:
-    """The note; an empty one if there is none that can be read."""
+    """Parses the state file; empty if it is missing or unreadable."""
     try:
         data = json.loads(text or "{}")
         versions = {str(name): str(value) for name, value in data.get("versions", {}).items()}

@@ -40,7 +40,7 @@ def verify(
     environment: Mapping[str, str],
     reasons: dict[str, str] | None = None,
 ) -> dict[str, str]:
-    """What GitLab says of runners, by name: ``valid``, ``refused`` or ``unanswered``.
+    """GitLab's answers about runners, by name: ``valid``, ``refused`` or ``unanswered``.
 
     `verify`'s exit code alone does not tell: it is 0 when GitLab is down.
 
@@ -79,7 +79,7 @@ def verify(
 
 
 def unanswered(why: str) -> str:
-    """That GitLab has not told what it was asked, and why.
+    """The message about a missing answer of GitLab, with the reason.
 
     Args:
         why: the runner's own words; a status of HTTP among them was an answer.

@@ -27,7 +27,7 @@ SOON_SECONDS = 5.0
 
 
 class Problem(Exception):
-    """What keeps a service from its state, and the end of its journal."""
+    """Why a service cannot reach its state, and the end of its journal."""
 
     def __init__(self, text: str, journal: list[str] | None = None) -> None:
         super().__init__(text)
@@ -35,14 +35,14 @@ class Problem(Exception):
 
 
 class Actions:
-    """What is done, or in check mode would be."""
+    """The actions that are performed, or would be in check mode."""
 
     def __init__(self, check: bool) -> None:
         self.check = check
         self.done: list[str] = []
 
     def do(self, what: str, argv: list[str], unit: str = "") -> None:
-        """One action; in check mode only its name."""
+        """Performs an action; in check mode, only records its name."""
         self.done.append(what)
         if self.check:
             return
@@ -54,7 +54,7 @@ class Actions:
 
 @dataclass(frozen=True)
 class Service:
-    """A service as it should be.
+    """The wanted state of a service.
 
     Attributes:
         unit: its unit.
@@ -72,13 +72,13 @@ class Service:
     isolated: bool = False
     unit_missing: bool = False
 
-    def look(self) -> dict[str, str]:
-        """Its unit's properties, as systemd sees it now."""
+    def properties(self) -> dict[str, str]:
+        """The current properties of its unit."""
         return _systemd.units([self.unit]).get(self.unit, {})
 
     def runs(self) -> bool:
         """True if its process was started with these settings."""
-        return _system.generation(int(self.look().get("MainPID") or 0)) == self.generation
+        return _system.generation(int(self.properties().get("MainPID") or 0)) == self.generation
 
     def require_graceful(self, unit: dict[str, str]) -> None:
         """Fails if another drop-in makes a stop of the service kill its jobs."""
@@ -99,12 +99,12 @@ def journal(unit: str) -> list[str]:
 
 
 def mark_of(unit: str) -> str:
-    """Where a service's restart is noted that was signalled; gone after a reboot."""
+    """The file that marks a signalled restart of a service; a reboot removes it."""
     return f"/run/runnerhost/{unit.removesuffix('.service')}.restart"
 
 
 def read_mark(unit: str) -> str:
-    """What was signalled before: the process and the settings it should be replaced for."""
+    """The process that was signalled, and the settings for which it is to be replaced."""
     try:
         return _files.read_text(mark_of(unit)).strip()
     except OSError:
@@ -122,10 +122,10 @@ def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
 
 
 def start(service: Service, unit: dict[str, str], actions: Actions) -> None:
-    """Starts a service that does not run, and one that systemd would start in minutes only."""
+    """Starts a service that does not run, also if systemd would start it later."""
     if unit.get("SubState") == AUTO_RESTART:
         # The package's own unit waits 120 s, ours one: what is back by then may have a job.
-        if wait_until(lambda: service.look().get("SubState") != AUTO_RESTART, SOON_SECONDS):
+        if wait_until(lambda: service.properties().get("SubState") != AUTO_RESTART, SOON_SECONDS):
             return
         # systemd leaves a start waiting for that time too.
         actions.do(f"start {service.unit}", ["systemctl", "restart", service.unit], service.unit)
@@ -139,8 +139,8 @@ def start(service: Service, unit: dict[str, str], actions: Actions) -> None:
 
 
 def restart_when_idle(service: Service, actions: Actions) -> bool:
-    """Signals the restart that the settings need; True if it is still to come."""
-    now = service.look()
+    """Signals a restart that the settings require; True if it is still pending."""
+    now = service.properties()
     pid = int(now.get("MainPID") or 0)
     if now.get("ActiveState") != "active" or not pid:
         return False
@@ -151,7 +151,7 @@ def restart_when_idle(service: Service, actions: Actions) -> bool:
     if not signalled:
         if not actions.check:
             _drain.await_listening(service.unit)
-            if service.look().get("MainPID") != str(pid):
+            if service.properties().get("MainPID") != str(pid):
                 # It was restarted meanwhile, maybe with these settings.
                 return restart_when_idle(service, actions)
         actions.do(

@@ -22,9 +22,9 @@ from dataclasses import dataclass, field, replace
 DEPTH = 12
 """Folders below a place: builds/TOKEN/SLOT, groups, project, .tox, the venv."""
 FOLDERS = 50_000
-"""Folders that one look opens, over all places."""
+"""The number of folders that a search opens, in all places."""
 VENVS = 1_000
-"""Venvs that one look tells."""
+"""The number of venvs that a search returns."""
 CONFIG = "pyvenv.cfg"
 _CONFIG_BYTES = 64 * 1024
 _EXTENSIONS = 2_000
@@ -83,7 +83,7 @@ class Venv:
         path: its folder; characters that no terminal should get are shown as ``?``.
         state: ``alive``; ``dead``, its interpreter is gone; ``changed``, its interpreter is
             another version or build than the one that its packages are for.
-        made_with: the version that it notes, ``3.11.2``; empty if it notes none.
+        made_with: the version in its pyvenv.cfg, ``3.11.2``; empty without one.
         interpreter: the path that its ``bin/python`` leads to in the end.
         why: the reason for a state that is not ``alive``, in words.
         owner: the folder's user.
@@ -108,11 +108,11 @@ class Venv:
 
 @dataclass
 class Found:
-    """What a look has found.
+    """The result of a search.
 
     Attributes:
         venvs: in the order of their paths.
-        complete: False if there are more folders or venvs than a look takes.
+        complete: False if there are more folders or venvs than the limits of a search.
         left_out: places that were not searched, each with the reason; those that do not exist are
             no reason to say anything.
     """

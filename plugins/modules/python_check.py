@@ -1,18 +1,19 @@
 #!/usr/bin/python
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Proves that interpreters work; see DOCUMENTATION."""
+"""Checks that interpreters work; see DOCUMENTATION."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: python_check
-short_description: Proves that interpreters make venvs with pip and have their modules
+short_description: Checks that interpreters make venvs with pip and have their modules
 description:
   - For each interpreter, makes a venv in a temporary folder and imports ssl, sqlite3, lzma and
-    ctypes in it. What was proven is noted with the package's version, so that it is done once.
-  - pip is not unpacked, which takes four seconds, if ensurepip's wheel of it is found, is whole and
-    can be imported in the venv. Otherwise C(python -m venv) has to do all of it.
+    ctypes in it. A state file records the checked version of the package, so that each version is
+    checked once.
+  - pip is not unpacked, which takes four seconds, if ensurepip's wheel of it is found, is complete
+    and can be imported in the venv. Otherwise C(python -m venv) installs pip.
 version_added: 0.1.0
 options:
   interpreters:
@@ -20,16 +21,16 @@ options:
     type: dict
     required: true
   source:
-    description: Whence their packages are, to be noted with them.
+    description: The source of their packages, which the state file records.
     type: str
     default: ""
   due:
-    description: Names to prove whatever is noted, since this run has put their packages there anew.
+    description: Names to check even if they are recorded, because their packages were replaced.
     type: list
     elements: str
     default: []
   stamp:
-    description: Where it is noted what was proven.
+    description: The state file.
     type: str
     default: /var/lib/runnerhost/pythons.json
 attributes:
@@ -44,15 +45,15 @@ author:
 """
 
 EXAMPLES = r"""
-- name: Prove one
+- name: Check one
   runnerhost.toolkit.python_check:
     interpreters:
       python3.12: /usr/bin/python3.12
 """
 
 RETURN = r"""
-proven:
-  description: Interpreters proven in this call, or in check mode those that would be.
+checked:
+  description: Interpreters that were checked, or would be in check mode.
   type: list
   elements: str
   returned: always
@@ -75,8 +76,8 @@ from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
 
 _MODULES = "import ssl, sqlite3, lzma, ctypes; ssl.create_default_context(); "
 _WITH_PIP = _MODULES + "import pip"
-# Where ensurepip has its wheels: in itself, or in the folder that the distribution has set
-# (Debian's own patch for releases before 3.10 sets it in no variable).
+# Folders of ensurepip's wheels: its own, or the one that the distribution configures (Debian's
+# patch for versions before 3.10 does not set the variable).
 _WITH_WHEEL = (
     _MODULES
     + """
@@ -97,15 +98,15 @@ if not pip.__file__.startswith(wheels[0]):
 )
 
 
-def prove(executable: str) -> str:
-    """Why the interpreter does not work, or an empty text."""
-    # What fails without unpacking may be a wheel that lies elsewhere: the whole way decides.
+def check(executable: str) -> str:
+    """Why the interpreter does not work; empty if it does."""
+    # Without unpacking, the check also fails if the wheel is elsewhere: then unpack it.
     return _try(executable, ["--without-pip"], _WITH_WHEEL) and _try(executable, [], _WITH_PIP)
 
 
 def _try(executable: str, options: list[str], script: str) -> str:
-    """Why a venv cannot be made or cannot run a script, or an empty text."""
-    folder = tempfile.mkdtemp(prefix="runnerhost-proof-")
+    """Why a venv cannot be made or cannot run a script; empty if it can."""
+    folder = tempfile.mkdtemp(prefix="runnerhost-check-")
     try:
         venv = os.path.join(folder, "venv")
         made = _system.run([executable, "-m", "venv", *options, venv], timeout=120)
@@ -139,22 +140,22 @@ def main() -> None:
         for name in interpreters
         if name in due or not versions[name] or noted.versions.get(name) != versions[name]
     ]
-    proven = [interpreters[name] for name in open_names]
+    paths = [interpreters[name] for name in open_names]
     changed = bool(open_names) or noted.source != module.params["source"]
     if module.check_mode or not changed:
-        module.exit_json(changed=changed, proven=proven)
-    # Each needs one core: at most as many at once as there are cores.
+        module.exit_json(changed=changed, checked=paths)
+    # Each check uses one core.
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-        said = zip(proven, pool.map(prove, proven), strict=True)
+        said = zip(paths, pool.map(check, paths), strict=True)
     failed = {path: why for path, why in said if why}
     if failed:
         module.fail_json(
             msg="; ".join(f"{path} does not work: {why}" for path, why in failed.items())
         )
     os.makedirs(os.path.dirname(stamp), mode=0o755, exist_ok=True)
-    note = {"versions": versions, "source": module.params["source"]}
-    _files.write_atomic(stamp, json.dumps(note, indent=1, sort_keys=True) + "\n", 0o644)
-    module.exit_json(changed=True, proven=proven)
+    state = {"versions": versions, "source": module.params["source"]}
+    _files.write_atomic(stamp, json.dumps(state, indent=1, sort_keys=True) + "\n", 0o644)
+    module.exit_json(changed=True, checked=paths)
 
 
 if __name__ == "__main__":

@@ -148,7 +148,7 @@ def set_logind(asked: _systemd.Logind, actions: Actions) -> None:
 
 def settle(service: Service, actions: Actions) -> bool:
     """Enables and starts a service, and has it restarted; True if that is still to come."""
-    unit = service.look()
+    unit = service.properties()
     coming = actions.check and service.isolated and service.unit_missing
     if unit.get("LoadState") != "loaded" and not coming:
         masked = _systemd.masked({service.unit: unit})
@@ -160,13 +160,15 @@ def settle(service: Service, actions: Actions) -> bool:
     if restart_when_idle(service, actions):
         return True
     if not actions.check:
-        if not wait_until(lambda: service.look().get("ActiveState") == "active", BACK_SECONDS):
-            state = service.look()
+        if not wait_until(
+            lambda: service.properties().get("ActiveState") == "active", BACK_SECONDS
+        ):
+            state = service.properties()
             raise Problem(
                 f"{service.unit} is {state.get('ActiveState')} ({state.get('SubState')})",
                 journal(service.unit),
             )
-        service.require_graceful(service.look())
+        service.require_graceful(service.properties())
         if os.path.exists(mark_of(service.unit)):
             os.unlink(mark_of(service.unit))
     return False
@@ -191,7 +193,7 @@ def each(
 
 def guard(service: Service) -> bool:
     """Fails if a stop of a running service would end its jobs."""
-    unit = service.look()
+    unit = service.properties()
     if unit.get("ActiveState") == "active":
         service.require_graceful(unit)
     return False

@@ -96,7 +96,7 @@ class Site:
                             *result.get("packages", []),
                             *result.get("actions", []),
                             *result.get("changed_keys", []),
-                            *result.get("proven", []),
+                            *result.get("checked", []),
                         ]
                         found |= {(task["task"]["name"], part) for part in parts or ["itself"]}
         return found

@@ -29,7 +29,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
 
 
 def test_pip_is_proven_and_not_unpacked(calls: list[list[str]]) -> None:
-    assert python_check.prove(sys.executable) == ""
+    assert python_check.check(sys.executable) == ""
     assert calls == [["--without-pip"]]
 
 
@@ -46,7 +46,7 @@ def test_what_is_not_found_leaves_it_to_venv(
         f'exec {sys.executable} "$@"\n'
     )
     path.chmod(0o755)
-    assert python_check.prove(str(path)) == "no venv: ensurepip is not available"
+    assert python_check.check(str(path)) == "no venv: ensurepip is not available"
     assert calls == [["--without-pip"], []]
 
 
@@ -60,5 +60,5 @@ def test_each_module_counts(module: str) -> None:
 def test_nothing_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr("tempfile.tempdir", None)
-    assert python_check.prove(sys.executable) == ""
+    assert python_check.check(sys.executable) == ""
     assert list(tmp_path.iterdir()) == []
