@@ -217,24 +217,50 @@ def test_a_release_under_gitlab_ci_local(
     """The component unchanged, by the shell executor: from a tag to the installation."""
     project = Project(tmp_path / "project").compiled("c_demo", "2.0.0")
     project.write("release.ini", "[release]\ntest-command = python -m unittest discover -s tests\n")
-    committed(project, "component", {
-        "pythons": list(two), "index": "company", "upload_url": f"{index.url}/",
-        "simple_url": f"{index.url}/simple", "read_token_variable": "READ_TOKEN",
-        "smoke_command": """python -c "import c_demo; print('it is', c_demo.answer())" """,
-    })  # fmt: skip
+    inputs = {"pythons": list(two), "index": "company", **addresses("", index)}
+    inputs["smoke_command"] = """python -c "import c_demo; print('it is', c_demo.answer())" """
+    committed(project, "component", inputs)
+    jobs = release(checker, desk, project, "v2.0.0", "pypi")
+    assert len(jobs) == len(FINAL.split())
+    assert [name for name, env in jobs.items() if "TWINE_PASSWORD" in env] == ["release-publish"]
+    assert len(index.uploads) == 3
+    assert index.uploads[-1] == "c_demo-2.0.0.tar.gz"
+
+
+def test_a_pre_release_by_the_whole_file(
+    checker: Checker, desk: Desk, index: Door, two: tuple[str, str], tmp_path: Path
+) -> None:
+    """The standalone form, with one job for a wheel that serves every Python."""
+    project = Project(tmp_path / "project").pure("pure_demo", "1.0rc1")
+    inputs = {"pythons": list(two), "test_index": "company", **addresses("test_", index),
+              "wheels": "one_job",
+              "test_command": "python -m unittest discover -s tests"}  # fmt: skip
+    committed(project, "standalone", inputs)
+    jobs = release(checker, desk, project, "v1.0rc1", "testpypi")
+    token = [name for name, env in jobs.items() if "TWINE_PASSWORD" in env]
+    assert token == ["release-publish-test"]
+    assert index.uploads == ["pure_demo-1.0rc1-py3-none-any.whl", "pure_demo-1.0rc1.tar.gz"]
+
+
+def addresses(prefix: str, index: Door) -> dict[str, Any]:
+    """The inputs for an index with a name of its own."""
+    return {
+        f"{prefix}upload_url": f"{index.url}/",
+        f"{prefix}simple_url": f"{index.url}/simple",
+        "read_token_variable": "READ_TOKEN",
+    }
+
+
+def release(
+    checker: Checker, desk: Desk, project: Project, name: str, environment: str
+) -> dict[str, str]:
+    """Runs the pipeline of a tag; each job's environment."""
     (project.folder / ".gitlab-ci-local-variables.yml").write_text(
-        f"TWINE_PASSWORD:\n  type: variable\n  values:\n    pypi: {TOKEN}\n"
+        f"TWINE_PASSWORD:\n  type: variable\n  values:\n    {environment}: {TOKEN}\n"
     )
+    variables = {**tag(name), "READ_TOKEN": TOKEN}
     options = ("--shell-isolation", "--no-artifacts-to-source")
-    variables = {**tag("v2.0.0"), "READ_TOKEN": TOKEN}
     done = checker.run(project.folder, variables, *options, environment=desk.environment)
     assert done.returncode == 0, done.stdout + done.stderr
-    names = sorted(index.uploads)
-    assert len(names) == 3, names
-    assert names[-1] == "c_demo-2.0.0.tar.gz"
     assert "smoke command on" in done.stdout + done.stderr
-    told = {path.stem for path in tmp_path.glob("*.env") if TOKEN in path.read_text()}
-    assert len(list(tmp_path.glob("*.env"))) == len(FINAL.split())
-    assert {
-        name for name in told if "TWINE_PASSWORD" in (tmp_path / f"{name}.env").read_text()
-    } == {"release-publish"}
+    return {path.stem: path.read_text() for path in sorted(desk.folder.glob("*.env"))}

@@ -23,6 +23,7 @@ FOREIGN = (
     "Connection closed", "Connection reset",
     # gitlab-runner, GitLab.
     "CONFIGURATION: Long polling issues detected",
+    "The file has changed since you started editing it",
 )  # fmt: skip
 """Messages of other programs."""
 VALUES = re.compile(
