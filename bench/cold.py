@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A cold provision against what apt alone needs for the same packages.
+"""A cold provision against what apt and pip alone need for the same packages.
 
 Fresh hosts, one after the other: containers of the same image, with the same address and the same
 lab around them. On the one `site.yml` runs. On the other one `apt-get update` and one
 `apt-get install` run, over one SSH connection, with the repositories, pins and keys that `site.yml`
 writes already in place, and with exactly the packages and versions that `site.yml` installed:
-afterwards both hosts' dpkg records are compared, and a difference fails the bench.
+afterwards both hosts' dpkg records are compared, and a difference fails the bench. Then pip
+installs the lock of the tools for publishing into a virtual environment; both hosts fetch it.
 
 How the package cache is equally warm: an image holds only a part of the .deb files ready. So a
 provision that is not measured comes first, and all .deb files that it leaves in apt's cache are
@@ -26,11 +27,13 @@ from pathlib import Path
 from bench.playbooks import SITE, Host, Run
 from lab.engine import Engine
 from lab.hosts import ssh_command
+from lab.places import CHECKOUT
 from lab.platforms import PLATFORMS
 from lab.progress import step
 from lab.run import LabError, run
 from lab.world import reset
 
+LOCK = CHECKOUT / "requirements-release.txt"
 ARCHIVES = "/var/cache/apt/archives"
 APT_FILES = ("/etc/apt/sources.list.d", "/etc/apt/preferences.d")
 """Folders in which `site.yml` writes what apt is to know of repositories."""
@@ -117,11 +120,12 @@ def provision(host: Host, recipe: Recipe) -> Run:
 
 
 def apt_seconds(host: Host, recipe: Recipe) -> float:
-    """Seconds of apt alone on a fresh host."""
+    """Seconds of apt and pip alone on a fresh host."""
     fresh(host, recipe)
     engine, name = Engine(), host.lab.container(host.platform)
     for path in APT_FILES:
         engine("cp", f"{recipe.folder}{path}/.", f"{name}:{path}/")
+    engine("cp", str(LOCK), f"{name}:/root/lock.txt")
     network = engine.network(host.lab.network)
     if network is None:
         raise LabError(f"the network of lab {host.lab.name} is gone")
@@ -133,7 +137,10 @@ def apt_seconds(host: Host, recipe: Recipe) -> float:
     ]  # fmt: skip
     script = (
         "set -e; export DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8; "
-        f"apt-get -q -o APT::Update::Error-Mode=any update >&2; {shlex.join(install)}"
+        f"apt-get -q -o APT::Update::Error-Mode=any update >&2; {shlex.join(install)}; "
+        "/usr/bin/python3 -m venv /opt/tools; "
+        "/opt/tools/bin/pip install -q --no-cache-dir --require-hashes --only-binary :all: "
+        "-r /root/lock.txt >&2"
     )
     start = time.monotonic()
     done = run([*login, f"sudo sh -c {shlex.quote(script)}"], timeout=TIMEOUT)
@@ -149,7 +156,7 @@ def both(host: Host, recipe: Recipe) -> tuple[list[float], list[Run]]:
     runs: list[Run] = []
     for which in ORDER:
         if which == "apt":
-            with step(f"apt alone on a fresh host, {len(recipe.packages)} packages"):
+            with step(f"apt and pip alone on a fresh host, {len(recipe.packages)} packages"):
                 apt.append(apt_seconds(host, recipe))
         else:
             with step("cold provision of a fresh host, one runner"):

@@ -31,7 +31,7 @@ NOOP = Mark("no-op of site.yml : facts-only play", 3.0, 2.8)
 RUNNERS = Mark("no-op with 10 runners : with 1", 1.1, 1.1)
 PYTHONS = Mark("no-op with 3 Pythons : with 1 (noble)", 1.1, 1.1)
 VERIFY = Mark("verify.yml : no-op", 1.2, 1.2)
-COLD = Mark("cold provision : one bare apt transaction", 1.15, 1.15, slack=5.0)
+COLD = Mark("cold provision : bare apt and pip", 1.15, 1.15, slack=5.0)
 CLONE = Mark("first run on a clone : cold provision", 0.4, 0.4)
 # A distribution's mirror takes one more; the bench's hosts have none.
 CALLS = Mark("remote module calls of the no-op", 7, 5, counted=True)

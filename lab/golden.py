@@ -29,6 +29,7 @@ from lab.hosts import (
 )
 from lab.images import ensure_image
 from lab.jobs import connect
+from lab.package_index import index_environment, pip_files
 from lab.places import GITLAB_NAME, MIRROR_NAME, Lab, write
 from lab.platforms import PLATFORMS, Platform
 from lab.run import LabError, run, until
@@ -121,7 +122,7 @@ def start_builder(golden: Golden) -> None:
         ensure_image(engine, golden.platform),
         "/bin/sh", "-c", "mkdir -p /run/sshd && exec /usr/sbin/sshd -D",
     )  # fmt: skip
-    engine.put(name, login_files(lab, machine))
+    engine.put(name, [*login_files(lab, machine), *pip_files(index_environment())])
     engine("start", name)
     engine.exec(name, "chown", "-R", "admin:admin", "/home/admin/.ssh")
     address = network.address(machine.number)

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from lab.engine import LABEL, Container, Engine, Network, PutFile
+from lab.package_index import index_environment, pip_files
 from lab.places import GITLAB_NAME, MIRROR_NAME, Lab, write
 from lab.platforms import Platform
 from lab.run import LabError, run, until
@@ -131,7 +132,7 @@ def start(
         "--restart", "unless-stopped",
         *engine.host_options(), image, *engine.systemd_command(),
     )  # fmt: skip
-    files = [*login_files(lab, platform), *more]
+    files = [*login_files(lab, platform), *pip_files(index_environment()), *more]
     if engine.needs.legacy_cgroups:
         # On cgroup v1 a user manager that stops hangs for 100 s and the next login waits:
         # the administrator's stays up.

@@ -18,7 +18,6 @@ from lab.engine import Engine, Network
 from lab.images import ensure_image, real_image
 from lab.inventory import (
     copy_keys,
-    index_environment,
     inventory,
     read_tokens,
     write_inventory,
@@ -32,6 +31,7 @@ from lab.mirror import (
     ensure_python_repository,
     ensure_runner_repository,
 )
+from lab.package_index import index_environment
 from lab.packages import Runner, find_runner
 from lab.pki import ensure_server_certificate
 from lab.places import Lab, cache_dir, locked, write

@@ -34,7 +34,7 @@ from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._unreachable im
     of_command,
 )
 
-ROLES = ("network_access", "build_tools", "python_versions", "gitlab_runner")
+ROLES = ("network_access", "build_tools", "python_versions", "publish_tools", "gitlab_runner")
 TIMEOUT = 600
 
 

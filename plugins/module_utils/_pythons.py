@@ -17,6 +17,17 @@ from ansible_collections.runnerhost.toolkit.plugins.module_utils._secrets import
 _VERSION = re.compile(r"(?P<base>3\.(?:[6-9]|[1-9][0-9]))(?:-(?P<flavour>[a-z][a-z0-9]*))?\Z")
 # The version that each LTS has as its own, by code name: it is not deadsnakes' there.
 SYSTEMS = {"focal": "3.8", "jammy": "3.10", "noble": "3.12", "resolute": "3.14"}
+# The pip wheels of an interpreter's ensurepip: in its own folder, or in the one that the
+# distribution configures (Debian's patch for versions before 3.10 does not set the variable).
+PIP_WHEELS = """
+import ensurepip, glob, os, sys, sysconfig
+folders = (
+    os.path.join(os.path.dirname(ensurepip.__file__), "_bundled"),
+    sysconfig.get_config_var("WHEEL_PKG_DIR") or "/usr/share/python-wheels",
+    "/usr/share/python-wheels",
+)
+wheels = [w for f in folders for w in glob.glob(f"{f}/pip-{ensurepip.version()}-*.whl")]
+"""
 TAKES = "a minor version such as 3.12, or a build of it such as 3.14-nogil, quoted"
 
 

@@ -18,7 +18,7 @@ options:
     description: Roles whose tests are run.
     type: list
     elements: str
-    default: [network_access, build_tools, python_versions, gitlab_runner]
+    default: [network_access, build_tools, python_versions, publish_tools, gitlab_runner]
   arguments:
     description: Further arguments for pytest.
     type: list

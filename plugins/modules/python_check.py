@@ -76,18 +76,11 @@ from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
 
 _MODULES = "import ssl, sqlite3, lzma, ctypes; ssl.create_default_context(); "
 _WITH_PIP = _MODULES + "import pip"
-# Folders of ensurepip's wheels: its own, or the one that the distribution configures (Debian's
-# patch for versions before 3.10 does not set the variable).
 _WITH_WHEEL = (
     _MODULES
+    + _pythons.PIP_WHEELS
     + """
-import ensurepip, glob, os, sys, sysconfig, zipfile
-folders = (
-    os.path.join(os.path.dirname(ensurepip.__file__), "_bundled"),
-    sysconfig.get_config_var("WHEEL_PKG_DIR") or "/usr/share/python-wheels",
-    "/usr/share/python-wheels",
-)
-wheels = [w for f in folders for w in glob.glob(f"{f}/pip-{ensurepip.version()}-*.whl")]
+import zipfile
 if zipfile.ZipFile(wheels[0]).testzip() is not None:
     raise SystemExit("damaged: " + wheels[0])
 sys.path.insert(0, wheels[0])

@@ -27,7 +27,7 @@ except ImportError:  # pragma: no cover
     Origin = None
 
 ROLES_FOLDER = Path(__file__).resolve().parents[2] / "roles"
-ROLES = ("network_access", "build_tools", "python_versions", "gitlab_runner")
+ROLES = ("network_access", "build_tools", "python_versions", "publish_tools", "gitlab_runner")
 SWITCH = "runnerhost_unknown_variables"
 EVERY_ROLE = (*ROLES, "runner_host")
 RENAMED = {
@@ -57,6 +57,7 @@ RESULTS = (
     "gitlab_runner_verified",
     "network_access_file_set",
     "network_access_plan",
+    "publish_tools_plan",
     "python_versions_file_set",
     "python_versions_plan",
     "python_versions_venvs",

@@ -23,7 +23,7 @@ from lab.pki import ensure_ca
 from lab.places import GITLAB_NAME, MIRROR_NAME, MIRROR_PORT, Lab
 from lab.platforms import PLATFORMS, Platform
 from lab.run import until
-from tests.lab.site import Site
+from tests.lab.site import ROOT, Site
 
 NAME = "company.runnerhost.test"
 PROXY = f"http://{NAME}:3128"
@@ -176,15 +176,16 @@ def _configuration(lab: Lab, debian: Mirror, platform: Platform) -> list[PutFile
 
 
 def _index(folder: Path, platform: Platform) -> list[PutFile]:
-    """What the demo's build needs, in the simplest layout of an index: a folder a project."""
+    """What builds and the tools for publishing need: the simplest index, a folder a project."""
+    download = [sys.executable, "-m", "pip", "download", "-q", "--disable-pip-version-check",
+                "--only-binary=:all:", "-d", str(folder)]  # fmt: skip
     for version in platform.pythons:
-        subprocess.run(
-            [sys.executable, "-m", "pip", "download", "-q", "--disable-pip-version-check",
-             "--only-binary=:all:", "--python-version", version, "-d", str(folder), *INDEXED],
-            check=True, timeout=300,
-        )  # fmt: skip
+        subprocess.run([*download, "--python-version", version, *INDEXED], check=True, timeout=300)
+    tools = ["--no-deps", "--require-hashes", "-r", str(ROOT / "requirements-release.txt")]
+    subprocess.run([*download, "--python-version", platform.system_python, *tools], check=True,
+                   timeout=300)  # fmt: skip
     return [
-        PutFile(f"/srv/simple/{file.name.split('-')[0].lower().replace('_', '-')}/{file.name}",
+        PutFile(f"/srv/simple/{re.sub('[_.]+', '-', file.name.split('-')[0]).lower()}/{file.name}",
                 file.read_bytes())
         for file in sorted(folder.glob("*.whl"))
     ]  # fmt: skip

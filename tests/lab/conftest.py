@@ -13,6 +13,9 @@ from lab.places import Lab
 from tests.__main__ import containers_problem
 from tests.lab.site import Site
 
+WITH_TOOLS = {"company-network", "image", "killed-controller", "os-upgrade", "secrets", "site"}
+"""Test files whose hosts have the tools for publishing, as by default."""
+
 
 @pytest.fixture(scope="session", autouse=True)
 def containers() -> None:
@@ -28,7 +31,7 @@ def containers() -> None:
 def site(request: pytest.FixtureRequest) -> Iterator[Site]:
     """A lab named as the test file, with a fresh host; taken down at the end."""
     name = request.path.stem.removeprefix("test_").replace("_", "-")
-    one = Site(Lab(f"test-{name}"))
+    one = Site(Lab(f"test-{name}"), tools=name in WITH_TOOLS)
     one.verb("down")
     one.verb("up")
     try:

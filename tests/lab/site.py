@@ -70,6 +70,8 @@ class Site:
         default_factory=lambda: Path(tempfile.mkdtemp(prefix="runnerhost-controller-"))
     )
     """Where the playbooks have what is temporary on the controller: nobody else writes there."""
+    tools: bool = True
+    """Whether its hosts get the tools for publishing: sixty megabytes from an index."""
     _addresses: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -196,6 +198,8 @@ class Site:
         key, _, value = (mark or f"{RUN_MARK}=").partition("=")
         with tempfile.TemporaryDirectory(prefix="runnerhost-test-") as folder:
             words = [str(BIN / "ansible-playbook"), "-i", str(self.inventory), f"playbooks/{name}"]
+            if not self.tools:
+                extra = {"publish_tools_state": "absent", **(extra or {})}
             if extra:
                 path = Path(folder) / "extra.json"
                 path.touch(mode=0o600)

@@ -85,6 +85,58 @@ def test_second_run_changes_nothing(site: Site) -> None:
     assert second.counts()["changed"] == 0, second.output
 
 
+def test_tools_are_roots_and_are_switched_while_a_job_uses_them(site: Site, tmp_path: Path) -> None:
+    folder = "/usr/local/lib/runnerhost/publish-tools"
+    job = queue(
+        site,
+        "runnerhost-release --help | head -n 1",
+        f"for file in {folder}/release.py {folder}/current/bin/twine /usr/local/bin/twine; do "
+        "if echo >>$file; then echo $file 'is' changed; fi; done 2>&1",
+        f"now=$(readlink -f {folder}/current)",
+        '$now/bin/python -c \'import os, time\nprint("begun", flush=True)\n'
+        'while not os.path.exists("/var/tmp/go"): time.sleep(0.2)\n'
+        'import twine; print("twine", twine.__version__)\'',
+    )
+    before = site.sh(f"readlink -f {folder}/current").strip()
+    lock = tmp_path / "tools.txt"
+    lock.write_text((ROOT / "requirements-release.txt").read_text() + "# Another lock.\n")
+    extra = {"publish_tools_lock": str(lock)}
+    with site.gitlab() as gitlab:
+        until(lambda: "begun" in gitlab.trace(job), 60, "the job uses the tools")
+
+        # A command of somebody else's stays, and stops the run before it changes anything.
+        site.sh("cd /usr/local/bin && mv uv /var/tmp/uv && echo mine > uv")
+        state = snapshot(site)
+        run = site.playbook("site.yml", extra=extra)
+        assert run.code != 0
+        assert "/usr/local/bin/uv: exists on the host and is not the toolkit's" in re.sub(
+            r"\s+", " ", run.output
+        )
+        assert snapshot(site) == state
+        site.sh("mv /var/tmp/uv /usr/local/bin/uv")
+
+        assert site.changes("site.yml", "--check", "-e", f"publish_tools_lock={lock}")
+        run = site.playbook("site.yml", extra=extra)
+        assert run.counts()["changed"] == 1, run.output
+        after = site.sh(f"readlink -f {folder}/current").strip()
+        assert after != before
+        assert gitlab.job(job).state == "running"
+        # What the job uses stays, and is no difference.
+        assert site.playbook("site.yml", extra=extra).counts()["changed"] == 0
+        site.sh("touch /var/tmp/go")
+        assert gitlab.wait_job(job, 60).state == "success", gitlab.trace(job)
+        trace = gitlab.trace(job)
+    assert "usage: release.py" in trace
+    assert "is changed" not in trace
+    assert trace.count("Permission denied") == 3
+    assert re.search(r"^twine \d", trace, re.MULTILINE)
+    site.sh("rm /var/tmp/go")
+    run = site.playbook("site.yml", extra=extra)
+    assert run.counts()["changed"] == 1, run.output
+    assert before not in site.sh(f"ls -d {folder}/*")
+    assert site.playbook("verify.yml", extra=extra).code == 0
+
+
 def test_ten_runners_and_again(site: Site) -> None:
     extra = {"gitlab_runner_runners": runners(site, 10, limit=1)}
     first = site.playbook("site.yml", "--diff", "-vvv", extra=extra)

