@@ -188,7 +188,8 @@ def test_an_upload_runs_no_code_of_the_project(checker: Checker) -> None:
     ]
     for job in uploads.values():
         assert job["extends"] == ".release-publish"
-        assert job["resource_group"]
+        # One upload to an index at a time, and its deployments in one place.
+        assert job["resource_group"] == job["environment"]["name"]
         assert not {"before_script", "after_script", "variables", "inherit", "tags"} & set(job)
         (script,) = job["script"]
         assert script.startswith("runnerhost-release publish --settings - ")

@@ -66,6 +66,16 @@ def test_any_command_survives(command: str) -> None:
     assert yaml.safe_load(found[0])["RELEASE_TEST_COMMAND"] == {"value": command, "expand": False}
 
 
+@pytest.mark.parametrize("character", ["'", '"', "$", "`", "\\", ";", " ", "\n"])
+def test_nothing_in_the_commands_can_leave_its_quotes(character: str) -> None:
+    """Values stand in the scripts as they are, between single quotes."""
+    scripts = re.findall(r"runnerhost-release .*(?:\n {6}.*)*|echo .*", BODY)
+    names = {name for script in scripts for name in re.findall(r"inputs\.(\w+)", script)}
+    assert {"index", "package", "tag_prefix", "token_variable", "upload_url"} <= names
+    for name in names:
+        assert INPUTS[name].problem(f"a{character}b"), name
+
+
 def test_the_include_names_the_inputs_of_each_package() -> None:
     address = "gitlab.example.com/tools/python-release/python-release@0123"
     text = _pipeline_template.included(address, [{**GOOD, "name": "one"}, {**GOOD, "name": "two"}])

@@ -369,6 +369,15 @@ def test_settings_that_cannot_be_right_are_refused(more: dict[str, Any], message
     assert "Planted" not in str(said.value)
 
 
+def test_the_version_of_an_installed_collection(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert _pipeline_settings.version().count(".") == 2
+    (tmp_path / "MANIFEST.json").write_text('{"collection_info": {"version": "7.8.9"}}')
+    monkeypatch.setattr(_pipeline_settings, "ROOT", tmp_path)
+    assert _pipeline_settings.version() == "7.8.9"
+
+
 def test_the_plan_leaves_what_is_right_alone() -> None:
     old, new = File(b"old\n", "c0ffee"), File(b"new\n", executable=True)
     state = File(f"{_pipeline_files.digest(old)}  a\n".encode(), "c0ffee")
