@@ -99,14 +99,16 @@ CURES = (
         "if its contents differ, release a new version",
     ),
     (
-        r"Invalid or non-existent authentication|\b401\b|\b403\b.*Forbidden",
-        "the index does not accept this token: check that it is whole, not expired and of this "
-        "index, or make a new one",
-    ),
-    (
         r"isn't allowed to upload|project-scoped token is not valid",
         "the token is of another project: make one for this project",
     ),
+    (r"Read-only mode|uploads are temporarily disabled", "run publish again later"),
+    (
+        r"job token not allowed from",
+        "add this project to the job token allowlist of the target project "
+        "(Settings > CI/CD > Job token permissions)",
+    ),
+    (r"Package protected", "the registry's protection rules do not allow this role to publish it"),
     (r"unsupported platform tag", "run repair, then check, before publish"),
     (r"admin_packages", "grant the job token `admin_packages` in the target project"),
     (
@@ -133,6 +135,12 @@ CURES = (
     ),
     (r"Python\.h: No such file", "install this Python's headers (its -dev package)"),
     (r"No module named pytest", "add --test-requires pytest, or name another --test-command"),
+    # What an index says of its reason comes before this one, which is in every such answer.
+    (
+        r"Invalid or non-existent authentication|\b401\b|\b403\b.*Forbidden",
+        "the index does not accept this token: check that it is whole, not expired and of this "
+        "index, or make a new one",
+    ),
 )
 """Words of tools and indexes, as patterns, and what to do about them."""
 
@@ -240,7 +248,9 @@ def redact(text: str, more: Sequence[str] = ()) -> str:
 
 def cure_of(output: str) -> str:
     """What to do about a tool's words; empty if they are not known."""
-    return next((cure for pattern, cure in CURES if re.search(pattern, output, re.I)), "")
+    # Tools wrap their lines, and so the words.
+    text = " ".join(output.split())
+    return next((cure for pattern, cure in CURES if re.search(pattern, text, re.I)), "")
 
 
 def digest(path: Path) -> str:
@@ -1064,7 +1074,9 @@ class Release:
         where = ["--repository-url", index.upload]
         if not index.upload:
             where = ["--repository", index.name, "--skip-existing"]
+        # Verbose: a registry's reason is in the body of its answer.
         argv = [self.tool("twine"), "upload", "--non-interactive", "--disable-progress-bar"]
+        argv.append("--verbose")
         files = [self.dist / file for file in todo]
         try:
             self.run(

@@ -67,14 +67,14 @@ class Door:
         connection.request(request.command, request.path, body or None, headers)
         answer = connection.getresponse()
         text = answer.read()
-        if upload and answer.status == 200:
+        if upload and answer.status in (200, 201):
             name = re.search(rb'filename="([^"]+)"', body)
             assert name
             self.uploads.append(name[1].decode())
         if failing == "lost-answer":
             request.close_connection = True
             return
-        request.send_response(answer.status)
+        request.send_response(answer.status, answer.reason)
         for key, value in answer.getheaders():
             if key.lower() not in ("transfer-encoding", "connection", "content-length", "date"):
                 request.send_header(key, value)

@@ -1,0 +1,230 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Uploads by PyPI's rules and by those of GitLab's registry: whole, half done, refused."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from release import release
+from standins.index import gitlab, tokens
+from standins.index.server import Index
+from tests.release.conftest import Desk
+from tests.release.door import Door
+from tests.release.projects import Project
+
+JOB_TOKEN = "glcbt-planted-Zq7-f4kT9"
+NAMES = ["pure_demo-1.2.3-py3-none-any.whl", "pure_demo-1.2.3.tar.gz"]
+
+
+@dataclass
+class Target:
+    """An index behind a door that can fail, and how a user reaches it."""
+
+    index: Index
+    door: Door
+    words: tuple[str, ...]
+    environment: dict[str, str]
+
+    @property
+    def token(self) -> str:
+        """The password of uploads."""
+        return next(value for name, value in self.environment.items() if name in _PASSWORDS)
+
+    def read_only_after_one(self) -> None:
+        """The index takes one more file, then none."""
+        rules: Any = self.index.pypi if self.words[-1] == "company" else self.index.gitlab
+        upload = rules.upload
+
+        def once(*given: Any) -> Any:
+            done = upload(*given)
+            rules.read_only = True
+            return done
+
+        rules.upload = once
+
+
+_PASSWORDS = ("TWINE_PASSWORD", "CI_JOB_TOKEN")
+
+
+@pytest.fixture
+def project(pure: Project, tmp_path: Path) -> Project:
+    """The pure project, built and checked."""
+    copied = Project(tmp_path / "project")
+    shutil.copytree(pure.folder, copied.folder)
+    return copied
+
+
+def account_token(index: Index, *projects: str) -> str:
+    """A token of the index for these projects, or for all of its user's."""
+    made = tokens.make("index.test", "ada", projects)
+    index.pypi.tokens[made.text] = made
+    return made.text
+
+
+@pytest.fixture
+def company(project: Project) -> Iterator[Target]:
+    """An index with PyPI's rules, named in the project's settings."""
+    with Index() as index, Door(index.port) as door:
+        project.write(
+            "release.ini",
+            f"""
+            [index company]
+            upload-url = {door.url}/legacy/
+            simple-url = {door.url}/simple/
+            """,
+        )
+        environment = {"TWINE_PASSWORD": account_token(index)}
+        yield Target(index, door, ("--index", "company"), environment)
+
+
+@pytest.fixture
+def registry(project: Project) -> Iterator[Target]:
+    """The registry of a job's own project on GitLab, which forwards what it does not have."""
+    with Index() as index, Door(index.port) as door:
+        index.gitlab.registries["7"] = gitlab.Registry(
+            "group/demo", forward_to="https://index.invalid/simple"
+        )
+        index.gitlab.tokens[JOB_TOKEN] = gitlab.Access("job", "group/demo")
+        environment = {
+            "CI_API_V4_URL": f"{door.url}/api/v4",
+            "CI_PROJECT_ID": "7",
+            "CI_JOB_TOKEN": JOB_TOKEN,
+        }
+        yield Target(index, door, ("--index", "gitlab"), environment)
+
+
+@pytest.fixture(params=["company", "registry"])
+def target(request: pytest.FixtureRequest) -> Target:
+    """Each of the two."""
+    found: Target = request.getfixturevalue(request.param)
+    return found
+
+
+def test_a_release_is_uploaded_once_and_installed(
+    desk: Desk, target: Target, project: Project, pythons: dict[str, Path]
+) -> None:
+    version = next(iter(pythons))
+    words = ("publish", "wait", "verify", "--python", version, "--json", "report.json")
+    done = desk.run(project.folder, *words, *target.words, **target.environment)
+    assert done.returncode == 0, done.stdout
+    assert target.index.uploads == NAMES
+    said = json.loads((project.folder / "report.json").read_text())
+    assert said["uploaded"] == NAMES
+    assert said["installed"] == {version: NAMES[0]}
+    assert target.token not in done.stdout
+    again = desk.run(project.folder, "publish", *target.words, **target.environment)
+    assert again.returncode == 0, again.stdout
+    assert "2 of 2 files are there" in again.stdout
+    assert target.index.uploads == NAMES
+
+
+@pytest.mark.parametrize("fault", ["500", "lost", "lost-answer", "read-only"])
+def test_a_half_done_upload_is_resumed(
+    desk: Desk, target: Target, project: Project, fault: str
+) -> None:
+    if fault == "read-only":
+        target.read_only_after_one()
+    else:
+        target.door.fault = fault
+    done = desk.run(project.folder, "publish", *target.words, **target.environment)
+    assert done.returncode == 1, done.stdout
+    arrived = 2 if fault == "lost-answer" else 1
+    assert f"has {arrived} of these 2 files now" in done.stdout
+    assert target.index.uploads == NAMES[:arrived]
+    if fault == "read-only" and "company" in target.words:
+        assert "exit code 1; run publish again later" in done.stdout
+    target.door.fault = ""
+    target.index.pypi.read_only = target.index.gitlab.read_only = False
+    done = desk.run(project.folder, "publish", *target.words, **target.environment)
+    assert done.returncode == 0, done.stdout
+    assert f"{arrived} of 2 files are there" in done.stdout
+    assert target.index.uploads == NAMES
+    assert target.token not in done.stdout
+
+
+def refusals() -> dict[str, tuple[Callable[[Target], dict[str, str]], str, str]]:
+    """What is wrong with PyPI's index, its words, and what the program says to do."""
+
+    def aged(target: Target) -> dict[str, str]:
+        # An upload of long ago.
+        made = target.index.pypi.projects.make("pure-demo", "ada")
+        made.created["1.2.3"] = 0.0
+        return {}
+
+    def others(target: Target) -> dict[str, str]:
+        target.index.pypi.projects.make("pure-demo", "eve")
+        return {}
+
+    return {
+        "unknown token": (
+            lambda target: {"TWINE_PASSWORD": "pypi-Zq7-never-given-out"},
+            "Invalid or non-existent authentication information",
+            "the index does not accept this token",
+        ),
+        "first release with a token for other projects": (
+            lambda target: {"TWINE_PASSWORD": account_token(target.index, "other")},
+            "project-scoped token is not valid for project: 'pure-demo'",
+            "the token is of another project: make one for this project",
+        ),
+        "a project of somebody else's": (
+            others,
+            "The user 'ada' isn't allowed to upload to project 'pure-demo'",
+            "the token is of another project",
+        ),
+        "a release of long ago": (
+            aged,
+            "Uploading new files to releases older than 14 days is not allowed",
+            "release a new version",
+        ),
+    }
+
+
+def unwrapped(output: str) -> str:
+    """An output without the line ends that twine puts between words."""
+    return " ".join(output.replace("  | ", " ").split())
+
+
+@pytest.mark.parametrize("case", refusals())
+def test_an_indexs_words_are_shown_with_what_to_do(
+    desk: Desk, company: Target, project: Project, case: str
+) -> None:
+    change, words, cure = refusals()[case]
+    environment = {**company.environment, **change(company)}
+    done = desk.run(project.folder, "publish", *company.words, **environment)
+    assert done.returncode == 1, done.stdout
+    assert words in unwrapped(done.stdout), done.stdout
+    last = done.stdout.strip().splitlines()[-2]
+    assert cure in last, done.stdout
+    assert environment["TWINE_PASSWORD"] not in done.stdout
+    assert company.index.uploads == []
+
+
+def test_a_central_registry_says_which_permission_it_wants(
+    desk: Desk, registry: Target, project: Project
+) -> None:
+    central = gitlab.Registry("group/packages", allowlist={"group/demo"})
+    central.granular = frozenset({"read_packages"})
+    registry.index.gitlab.registries["9"] = central
+    words = ("publish", "--index", "gitlab:9")
+    done = desk.run(project.folder, *words, **registry.environment)
+    assert done.returncode == 1, done.stdout
+    said = unwrapped(done.stdout)
+    assert "The following token permission is required: admin_packages." in said
+    assert "grant the job token `admin_packages` in the target project" in done.stdout
+    central.granular = None
+    done = desk.run(project.folder, *words, **registry.environment)
+    assert done.returncode == 0, done.stdout
+    assert registry.index.uploads == NAMES
+    assert JOB_TOKEN not in done.stdout
+
+
+def test_tokens_of_the_stand_in_are_no_public_ones() -> None:
+    made = tokens.make("index.test", "ada")
+    assert not made.text.startswith(tuple(release._TOKEN_BEGINS.values()))
