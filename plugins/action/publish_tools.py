@@ -14,7 +14,10 @@ from ansible.errors import AnsibleError
 
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import _publish_lock
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._arguments import ROOT
-from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._controller import ToolkitAction
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._controller import (
+    LOOK,
+    ToolkitAction,
+)
 
 MODULE = "runnerhost.toolkit.publish_tools_io"
 OWN_LOCK = ROOT / "requirements-release.txt"
@@ -42,7 +45,8 @@ class ActionModule(ToolkitAction):
         }
         if not args["simulate"]:
             return self._install(wanted, texts)
-        answer = self.ask(MODULE, wanted, self.variables)
+        # With the module that the run has built and sent before.
+        answer = self.ask(LOOK, {"publish_tools": wanted}, self.variables)["look"]["publish_tools"]
         self.refuse(_publish_lock.foreign_problems(answer["foreign"]))
         plan = {"changes": answer["lines"], "packages": self._packages()}
         return {"changed": False, "plan": plan, **({"warnings": warnings} if warnings else {})}

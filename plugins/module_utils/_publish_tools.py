@@ -14,7 +14,7 @@ import glob
 import hashlib
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from ansible_collections.runnerhost.toolkit.plugins.module_utils import _files
@@ -88,7 +88,7 @@ class Wanted:
     lock: str
     program: str
     python: str
-    commands: tuple[str, ...]
+    commands: Sequence[str]
 
     @property
     def names(self) -> tuple[str, ...]:

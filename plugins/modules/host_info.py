@@ -89,6 +89,29 @@ options:
       - The same, beside these services alone, each with its config.toml, instead of what the
         toolkit manages.
     type: dict
+  publish_tools:
+    description:
+      - The tools for publishing as they should be. Returned as C(publish_tools) are the C(lines)
+        that say what differs, and the C(foreign) commands in their place.
+    type: dict
+    suboptions:
+      lock:
+        description: SHA-256 of the lock; empty if there should be no tools.
+        type: str
+        required: true
+      program:
+        description: SHA-256 of the release program.
+        type: str
+        default: ""
+      python:
+        description: Path of the interpreter.
+        type: str
+        default: ""
+      commands:
+        description: The tools that are to be on PATH.
+        type: list
+        elements: str
+        default: []
   runner_config:
     description:
       - The service whose config.toml and state file are returned as C(runner_config). Tokens are in
@@ -143,6 +166,7 @@ from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
     _dpkg,
     _files,
     _host_checks,
+    _publish_tools,
     _runner_config_file,
     _runner_entries,
     _runner_processes,
@@ -247,6 +271,15 @@ ARGUMENTS: dict[str, Any] = {
     "configs": {"type": "str", "default": ""},
     "other_runners": {"type": "bool", "default": False},
     "other_runners_beside": {"type": "dict"},
+    "publish_tools": {
+        "type": "dict",
+        "options": {
+            "lock": {"type": "str", "required": True},
+            "program": {"type": "str", "default": ""},
+            "python": {"type": "str", "default": ""},
+            "commands": {"type": "list", "elements": "str", "default": []},
+        },
+    },
     "runner_config": {
         "type": "dict",
         "options": {
@@ -292,6 +325,10 @@ def found(asked: dict[str, Any], check: bool) -> dict[str, Any]:
         look["logind_foreign"] = logind_foreign(asked["logind_ours"])
     if asked["other_runners"] or asked["other_runners_beside"] is not None:
         look["other_runners"] = _runner_processes.report(asked["other_runners_beside"])
+    if asked["publish_tools"]:
+        wanted = _publish_tools.Wanted(**asked["publish_tools"])
+        due = _publish_tools.due(wanted, _publish_tools.Places())
+        look["publish_tools"] = {"foreign": due.foreign, "lines": due.lines()}
     if asked["runner_config"]:
         look["runner_config"] = runner_config(**asked["runner_config"], check=check)
     return look

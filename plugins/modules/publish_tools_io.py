@@ -1,13 +1,13 @@
 #!/usr/bin/python
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Compares and installs the tools for publishing; see DOCUMENTATION."""
+"""Installs the tools for publishing; see DOCUMENTATION."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: publish_tools_io
-short_description: Compares and installs the tools for publishing
+short_description: Installs the tools for publishing
 description:
   - Used by the action publish_tools alone.
   - The environment is made beside the one in use, by pip from wheels alone, with the hashes of the
@@ -35,8 +35,8 @@ options:
   texts:
     description:
       - The C(lock) and the C(program), to install what differs.
-      - Where it is not given, nothing is changed, and what would be is returned.
     type: dict
+    required: true
   environment:
     description: Variables for pip, such as those of a proxy.
     type: dict
@@ -53,11 +53,10 @@ author:
 """
 
 EXAMPLES = r"""
-- name: Compare the tools of a host
+- name: Remove the tools from a host
   runnerhost.toolkit.publish_tools_io:
-    lock: 0000000000000000000000000000000000000000000000000000000000000000
-    python: /usr/bin/python3
-    commands: [twine]
+    lock: ""
+    texts: {}
 """
 
 RETURN = r"""
@@ -258,7 +257,7 @@ def main() -> None:
             "program": {"type": "str", "default": ""},
             "python": {"type": "str", "default": ""},
             "commands": {"type": "list", "elements": "str", "default": []},
-            "texts": {"type": "dict"},
+            "texts": {"type": "dict", "required": True},
             # The action keeps it quiet where it has a password.
             "environment": {"type": "dict", "default": {}},
         },
@@ -273,7 +272,7 @@ def main() -> None:
     os.umask(0o022)
     due = _publish_tools.due(wanted, places)
     texts = asked["texts"]
-    if texts is not None and not module.check_mode and not due.foreign and due.paths():
+    if not module.check_mode and not due.foreign and due.paths():
         os.makedirs(os.path.dirname(SERIAL), mode=0o755, exist_ok=True)
         with open(os.open(SERIAL, os.O_CREAT | os.O_WRONLY, 0o600), "w") as serial:
             try:
@@ -291,7 +290,7 @@ def main() -> None:
                 module.fail_json(msg=f"{error.filename}: {error.strerror}")
     lines = due.lines()
     module.exit_json(
-        changed=bool(lines) and texts is not None,
+        changed=bool(lines),
         changed_paths=due.paths(),
         foreign=due.foreign,
         lines=lines,
