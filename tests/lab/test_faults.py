@@ -276,7 +276,7 @@ PLAIN = [
     Fault(
         "half of the pair missing",
         mirror(lambda m: m.published(alone="99.1.0-1")),
-        "got '99.1.0', which .* does not have for both packages; on offer there: "
+        "invalid value '99.1.0', which .* does not have for both packages; on offer there: "
         rf"gitlab-runner: 99.1.0-1 [^;]*, {IMAGES}: (?!99)",
         more={"gitlab_runner_version": "99.1.0"},
     ),
