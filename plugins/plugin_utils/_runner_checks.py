@@ -57,7 +57,7 @@ def other_runner_problems(settings: Settings, facts: HostFacts, packages: Packag
     if settings.image:
         stands, __ = _runner_processes.in_the_way(daemons, "refuse")
         found += _runner_processes.refusal(stands, IMAGE_REASON)
-    if packages.upgrade and settings.waits_for_jobs:
+    if packages.upgrade and settings.gives_up:
         stands, __ = _runner_processes.in_the_way(daemons, "wait")
         found += _runner_processes.refusal(stands, UPGRADE_REASON)
     return found

@@ -12,6 +12,7 @@ from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._runner_keys im
     RUNNER,
     SETTINGS,
     bare_url,
+    durations,
 )
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._runner_toml import Data, Moment
 
@@ -68,16 +69,7 @@ _KUBERNETES_POINTERS = frozenset({"privileged"})
 _UNKNOWN = frozenset(
     k for table in (RUNNER, SETTINGS) for k, kind in table.items() if kind == "any"
 )
-_DURATIONS = frozenset(
-    {
-        "unhealthy_interval",
-        "prepare_timeout",
-        "get_sources_timeout",
-        "connection_max_age",
-        "upload_timeout",
-        "response_header_timeout",
-    }
-)
+_DURATIONS = frozenset(durations(RUNNER)) | frozenset(durations(SETTINGS))
 _UNITS = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 

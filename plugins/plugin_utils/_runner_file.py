@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""config.toml on the host: what `runner_config_io` reads there, and what it is asked to do."""
+"""config.toml on the host: what `host_info` reads there, and what `runner_config_io` does."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class HostFile:
 
     @classmethod
     def from_answer(cls, read: Mapping[str, Any]) -> HostFile:
-        """The answer of `runner_config_io`."""
+        """What `host_info` and `runner_config_io` return of it."""
         return cls(
             exists=bool(read["exists"]),
             text=decode(str(read["text"])),

@@ -7,6 +7,8 @@ itself ignores an unknown key in silence, so this table is what detects typos.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 # A type is "str", "int", "bool", "float", "duration", "list" (of strings), "map" (of strings),
 # "flags" (map of booleans), "any" (a table of an executor that the toolkit does not look into)
 # or a nested table.
@@ -212,3 +214,12 @@ def same_url(one: str, other: str) -> bool:
 def bare_url(url: str) -> str:
     """An address as the runner itself keeps it."""
     return str(url).rstrip("/").removesuffix("/ci").rstrip("/").lower()
+
+
+def durations(table: Table) -> Iterator[str]:
+    """The keys of a table, and of those in it, that are durations."""
+    for key, kind in table.items():
+        if isinstance(kind, dict):
+            yield from durations(kind)
+        elif kind == "duration":
+            yield key

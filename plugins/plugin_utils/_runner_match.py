@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Which entry of the inventory is which runner of the host's config.toml.
 
-Pure: no host, no GitLab, no clock. See docs/architecture.md, "Which entry is which runner".
+Pure: no host, no GitLab, no clock. See docs/architecture.md, "How entries are matched to runners".
 """
 
 from __future__ import annotations

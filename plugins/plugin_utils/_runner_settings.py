@@ -101,7 +101,7 @@ class Settings:
         services: those that the host is to have.
         leaving: isolated ones that are to leave.
         wanted: which packages.
-        waits_for_jobs: whether an upgrade waits for jobs beyond its deadline.
+        gives_up: whether an upgrade gives up if jobs run at its deadline.
         image: whether an image is being made.
         kill_leftover_processes: whether logind kills what jobs leave.
         user_manager: whether job users keep their systemd manager.
@@ -113,7 +113,7 @@ class Settings:
     services: tuple[Service, ...]
     leaving: tuple[Service, ...]
     wanted: Wanted
-    waits_for_jobs: bool
+    gives_up: bool
     image: bool
     kill_leftover_processes: bool
     user_manager: bool
@@ -133,7 +133,7 @@ def settings_of(args: Mapping[str, Any], host: str) -> Settings:
         services=tuple(services(args)),
         leaving=tuple(leaving_services(args)),
         wanted=wanted_of(args),
-        waits_for_jobs=args.get("at_deadline") != "go_on",
+        gives_up=args.get("at_deadline") != "go_on",
         image=bool(args.get("image")),
         kill_leftover_processes=bool(args["kill_leftover_processes"]),
         user_manager=bool(args["user_manager"]),
