@@ -60,7 +60,7 @@ class Projects(Api):
 
     def create_project(self, path: str, visibility: str) -> Project:
         """A new, empty project in a group that exists."""
-        place, _, name = path.rpartition("/")
+        place, __, name = path.rpartition("/")
         group = self._found(f"show group {place}", f"/namespaces/{quote(place, safe='')}")
         if group is None:
             raise ApiProblem(f"{self.url} has no group {place} that this token may see", 404)

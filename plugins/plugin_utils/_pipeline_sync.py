@@ -117,9 +117,8 @@ class Sync:
             self._refuse_edited(path, plan)
             return False
         if not plan.write:
-            template = found[_MAIN]
-            assert template is not None
-            self.commit = template.commit
+            template = found.get(_MAIN)
+            self.commit = template.commit if template else ""
             self.lines.append(f"{path}: up to date")
         else:
             if project is None:

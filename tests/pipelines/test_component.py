@@ -64,6 +64,9 @@ SITUATIONS: list[tuple[str, dict[str, object], dict[str, str | None], str]] = [
     ("another package's tag", {}, tag("one-v1.2.3"), ""),
     ("tag not protected", {}, tag("v1.2.3", "false"), f"{BUILD} tag-not-protected"),
     ("tag not protected, nothing published", OFF, tag("v1.2.3", "false"), BUILD),
+    ("branch with a variable of that name", {}, {**MAIN, "CI_COMMIT_TAG": "v1.2.3"}, BUILD),
+    ("the same, and without its branch", {},
+     {**MAIN, "CI_COMMIT_TAG": "v1.2.3rc1", "CI_COMMIT_BRANCH": ""}, BUILD),
     ("pkg-v*", {"tag_prefix": "pkg-v"}, tag("pkg-v1.2.3"), FINAL),
     ("pkg-v* pre-release", {"tag_prefix": "pkg-v"}, tag("pkg-v1.2.3b2"), PRE_RELEASE),
     ("pkg-v*, tag without it", {"tag_prefix": "pkg-v"}, tag("v1.2.3"), ""),
@@ -187,7 +190,7 @@ def test_an_upload_runs_no_code_of_the_project(checker: Checker) -> None:
         {"job": "release-test", "artifacts": False},
     ]
     for job in uploads.values():
-        assert job["extends"] == ".release-publish"
+        assert ".release-publish" in job["extends"]
         # One upload to an index at a time, and its deployments in one place.
         assert job["resource_group"] == job["environment"]["name"]
         assert not {"before_script", "after_script", "variables", "inherit", "tags"} & set(job)
@@ -204,11 +207,7 @@ def test_an_upload_runs_no_code_of_the_project(checker: Checker) -> None:
 def jobs_of(text: str) -> dict[str, Any]:
     """The jobs of a whole file."""
 
-    class Loader(yaml.SafeLoader):
-        pass
-
-    Loader.add_constructor("!reference", lambda _, node: str(node.value))
-    found: dict[str, Any] = yaml.load(text, Loader)
+    found: dict[str, Any] = yaml.safe_load(text)
     return found
 
 
