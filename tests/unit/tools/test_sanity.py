@@ -36,6 +36,8 @@ def test_the_artifact_lies_where_ansible_test_wants_it(tmp_path: Path) -> None:
     assert not [*ROOT.glob("tests/sanity*"), *collection.glob("tests/sanity*")]
     assert (collection / "plugins" / "modules" / "file_set.py").is_file()
     assert not (collection / "lab").exists()
+    # Not Ansible's: a component of GitLab's.
+    assert not (collection / "components").exists()
     tracked = subprocess.run(
         ["git", "ls-files"], cwd=collection, capture_output=True, text=True, check=True
     ).stdout.splitlines()
