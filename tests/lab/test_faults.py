@@ -553,6 +553,13 @@ def in_background(run: Callable[[], Run]) -> Future[Run]:
     return future
 
 
+def wait(bench: Bench, *runs: Future[Run]) -> bool:
+    """Whether all of the runs wait before their write; one that has ended shows why it did not."""
+    for run in runs:
+        assert not run.done(), run.result().output
+    return waiting(bench.site) == len(runs)
+
+
 def test_two_controllers_at_once_lose_nothing(bench: Bench) -> None:
     """Both have read the same file when the first of them writes."""
     before = list(bench.runners)
@@ -565,7 +572,7 @@ def test_two_controllers_at_once_lose_nothing(bench: Bench) -> None:
             in_background(partial(bench.run, gitlab_runner_runners=[*before, entry]))
             for entry in added
         ]
-        until(lambda: waiting(bench.site) == 2, 120, "both are about to write")
+        until(lambda: wait(bench, *runs), 300, "both are about to write")
     for future in runs:
         run = future.result(300)
         assert run.code == 0, run.output
@@ -587,7 +594,7 @@ def test_token_that_the_daemon_rotates_between_our_read_and_our_write_survives(
     more_jobs(bench)
     with held(bench.site):
         future = in_background(bench.run)
-        until(lambda: waiting(bench.site) == 1, 120, "our write is about to come")
+        until(lambda: wait(bench, future), 300, "our write is about to come")
         make_due(bench.site, number)
         until(lambda: len(tokens(bench.site) - before) == 1, 60, "the daemon writes its new token")
         rotated = tokens(bench.site)
