@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,10 @@ MODULE = "runnerhost.toolkit.file_set"
 class ActionModule(ToolkitAction):
     """The task's controller side."""
 
-    def run(
-        self, tmp: str | None = None, task_vars: dict[str, Any] | None = None
-    ) -> dict[str, Any]:
+    def act(self) -> Mapping[str, object]:
         """Runs the module; the result is the module's own, with a message that names the paths."""
-        result: dict[str, Any] = super().run(tmp, task_vars)
-        variables = task_vars or {}
+        result: dict[str, Any] = {}
+        variables = self.variables
         files: list[dict[str, Any]] = []
         secrets: dict[str, str] = {}
         for item in self._task.args["files"]:
@@ -58,7 +57,7 @@ class ActionModule(ToolkitAction):
             ]
         return result
 
-    def _render(self, name: str, variables: dict[str, Any]) -> str:
+    def _render(self, name: str, variables: Mapping[str, Any]) -> str:
         """A template of the role.
 
         Not by the template lookup, which copies all variables of the play for each.

@@ -11,7 +11,7 @@ from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure, AnsibleE
 
 from ansible_collections.runnerhost.toolkit.plugins.module_utils import _secrets
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._controller import (
-    LOOK,
+    HOST_INFO,
     ToolkitAction,
 )
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._unreachable import (
@@ -35,7 +35,9 @@ class ActionModule(ToolkitAction):
         unreachable = False
         try:
             # Not setup, which is one more module to be built and sent.
-            answer = self._execute_module(LOOK, {"distribution": True}, task_vars=self.variables)
+            answer = self._execute_module(
+                HOST_INFO, {"distribution": True}, task_vars=self.variables
+            )
         except AnsibleError as error:
             said = _secrets.redact_text(str(error))
             unreachable = isinstance(error, AnsibleConnectionFailure)

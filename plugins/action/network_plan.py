@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from ansible_collections.runnerhost.toolkit.plugins.module_utils import _pythons
@@ -14,7 +15,7 @@ from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import (
 )
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._controller import (
     DISTRIBUTION_SOURCES,
-    LOOK,
+    HOST_INFO,
     NETWORK,
     ToolkitAction,
 )
@@ -26,15 +27,13 @@ class ActionModule(ToolkitAction):
 
     variables_of: ClassVar[list[str]] = ["network_access"]
 
-    def run(
-        self, tmp: str | None = None, task_vars: dict[str, Any] | None = None
-    ) -> dict[str, Any]:
+    def act(self) -> Mapping[str, object]:
         """Returns ``plan``; fails with every refusal at once."""
-        result: dict[str, Any] = super().run(tmp, task_vars)
-        variables = task_vars or {}
+        result: dict[str, Any] = {}
+        variables = self.variables
         values = self.network_values(variables)
         said = self.validate(self.variables_of, variables, _network_settings.problems(values))
-        network = self.ways(variables)
+        network = self.network(variables)
         # Without a mirror of the distribution there is nothing to ask the host.
         deployed = self._deployed(variables) if values["distribution_url"] else ""
         distribution, warnings = self.distribution_offer(variables, deployed)
@@ -54,17 +53,17 @@ class ActionModule(ToolkitAction):
             self.hide(result)
         return result
 
-    def _deployed(self, variables: dict[str, Any]) -> str:
+    def _deployed(self, variables: Mapping[str, Any]) -> str:
         """The mirror's source file as the host has it; empty if it has none."""
-        look = self.ask(LOOK, {"texts": [DISTRIBUTION_SOURCES]}, variables)["look"]
+        look = self.ask(HOST_INFO, {"texts": [DISTRIBUTION_SOURCES]}, variables)["look"]
         return str(look["files"][DISTRIBUTION_SOURCES].get("text", ""))
 
     def _ask_mirror(
-        self, mirror: Mirror, network: _network.Network, variables: dict[str, Any]
+        self, mirror: Mirror, network: _network.Network, variables: Mapping[str, Any]
     ) -> None:
         """Refuses a mirror of the distribution that apt cannot use."""
         question = {"sources": mirror.text, "packages": ["ca-certificates"]}
-        answer = self.offer(question, network, variables)
+        answer = self.candidates(question, network, variables)
         why = _pythons.explain(answer["error"])
         self.refuse(_network_plan.mirror_problems(mirror.url, mirror.suites, answer, why))
         # The pin of python_versions, which keeps an Origin's packages away, must not hit this.

@@ -15,7 +15,7 @@ from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import (
 )
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._controller import (
     DISTRIBUTION_SOURCES,
-    LOOK,
+    HOST_INFO,
     ToolkitAction,
 )
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._package_plan import (
@@ -35,12 +35,10 @@ display = Display()
 class ActionModule(ToolkitAction):
     """The task's controller side."""
 
-    def run(
-        self, tmp: str | None = None, task_vars: dict[str, Any] | None = None
-    ) -> dict[str, Any]:
+    def act(self) -> Mapping[str, object]:
         """Reads dpkg's record, then calls apt for what is missing; in check mode only says it."""
-        result: dict[str, Any] = super().run(tmp, task_vars)
-        variables = task_vars or {}
+        result: dict[str, Any] = {}
+        variables = self.variables
         args = self._task.args
         names = [name for ns in [args["names"], *args["wanted"].values()] for name in map(str, ns)]
         names = list(dict.fromkeys(names))
@@ -66,15 +64,15 @@ class ActionModule(ToolkitAction):
                 return result
         return {**result, **self._transaction(plan, variables)}
 
-    def _known(self, names: list[str], variables: dict[str, Any]) -> Known:
+    def _known(self, names: list[str], variables: Mapping[str, Any]) -> Known:
         """dpkg's record: an earlier task's, or this one's."""
         args = self._task.args
         if args["look"] is not None:
             return Known(args["look"], frozenset(args["automatic"]), args["unfinished"])
         bare = [name.partition("=")[0] for name in names]
-        return Known.of(self.ask(LOOK, {"packages": bare}, variables)["look"])
+        return Known.of(self.ask(HOST_INFO, {"packages": bare}, variables)["look"])
 
-    def _simulation(self, plan: Plan, variables: dict[str, Any]) -> dict[str, Any]:
+    def _simulation(self, plan: Plan, variables: Mapping[str, Any]) -> dict[str, Any]:
         """What apt would do, and what dpkg knows; refuses what apt would refuse."""
         result: dict[str, Any] = {
             "changed": False,
@@ -93,15 +91,15 @@ class ActionModule(ToolkitAction):
                 result["warnings"] = warnings
         return result
 
-    def _simulated(self, names: list[str], variables: dict[str, Any]) -> dict[str, Any]:
+    def _simulated(self, names: list[str], variables: Mapping[str, Any]) -> dict[str, Any]:
         """apt's answer, over the host's sources as the run will leave them."""
         args = self._task.args
-        ways = self.ways(variables)
+        network = self.network(variables)
         values = self.network_values(variables)
         deployed = ""
         if values["distribution_url"] and "://" in str(values["distribution_key"]):
             # A key that the host holds already is not fetched.
-            look = self.ask(LOOK, {"texts": [DISTRIBUTION_SOURCES]}, variables)["look"]
+            look = self.ask(HOST_INFO, {"texts": [DISTRIBUTION_SOURCES]}, variables)["look"]
             deployed = str(look["files"][DISTRIBUTION_SOURCES].get("text", ""))
         distribution, __ = self.distribution_offer(variables, deployed)
         question = {
@@ -115,10 +113,10 @@ class ActionModule(ToolkitAction):
             "lists_age": 0 if args["fresh"] else LISTS_AGE,
             **distribution,
         }
-        found: dict[str, Any] = self.offer(question, ways, variables)["simulated"]
+        found: dict[str, Any] = self.candidates(question, network, variables)["simulated"]
         return found
 
-    def _transaction(self, plan: Plan, variables: dict[str, Any]) -> dict[str, Any]:
+    def _transaction(self, plan: Plan, variables: Mapping[str, Any]) -> dict[str, Any]:
         """What the transaction adds to the result."""
         args = self._task.args
         answer = self._apt(
@@ -148,7 +146,7 @@ class ActionModule(ToolkitAction):
             "changed": bool(plan.names or finished),
         }
 
-    def _apt(self, arguments: Mapping[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
+    def _apt(self, arguments: Mapping[str, Any], variables: Mapping[str, Any]) -> dict[str, Any]:
         """The transaction's answer; says what it does while it takes long."""
 
         def call(arguments: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from ansible.errors import AnsibleError
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import _publish_lock
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._arguments import ROOT
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._controller import (
-    LOOK,
+    HOST_INFO,
     ToolkitAction,
 )
 
@@ -46,13 +46,15 @@ class ActionModule(ToolkitAction):
         if not args["simulate"]:
             return self._install(wanted, texts)
         # With the module that the run has built and sent before.
-        answer = self.ask(LOOK, {"publish_tools": wanted}, self.variables)["look"]["publish_tools"]
+        answer = self.ask(HOST_INFO, {"publish_tools": wanted}, self.variables)["look"][
+            "publish_tools"
+        ]
         self.refuse(_publish_lock.foreign_problems(answer["foreign"]))
         plan = {"changes": answer["lines"], "packages": self._packages()}
         return {"changed": False, "plan": plan, **({"warnings": warnings} if warnings else {})}
 
     def _install(self, wanted: dict[str, Any], texts: dict[str, str]) -> Mapping[str, object]:
-        network = self.ways(self.variables)
+        network = self.network(self.variables)
         arguments = {**wanted, "texts": texts, "environment": network.environment()}
         with self.quiet() if network.secrets() else nullcontext():
             answer = self.ask(MODULE, arguments, self.variables)

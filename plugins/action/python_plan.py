@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any, ClassVar
 
@@ -15,7 +16,7 @@ from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import (
 )
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._controller import (
     DISTRIBUTION_SOURCES,
-    LOOK,
+    HOST_INFO,
     ToolkitAction,
 )
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._python_plan import (
@@ -33,17 +34,15 @@ class ActionModule(ToolkitAction):
 
     variables_of: ClassVar[list[str]] = ["python_versions"]
 
-    def run(
-        self, tmp: str | None = None, task_vars: dict[str, Any] | None = None
-    ) -> dict[str, Any]:
+    def act(self) -> Mapping[str, object]:
         """Returns ``plan``; fails with every refusal at once."""
-        result: dict[str, Any] = super().run(tmp, task_vars)
-        variables = task_vars or {}
+        result: dict[str, Any] = {}
+        variables = self.variables
         args = self._task.args
         home = variables.get("gitlab_runner_home") or ""
         home = str(self._templar.template(home)) if home else ""
         said = self.validate(self.variables_of, variables, _python_settings.problems(args, home))
-        ways = self.ways(variables)
+        network = self.network(variables)
         wanted = Wanted.of(args)
         host = self._host(wanted, args["look_also"], variables)
         key, warnings = self.key(
@@ -59,7 +58,7 @@ class ActionModule(ToolkitAction):
             host.system,
         )
         planner = Planner(wanted, host, key)
-        candidates = self._candidates(planner, ways, variables)
+        candidates = self._candidates(planner, network, variables)
         left = planner.left(candidates)
         if left:
             warnings.append(
@@ -73,15 +72,15 @@ class ActionModule(ToolkitAction):
             result["warnings"] = warnings
         return result
 
-    def _host(self, wanted: Wanted, also: list[str], variables: dict[str, Any]) -> Host:
+    def _host(self, wanted: Wanted, also: list[str], variables: Mapping[str, Any]) -> Host:
         """What the host has, in one call."""
         texts = [wanted.sources_path, wanted.preferences_path, STAMP, DISTRIBUTION_SOURCES]
         names = [name.partition("=")[0] for name in also]
         asked = {"packages": [*FAMILY, *names], "texts": texts}
-        return Host.of(self.ask(LOOK, asked, variables)["look"])
+        return Host.of(self.ask(HOST_INFO, asked, variables)["look"])
 
     def _candidates(
-        self, planner: Planner, ways: _network.Network, variables: dict[str, Any]
+        self, planner: Planner, network: _network.Network, variables: Mapping[str, Any]
     ) -> Candidates:
         """What the sources offer; refuses wanted versions that they lack."""
         question = planner.question() if planner.asks() else {}
@@ -91,6 +90,6 @@ class ActionModule(ToolkitAction):
         distribution, __ = self.distribution_offer(
             variables, planner.host.texts[DISTRIBUTION_SOURCES]
         )
-        answer = self.offer({**question, **distribution}, ways, variables)
+        answer = self.candidates({**question, **distribution}, network, variables)
         self.refuse(planner.refusals(answer))
         return Candidates(answer["offer"], answer["distribution_offer"])

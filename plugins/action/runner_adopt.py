@@ -23,7 +23,7 @@ from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._config_action 
     TOKENS,
     ConfigAction,
 )
-from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._controller import LOOK
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._controller import HOST_INFO
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._runner_toml import Data
 
 
@@ -34,7 +34,7 @@ class ActionModule(ConfigAction):
         """Returns ``path``, ``vault`` and ``left_out``; a file that differs is not overwritten."""
         args = self._task.args
         self.no_file_on_host(TOKENS)
-        look = self.ask(LOOK, {"globs": [DROP_INS]}, self.variables)["look"]
+        look = self.ask(HOST_INFO, {"globs": [DROP_INS]}, self.variables)["look"]
         here = names_of(look["globs"][DROP_INS])
         names = sorted({*here, *args["isolated"]})
         services = [(name, self._config(name)) for name in ("", *names)]

@@ -14,7 +14,7 @@ from ansible.utils.display import Display
 from ansible_collections.runnerhost.toolkit.plugins.module_utils import _runner_processes
 from ansible_collections.runnerhost.toolkit.plugins.module_utils._instances import place
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._config_action import ConfigAction
-from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._controller import LOOK
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._controller import HOST_INFO
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._runner_drain import (
     SAYS_EVERY,
     Drain,
@@ -74,7 +74,7 @@ class ActionModule(ConfigAction):
     def _other_runners(self, how: str, files: dict[str, str]) -> list[str]:
         """Refuses where a daemon that the toolkit does not manage is in the way; else warnings."""
         args = self._task.args
-        answer = self.ask(LOOK, {"other_runners_beside": files}, self.variables)
+        answer = self.ask(HOST_INFO, {"other_runners_beside": files}, self.variables)
         found: _runner_processes.Report = answer["look"]["other_runners"]
         in_the_way, others = _runner_processes.in_the_way(found["daemons"], how)
         if how == "wait" and args["at_deadline"] == "go_on":

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from ansible.errors import AnsibleError
@@ -25,7 +26,7 @@ from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import (
 )
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._arguments import missing_packages
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._controller import (
-    LOOK,
+    HOST_INFO,
     ToolkitAction,
     kept_files,
 )
@@ -42,26 +43,23 @@ class ActionModule(ToolkitAction):
 
     variables_of: ClassVar[list[str]] = ["gitlab_runner"]
 
-    def run(
-        self, tmp: str | None = None, task_vars: dict[str, Any] | None = None
-    ) -> dict[str, Any]:
+    def act(self) -> Mapping[str, object]:
         """Returns ``plan``; fails with every refusal at once."""
-        result: dict[str, Any] = super().run(tmp, task_vars)
-        self.variables = task_vars or {}
+        result: dict[str, Any] = {}
         warnings = self._validate()
         args = self._task.args
         settings = _runner_settings.settings_of(
             args, str(self.variables.get("inventory_hostname", ""))
         )
         warnings += self._ask_gitlab(settings)
-        network = self.ways(self.variables)
+        network = self.network(self.variables)
         self.refuse_legacy(settings)
         has_keys = any(one.ssh_keys for one in settings.services)
         if has_keys:
             warnings += self.no_file_on_host("the jobs' SSH keys")
         made = None if settings.image else _job_user.certificates(network.authorities)
         facts = _runner_host.facts(
-            self.ask(LOOK, _runner_host.question(settings, made), self.variables)["look"]
+            self.ask(HOST_INFO, _runner_host.question(settings, made), self.variables)["look"]
         )
         warnings += _runner_checks.host_warnings(settings, facts)
         key, warned = self.key(
@@ -114,7 +112,7 @@ class ActionModule(ToolkitAction):
         self, repository: _runner_versions.Repository, network: _network.Network
     ) -> _runner_versions.Offer:
         """What apt says that the repository offers."""
-        answer = self.offer(
+        answer = self.candidates(
             {"sources": repository.sources, "packages": list(PAIR)}, network, self.variables
         )
         return _runner_versions.Offer(str(answer["error"]), answer["offer"])
@@ -129,7 +127,7 @@ class ActionModule(ToolkitAction):
             if any(_tokens.is_legacy(runner.token) for runner in runners):
                 with self.quiet():
                     asked = {"runner_config": {"folder": service.folder, "unit": service.unit}}
-                    read = self.ask(LOOK, asked, self.variables)["look"]["runner_config"]
+                    read = self.ask(HOST_INFO, asked, self.variables)["look"]["runner_config"]
                 file = _runner_file.HostFile.from_answer(read)
                 found += _runner_config_plan.legacy_problems(runners, file)
         self.refuse(found)

@@ -35,7 +35,7 @@ class ActionModule(ToolkitAction):
         self.refuse(_upgrade_report.problems(args))
         target = args["target"] or _upgrades.next_release(args["release"])
         python = args["target_python"] or _pythons.SYSTEMS[target]
-        network = self.ways(self.variables)
+        network = self.network(self.variables)
         question = {
             "python": python,
             "folders": sorted(args["free_mb"]),
@@ -73,7 +73,7 @@ class ActionModule(ToolkitAction):
             "packages": [name for v in theirs for name in v.packages(given["patterns"])],
             "names": r"python3\.\d+(-nogil)?",
         }
-        answer = self.offer(question, network, self.variables)
+        answer = self.candidates(question, network, self.variables)
         where = {"url": given["url"], "suite": suite, "origin": given["origin"]}
         return _pythons.refusals(theirs, goal.python, given["patterns"], answer, where)
 
@@ -92,6 +92,6 @@ class ActionModule(ToolkitAction):
             "sources": _runner_versions.repository(wanted, key).sources,
             "packages": list(PAIR),
         }
-        answer = self.offer(question, network, self.variables)
+        answer = self.candidates(question, network, self.variables)
         offer = _runner_versions.Offer(answer["error"], answer["offer"])
         return _runner_versions.refusals(wanted, offer, dict(records), [])

@@ -10,7 +10,7 @@ from ansible.errors import AnsibleActionFail
 
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import _runner_toml
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._controller import (
-    LOOK,
+    HOST_INFO,
     ToolkitAction,
 )
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._runner_file import (
@@ -44,13 +44,13 @@ class ConfigAction(ToolkitAction):
             "runner_config": {"folder": folder, "unit": unit},
             "other_runners": other_runners,
         }
-        look = self.ask(LOOK, asked, self.variables)["look"]
+        look = self.ask(HOST_INFO, asked, self.variables)["look"]
         others = {"other_runners": look["other_runners"]} if other_runners else {}
         return {"read": {**look["runner_config"], **others}}
 
     def environment(self) -> dict[str, str]:
         """How the host reaches GitLab, as the task's service does."""
-        ours = self.ways(self.variables).environment()
+        ours = self.network(self.variables).environment()
         return gitlab_environment(ours, self._task.args.get("environment") or {})
 
     def ask_host(self, arguments: Mapping[str, Any], module: str = IO) -> Mapping[str, Any]:

@@ -34,8 +34,8 @@ from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._arguments impo
     validated,
 )
 
-LOOK = "runnerhost.toolkit.host_info"
-OFFER = "runnerhost.toolkit.apt_candidates_info"
+HOST_INFO = "runnerhost.toolkit.host_info"
+CANDIDATES = "runnerhost.toolkit.apt_candidates_info"
 DISTRIBUTION_SOURCES = _apt_sources.DISTRIBUTION_SOURCES
 NETWORK = "network_access_"
 NETWORK_DEFAULTS = ROOT / "roles" / "network_access" / "defaults" / "main.yml"
@@ -123,13 +123,11 @@ class ToolkitAction(ActionBase):  # type: ignore[misc]
     _name = ""
 
     def __init_subclass__(cls, **more: Any) -> None:
-        """Has what each action says pass one redaction."""
+        """Notes the action's name."""
         super().__init_subclass__(**more)
         package, __, name = cls.__module__.rpartition(".")
         if package.endswith(".plugins.action"):
             cls._name = name
-        if "run" in cls.__dict__:
-            cls.run = _redacted(cls.__dict__["run"])  # type: ignore[method-assign]
 
     @_redacted
     def run(
@@ -255,8 +253,8 @@ class ToolkitAction(ActionBase):  # type: ignore[misc]
     def network_values(self, task_vars: Mapping[str, Any]) -> Mapping[str, Any]:
         """The variables ``network_access_*`` without that prefix, the role's defaults below them.
 
-        The other roles read them too: what they ask before the first change to a host must take
-        the ways that the role is about to set up there.
+        The other roles read them too: what they ask before the first change to a host must use
+        the proxies and CAs that the role is about to set up there.
         """
         defaults = self._loader.load_from_file(str(NETWORK_DEFAULTS), trusted_as_template=True)
         merged = {**defaults, **task_vars}
@@ -270,17 +268,17 @@ class ToolkitAction(ActionBase):  # type: ignore[misc]
             )
         return found
 
-    def ways(self, task_vars: Mapping[str, Any]) -> _network.Network:
-        """The same, checked, with the private CAs read."""
+    def network(self, task_vars: Mapping[str, Any]) -> _network.Network:
+        """The network settings, validated, with the private CAs loaded."""
         values = self.network_values(task_vars)
         self.refuse(_network_settings.problems(values))
         authorities, wrong = _authorities.read(values["ca_certificates"], self.find_file)
         self.refuse(wrong)
-        ways = _network.from_values(values, authorities)
-        if ways.secrets():
+        network = _network.from_values(values, authorities)
+        if network.secrets():
             for text in self.no_file_on_host("the passwords of proxies and repositories"):
                 self.warn(text)
-        return ways
+        return network
 
     def warn(self, text: str, task_vars: Mapping[str, Any] | None = None) -> None:
         """A warning that no result carries."""
@@ -292,20 +290,22 @@ class ToolkitAction(ActionBase):  # type: ignore[misc]
             self.warn(text)
         result["_ansible_no_log"] = True
 
-    def offer(
-        self, arguments: Mapping[str, Any], ways: _network.Network, task_vars: Mapping[str, Any]
+    def candidates(
+        self, arguments: Mapping[str, Any], network: _network.Network, task_vars: Mapping[str, Any]
     ) -> Answer:
-        """What a repository offers, asked by the ways that the host is to have."""
+        """What a repository offers, asked through the proxies and CAs that the host is to have."""
         given = {
-            "conf": ways.apt_conf("@ROOT@/apt-direct"),
-            "direct": ways.apt_direct(),
-            "authorities": "".join(text for __, text in ways.authorities),
+            "conf": network.apt_conf("@ROOT@/apt-direct"),
+            "direct": network.apt_direct(),
+            "authorities": "".join(text for __, text in network.authorities),
         }
-        found = self.ask(OFFER, {**arguments, "network": given, "auth": ways.apt_auth()}, task_vars)
+        found = self.ask(
+            CANDIDATES, {**arguments, "network": given, "auth": network.apt_auth()}, task_vars
+        )
         answer = cast(Answer, dict(found))
 
         def redacted(text: str) -> str:
-            return _secrets.redact_text(text, ways.secrets())
+            return _secrets.redact_text(text, network.secrets())
 
         if "error" in answer:
             answer["error"] = redacted(answer["error"])

@@ -15,10 +15,10 @@ from ansible_collections.runnerhost.toolkit.plugins.module_utils import _apt_sou
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import _openpgp
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._arguments import ROOT
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._controller import (
+    CANDIDATES,
     DISTRIBUTION_SOURCES,
-    LOOK,
+    HOST_INFO,
     NETWORK_DEFAULTS,
-    OFFER,
 )
 
 URL = "https://mirror.example.com/ubuntu"
@@ -43,7 +43,7 @@ class Action(network_plan.ActionModule):
         self, module: str, arguments: Mapping[str, Any], task_vars: Mapping[str, Any]
     ) -> dict[str, Any]:
         self.asked.append(module)
-        if module == OFFER:
+        if module == CANDIDATES:
             return {
                 "error": "",
                 "distribution_error": "",
@@ -94,14 +94,14 @@ def test_without_a_mirror_the_host_is_not_asked() -> None:
 
 def test_a_key_that_the_host_has_is_not_fetched() -> None:
     result, asked = plan(sources(SHIPPED), **mirror(SHIPPED))
-    assert asked == [LOOK]
+    assert asked == [HOST_INFO]
     assert {"path": DISTRIBUTION_SOURCES, "content": sources(SHIPPED)} in result["plan"]["files"]
     assert "warnings" not in result
 
 
 def test_a_key_that_the_host_lacks_is_fetched_and_the_mirror_asked() -> None:
     _, asked = plan("", SHIPPED, **mirror(SHIPPED))
-    assert asked == [LOOK, KEY, OFFER]
+    assert asked == [HOST_INFO, KEY, CANDIDATES]
 
 
 @pytest.mark.parametrize("answers", [True, False])
@@ -109,7 +109,7 @@ def test_a_key_near_its_end_is_fetched_again_and_warned_of(short_lived: str, ans
     result, asked = plan(
         sources(short_lived), short_lived if answers else "", **mirror(short_lived)
     )
-    assert asked == [LOOK, KEY]
+    assert asked == [HOST_INFO, KEY]
     *unread, ends = result["warnings"]
     assert f"network_access_distribution_key: the key from {KEY} expires on" in ends
     assert [f"cannot read {KEY}; the host's own copy is used" in text for text in unread] == (

@@ -44,7 +44,7 @@ NONE: dict[str, Any] = {
 }
 
 
-def ways(**change: Any) -> _network.Network:
+def network(**change: Any) -> _network.Network:
     return _network.from_values({**GOOD, **change}, [])
 
 
@@ -170,7 +170,7 @@ def test_refused(change: dict[str, Any], says: str) -> None:
 
 
 def test_runner_git_and_pip_find_the_proxies() -> None:
-    found = ways().environment()
+    found = network().environment()
     with_login = "http://build:p%40ss%2Fw0rd%3A1@proxy.example.com:3128"
     assert found["http_proxy"] == found["HTTP_PROXY"] == with_login
     assert found["https_proxy"] == found["HTTPS_PROXY"] == with_login + "/"
@@ -188,7 +188,7 @@ def test_nothing_named_is_nothing_written() -> None:
 
 
 def test_apt_gets_each_proxy_without_its_password() -> None:
-    text = ways(https_proxy="").apt_conf()
+    text = network(https_proxy="").apt_conf()
     assert 'Acquire::http::Proxy "http://proxy.example.com:3128";' in text
     # Else apt would take the http one for https too.
     assert 'Acquire::https::Proxy "DIRECT";' in text
@@ -196,7 +196,7 @@ def test_apt_gets_each_proxy_without_its_password() -> None:
 
 
 def test_apt_gets_the_passwords_with_their_scheme() -> None:
-    assert ways().apt_auth().splitlines()[1:] == [
+    assert network().apt_auth().splitlines()[1:] == [
         f"machine http://proxy.example.com:3128 login build password {PASSWORD}",
         "machine https://apt.example.com/private login host password s3cret",
     ]
@@ -206,14 +206,14 @@ def test_the_narrowest_credential_stands_first() -> None:
     """apt takes the first that fits: http://a fits http://a:81/x too, and http://a/x http://a/x/y."""
     order = ["http://a:81/x/y", "http://a:81/x", "http://a:81", "http://a/x/y", "http://a/x"]
     given = [{"url": url, "login": "l", "password": "p"} for url in [*order[::-1], "http://a"]]
-    lines = ways(http_proxy="http://a", repository_credentials=given).apt_auth().splitlines()[2:]
+    lines = network(http_proxy="http://a", repository_credentials=given).apt_auth().splitlines()[2:]
     assert [line.split()[1] for line in lines[1:]] == [*order, "http://a"]
 
 
 def test_hosts_are_written_in_lower_case() -> None:
     """apt compares a credential's host with a source's letter by letter."""
     given = [{"url": "https://APT.Example.com/Private", "login": "l", "password": "p"}]
-    one = ways(http_proxy="http://PROXY:3128", repository_credentials=given)
+    one = network(http_proxy="http://PROXY:3128", repository_credentials=given)
     assert "machine https://apt.example.com/Private " in one.apt_auth()
     assert "machine http://proxy:3128 " in one.apt_auth()
     assert '"http://proxy:3128"' in one.apt_direct()
@@ -222,7 +222,7 @@ def test_hosts_are_written_in_lower_case() -> None:
 
 
 def test_ipv6_proxy_in_each_readers_form() -> None:
-    one = ways(http_proxy="http://[fd00::1]:3128")
+    one = network(http_proxy="http://[fd00::1]:3128")
     assert 'Acquire::http::Proxy "http://[fd00::1]:3128";' in one.apt_conf()
     # Without the brackets apt 2.6 finds it, with them it does not (tried).
     assert "machine http://fd00::1:3128 " in one.apt_auth()
@@ -239,7 +239,7 @@ def test_what_the_user_names_displaces_ours_in_both_cases(name: str) -> None:
 
 
 def test_passwords_are_in_no_representation() -> None:
-    one = ways()
+    one = network()
     assert {PASSWORD, "s3cret", "p%40ss%2Fw0rd%3A1"} == one.secrets()
     assert not any(secret in repr(one) for secret in one.secrets())
 
@@ -264,7 +264,7 @@ def test_passwords_are_in_no_representation() -> None:
 )
 def test_apt_is_told_how_to_get_there(tmp_path: Path, address: str, way: str) -> None:
     program = tmp_path / "apt-direct"
-    text = ways(https_proxy="http://secure.example.com:3129/").apt_direct()
+    text = network(https_proxy="http://secure.example.com:3129/").apt_direct()
     program.write_text(text, encoding="utf-8")
     done = subprocess.run(
         [sys.executable, str(program), address], capture_output=True, text=True, check=True
@@ -274,7 +274,7 @@ def test_apt_is_told_how_to_get_there(tmp_path: Path, address: str, way: str) ->
 
 def test_without_a_proxy_for_https_apt_is_told_so(tmp_path: Path) -> None:
     program = tmp_path / "apt-direct"
-    program.write_text(ways(https_proxy="").apt_direct(), encoding="utf-8")
+    program.write_text(network(https_proxy="").apt_direct(), encoding="utf-8")
     argv = [sys.executable, str(program), "https://elsewhere.test/"]
     assert subprocess.run(argv, capture_output=True, check=True).stdout == b"DIRECT\n"
 

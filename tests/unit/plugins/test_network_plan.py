@@ -60,7 +60,7 @@ class Action(network_plan.ActionModule):
     def ask(
         self, module: str, arguments: Mapping[str, Any], task_vars: Mapping[str, Any]
     ) -> dict[str, Any]:
-        if module == _controller.OFFER:
+        if module == _controller.CANDIDATES:
             return {"error": "", "distribution_error": "", **self.offered}
         return {"look": {"files": {path: {} for path in arguments["texts"]}}}
 
@@ -127,7 +127,7 @@ def test_roles_write_the_network_settings_once_and_remove_none_of_them() -> None
                 assert part["tasks_from"] == "add"
                 assert task["when"] == "network_access_plan is not defined"
                 found.append(path)
-    assert len(found) == 3
+    assert len(found) == 4
     (planned, _) = yaml.safe_load((roles / "network_access/tasks/add.yml").read_text("utf-8"))
     assert planned["vars"] == {"__network_access_removes": False}
     plan = (roles / "network_access/tasks/plan.yml").read_text("utf-8")

@@ -21,7 +21,7 @@ from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
 )
 from ansible_collections.runnerhost.toolkit.plugins.modules import apt_transaction, host_info
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._controller import (
-    LOOK as LOOK_MODULE,
+    HOST_INFO as LOOK_MODULE,
 )
 
 INSTALLED = {"version": "1-1", "status": "install ok installed"}

@@ -36,9 +36,9 @@ from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
 )
 from ansible_collections.runnerhost.toolkit.plugins.modules import apt_candidates_info
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._controller import (
-    LOOK,
+    CANDIDATES,
+    HOST_INFO,
     NETWORK_DEFAULTS,
-    OFFER,
 )
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._python_plan import STAMP
 from lab.keys import Key, ensure_key
@@ -164,7 +164,7 @@ class Action(python_plan.ActionModule):
         self, module: str, arguments: Mapping[str, Any], task_vars: Mapping[str, Any]
     ) -> dict[str, Any]:
         self.asked.append(module)
-        if module == OFFER:
+        if module == CANDIDATES:
             return run_module(self.host, arguments)
         return {
             "look": {
@@ -388,10 +388,10 @@ def test_one_list_with_exceptions(machine: Machine) -> None:
     again = machine.plan(*wanted, patterns=patterns)
     assert (again["packages"], again["missing"], again["moved"]) == (names, [], False)
     # What has none is not asked for again.
-    assert OFFER not in machine.asked
+    assert CANDIDATES not in machine.asked
     # Another list is.
     assert machine.plan(*wanted, patterns=patterns[:2])["moved"]
-    assert OFFER in machine.asked
+    assert CANDIDATES in machine.asked
     text = machine.refusal("3.11", patterns=["python{version}", "python{version}-tk"])
     assert "in python_versions_packages, python{version}-tk? takes the package for" in text
 
@@ -447,18 +447,18 @@ def test_a_release_candidate_on_the_host_is_replaced(machine: Machine) -> None:
 @pytest.mark.parametrize("machine", [("noble", "ppa")], indirect=True, ids=["noble"])
 def test_a_repository_that_is_there_is_not_asked_again(machine: Machine) -> None:
     plan = machine.plan("3.12")
-    assert OFFER in machine.asked
+    assert CANDIDATES in machine.asked
     known = {package.name: package for package in [*archive.ubuntu("noble"), *archive.ppa("noble")]}
     plan = machine.plan("3.11", "3.12")
     machine.host.reset(*(known[name] for name in plan["missing"]))
     machine.apply(plan)
     # A run that was killed before its end has noted nothing: the next one asks again.
     assert machine.plan("3.11", "3.12")["moved"]
-    assert OFFER in machine.asked
+    assert CANDIDATES in machine.asked
     machine.proven(plan)
     plan = machine.plan("3.11", "3.12")
     assert plan["missing"] == plan["unproven"] == []
-    assert OFFER not in machine.asked
+    assert CANDIDATES not in machine.asked
 
 
 @pytest.mark.parametrize("machine", [("noble", "ppa")], indirect=True, ids=["noble"])
@@ -643,7 +643,7 @@ class TestRefusedOnJammy:
     def test_key_with_another_fingerprint(self, machine: Machine) -> None:
         text = machine.refusal("3.9", fingerprint="F" * 40)
         assert text.startswith("python_versions_repository_key: ")
-        assert machine.asked == [LOOK]
+        assert machine.asked == [HOST_INFO]
 
     def test_number_in_the_list(self, machine: Machine) -> None:
         text = machine.refusal("3.9", 3.10)

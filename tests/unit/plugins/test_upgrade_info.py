@@ -78,13 +78,13 @@ class Action(upgrade_info.ActionModule):
         self.asked.append(dict(arguments))
         return {"facts": ANSWER}
 
-    def ways(self, task_vars: Any) -> Any:
+    def network(self, task_vars: Any) -> Any:
         return None
 
     def key(self, *_: Any) -> tuple[str, list[str]]:
         return "KEY", []
 
-    def offer(self, arguments: Any, ways: Any, task_vars: Mapping[str, Any]) -> Any:
+    def candidates(self, arguments: Any, network: Any, task_vars: Mapping[str, Any]) -> Any:
         self.asked.append(dict(arguments))
         of = "runner" if "gitlab-runner" in arguments["packages"] else "pythons"
         return {"error": "", "origins": ["LP-PPA-deadsnakes"], "names": [], **self.offers[of]}
