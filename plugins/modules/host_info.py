@@ -162,14 +162,10 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
+# What not every call needs is imported where it is used: a host compiles it anew in each call.
 from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
     _dpkg,
     _files,
-    _host_checks,
-    _publish_tools,
-    _runner_config_file,
-    _runner_entries,
-    _runner_processes,
     _system,
     _systemd,
 )
@@ -220,6 +216,8 @@ def logind_foreign(ours: str) -> dict[str, Any]:
 
 def configs(pattern: str) -> dict[str, bool]:
     """The config.toml files, each with whether it names a runner; their text stays on the host."""
+    from ansible_collections.runnerhost.toolkit.plugins.module_utils import _runner_entries
+
     found = {}
     for path in sorted(glob.glob(pattern)):
         try:
@@ -250,8 +248,40 @@ def units(asked: list[str]) -> dict[str, dict[str, str]]:
     return answer
 
 
-def runner_config(folder: str, unit: str, check: bool) -> _runner_config_file.Read:
+def people(asked: dict[str, Any]) -> dict[str, Any]:
+    """Users, groups, and paths as whoever uses them will find them."""
+    from ansible_collections.runnerhost.toolkit.plugins.module_utils import _host_checks
+
+    return {
+        "users": {name: _host_checks.account(name) for name in asked["users"]},
+        "missing_groups": _host_checks.missing_groups(asked["groups"]),
+        "problems": [
+            f"{check['label']}: {check['path']} {problem}"
+            for check in asked["checks"]
+            if (problem := _host_checks.path_problem(check))
+        ],
+    }
+
+
+def other_runners(beside: dict[str, Any] | None) -> Any:
+    """Daemons that the toolkit does not manage."""
+    from ansible_collections.runnerhost.toolkit.plugins.module_utils import _runner_processes
+
+    return _runner_processes.report(beside)
+
+
+def publish_tools(asked: dict[str, Any]) -> dict[str, list[str]]:
+    """What differs from the tools as they should be."""
+    from ansible_collections.runnerhost.toolkit.plugins.module_utils import _publish_tools
+
+    due = _publish_tools.due(_publish_tools.Wanted(**asked), _publish_tools.Places())
+    return {"foreign": due.foreign, "lines": due.lines()}
+
+
+def runner_config(folder: str, unit: str, check: bool) -> Any:
     """A service's config.toml and what belongs to it."""
+    from ansible_collections.runnerhost.toolkit.plugins.module_utils import _runner_config_file
+
     path = _runner_config_file.true_path(folder, check)
     return _runner_config_file.read(path, unit, complaints=True)
 
@@ -311,24 +341,17 @@ def found(asked: dict[str, Any], check: bool) -> dict[str, Any]:
         look["configs"] = configs(asked["configs"])
     for path in asked["texts"]:
         look["files"][path] = _files.file_look(path, want_text=True)
-    look["users"] = {name: _host_checks.account(name) for name in asked["users"]}
-    look["missing_groups"] = _host_checks.missing_groups(asked["groups"])
-    look["problems"] = [
-        f"{check['label']}: {check['path']} {problem}"
-        for check in asked["checks"]
-        if (problem := _host_checks.path_problem(check))
-    ]
+    if asked["users"] or asked["groups"] or asked["checks"]:
+        look |= people(asked)
     if asked["units"]:
         look["units"] = units(asked["units"])
     if asked["logind"]:
         look["logind"] = _systemd.logind()
         look["logind_foreign"] = logind_foreign(asked["logind_ours"])
     if asked["other_runners"] or asked["other_runners_beside"] is not None:
-        look["other_runners"] = _runner_processes.report(asked["other_runners_beside"])
+        look["other_runners"] = other_runners(asked["other_runners_beside"])
     if asked["publish_tools"]:
-        wanted = _publish_tools.Wanted(**asked["publish_tools"])
-        due = _publish_tools.due(wanted, _publish_tools.Places())
-        look["publish_tools"] = {"foreign": due.foreign, "lines": due.lines()}
+        look["publish_tools"] = publish_tools(asked["publish_tools"])
     if asked["runner_config"]:
         look["runner_config"] = runner_config(**asked["runner_config"], check=check)
     return look

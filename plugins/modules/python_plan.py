@@ -167,6 +167,9 @@ plan:
     moved:
       description: Whether that differs from what the host has noted.
       type: bool
+    changes:
+      description: Whether an interpreter must be checked, or a version is not listed.
+      type: bool
     unproven:
       description: Packages in C(interpreters) that must be checked.
       type: list

@@ -139,6 +139,7 @@ class Plan:
     interpreters: dict[str, str]
     source: str
     moved: bool
+    changes: bool
     unproven: list[str]
     unlisted: list[str]
     unlisted_packages: list[str]
@@ -278,6 +279,14 @@ class Planner:
         flat = [name for version in wanted.versions for name in names[version]]
         theirs = [name for version in self.origin.repository for name in names[version]]
         interpreters = {names[v][0]: v.executable for v in wanted.versions}
+        unproven = [
+            name
+            for name in interpreters
+            if name in builds
+            or not host.has(name)
+            or self.noted.versions.get(name) != host.version(name)
+        ]
+        more = unlisted(host, [version.base for version in wanted.versions])
         return Plan(
             sources=self.texts.get(wanted.sources_path, ""),
             preferences=self.texts.get(wanted.preferences_path, ""),
@@ -298,14 +307,9 @@ class Planner:
             interpreters=interpreters,
             source=self.source,
             moved=self.moved,
-            unproven=[
-                name
-                for name in interpreters
-                if name in builds
-                or not host.has(name)
-                or self.noted.versions.get(name) != host.version(name)
-            ],
-            **unlisted(host, [version.base for version in wanted.versions]),
+            changes=bool(unproven or self.moved or more["unlisted"]),
+            unproven=unproven,
+            **more,
         )
 
     def _repository(self, versions: Mapping[str, list[str]]) -> dict[str, Any]:
