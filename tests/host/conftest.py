@@ -21,13 +21,14 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Collection, Generator
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 import testinfra
-from root_shell import LostError, RootShell
+from root_shell import Done, LostError, RootShell
 from testinfra.backend import base
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -41,6 +42,9 @@ _COMPARED: list[tuple[str, Any, Any]] = []
 _LAST: dict[str, Any] = {}
 # Of a value that is shown, so many characters.
 _SHOWN = 200
+# What takes longest and only reads, run in a second shell beside the first tests.
+AHEAD = ("apt-get --simulate -qq dist-upgrade", "apt-mark showmanual", "apt-cache policy")
+_BEGUN: dict[str, Future[Done]] = {}
 _EXIT_CODES = {126: "it cannot be executed", 127: "there is no such command"}
 
 
@@ -101,6 +105,18 @@ def _resolved() -> str:
     return path
 
 
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Begins what takes longest, if the tests that use it are to run."""
+    names = {item.path.name for item in session.items}
+    if "test_python_versions.py" in names and not session.config.option.collectonly:
+        pool = ThreadPoolExecutor(1)
+        shell = RootShell(given()["ssh"])
+        for text in AHEAD:
+            _BEGUN[text] = pool.submit(shell.run, text, COMMAND_SECONDS)
+        pool.submit(shell.close)
+        pool.shutdown(wait=False)
+
+
 class Root(base.BaseBackend):  # type: ignore[misc]
     """Commands as root over one ssh connection, made as Ansible makes its own."""
 
@@ -114,7 +130,8 @@ class Root(base.BaseBackend):  # type: ignore[misc]
         """One command's result."""
         text = self.get_command(command, *args)
         try:
-            done = self.shell.run(text, COMMAND_SECONDS)
+            begun = _BEGUN.get(text)
+            done = begun.result() if begun else self.shell.run(text, COMMAND_SECONDS)
         except LostError as lost:
             said = lost.err.decode(errors="replace"), lost.out.decode(errors="replace")
             _RESULT["lost"] = {"code": lost.code, "stderr": said[0], "stdout": said[1]}

@@ -7,6 +7,7 @@ A login and sudo for each command would take most of the tests' time.
 from __future__ import annotations
 
 import os
+import re
 import selectors
 import shlex
 import subprocess
@@ -17,6 +18,8 @@ from typing import Any
 # The words that are read are those of no translation; gettext follows LANGUAGE in C.UTF-8 too.
 ENGLISH = "export LC_ALL=C.UTF-8 LANGUAGE="
 _CHUNK = 65536
+# What stands behind the mark.
+_END = re.compile(rb"( \d+)?\n")
 
 
 @dataclass(frozen=True)
@@ -142,7 +145,7 @@ class RootShell:
                     # The mark, an exit code and the end of the line may come in parts.
                     tail = found[key.fd][-len(chunk) - len(mark) - len(" 255\n") :]
                     __, there, rest = tail.rpartition(mark)
-                    if not chunk or (there and rest.endswith(b"\n")):
+                    if not chunk or (there and _END.fullmatch(rest)):
                         ready.unregister(key.fd)
         out, err = found.values()
         text, begun, last = out.rpartition(mark)

@@ -30,3 +30,12 @@ def test_the_tests_use_of_it_what_the_docs_say() -> None:
     assert used == {"check_output", "file", "run", "user"}
     told = " ".join((ROOT / "docs" / "verified.md").read_text("utf-8").split())
     assert "`file`, `user`, `run` and `check_output`" in told
+
+
+def test_what_is_run_ahead_is_what_tests_run() -> None:
+    """Else it would only cost time."""
+    from tests.host import conftest
+
+    texts = [path.read_text("utf-8") for path in files("tests/host/test_*.py")]
+    for command in conftest.AHEAD:
+        assert any(f'"{command}"' in text for text in texts), command

@@ -20,6 +20,8 @@ from ansible_collections.runnerhost.toolkit.plugins.action import host_tests
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import _differences
 
 ROOT = Path(__file__).resolve().parents[3]
+# As the action makes one at random.
+MARK = "runnerhost-0123456789abcdef"
 FAILURE = {
     "what": "private file [/etc/x]",
     "expected": "384",
@@ -168,8 +170,12 @@ def test_failing_tests_are_told_in_words(tmp_path: Path, monkeypatch: pytest.Mon
         },
         "ssh": {
             "argv": ["sh", "-c"],
-            "remote": ["sh", "-c", 'echo WELCOME; echo m; echo m >&2; exec sh -c "$1"', "sh"],
-            "mark": "m",
+            "remote": [
+                *("sh", "-c"),
+                f'echo WELCOME; echo {MARK}; echo {MARK} >&2; exec sh -c "$1"',
+                "sh",
+            ],
+            "mark": MARK,
             "stdin": "",
             "password": "",
         },
@@ -281,7 +287,7 @@ def test_a_timer_that_is_off_is_told(runner_tests: Any, clean: str, told: str) -
 
 def test_the_timers_are_those_that_the_role_enables(runner_tests: Any) -> None:
     source = inspect.getsource(runner_tests.test_timers_are_enabled_and_active)
-    files = (ROOT / "roles/gitlab_runner/tasks/files.yml").read_text(encoding="utf-8")
+    files = (ROOT / "roles/gitlab_runner/vars/main.yml").read_text(encoding="utf-8")
     (enabled,) = re.findall(r"\[systemctl, enable, --now, (.*)\]", files)
     assert re.findall(r'"(runnerhost-\w+\.timer)"', source) == enabled.split(", ")
 
