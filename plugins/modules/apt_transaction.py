@@ -149,6 +149,10 @@ _REPAIR = {**_ENVIRONMENT, "NEEDRESTART_SUSPEND": "1"}
 # dpkg's own words for a lock that another process holds (lib/dpkg/file.c), and debconf's.
 _LOCKED = re.compile(r"\b(?:is|was) locked by another process")
 _SECONDS = 3600.0
+# A package's script may wait for jobs as long as the service's TimeoutStopSec: a transaction that
+# is cut off is worse than one that takes a day.
+
+_DAY = 86_400.0
 CLOUD_INIT = "/usr/bin/cloud-init"
 # How much of apt's output a failure shows: its screens are hundreds of lines.
 _ENDING_LINES = 12
@@ -158,7 +162,7 @@ def configure(lock_timeout: float) -> str:
     """Why dpkg cannot finish, or an empty text. Waits while another process is at it."""
     end = time.monotonic() + lock_timeout
     while True:
-        done = _system.run(["dpkg", *_KEEP, "--configure", "-a"], timeout=_SECONDS, env=_REPAIR)
+        done = _system.run(["dpkg", *_KEEP, "--configure", "-a"], timeout=_DAY, env=_REPAIR)
         if done.returncode == 0:
             return ""
         said = done.stderr.strip()
@@ -189,9 +193,9 @@ def apt_get(
     command = ["apt-get", "-q", "-y", *lock, *keep]
     with _apt_job.status() as handle:
         if handle is None:
-            return _system.run([*command, *words], timeout=_SECONDS, env=env)
+            return _system.run([*command, *words], timeout=_DAY, env=env)
         command += ["-o", f"APT::Status-Fd={handle}"]
-        return _system.run([*command, *words], timeout=_SECONDS, env=env, pass_fds=[handle])
+        return _system.run([*command, *words], timeout=_DAY, env=env, pass_fds=[handle])
 
 
 def fix(lock_timeout: int) -> str:

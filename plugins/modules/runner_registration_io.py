@@ -89,6 +89,7 @@ outcome:
 import os
 import re
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
@@ -211,11 +212,13 @@ def verified(
 ) -> Mapping[str, object]:
     """What GitLab says of each runner, and of which host and version."""
     reasons: dict[str, str] = {}
-    answers = _runner_cli.verify(path, names, environment, reasons)
+    with ThreadPoolExecutor(1) as beside:
+        told = beside.submit(version)
+        answers = _runner_cli.verify(path, names, environment, reasons)
     return {
         "answers": answers,
         "reasons": reasons,
-        "version": version(),
+        "version": told.result(),
         # Asking creates it again if it was lost.
         "system_id": (_drain.raw(f"{folder}/.runner_system_id") or b"").decode().strip(),
     }

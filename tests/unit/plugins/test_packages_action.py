@@ -594,3 +594,20 @@ def test_the_note_of_the_proof_whatever_lies_there() -> None:
     assert _pythons.noted(good) == _pythons.Noted({"python3.9": "1"}, "x")
     for odd in ("", "{", "[]", '{"python3.9": "1"}'):
         assert _pythons.noted(odd) == _pythons.Noted({}, "")
+
+
+def test_no_transaction_is_cut_off_while_a_packages_script_waits_for_jobs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The script stops the service, which waits for jobs: two hours by default, a day at most."""
+    limits: list[float] = []
+
+    def note(argv: list[str], timeout: float = 60, **_: Any) -> SimpleNamespace:
+        limits.append(timeout)
+        return SimpleNamespace(returncode=0, stdout="", stderr="")
+
+    monkeypatch.setattr(_system, "run", note)
+    apt_transaction.apt_get(["install", "gitlab-runner"], 600)
+    apt_transaction.configure(600)
+    apt_transaction.fix(600)
+    assert limits == [86_400.0] * 3
