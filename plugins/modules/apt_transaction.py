@@ -151,7 +151,6 @@ _LOCKED = re.compile(r"\b(?:is|was) locked by another process")
 _SECONDS = 3600.0
 # A package's script may wait for jobs as long as the service's TimeoutStopSec: a transaction that
 # is cut off is worse than one that takes a day.
-
 _DAY = 86_400.0
 CLOUD_INIT = "/usr/bin/cloud-init"
 # How much of apt's output a failure shows: its screens are hundreds of lines.
