@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Any
 
@@ -53,11 +54,9 @@ def test_no_refusal_shows_a_secret(change: dict[str, Any], secret: str, says: st
 
 
 class Action(ToolkitAction):
-    """Does whatever a test wants, as an action plugin's own `run`."""
+    """Does whatever a test wants."""
 
-    def run(
-        self, tmp: str | None = None, task_vars: dict[str, Any] | None = None
-    ) -> dict[str, Any]:
+    def act(self) -> Mapping[str, object]:
         """Fails or warns with the texts of the task's arguments."""
         args = self._task.args
         if "fail" in args:
@@ -67,7 +66,8 @@ class Action(ToolkitAction):
 
 def action(**args: Any) -> Action:
     made = object.__new__(Action)
-    made._task = SimpleNamespace(args=args)
+    made._task = SimpleNamespace(args=args, check_mode=False, async_val=0)
+    made._connection = SimpleNamespace(_shell=SimpleNamespace(tmpdir="/tmp"))
     made._templar = SimpleNamespace(template=lambda value: value)
     return made
 
