@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 
 from lab.engine import Engine
+from tests.lab.earlier import compare
 from tests.lab.gitlab_proxy import proxy
+from tests.lab.manifest import take
 from tests.lab.site import Run, Site, queue, until
 from tests.lab.test_drain import begun, succeeds
 
@@ -68,9 +70,15 @@ def provision(site: Site, variables: dict[str, Any], *arguments: str) -> Run:
 
 
 @pytest.fixture(scope="module")
-def ready(site: Site, variables: dict[str, Any]) -> Site:
-    """The host, provisioned: first without the isolated runner, as most hosts begin."""
+def plain(site: Site) -> dict[str, Any]:
+    """The host as most hosts begin: provisioned without the isolated runner."""
     assert site.playbook("site.yml").code == 0
+    return take(site.sh)
+
+
+@pytest.fixture(scope="module")
+def ready(site: Site, plain: dict[str, Any], variables: dict[str, Any]) -> Site:
+    """The same host with the isolated runner."""
     check = provision(site, variables, "--check", "--diff")
     assert check.counts()["changed"] > 0
     assert site.sh(f"ls -d {FOLDER} 2>/dev/null || true") == ""
@@ -78,6 +86,10 @@ def ready(site: Site, variables: dict[str, Any]) -> Site:
     again = provision(site, variables)
     assert again.counts()["changed"] == 0, again.output
     return site
+
+
+def test_it_is_the_one_that_an_earlier_version_left(ready: Site, plain: dict[str, Any]) -> None:
+    compare("isolated", plain, take(ready.sh))
 
 
 def publishing(site: Site, *script: str, **options: Any) -> int:

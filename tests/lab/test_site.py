@@ -17,7 +17,9 @@ import pytest
 
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import _env_file
 from tests.lab.breaks import make_due
+from tests.lab.earlier import compare
 from tests.lab.leaks import known_secrets, leaks, logs
+from tests.lab.manifest import take
 from tests.lab.site import ROOT, Site, queue, until
 
 pytestmark = pytest.mark.lab
@@ -37,6 +39,12 @@ def snapshot(site: Site) -> str:
         "-not -name '*.lock' -printf '%p %m %u %s %T@\\n' 2>/dev/null | sort; "
         "dpkg-query -W; ls /var/lib/apt/lists; systemctl show gitlab-runner -p MainPID"
     )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def fresh(site: Site) -> dict[str, Any]:
+    """All that was on the host before anything was provisioned."""
+    return take(site.sh)
 
 
 def test_refused_before_a_fresh_host_is_touched(site: Site) -> None:
@@ -83,6 +91,10 @@ def test_second_run_changes_nothing(site: Site) -> None:
     second = site.playbook("site.yml", "--diff", "-vvv")
     assert second.code == 0, second.output
     assert second.counts()["changed"] == 0, second.output
+
+
+def test_host_is_the_one_that_an_earlier_version_left(site: Site, fresh: dict[str, Any]) -> None:
+    compare("site", fresh, take(site.sh))
 
 
 def test_tools_are_roots_and_are_switched_while_a_job_uses_them(site: Site, tmp_path: Path) -> None:
