@@ -44,6 +44,8 @@ OTHERS = re.compile(
     r"ld\.so\.cache|mtab|subuid-|subgid-|localtime|timezone|machine-id|resolv\.conf|hosts|hostname|"
     r"\.pwd\.lock)(/|$)"
     r"|/var/lib/systemd/(?!linger)|/(root|home/admin)/\.ansible(/|$)|/__pycache__(/|$)"
+    # A virtual environment, which has tests of its own.
+    r"|/usr/local/lib/runnerhost/publish-tools/"
 )
 
 
