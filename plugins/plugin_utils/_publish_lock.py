@@ -5,11 +5,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
-from packaging.version import InvalidVersion, Version
-
 from ansible_collections.runnerhost.toolkit.plugins.module_utils._publish_tools import PROGRAM
+
+# A dependency of ansible-core, which its sanity test of imports is without.
+with suppress(ImportError):
+    from packaging.version import InvalidVersion, Version
 
 LOCK = "publish_tools_lock"
 OLDEST = {
