@@ -47,7 +47,7 @@ def ensure_image(engine: Engine, platform: Platform) -> str:
         key = digest(FORMAT, engine.image_id(base), environment, extra, script)
         image = f"localhost/runnerhost-host:{platform.name}-{key}"
         if not engine.image_exists(image):
-            with step(f"image of {platform.name}: packages and Ubuntu's ways"):
+            with step(f"image of {platform.name}: packages and Ubuntu's settings"):
                 _prepare(engine, platform, base, image, environment, extra, script)
         return image
 

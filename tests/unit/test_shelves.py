@@ -115,3 +115,13 @@ for name in {modules!r}:
         [sys.executable, "-c", code], env={**os.environ, **path}, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}/{path.name}")
+def test_files_and_functions_are_short(path: Path) -> None:
+    """About 400 lines and 60 lines, so that a file has one subject and a function one task."""
+    text = path.read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 420
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef):
+            assert (node.end_lineno or 0) - node.lineno < 65, f"{path.name}: {node.name}"
