@@ -45,7 +45,9 @@ class ActionModule(ToolkitAction):
         else:
             if not answer.get("failed") and not answer.get("unreachable"):
                 # With the interpreter that Ansible has found, and its warnings about it.
-                facts = {**answer.get("ansible_facts", {}), **answer["look"]["distribution"]}
+                facts = dict(answer.get("ansible_facts", {}))
+                # By setup's own names: else a fact cache would hold both, and the older might win.
+                facts |= {f"ansible_{key}": v for key, v in answer["look"]["distribution"].items()}
                 more = {key: value for key, value in answer.items() if key != "look"}
                 return {**more, "ansible_facts": facts, "changed": False}
             obstacle = of_module(answer) or Obstacle(

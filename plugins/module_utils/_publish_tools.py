@@ -118,6 +118,12 @@ class Due:
     links: list[str] = field(default_factory=list)
     stale: list[str] = field(default_factory=list)
 
+    def spare_used(self, places: Places) -> None:
+        """Keeps what a process has come to use since, which may be half an hour ago."""
+        old = [path for path in self.stale if path in places.environments()]
+        busy = in_use(old) if old else []
+        self.stale = [path for path in self.stale if path not in busy]
+
     def paths(self) -> list[str]:
         """Every path that changes, in the order in which it does."""
         made = [self.environment] if self.make or self.switch else []
@@ -222,7 +228,8 @@ def in_use(folders: list[str]) -> list[str]:
     found = set()
     for process in glob.glob("/proc/[0-9]*"):
         told = b""
-        for name in ("cmdline", "maps"):
+        # A shell in which somebody has activated it has it in its environment alone.
+        for name in ("cmdline", "maps", "environ"):
             try:
                 with open(f"{process}/{name}", "rb") as stream:
                     told += stream.read()

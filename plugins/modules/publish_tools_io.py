@@ -166,13 +166,13 @@ def check(path: str, wanted: Wanted) -> None:
         raise Failed("; ".join(failed))
 
 
-def start(program: str) -> str:
-    """Why a tool does not start, or an empty text."""
+def start(*program: str) -> str:
+    """Why a command does not start, or an empty text."""
     why = ""
     # Not every tool knows the first.
     for option in ("--version", "--help"):
         done = _system.run(
-            [program, option],
+            [*program, option],
             timeout=120,
             cwd="/",
             env={"HOME": "/nonexistent"},
@@ -218,6 +218,8 @@ def apply(
         os.chmod(places.folder, 0o755)
     if due.make:
         make(due.environment, wanted, texts["lock"], network)
+    if wanted.lock and (due.switch or places.program in due.files):
+        try_program(due.environment, places, texts["program"])
     contents = {places.program: (texts.get("program", ""), 0o644)}
     contents[places.launcher] = (places.launcher_text, 0o755)
     for path in due.files:
@@ -225,12 +227,9 @@ def apply(
         _files.write_atomic(path, text, mode)
     if due.switch:
         link(places.current, os.path.basename(due.environment))
-    if due.switch or due.files:
-        why = start(places.launcher)
-        if why:
-            raise Failed(f"{PROGRAM} does not start: {why}")
     for path in due.links:
         link(path, places.target(os.path.basename(path)))
+    due.spare_used(places)
     for path in due.stale:
         if os.path.isdir(path) and not os.path.islink(path):
             shutil.rmtree(path)
@@ -238,6 +237,18 @@ def apply(
             os.unlink(path)
     if not wanted.lock and os.path.isdir(places.folder) and not os.listdir(places.folder):
         os.rmdir(places.folder)
+
+
+def try_program(environment: str, places: Places, text: str) -> None:
+    """Starts the release program with the environment's Python, before anything leads to them."""
+    path = f"{places.program}.runnerhost-new"
+    _files.write_atomic(path, text, 0o644)
+    try:
+        why = start(f"{environment}/bin/python", "-I", path)
+    finally:
+        os.unlink(path)
+    if why:
+        raise Failed(f"{PROGRAM} does not start: {why}")
 
 
 def link(path: str, target: str) -> None:

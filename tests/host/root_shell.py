@@ -114,7 +114,11 @@ class RootShell:
             bufsize=0,
         )
         self._send(process, f"{self._ssh['stdin']}{self._mark}\n")
-        self._read(process, until)
+        try:
+            self._read(process, until)
+        except TimeoutError as slow:
+            # Such as sudo, which waits for another password: its words say so.
+            raise LostError(255, *slow.args) from None
         return process
 
     @staticmethod
@@ -138,7 +142,7 @@ class RootShell:
             while ready.get_map():
                 events = ready.select(max(0.0, until - time.monotonic()))
                 if not events:
-                    raise TimeoutError
+                    raise TimeoutError(*found.values())
                 for key, _events in events:
                     chunk = os.read(key.fd, _CHUNK)
                     found[key.fd] += chunk

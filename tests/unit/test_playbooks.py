@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar
 
 from ansible_collections.runnerhost.toolkit.plugins.module_utils import _upgrades
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import _service_files
@@ -286,3 +288,24 @@ def test_included_task_files_are_named_from_the_tasks_folder() -> None:
             for name in ("ansible.builtin.include_tasks", "ansible.builtin.import_tasks"):
                 tasks = ROOT / "roles" / path.relative_to(ROOT).parts[1] / "tasks"
                 assert name not in task or (tasks / task[name]).is_file(), (path, task[name])
+
+
+def test_skipping_the_network_settings_leaves_out_no_other_file() -> None:
+    """Without the runner's drop-in, its package would kill jobs."""
+    variables = DataLoader().load_from_file(
+        str(ROOT / "roles/runner_host/vars/main.yml"), trusted_as_template=True
+    )
+    sets = {f"{role}_file_set": {"files": [role]} for role in ROLES}
+    plans: dict[str, dict[str, Any]] = {"python_versions_plan": {}, "gitlab_runner_plan": {}}
+    for skipped, written in (
+        ([], ["network_access", "python_versions", "gitlab_runner"]),
+        (["network_access"], ["python_versions", "gitlab_runner"]),
+    ):
+        templar = Templar(
+            DataLoader(),
+            variables={**variables, **sets, **plans, "ansible_skip_tags": skipped},
+        )
+        found = templar.template(variables["__runner_host_file_sets"])
+        assert [name for one in found for name in one["files"]] == written
+    (task,) = (task for task in whole("main") if "runnerhost.toolkit.file_set" in task)
+    assert task["tags"] == ["always"]

@@ -99,3 +99,11 @@ def test_a_command_that_does_not_end_in_time(shell: RootShell) -> None:
     with pytest.raises(subprocess.TimeoutExpired):
         shell.run("sleep 3", 0.2)
     assert shell.run("echo again", 10).out == b"again\n"
+
+
+def test_a_login_that_waits_for_another_password_is_told_with_its_words() -> None:
+    ask = "echo 'Sorry, try again.' >&2; while read -r line; do :; done"
+    shell = RootShell(ssh(remote=["/bin/sh", "-c", ask]))
+    with pytest.raises(LostError) as lost:
+        shell.run("echo x", 0.5)
+    assert lost.value.err == b"Sorry, try again.\n"

@@ -72,7 +72,7 @@ def installing(monkeypatch: pytest.MonkeyPatch) -> None:
         fake(path, lock, wanted.commands)
 
     monkeypatch.setattr(publish_tools_io, "make", make)
-    monkeypatch.setattr(publish_tools_io, "start", lambda program: "")
+    monkeypatch.setattr(publish_tools_io, "start", lambda *program: "")
     monkeypatch.setattr(os, "chown", lambda *given: None)
     monkeypatch.setattr(os, "fchown", lambda *given: None)
 
@@ -438,3 +438,40 @@ def test_what_is_wrong_is_refused_before_the_host_is_asked(tmp_path: Path) -> No
 def test_a_foreign_command_is_refused() -> None:
     with pytest.raises(AnsibleActionFail, match="/usr/local/bin/uv: exists on the host"):
         run({"foreign": ["/usr/local/bin/uv"]})
+
+
+@pytest.mark.usefixtures("installing")
+def test_what_a_job_has_come_to_use_while_pip_ran_stays(
+    places: Places, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = install(places).environment
+    monkeypatch.setattr(_publish_tools, "in_use", lambda folders: [first])
+    second = install(places, "two", used=())
+    assert os.path.isdir(first)
+    assert second.stale == []
+
+
+@pytest.mark.usefixtures("installing")
+def test_a_program_that_does_not_start_is_not_switched_to(
+    places: Places, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And the next run does not take it for good."""
+    first = install(places).environment
+    monkeypatch.setattr(publish_tools_io, "start", lambda *program: "no such module")
+    for _ in range(2):
+        with pytest.raises(publish_tools_io.Failed, match="no such module"):
+            install(places, "two", used=(first,), program=sha("other"))
+    assert os.path.realpath(places.current) == first
+    assert Path(places.program).read_text() == PROGRAM_TEXT
+    assert [name for name in os.listdir(places.folder) if "new" in name] == []
+
+
+def test_a_shell_that_has_activated_an_environment_uses_it(tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        ["/bin/sleep", "60"], env={"VIRTUAL_ENV": str(tmp_path), "PATH": f"{tmp_path}/bin:/bin"}
+    )
+    try:
+        assert _publish_tools.in_use([str(tmp_path)]) == [str(tmp_path)]
+    finally:
+        process.kill()
+        process.wait()
