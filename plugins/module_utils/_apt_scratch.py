@@ -7,15 +7,12 @@ Runs on the hosts: standard library of Python 3.10 alone.
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import glob
 import os
 import pwd
 import re
 import shlex
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Mapping, Sequence
 
 from ansible_collections.runnerhost.toolkit.plugins.module_utils import _files, _system
@@ -73,19 +70,6 @@ OWN = {
 }
 
 
-def sweep() -> None:
-    """Removes what killed runs have left: passwords may lie there."""
-    for path in glob.glob(f"{PLACE}/{_PREFIX}*"):
-        with contextlib.suppress(OSError):
-            handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-            try:
-                # BlockingIOError: the run that made it is alive.
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(path, ignore_errors=True)
-            finally:
-                os.close(handle)
-
-
 def own_places() -> dict[str, str]:
     """Where the host's own apt has its files, by the names of `OWN`.
 
@@ -109,10 +93,9 @@ class Scratch:
     def __init__(
         self, network: Mapping[str, str], auth: str, own: Mapping[str, str] | None = None
     ) -> None:
-        sweep()
-        self.root = tempfile.mkdtemp(prefix=_PREFIX, dir=PLACE)
-        self._lock = os.open(self.root, os.O_RDONLY)
-        fcntl.flock(self._lock, fcntl.LOCK_EX)
+        # Passwords may lie in what killed runs have left.
+        _files.sweep_folders(_PREFIX, PLACE)
+        self._lock, self.root = _files.scratch_folder(_PREFIX, PLACE)
         self._make_folders()
         places = own or own_places()
         self._real = {f"{self.root}/conf.d/": f"{places['parts']}/"}

@@ -6,10 +6,18 @@ Runs on the hosts: standard library of Python 3.10 alone.
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
+import shutil
 import stat
 import tempfile
+from collections.abc import Iterator
 from typing import TypedDict
+
+_TEMPORARY = ".runnerhost-"
+# Another run may sweep what is made before it is locked.
+_TRIES = 5
 
 
 class FileFacts(TypedDict, total=False):
@@ -84,8 +92,9 @@ def write_atomic(path: str, text: str, mode: int, uid: int = 0, gid: int = 0) ->
 
 
 def _write(path: str, folder: str, text: str, mode: int, uid: int, gid: int) -> None:
-    handle, temporary = tempfile.mkstemp(prefix=".runnerhost-", dir=folder)
+    handle, temporary = _own_temporary(folder)
     try:
+        # Open, and so locked, until it has its name.
         with os.fdopen(handle, "wb") as stream:
             os.fchmod(stream.fileno(), 0o600)
             stream.write(text.encode("utf-8", "surrogateescape"))
@@ -93,21 +102,76 @@ def _write(path: str, folder: str, text: str, mode: int, uid: int, gid: int) -> 
             os.fchown(stream.fileno(), uid, gid)
             os.fchmod(stream.fileno(), mode)
             os.fsync(stream.fileno())
-        os.rename(temporary, path)
+            os.rename(temporary, path)
     except BaseException:
         if os.path.exists(temporary):
             os.unlink(temporary)
         raise
 
 
+def _own_temporary(folder: str) -> tuple[int, str]:
+    for _ in range(_TRIES):
+        handle, path = tempfile.mkstemp(prefix=_TEMPORARY, dir=folder)
+        if _lock_own(handle, path):
+            return handle, path
+    raise OSError(f"{folder}: temporary files do not stay there")
+
+
+def scratch_folder(prefix: str, place: str) -> tuple[int, str]:
+    """Makes a folder that `sweep_folders` leaves alone as long as this process keeps it open.
+
+    Returns:
+        An open descriptor of the folder, which holds its lock, and the path.
+    """
+    for _ in range(_TRIES):
+        path = tempfile.mkdtemp(prefix=prefix, dir=place)
+        with contextlib.suppress(FileNotFoundError):
+            handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+            if _lock_own(handle, path):
+                return handle, path
+    raise OSError(f"{place}: temporary folders do not stay there")
+
+
+def sweep_folders(prefix: str, place: str) -> None:
+    """Removes the folders of `scratch_folder` that killed runs have left."""
+    for name in os.listdir(place) if os.path.isdir(place) else ():
+        if name.startswith(prefix):
+            path = os.path.join(place, name)
+            # OSError: no folder, or the run that made it is alive.
+            with contextlib.suppress(OSError), _abandoned(path, os.O_DIRECTORY):
+                shutil.rmtree(path, ignore_errors=True)
+
+
 def remove_stale_temporaries(folder: str) -> list[str]:
-    """Removes temporary files of killed runs, which may contain secrets; returns their paths."""
+    """Removes temporary files of killed runs, which may contain secrets; returns their paths.
+
+    Those of living runs stay.
+    """
     removed = []
-    if os.path.isdir(folder):
-        for name in os.listdir(folder):
-            if name.startswith(".runnerhost-"):
-                path = os.path.join(folder, name)
-                if os.path.isfile(path) and not os.path.islink(path):
-                    os.unlink(path)
-                    removed.append(path)
+    for name in os.listdir(folder) if os.path.isdir(folder) else ():
+        path = os.path.join(folder, name)
+        if name.startswith(_TEMPORARY) and os.path.isfile(path) and not os.path.islink(path):
+            with contextlib.suppress(OSError), _abandoned(path):
+                os.unlink(path)
+                removed.append(path)
     return removed
+
+
+def _lock_own(handle: int, path: str) -> bool:
+    """Locks what was just made; false, and closed, if another run swept it before."""
+    fcntl.flock(handle, fcntl.LOCK_EX)
+    if os.path.exists(path):
+        return True
+    os.close(handle)
+    return False
+
+
+@contextlib.contextmanager
+def _abandoned(path: str, flags: int = 0) -> Iterator[None]:
+    """Holds the lock of what a killed run left; an OSError where its run is alive."""
+    handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | flags)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(handle)

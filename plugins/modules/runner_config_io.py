@@ -122,7 +122,6 @@ import base64
 import os
 import re
 import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypedDict
@@ -193,10 +192,7 @@ class Result(TypedDict, total=False):
 def sweep(folder: str) -> None:
     """What a killed run left: scratch folders and temporary files, which hold tokens."""
     _files.remove_stale_temporaries(folder)
-    if os.path.isdir(folder):
-        for name in os.listdir(folder):
-            if name.startswith(SCRATCH_PREFIX):
-                shutil.rmtree(os.path.join(folder, name), ignore_errors=True)
+    _files.sweep_folders(SCRATCH_PREFIX, folder)
 
 
 def register(
@@ -207,7 +203,7 @@ def register(
     It writes into a scratch folder that is removed in any case. The token goes by the environment:
     arguments can be read by every user of the host.
     """
-    scratch = tempfile.mkdtemp(prefix=SCRATCH_PREFIX, dir=folder)
+    handle, scratch = _files.scratch_folder(SCRATCH_PREFIX, folder)
     try:
         # The same system id as the daemon's: GitLab must not see a second manager.
         system_id = f"{folder}/.runner_system_id"
@@ -230,6 +226,7 @@ def register(
         return failure(done.stderr + done.stdout, token)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+        os.close(handle)
 
 
 def failure(output: str, token: str) -> Registered:
