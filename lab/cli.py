@@ -120,6 +120,7 @@ def _status(lab: Lab, options: argparse.Namespace) -> int:
     print(f"  gitlab         {'answers' if now.gitlab else 'no answer'}")
     mirror = "answers" if now.packages else "none, the real repositories"
     print(f"  mirror         {mirror if now.mirror else 'no answer'}")
+    print(f"  indexes        {'answer' if now.indexes else 'no answer'}")
     print(f"  services       {f'pid {now.service_pid}' if now.service_pid else 'not running'}")
     for host in now.hosts:
         print(f"  host {host.name:<9} {host.state} at {host.address}, image {host.image}")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from lab.engine import LABEL, Container, Engine, Network, PutFile
 from lab.package_index import index_environment, pip_files
-from lab.places import GITLAB_NAME, MIRROR_NAME, Lab, write
+from lab.places import NAMES, Lab, write
 from lab.platforms import Platform
 from lab.run import LabError, run, until
 
@@ -127,7 +127,7 @@ def start(
         "create", "--name", name, "--hostname", platform.name,
         "--label", f"{LABEL}={lab.id}", "--label", f"{PLATFORM_LABEL}={platform.name}",
         "--network", network.name, "--ip", network.address(platform.number),
-        "--add-host", f"{GITLAB_NAME}:{gateway}", "--add-host", f"{MIRROR_NAME}:{gateway}",
+        *(word for one in NAMES for word in ("--add-host", f"{one}:{gateway}")),
         # If a host restarts, its container ends and the engine starts it again.
         "--restart", "unless-stopped",
         *engine.host_options(), image, *engine.systemd_command(),

@@ -14,6 +14,10 @@ _INDEX_OPTIONS = ("index-url", "extra-index-url", "trusted-host", "timeout", "re
 """pip's options about package sources that another machine can also use."""
 
 
+_UV = {"UV_DEFAULT_INDEX": "PIP_INDEX_URL", "UV_INDEX": "PIP_EXTRA_INDEX_URL",
+       "UV_INSECURE_HOST": "PIP_TRUSTED_HOST"}  # fmt: skip
+
+
 def index_environment() -> dict[str, str]:
     """The controller's package index as environment of jobs; {} if it is pip's default.
 
@@ -48,6 +52,10 @@ def parse_pip_config(text: str) -> dict[str, str]:
             environment[_variable(option)] = value
     if values.get("cert"):
         environment["PIP_CERT"] = SYSTEM_BUNDLE
+    # The release program's uv does not read pip's.
+    for name, pips in _UV.items():
+        if pips in environment:
+            environment[name] = environment[pips]
     return environment
 
 
@@ -66,7 +74,7 @@ def pip_files(environment: Mapping[str, str]) -> list[PutFile]:
     options = {
         name.removeprefix("PIP_").lower().replace("_", "-"): value
         for name, value in environment.items()
-        if name != "PIP_EXTRA_INDEX_URL"
+        if name.startswith("PIP_") and name != "PIP_EXTRA_INDEX_URL"
     }
     if not options:
         return []

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A lab's own certificate authority and the certificate of its GitLab."""
+"""A lab's own certificate authority and the certificate of its servers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import trustme
 from cryptography import x509
 
-from lab.places import GITLAB_NAME, Lab, write
+from lab.places import NAMES, Lab, write
 
 
 def ensure_ca(lab: Lab) -> trustme.CA:
@@ -24,12 +24,12 @@ def ensure_ca(lab: Lab) -> trustme.CA:
 
 
 def ensure_server_certificate(lab: Lab, address: str) -> Path:
-    """GitLab's key and chain in one file, for its name and for `address`."""
+    """The servers' key and chain in one file, for their names and for `address`."""
     authority = ensure_ca(lab)
     path = lab.state / "pki" / "server.pem"
     if not (path.exists() and _is_for(path, address, lab.ca_file)):
         # The address too: the controller does not resolve the lab's names.
-        leaf = authority.issue_cert(GITLAB_NAME, address)
+        leaf = authority.issue_cert(*NAMES, address)
         write(path, leaf.private_key_and_cert_chain_pem.bytes(), 0o600)
     return path
 
@@ -40,4 +40,8 @@ def _is_for(path: Path, address: str, ca_file: Path) -> bool:
     authority = x509.load_pem_x509_certificate(ca_file.read_bytes())
     names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     addresses = names.get_values_for_type(x509.IPAddress)
-    return ipaddress.ip_address(address) in addresses and certificate.issuer == authority.subject
+    return (
+        ipaddress.ip_address(address) in addresses
+        and set(NAMES) <= set(names.get_values_for_type(x509.DNSName))
+        and certificate.issuer == authority.subject
+    )

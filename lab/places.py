@@ -27,6 +27,13 @@ GITLAB_NAME = "gitlab.runnerhost.test"
 MIRROR_NAME = "mirror.runnerhost.test"
 GITLAB_PORT = 8443
 MIRROR_PORT = 8080
+INDEXES = {
+    "index": ("index.runnerhost.test", 8444),
+    "test_index": ("test-index.runnerhost.test", 8445),
+}
+"""The package indexes, for final releases and for pre-releases: name and port."""
+NAMES = (GITLAB_NAME, MIRROR_NAME, *(name for name, _ in INDEXES.values()))
+"""What hosts find at the gateway."""
 HEALTH_PATH = "/-/lab"
 """The page of the mirror that identifies its process for `lab up`."""
 

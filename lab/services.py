@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The lab's servers in one process: GitLab over HTTPS, the package mirror over HTTP.
+"""The lab's servers in one process: GitLab and package indexes by HTTPS, the mirror by HTTP.
 
 `lab up` starts it detached (`python -m lab serve`) and waits until both answer;
 `lab down` ends it. It holds a lock on its pid file for as long as it lives, so
@@ -18,6 +18,7 @@ import os
 import secrets
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -38,12 +39,18 @@ from lab.places import (
     GITLAB_NAME,
     GITLAB_PORT,
     HEALTH_PATH,
+    INDEXES,
     MIRROR_PORT,
     Lab,
     digest,
     write,
 )
 from lab.run import LabError, until
+from standins.index import tokens
+from standins.index.server import Index
+
+LAB_USER = "lab"
+"""Who owns the projects of the package indexes."""
 
 IP_FREEBIND = 15
 """linux/in.h; not in Python 3.11's socket module."""
@@ -64,19 +71,24 @@ class ServeSettings:
     """What the package gitlab-runner of these repositories holds, for `lab status`."""
     lab_secret: str
     admin_token: str
+    index_token: str = ""
+    """For uploads to the package index; empty where an older checkout wrote this."""
+    test_index_token: str = ""
 
 
 def ensure_secrets(lab: Lab) -> dict[str, str]:
     """The lab's own secrets, created by the first `up`."""
-    if lab.secrets.exists():
-        found: dict[str, str] = json.loads(lab.secrets.read_text())
-        return found
+    found: dict[str, str] = json.loads(lab.secrets.read_text()) if lab.secrets.exists() else {}
     made = {
         "lab_secret": secrets.token_urlsafe(24),
         # As GitLab's personal access tokens look: runners mask them by this prefix.
         "admin_token": f"glpat-{secrets.token_hex(10)}",
-    }
-    write(lab.secrets, json.dumps(made), 0o600)
+        **{f"{which}_token": tokens.make(name, LAB_USER).text
+           for which, (name, _) in INDEXES.items()},
+        **found,
+    }  # fmt: skip
+    if made != found:
+        write(lab.secrets, json.dumps(made), 0o600)
     return made
 
 
@@ -98,7 +110,8 @@ def gitlab_exists() -> bool:
 
 def fingerprint(settings: ServeSettings) -> str:
     """Digest of what a service process would serve, its code included."""
-    code = [*sorted((CHECKOUT / "standins" / "gitlab").glob("**/*.py")), Path(__file__)]
+    folders = (CHECKOUT / "standins" / name for name in ("gitlab", "index"))
+    code = [*sorted(path for one in folders for path in one.glob("**/*.py")), Path(__file__)]
     return digest(dataclasses.asdict(settings), [path.read_text() for path in code])
 
 
@@ -178,6 +191,22 @@ def gitlab_answers(lab: Lab, address: str) -> bool:
         gitlab_url(address), known["lab_secret"], known["admin_token"], lab.ca_file, timeout=5
     ) as gitlab:
         return gitlab.healthy()
+
+
+def index_url(address: str, which: str) -> str:
+    """A package index's address for the controller."""
+    return f"https://{address}:{INDEXES[which][1]}"
+
+
+def index_answers(lab: Lab, address: str, which: str) -> bool:
+    """Whether a package index answers with a certificate of the lab's CA."""
+    try:
+        with requests.Session() as session:
+            session.trust_env = False
+            url = f"{index_url(address, which)}/simple/no-such-project/"
+            return session.get(url, timeout=5, verify=str(lab.ca_file)).status_code == 404
+    except (requests.RequestException, OSError):
+        return False
 
 
 def service_pid(lab: Lab) -> int | None:
@@ -278,6 +307,20 @@ def serve(lab: Lab) -> None:
         asyncio.run(_serve(lab, settings))
 
 
+def indexes(lab: Lab, settings: ServeSettings) -> list[Index]:
+    """The package indexes, each with its own account's token."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(settings.certificate)
+    made = []
+    for which, (name, port) in INDEXES.items():
+        folder = lab.state / which
+        index = Index(bind(settings.address, port), context, name, folder)
+        token = tokens.Token(getattr(settings, f"{which}_token"), LAB_USER)
+        index.pypi.tokens |= {token.text: token} if token.text else {}
+        made.append(index)
+    return made
+
+
 async def _serve(lab: Lab, settings: ServeSettings) -> None:
     servers: list[tuple[_Server, socket.socket]] = []
     # No access log for GitLab: addresses may contain tokens, and GitLab keeps a redacted log.
@@ -307,7 +350,10 @@ async def _serve(lab: Lab, settings: ServeSettings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, finish)
     async with _together(finish):
-        await asyncio.gather(*(server.serve(sockets=[one]) for server, one in servers))
+        with contextlib.ExitStack() as stack:
+            for index in indexes(lab, settings):
+                stack.enter_context(index)
+            await asyncio.gather(*(server.serve(sockets=[one]) for server, one in servers))
 
 
 @contextlib.asynccontextmanager

@@ -34,7 +34,7 @@ from lab.mirror import (
 from lab.package_index import index_environment
 from lab.packages import Runner, find_runner
 from lab.pki import ensure_server_certificate
-from lab.places import Lab, cache_dir, locked, write
+from lab.places import INDEXES, Lab, cache_dir, locked, write
 from lab.platforms import Platform, all_platforms, upstream_world
 from lab.progress import step
 from lab.upstream import preflight
@@ -132,7 +132,7 @@ def up(lab: Lab, platforms: Sequence[Platform], *, fresh: Sequence[str] = ()) ->
             runner=str(runner),
             **secrets,
         )
-        with step("services: GitLab and package mirror"):
+        with step("services: GitLab, package mirror and package indexes"):
             served = services.ensure_service(lab, settings)
         for platform in started:
             with step(f"host {platform.name} boots"):
@@ -240,6 +240,7 @@ class Status:
     service_pid: int | None
     gitlab: bool
     mirror: bool
+    indexes: bool
     runner: str
     """The content of the mirror's package gitlab-runner: "real …" or "stand-in …"."""
     packages: bool
@@ -248,7 +249,7 @@ class Status:
     @property
     def is_up(self) -> bool:
         """Whether all parts answer."""
-        return bool(self.hosts) and self.mirror and (
+        return bool(self.hosts) and self.mirror and self.indexes and (
             self.gitlab or not services.gitlab_exists()
         ) and all(host.state == "ready" for host in self.hosts)  # fmt: skip
 
@@ -274,6 +275,8 @@ def status(lab: Lab) -> Status:
         service_pid=services.service_pid(lab),
         gitlab=bool(gateway) and lab.secrets.exists() and services.gitlab_answers(lab, gateway),
         mirror=bool(gateway) and services.health(gateway) is not None,
+        indexes=bool(gateway)
+        and all(services.index_answers(lab, gateway, which) for which in INDEXES),
         runner=settings.runner if settings else "none, the lab is not up",
         packages=not settings or bool(settings.repositories),
     )

@@ -86,8 +86,8 @@ class Rules:
             _Contents(self, project.name, version, file).check()
             if "attestations" in form and token.user:
                 raise self.refuse("attestations")
-            self.projects.named[normal(name)] = project
             project.add(file)
+            self.projects.keep(project)
         return True
 
     def _check_form(self, form: Mapping[str, str]) -> None:

@@ -8,16 +8,19 @@ import binascii
 import html
 import json
 import re
+import socket
+import ssl
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
 from standins.index import gitlab, oidc, pypi
 from standins.index.refusals import Refusal
-from standins.index.store import File, Project, normal
+from standins.index.store import File, Project, Projects, normal
 
 SIMPLE_JSON = "application/vnd.pypi.simple.v1+json"
 SIMPLE_HTML = "application/vnd.pypi.simple.v1+html"
@@ -43,11 +46,12 @@ class Request:
     path: str
     headers: Mapping[str, str]
     body: bytes
+    scheme: str = "http"
 
     @property
     def base(self) -> str:
         """The index's address, as this client has it."""
-        return f"http://{self.headers.get('host', '')}"
+        return f"{self.scheme}://{self.headers.get('host', '')}"
 
     @property
     def login(self) -> tuple[str, str] | None:
@@ -98,31 +102,51 @@ class Index:
         url: its address.
         pypi, gitlab, oidc: the rules, whose state tests may change.
         uploads: names of files that were taken, in their order.
+
+    Args:
+        listener: a listening socket; otherwise one of its own, on this machine only.
+        tls: for HTTPS.
+        name: by which clients know it, where that is not the socket's address.
+        folder: where PyPI's projects are kept; otherwise they end with the server.
     """
 
-    def __init__(self, host: str = "127.0.0.1", port: int = 0) -> None:
+    def __init__(
+        self,
+        listener: socket.socket | None = None,
+        tls: ssl.SSLContext | None = None,
+        name: str = "",
+        folder: Path | None = None,
+    ) -> None:
         index = self
+        scheme = "https" if tls else "http"
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            timeout = 60
 
             def do_GET(self) -> None:
                 size = int(self.headers.get("Content-Length") or 0)
                 headers = {key.lower(): value for key, value in self.headers.items()}
                 body = self.rfile.read(size)
                 path = self.path.partition("?")[0]
-                index.send(self, index.answer(Request(self.command, path, headers, body)))
+                index.send(self, index.answer(Request(self.command, path, headers, body, scheme)))
 
             do_POST = do_HEAD = do_GET
 
             def log_message(self, format: str, *args: Any) -> None:
                 """Keeps quiet: a request may hold a token."""
 
-        self.server = ThreadingHTTPServer((host, port), Handler)
+        listener = listener or socket.create_server(("127.0.0.1", 0))
+        address, self.port = listener.getsockname()
+        self.server = ThreadingHTTPServer((address, self.port), Handler, bind_and_activate=False)
         self.server.daemon_threads = True
-        self.port = self.server.server_port
-        self.url = f"http://{host}:{self.port}"
-        self.pypi = pypi.Rules(f"{self.url}/help/")
+        self.server.socket.close()
+        # Each connection's handshake in its own thread.
+        self.server.socket = tls.wrap_socket(
+            listener, server_side=True, do_handshake_on_connect=False
+        ) if tls else listener  # fmt: skip
+        self.url = f"{scheme}://{name or address}:{self.port}"
+        self.pypi = pypi.Rules(f"{self.url}/help/", Projects(folder))
         self.gitlab = gitlab.Rules()
         self.oidc = oidc.Exchange(self.pypi)
         self.uploads: list[str] = []

@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 import hashlib
+import pickle
 import re
 import threading
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 
 
 def normal(name: str) -> str:
@@ -69,10 +71,31 @@ class Project:
 
 @dataclass
 class Projects:
-    """The projects of one index, by their normalized names."""
+    """The projects of one index.
 
+    Attributes:
+        folder: where they are kept; None for nowhere.
+        named: by their normalized names.
+    """
+
+    folder: Path | None = None
     named: dict[str, Project] = field(default_factory=dict)
     lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
+
+    def __post_init__(self) -> None:
+        for path in self.folder.glob("*.pickle") if self.folder else ():
+            # Written by `keep` alone, in a folder of this user's.
+            self.named[path.stem] = pickle.loads(path.read_bytes())
+
+    def keep(self, project: Project) -> None:
+        """Has a project, which may be a new one, and writes it down."""
+        name = normal(project.name)
+        self.named[name] = project
+        if self.folder:
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            new = self.folder / f".{name}.new"
+            new.write_bytes(pickle.dumps(project))
+            new.replace(self.folder / f"{name}.pickle")
 
     def find(self, name: str) -> Project | None:
         """A project, however its name is spelt."""

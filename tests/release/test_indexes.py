@@ -3,17 +3,23 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import shutil
+import ssl
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
+from cryptography.hazmat.primitives.asymmetric import padding, rsa
+from cryptography.hazmat.primitives.hashes import SHA256
 
 from release import release
-from standins.index import gitlab, tokens
+from standins.index import gitlab, oidc, tokens
 from standins.index.server import Index
 from tests.release.conftest import Desk
 from tests.release.door import Door
@@ -28,7 +34,7 @@ class Target:
     """An index behind a door that can fail, and how a user reaches it."""
 
     index: Index
-    door: Door
+    door: Door | None
     words: tuple[str, ...]
     environment: dict[str, str]
 
@@ -132,6 +138,7 @@ def test_a_half_done_upload_is_resumed(
     if fault == "read-only":
         target.read_only_after_one()
     else:
+        assert target.door
         target.door.fault = fault
     done = desk.run(project.folder, "publish", *target.words, **target.environment)
     assert done.returncode == 1, done.stdout
@@ -140,7 +147,8 @@ def test_a_half_done_upload_is_resumed(
     assert target.index.uploads == NAMES[:arrived]
     if fault == "read-only" and "company" in target.words:
         assert "exit code 1; run publish again later" in done.stdout
-    target.door.fault = ""
+    if target.door:
+        target.door.fault = ""
     target.index.pypi.read_only = target.index.gitlab.read_only = False
     done = desk.run(project.folder, "publish", *target.words, **target.environment)
     assert done.returncode == 0, done.stdout
@@ -228,3 +236,103 @@ def test_a_central_registry_says_which_permission_it_wants(
 def test_tokens_of_the_stand_in_are_no_public_ones() -> None:
     made = tokens.make("index.test", "ada")
     assert not made.text.startswith(tuple(release._TOKEN_BEGINS.values()))
+
+
+# --- trusted publishing
+
+
+@pytest.fixture
+def public(
+    project: Project, tools: Path, tmp_path: Path, desk: Desk
+) -> Iterator[tuple[Index, Path, rsa.RSAPrivateKey]]:
+    """An index in the place of the public test index, for a twine that takes it for that one.
+
+    The index, the folder of this twine, and the key of the GitLab that the index trusts.
+    """
+    authority = trustme.CA()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    ca = tmp_path / "ca.pem"
+    authority.cert_pem.write_to_path(str(ca))
+    desk.environment.update(dict.fromkeys(("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"), str(ca)))
+    key = rsa.generate_private_key(65537, 2048)
+    with Index(tls=context) as index:
+        index.oidc = oidc.Exchange(index.pypi, "testpypi")
+        index.oidc.issuers[ISSUER] = key.public_key()
+        index.oidc.publishers.append(
+            oidc.Publisher(ISSUER, "group/demo", ".gitlab-ci.yml", "pure-demo", "testpypi")
+        )
+        # What a pending publisher does at its first use.
+        index.pypi.projects.make("pure-demo", "ada")
+        folder = tmp_path / "twine"
+        folder.mkdir()
+        patched = (
+            "import twine.repository, twine.utils\n"
+            f"twine.utils.TEST_REPOSITORY = '{index.url}/legacy/'\n"
+            f"twine.repository.TEST_WAREHOUSE = '{index.url}/'"
+        )
+        for name, code in (
+            ("twine", f"{patched}\nfrom twine.__main__ import main; sys.exit(main())"),
+            ("python3", f"print('{index.url}/legacy/')"),
+        ):
+            path = folder / name
+            path.write_text(f"#!{tools}/python\nimport sys\n{code}\n")
+            path.chmod(0o755)
+        desk.environment["PATH"] = f"{folder}:{desk.environment['PATH']}"
+        yield index, folder, key
+
+
+ISSUER = "https://gitlab.test"
+
+
+def test_a_job_publishes_by_its_id_token_once(
+    desk: Desk, project: Project, public: tuple[Index, Path, rsa.RSAPrivateKey]
+) -> None:
+    index, _, key = public
+    words = ("publish", "--index", "testpypi", "--auth", "trusted")
+    job = {"GITLAB_CI": "true", "TESTPYPI_ID_TOKEN": id_token(key, "1")}
+    # The index takes one file and then no more.
+    Target(index, None, ("company",), {}).read_only_after_one()
+    done = desk.run(project.folder, *words, **job)
+    assert done.returncode == 1, done.stdout
+    assert index.uploads == NAMES[:1]
+    index.pypi.read_only = False
+    # The same job again: its ID token has served.
+    done = desk.run(project.folder, *words, **job)
+    assert done.returncode == 1, done.stdout
+    assert "a job's ID token serves once: start a new job, which resumes" in unwrapped(done.stdout)
+    index.pypi.read_only = False
+    done = desk.run(project.folder, *words, **{**job, "TESTPYPI_ID_TOKEN": id_token(key, "2")})
+    assert done.returncode == 0, done.stdout
+    assert index.uploads == NAMES
+    for token in [*index.pypi.tokens, job["TESTPYPI_ID_TOKEN"]]:
+        assert token not in done.stdout
+
+
+def test_a_gitlab_that_the_index_does_not_know_is_told_to_use_a_token(
+    desk: Desk, project: Project, public: tuple[Index, Path, rsa.RSAPrivateKey]
+) -> None:
+    index, _, key = public
+    words = ("publish", "--index", "testpypi", "--auth", "trusted")
+    token = id_token(key, "1", iss="https://gitlab.example")
+    done = desk.run(project.folder, *words, GITLAB_CI="true", TESTPYPI_ID_TOKEN=token)
+    assert done.returncode == 1, done.stdout
+    assert "the index does not trust this GitLab: use a token" in unwrapped(done.stdout)
+    assert index.uploads == []
+
+
+def id_token(key: rsa.RSAPrivateKey, number: str, **claims: Any) -> str:
+    """What GitLab gives a job (RS256)."""
+    given = {
+        "iss": ISSUER, "aud": "testpypi", "jti": number, "exp": time.time() + 300,
+        "project_path": "group/demo", "sub": "project_path:group/demo:ref_type:tag:ref:v1.2.3",
+        "ci_config_ref_uri": "gitlab.test/group/demo//.gitlab-ci.yml@refs/tags/v1.2.3",
+        "environment": "testpypi", **claims,
+    }  # fmt: skip
+
+    def encoded(data: bytes) -> str:
+        return base64.urlsafe_b64encode(data).decode().rstrip("=")
+
+    signed = ".".join(encoded(json.dumps(part).encode()) for part in ({"alg": "RS256"}, given))
+    signature = key.sign(signed.encode(), padding.PKCS1v15(), SHA256())
+    return f"{signed}.{encoded(signature)}"

@@ -223,11 +223,14 @@ def test_inventory(tmp_path: Path) -> None:
     ("said", "wanted"),
     [
         ("", {}),
-        ("global.index-url='https://i.example/simple'", {"PIP_INDEX_URL": "https://i.example/simple"}),
+        (
+            "global.index-url='https://i.example/simple'",
+            dict.fromkeys(("PIP_INDEX_URL", "UV_DEFAULT_INDEX"), "https://i.example/simple"),
+        ),
         ("global.index-url='https://me:pw@i.example/simple'", {}),
         (
             ":env:.index-url='https://env.example/'\nglobal.index-url='https://file.example/'",
-            {"PIP_INDEX_URL": "https://env.example/"},
+            dict.fromkeys(("PIP_INDEX_URL", "UV_DEFAULT_INDEX"), "https://env.example/"),
         ),
         (":env:.cert='/some/where.pem'", {"PIP_CERT": "/etc/ssl/certs/ca-certificates.crt"}),
         (":env:.default-timeout='180'\nfreeze.timeout='1'", {"PIP_DEFAULT_TIMEOUT": "180"}),

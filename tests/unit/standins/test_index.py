@@ -8,13 +8,17 @@ import hashlib
 import http.client
 import io
 import json
+import socket
+import ssl
 import tarfile
 import time
 import zipfile
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.hashes import SHA256
 
@@ -22,7 +26,7 @@ from release import release
 from standins.index import gitlab, oidc, tokens
 from standins.index.refusals import RULES, Refusal
 from standins.index.server import SIMPLE_JSON, Index
-from standins.index.store import normal
+from standins.index.store import File, normal
 
 LOCATION = base64.urlsafe_b64decode(release._TOKEN_BEGINS["testpypi"].removeprefix("pypi-") + "==")[
     3:
@@ -209,6 +213,38 @@ def test_a_file_name_serves_once_and_a_release_for_14_days(index: Index) -> None
     assert said(upload(index, name, content, mine)) == (
         "403 Read-only mode: Uploads are temporarily disabled."
     )
+
+
+def test_what_it_has_outlives_a_restart(tmp_path: Path) -> None:
+    name, folder = "demo-1.0-py3-none-any.whl", tmp_path / "kept"
+    with Index(folder=folder) as index:
+        assert upload(index, name, wheel(), token(index)).status == 200
+    assert folder.stat().st_mode & 0o777 == 0o700
+    with Index(folder=folder) as index:
+        _, body = ask(index, "GET", "/simple/demo/", Accept=SIMPLE_JSON)
+        assert [file["filename"] for file in json.loads(body)["files"]] == [name]
+        refused = upload(index, name, wheel(tag="other"), token(index))
+        assert said(refused).startswith("400 File already exists")
+        other = token(index, "eve")
+        assert "The user 'eve' isn't allowed" in said(upload(index, name, wheel(), other))
+
+
+def test_it_serves_https_and_names_itself_so(tmp_path: Path) -> None:
+    authority = trustme.CA()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    trusting = ssl.create_default_context(cadata=authority.cert_pem.bytes().decode())
+    # Who connects and says nothing keeps nobody waiting.
+    with Index(tls=context) as index, socket.create_connection(("127.0.0.1", index.port)):
+        project = index.pypi.projects.make("demo", "ada")
+        project.add(File("demo-1.0.tar.gz", "sdist", "1.0", sdist()))
+        connection = http.client.HTTPSConnection(
+            "127.0.0.1", index.port, timeout=10, context=trusting
+        )
+        connection.request("GET", "/simple/demo/", headers={"Accept": SIMPLE_JSON})
+        (file,) = json.loads(connection.getresponse().read())["files"]
+    assert file["url"].startswith(f"{index.url}/packages/")
+    assert index.url.startswith("https://")
 
 
 def test_it_lists_what_it_has(index: Index) -> None:
