@@ -50,7 +50,7 @@ def demo(lab: Lab, platforms: Sequence[Platform]) -> int:
         world = up(lab, platforms)
     print(f"  gitlab-runner: {world.runner}", flush=True)
     with clock.part("provision"):
-        changes = provision(lab)
+        changes = play(lab, PLAYBOOK)
     results: list[Result] = []
     with clock.part("job"), connect(lab) as gitlab:
         for platform in platforms:
@@ -58,12 +58,22 @@ def demo(lab: Lab, platforms: Sequence[Platform]) -> int:
             now = replace(release_of(lab, platform), name=platform.name, number=platform.number)
             results.append(build(world, gitlab, now))
     for result in results:
-        print(table(result))
+        print(table(result.table_rows))
+    show_changes(changes)
+    print(clock.told())
+    return verdict([problem for result in results for problem in result.problems])
+
+
+def show_changes(changes: Mapping[str, int]) -> None:
+    """What the provision has changed, for each host."""
     for host, count in changes.items():
         said = "nothing changed" if count == 0 else f"{count} tasks changed something"
         print(f"provision of {host}: {said} (changed={count})")
-    print(clock.told())
-    problems = [problem for result in results for problem in result.problems]
+
+
+def verdict(problems: Sequence[str]) -> int:
+    """Show what is not as expected; the exit status."""
+    sys.stdout.flush()
     for problem in problems:
         print(f"NOT SO: {problem}", file=sys.stderr)
     return 1 if problems else 0
@@ -101,14 +111,14 @@ class Clock:
 # --- provisioning ----------------------------------------------------------------------------
 
 
-def provision(lab: Lab) -> dict[str, int]:
-    """Run the site playbook with its output shown; changed tasks by host."""
+def play(lab: Lab, playbook: str) -> dict[str, int]:
+    """Run a playbook with its output shown; changed tasks by host."""
     program = Path(sys.executable).with_name("ansible-playbook")
     found = str(program) if program.exists() else shutil.which("ansible-playbook")
     if not found:
         raise LabError("ansible-playbook: not installed (make venv)")
     where = "inventories/lab" if lab.name == DEFAULT_NAME else str(lab.inventory.parent)
-    command = [found, "-i", where, PLAYBOOK]
+    command = [found, "-i", where, playbook]
     print(f"  {' '.join(['ansible-playbook', *command[1:]])}", flush=True)
     # Ansible itself must also find the programs of the venv.
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
@@ -290,6 +300,15 @@ class Result:
     wheels: tuple[Wheel, ...]
     problems: tuple[str, ...]
 
+    @property
+    def table_rows(self) -> list[tuple[str, str]]:
+        """All that the table shows."""
+        wheels = (
+            (f"wheel {one.version}", f"{one.file}  [{one.tags}]  {one.seconds:.1f} s")
+            for one in self.wheels
+        )
+        return [*self.rows, *wheels]
+
 
 def build(world: World, gitlab: LabGitLab, platform: Platform) -> Result:
     """Build the demo project on a host of `platform` and read the host's state."""
@@ -349,8 +368,7 @@ def judge(
         if len(mine) != 1 or not mine[0].tags.startswith(f"{tag}-{tag}-linux_"):
             problems.append(f"{platform.name}: wheels of Python {version}: "
                             f"{[wheel.tags for wheel in mine]}, not one {tag}")  # fmt: skip
-    said = re.search(r"^Version:\s+(\S+)", answers.get("runner", ""), re.MULTILINE)
-    version = said.group(1) if said else "?"
+    version = runner_version(answers)
     package = answers.get("runner package", "")
     # The newest upstream version is not known in advance: compare package and program instead.
     wanted_runner = version if world.runner.kind == UPSTREAM else world.runner.version
@@ -368,15 +386,14 @@ def judge(
     for name in ("system", "compiler", "cmake", "ninja"):
         if not answers.get(name) or "not found" in answers[name]:
             problems.append(f"{platform.name}: {name}: {answers.get(name, 'no answer')}")
-    runner_kind = "GitLab's own package" if world.runner.kind == UPSTREAM else world.runner.kind
-    address = world.network.address(platform.number)
+    host, system, runner = host_rows(world, platform, answers)
     rows = [
-        ("host", f"{platform.name}, {address}, {answers.get('kernel', '')}"),
-        ("system", f"{answers.get('system', '?')} (userland: {_userland(platform)})"),
+        host,
+        system,
         *((f"python {one.version}", f"{one.full} from {one.origin}") for one in interpreters),
         ("compiler", answers.get("compiler", "?")),
         ("cmake", f"{answers.get('cmake', '?')}, ninja {answers.get('ninja', '?')}"),
-        ("gitlab-runner", f"{version} ({runner_kind}), package {package}"),
+        runner,
         ("gitlab", "the lab's own, a stand-in"),
         ("job", f"{job.id} {job.state} in {(job.finished_at or 0) - (job.started_at or 0):.1f} s,"
                 f" waited {(job.started_at or 0) - job.created_at:.1f} s"),
@@ -384,16 +401,33 @@ def judge(
     return Result(platform.name, tuple(rows), tuple(wheels), tuple(problems))
 
 
+def runner_version(answers: Mapping[str, str]) -> str:
+    """What the host's gitlab-runner says that it is."""
+    said = re.search(r"^Version:\s+(\S+)", answers.get("runner", ""), re.MULTILINE)
+    return said.group(1) if said else "?"
+
+
+def host_rows(
+    world: World, platform: Platform, answers: Mapping[str, str]
+) -> list[tuple[str, str]]:
+    """Three rows of the table: the host, its system, its gitlab-runner."""
+    kind = "GitLab's own package" if world.runner.kind == UPSTREAM else world.runner.kind
+    address = world.network.address(platform.number)
+    package = answers.get("runner package", "")
+    return [
+        ("host", f"{platform.name}, {address}, {answers.get('kernel', '')}"),
+        ("system", f"{answers.get('system', '?')} (userland: {_userland(platform)})"),
+        ("gitlab-runner", f"{runner_version(answers)} ({kind}), package {package}"),
+    ]
+
+
 def _userland(platform: Platform) -> str:
     named = real_image(platform)
     return f"the real one, {named}" if named else f"Debian {platform.debian}, a stand-in"
 
 
-def table(result: Result) -> str:
-    """The result as a table for a terminal."""
-    rows = [*result.rows]
-    rows += [(f"wheel {one.version}", f"{one.file}  [{one.tags}]  {one.seconds:.1f} s")
-             for one in result.wheels]  # fmt: skip
+def table(rows: Sequence[tuple[str, str]]) -> str:
+    """Rows as a table for a terminal."""
     width = max(len(name) for name, _ in rows)
     rule = "-" * (width + 2 + max(len(text) for _, text in rows))
     body = "\n".join(f"{name:<{width}}  {text}" for name, text in rows)

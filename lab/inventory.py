@@ -21,6 +21,7 @@ from lab.places import (
     DEFAULT_NAME,
     GITLAB_NAME,
     GITLAB_PORT,
+    INDEXES,
     MIRROR_NAME,
     MIRROR_PORT,
     Lab,
@@ -38,12 +39,14 @@ def inventory(
     tokens: Mapping[str, Sequence[str]],
     index_environment: Mapping[str, str],
     releases: Mapping[str, Platform],
+    publishing: Mapping[str, Any],
 ) -> dict[str, Any]:
     """The inventory's data.
 
     `keys`: "python", "runner", "company" to key file and fingerprint; {} where the
     repositories are the real ones, so that the roles' own defaults hold.
     `releases`: host to the release that it was upgraded to.
+    `publishing`: variables of a lab whose hosts publish (`lab.publishing`).
     """
     options = shlex.join(ssh_options(lab))
     hosts = {
@@ -93,6 +96,11 @@ def inventory(
                 "lab_runner_version": version,
                 "lab_runner_tokens": {host: list(some) for host, some in tokens.items()},
                 "lab_index_environment": dict(index_environment),
+                **{
+                    f"lab_{which}_url": f"https://{name}:{port}"
+                    for which, (name, port) in INDEXES.items()
+                },
+                **publishing,
             },
             "children": children,
         }

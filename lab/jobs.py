@@ -3,17 +3,16 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from lab import services
+from lab.checkout import Checkout
 from lab.engine import Engine
 from lab.places import Lab
-from lab.run import LabError, run
+from lab.run import LabError
 from standins.gitlab.client import JobInfo, LabGitLab, LabGitLabError, ProjectInfo
 
 SCRATCH_PROJECT = "lab/scratch"
@@ -50,23 +49,9 @@ def push_folder(gitlab: LabGitLab, folder: Path) -> tuple[ProjectInfo, str]:
         raise LabError(f"no such project folder: {folder}")
     project = project_at(gitlab, f"{NAMESPACE}/{folder.resolve().name}")
     with tempfile.TemporaryDirectory(prefix="rh-project-") as scratch:
-        copy = Path(scratch) / "project"
-        ignore = shutil.ignore_patterns(".git", "__pycache__", "*.egg-info", "build", "dist")
-        shutil.copytree(folder, copy, ignore=ignore)
-        names = {f"GIT_{who}_{what}": value for who in ("AUTHOR", "COMMITTER")
-                 for what, value in (("NAME", "lab"), ("EMAIL", "lab@runnerhost.test"),
-                                     ("DATE", _COMMIT_TIME))}  # fmt: skip
-        # Ignore the user's configuration, which may sign commits or run hooks.
-        plain = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_SYSTEM": os.devnull}
-        environment = {**os.environ, **names, **plain}
-        steps = (
-            ["init", "--quiet", "--initial-branch=main"],
-            ["add", "--all"],
-            ["commit", "--quiet", "--message", folder.resolve().name],
-        )
-        for arguments in steps:
-            run(["git", *arguments], cwd=copy, env=environment)
-        return project, gitlab.push(project, copy, "+HEAD:refs/heads/main")
+        checkout = Checkout.copy_of(folder, Path(scratch) / "project")
+        checkout.commit(folder.resolve().name, _COMMIT_TIME)
+        return project, gitlab.push(project, checkout.folder, "+HEAD:refs/heads/main")
 
 
 def project_at(gitlab: LabGitLab, path: str) -> ProjectInfo:

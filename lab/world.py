@@ -12,6 +12,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lab import hosts, services
 from lab.engine import Engine, Network
@@ -37,8 +38,12 @@ from lab.pki import ensure_server_certificate
 from lab.places import INDEXES, Lab, cache_dir, locked, write
 from lab.platforms import Platform, all_platforms, upstream_world
 from lab.progress import step
+from lab.publishing import ensure_publishing, publishing_variables
 from lab.upstream import preflight
 from lab.vendor import vendor_files
+
+if TYPE_CHECKING:
+    from standins.gitlab.client import LabGitLab
 
 TOKENS_PER_HOST = 10
 
@@ -92,8 +97,18 @@ def _offered(lab: Lab) -> list[str]:
     return found
 
 
-def up(lab: Lab, platforms: Sequence[Platform], *, fresh: Sequence[str] = ()) -> World:
-    """Create and start everything that is missing; hosts named in `fresh` are created again."""
+def up(
+    lab: Lab,
+    platforms: Sequence[Platform],
+    *,
+    fresh: Sequence[str] = (),
+    publishing: bool = False,
+) -> World:
+    """Create and start everything that is missing.
+
+    `fresh`: hosts that are created again. `publishing`: give the hosts a runner for uploads,
+    which they keep from then on.
+    """
     engine = Engine()
     message = f"  waiting for another command on lab {lab.name}"
     with locked(_lock_path(lab), wait_message=message):
@@ -140,13 +155,26 @@ def up(lab: Lab, platforms: Sequence[Platform], *, fresh: Sequence[str] = ()) ->
             if odd:
                 print(f"  host {platform.name} is {odd}", flush=True)
         tokens = _ensure_tokens(lab, gateway, secrets, platforms)
+        if publishing:
+            with _gitlab(lab, gateway, secrets) as gitlab:
+                ensure_publishing(lab, gitlab, [platform.name for platform in platforms])
         # The company's two repositories have one key.
         named = {name: one for name, one in repositories.items() if name != "company_runner"}
         keys = copy_keys(lab, named)
         releases = {platform.name: release_of(lab, platform) for platform in platforms}
         write_inventory(
             lab,
-            inventory(lab, network, platforms, runner, keys, tokens, index_environment(), releases),
+            inventory(
+                lab,
+                network,
+                platforms,
+                runner,
+                keys,
+                tokens,
+                index_environment(),
+                releases,
+                publishing_variables(lab, services.gitlab_url(gateway)),
+            ),
         )
         return World(lab, network, tuple(platforms), runner, bool(started) or served)
 
@@ -177,12 +205,8 @@ def _ensure_tokens(
     """Create runners for every host through GitLab's API; [] without a GitLab."""
     if not services.gitlab_exists():
         return {platform.name: [] for platform in platforms}
-    from standins.gitlab.client import LabGitLab
-
     known = read_tokens(lab)
-    with LabGitLab(
-        services.gitlab_url(gateway), secrets["lab_secret"], secrets["admin_token"], lab.ca_file
-    ) as gitlab:
+    with _gitlab(lab, gateway, secrets) as gitlab:
         for platform in platforms:
             mine = known.setdefault(platform.name, [])
             while len(mine) < TOKENS_PER_HOST:
@@ -195,6 +219,13 @@ def _ensure_tokens(
                 mine.append({"id": made.id, "token": made.token})
                 write_tokens(lab, known)
     return {platform.name: [one["token"] for one in known[platform.name]] for platform in platforms}
+
+
+def _gitlab(lab: Lab, gateway: str, secrets: dict[str, str]) -> LabGitLab:
+    from standins.gitlab.client import LabGitLab
+
+    url = services.gitlab_url(gateway)
+    return LabGitLab(url, secrets["lab_secret"], secrets["admin_token"], lab.ca_file)
 
 
 def reset(lab: Lab, platform: Platform) -> World:

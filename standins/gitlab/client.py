@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, Self, cast
-from urllib.parse import quote, urlsplit, urlunsplit
+from urllib.parse import quote
 
 import requests
 
@@ -133,6 +133,11 @@ class LabGitLab:
         headers = {"PRIVATE-TOKEN": self._admin_token if token is None else token}
         return self._call(method, f"/api/v4{path}", headers, **options)
 
+    def download(self, path: str) -> bytes:
+        """What GitLab's API answers where that is no JSON: a trace, an archive."""
+        headers = {"PRIVATE-TOKEN": self._admin_token}
+        return self._raw("GET", f"/api/v4{path}", headers)
+
     def create_runner(self, **fields: object) -> RunnerCreated:
         """Create a runner (``runner_type`` defaults to instance_type)."""
         body = {"runner_type": "instance_type", **fields}
@@ -187,40 +192,39 @@ class LabGitLab:
             self.push(project, push_from, "HEAD:refs/heads/main")
         return project
 
-    def push(self, project: ProjectInfo, source: Path, *refspecs: str, timeout: float = 120) -> str:
-        """Push by real git over smart HTTP and return the commit of ``source``'s HEAD."""
-        parts = urlsplit(self.base_url)
-        url = urlunsplit((parts.scheme, parts.netloc, f"{parts.path}/{project.path}.git", "", ""))
+    def address(self, project: ProjectInfo) -> str:
+        """Where git finds a project's repository."""
+        return f"{self.base_url}/{project.path}.git"
+
+    def git(self, *words: str, timeout: float = 120) -> str:
+        """Run git, which knows this server's user; its output. LabGitLabError if it fails."""
         # The token comes from the environment: a command line can be read by every user.
         helper = '!f() { echo username=lab; echo "password=$LAB_GIT_PASSWORD"; }; f'
         config = ["-c", "credential.helper=", "-c", f"credential.helper={helper}"]
         if self.ca_file is not None:
             config += ["-c", f"http.sslCAInfo={self.ca_file}"]
-        environ = {
-            **_git_environ(),
-            "LAB_GIT_PASSWORD": self._admin_token,
-            "GIT_TERMINAL_PROMPT": "0",
-        }
-        git = ["git", "-C", str(source)]
         done = subprocess.run(
-            [*git, *config, "push", "--quiet", url, *refspecs],
-            env=environ,
+            ["git", *config, *words],
+            env={
+                **_git_environ(),
+                "LAB_GIT_PASSWORD": self._admin_token,
+                "GIT_TERMINAL_PROMPT": "0",
+            },
             capture_output=True,
             text=True,
             timeout=timeout,
             check=False,
         )
         if done.returncode:
-            raise LabGitLabError(0, f"git push failed: {done.stderr.strip()}")
-        head = subprocess.run(
-            [*git, "rev-parse", "HEAD"],
-            env=environ,
-            capture_output=True,
-            text=True,
-            timeout=30,
-            check=True,
-        )
-        return head.stdout.strip()
+            verb = next((word for word in words if word in ("clone", "push")), words[0])
+            raise LabGitLabError(0, f"git {verb} failed: {done.stderr.strip()}")
+        return done.stdout.strip()
+
+    def push(self, project: ProjectInfo, source: Path, *refspecs: str, timeout: float = 120) -> str:
+        """Push by real git over smart HTTP and return the commit of ``source``'s HEAD."""
+        push = ("push", "--quiet", self.address(project), *refspecs)
+        self.git("-C", str(source), *push, timeout=timeout)
+        return self.git("-C", str(source), "rev-parse", "HEAD")
 
     def queue_job(
         self,
@@ -350,8 +354,9 @@ class LabGitLab:
             raise LabGitLabError(answer.status_code, answer.text)
         return answer.json() if answer.content else None
 
-    def _raw(self, method: str, path: str) -> bytes:
-        answer = self._http.request(method, path, headers={"Lab-Secret": self._secret})
+    def _raw(self, method: str, path: str, headers: dict[str, str] | None = None) -> bytes:
+        known = {"Lab-Secret": self._secret} if headers is None else headers
+        answer = self._http.request(method, path, headers=known)
         if not answer.ok:
             raise LabGitLabError(answer.status_code, answer.text)
         return answer.content

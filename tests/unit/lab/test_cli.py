@@ -204,7 +204,7 @@ def test_inventory(tmp_path: Path) -> None:
     keys = {name: (tmp_path / f"{name}.asc", name.upper()) for name in names}
     platforms = [PLATFORMS["jammy"], PLATFORMS["noble"]]
     tokens = {"jammy": ["glrt-x"], "noble": ["glrt-y"]}
-    data = inventory(lab, NETWORK, platforms, find_runner(), keys, tokens, {}, {})
+    data = inventory(lab, NETWORK, platforms, find_runner(), keys, tokens, {}, {}, {})
     path = write_inventory(lab, data)
     assert path == tmp_path / ".lab/other/inventory/hosts.yml"
     assert path.stat().st_mode & 0o777 == 0o600

@@ -103,7 +103,7 @@ def test_a_host_has_the_pythons_of_its_release_until_it_is_made_anew(tmp_path: P
     assert release_of(lab, jammy) is jammy
     note_release(lab, jammy, PLATFORMS["noble"])
     now = {"jammy": release_of(lab, jammy)}
-    data = inventory(lab, NETWORK, [jammy], find_runner(), {}, {"jammy": []}, {}, now)
+    data = inventory(lab, NETWORK, [jammy], find_runner(), {}, {"jammy": []}, {}, now, {})
     assert data["all"]["vars"]["lab_pythons"] == {"jammy": ["3.9", "3.11", "3.13"]}
     note_release(lab, jammy, jammy)
     assert release_of(lab, jammy) is jammy

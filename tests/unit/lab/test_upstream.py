@@ -107,7 +107,7 @@ def written(folder: Path, keys: dict[str, tuple[Path, str]]) -> tuple[Lab, dict[
     lab = Lab("other", folder)
     platforms = chosen_platforms("jammy noble")
     tokens = {platform.name: ["glrt-x"] for platform in platforms}
-    data = inventory(lab, NETWORK, platforms, find_runner(), keys, tokens, {}, {})
+    data = inventory(lab, NETWORK, platforms, find_runner(), keys, tokens, {}, {}, {})
     write_inventory(lab, data)
     return lab, data
 
