@@ -34,6 +34,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
+from lab.pipeline_tools import pipeline_tools
 from lab.places import (
     CHECKOUT,
     GITLAB_NAME,
@@ -334,6 +335,7 @@ async def _serve(lab: Lab, settings: ServeSettings) -> None:
                 external_url=f"https://{GITLAB_NAME}:{GITLAB_PORT}",
                 lab_secret=settings.lab_secret,
                 admin_token=settings.admin_token,
+                compiler=tuple(pipeline_tools().gitlab_ci_local),
             )
         )
         config = uvicorn.Config(app, access_log=False, ssl_certfile=settings.certificate, **common)

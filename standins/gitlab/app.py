@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -15,6 +16,7 @@ from standins.gitlab import (
     git_http,
     jobs_api,
     lint_api,
+    pipelines_api,
     projects_api,
     repository_api,
     runners_api,
@@ -42,6 +44,9 @@ def create_app(settings: Settings) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
+        for task in list(state.tasks):
+            task.cancel()
+        await asyncio.gather(*state.tasks, return_exceptions=True)
         log.close()
         store.close()
 
@@ -52,7 +57,8 @@ def create_app(settings: Settings) -> FastAPI:
     app.router.redirect_slashes = False
     # projects_api after those with longer paths: a project's own may have slashes.
     for module in (
-        runners_api, jobs_api, repository_api, lint_api, projects_api, control, git_http,
+        runners_api, jobs_api, repository_api, lint_api, pipelines_api, projects_api, control,
+        git_http,
     ):  # fmt: skip
         app.include_router(module.router)
     app.add_middleware(

@@ -17,12 +17,10 @@ from fastapi import APIRouter, Depends, HTTPException, Request, Response
 from fastapi.responses import FileResponse
 from pydantic import BaseModel, ConfigDict, Field
 
+from standins.gitlab.ci_variables import variable
 from standins.gitlab.errors import not_found
-from standins.gitlab.payload import variable
 from standins.gitlab.projects_api import make_project, project_json
-from standins.gitlab.runners_api import renew_token, timestamp
-from standins.gitlab.state import State, state_of
-from standins.gitlab.store import (
+from standins.gitlab.records import (
     ACTIVE,
     CANCELED,
     CANCELING,
@@ -31,9 +29,11 @@ from standins.gitlab.store import (
     PENDING,
     Job,
     Runner,
-    digest,
-    new_token,
 )
+from standins.gitlab.runners_api import renew_token, timestamp
+from standins.gitlab.scheduler import COMPLETED, job_ended
+from standins.gitlab.state import State, state_of
+from standins.gitlab.store import digest, new_token
 from standins.gitlab.traffic import Fault
 
 _MAX_WAIT = 30.0
@@ -244,7 +244,7 @@ async def queue_job(request: Request, wanted: JobIn) -> dict[str, Any]:
         raise HTTPException(422, f"{ref} is no {wanted.ref_type} of {project.path}")
     if unknown := [key for key in wanted.dependencies if state.store.job(key) is None]:
         raise HTTPException(422, f"unknown jobs in dependencies: {unknown}")
-    pipeline_id = max((job.pipeline_id for job in state.store.jobs()), default=0) + 1
+    pipeline_id = state.store.next_pipeline_id()
     if uses_git:
         # GitLab keeps a ref for each pipeline, which the runner's refspecs name.
         if not await _git(folder, "cat-file", "-t", sha):
@@ -349,6 +349,8 @@ async def cancel_job(request: Request, job_id: int, cancel: CancelIn) -> dict[st
     else:
         job.state = CANCELING
     state.store.save_job(job)
+    if job.state in FINISHED:
+        job_ended(state, job)
     state.changes.tell()
     return _job_json(state, job)
 
@@ -398,7 +400,7 @@ def _job_json(state: State, job: Job) -> dict[str, Any]:
         del shown[name]
     trace = state.store.trace_file(job.id)
     shown["trace_size"] = trace.stat().st_size if trace.exists() else 0
-    shown["finished"] = job.state in FINISHED
+    shown["finished"] = job.state in COMPLETED
     shown["active"] = job.state in ACTIVE
     return shown
 

@@ -19,8 +19,11 @@ from typing import IO
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import PlainTextResponse, StreamingResponse
 
+from standins.gitlab.pipelines import pushed
+from standins.gitlab.protection import ZEROS, Change
+from standins.gitlab.records import ACTIVE, Project
+from standins.gitlab.repository import Repository
 from standins.gitlab.state import State, state_of
-from standins.gitlab.store import ACTIVE, Project
 
 router = APIRouter()
 
@@ -104,6 +107,24 @@ async def _serve(request: Request, path: str, rest: str, *, write: bool) -> Resp
     if refusal is not None:
         return refusal
     assert project is not None
+    if not write:
+        return _response(await _backend(request, state, project, rest))
+    async with state.pushing:
+        repository = Repository(state.store.repository(project))
+        before = repository.refs()
+        answer = await _backend(request, state, project, rest)
+        after = repository.refs()
+    changes = [
+        Change(ref, before.get(ref, ZEROS), after.get(ref, ZEROS))
+        for ref in sorted({*before, *after})
+        if before.get(ref) != after.get(ref)
+    ]
+    pushed(state, project, changes)
+    return _response(answer)
+
+
+async def _backend(request: Request, state: State, project: Project, rest: str) -> IO[bytes]:
+    """What git answers, in an open file."""
     with tempfile.TemporaryFile() as body, contextlib.ExitStack() as opened:
         answer = opened.enter_context(tempfile.TemporaryFile())
         async for chunk in request.stream():
@@ -130,9 +151,7 @@ async def _serve(request: Request, path: str, rest: str, *, write: bool) -> Resp
         await process.wait()
         # Closed by whoever sends it, after this function is over.
         opened.pop_all()
-    if write:
-        state.changes.tell()
-    return _response(answer)
+    return answer
 
 
 def _response(answer: IO[bytes]) -> Response:

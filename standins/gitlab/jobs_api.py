@@ -19,12 +19,11 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import FileResponse, JSONResponse
 from starlette.datastructures import UploadFile
 
+from standins.gitlab.ci_variables import variable
 from standins.gitlab.errors import ApiError, bad_request, forbidden, not_found, unauthorized
 from standins.gitlab.params import Params, read_params
-from standins.gitlab.payload import job_payload, variable
-from standins.gitlab.runners_api import authenticate_runner
-from standins.gitlab.state import State, require_scope, state_of
-from standins.gitlab.store import (
+from standins.gitlab.payload import job_payload
+from standins.gitlab.records import (
     ACTIVE,
     CANCELED,
     CANCELING,
@@ -34,6 +33,9 @@ from standins.gitlab.store import (
     Job,
     Runner,
 )
+from standins.gitlab.runners_api import authenticate_runner
+from standins.gitlab.scheduler import job_ended
+from standins.gitlab.state import State, state_of
 
 router = APIRouter(prefix="/api/v4")
 
@@ -125,6 +127,7 @@ async def update_job(request: Request, job_id: int) -> Response:
     job.finished_at = time.time()
     state.store.save_job(job)
     state.store.tick_queue()
+    job_ended(state, job)
     state.changes.tell()
     return Response("200", headers=_status_headers(state, job), media_type="text/plain")
 
@@ -221,21 +224,11 @@ async def download_artifacts(request: Request, job_id: int) -> FileResponse:
         raise unauthorized()
     # The runner shows the token of the job that made the archive, which is over by then.
     job = authenticate_job(state, job_id, token, running=False, hide=True)
-    return _archive(state, job)
+    return archive_of(state, job)
 
 
-@router.get("/projects/{project_id}/jobs/{job_id}/artifacts")
-async def download_for_user(request: Request, project_id: int, job_id: int) -> FileResponse:
-    """Give a job's archive to a user."""
-    require_scope(request, "read_api")
-    state = state_of(request)
-    job = state.store.job(job_id)
-    if job is None or job.project_id != project_id:
-        raise not_found()
-    return _archive(state, job)
-
-
-def _archive(state: State, job: Job) -> FileResponse:
+def archive_of(state: State, job: Job) -> FileResponse:
+    """Return a job's archive; 404 without one."""
     archive = next((item for item in job.uploads if item["type"] == "archive"), None)
     if archive is None:
         raise not_found()

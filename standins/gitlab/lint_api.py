@@ -2,26 +2,24 @@
 """The lint of a .gitlab-ci.yml (GitLab docs, CI Lint API), as far as a static look goes.
 
 Stricter than nothing and no more: YAML, includes of components with their inputs, and jobs that do
-something. The compiler of pipelines is gitlab-ci-local (tests/pipelines).
+something. Pipelines are compiled by gitlab-ci-local (compiler.py).
 """
 
 from __future__ import annotations
 
-import re
-import subprocess
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import yaml
 from fastapi import APIRouter, Request
 
+from standins.gitlab.components import ConfigError, component, input_problems
 from standins.gitlab.params import read_params
-from standins.gitlab.repository_api import Repository, find_project
+from standins.gitlab.repository_api import find_project
 from standins.gitlab.state import State, require_scope, state_of
 
 router = APIRouter(prefix="/api/v4/projects/{key:int}")
 
-_COMPONENT = re.compile(r"[^/@\s]+/(?P<project>[^@\s]+)/(?P<name>[^/@\s]+)@(?P<ref>[^@\s]+)")
 _KEYWORDS = {"default", "include", "spec", "stages", "variables", "workflow"}
 
 
@@ -75,31 +73,7 @@ def _errors(state: State, content: str) -> Iterator[str]:
 
 
 def _component_errors(state: State, address: str, given: Mapping[str, Any]) -> Iterator[str]:
-    match = _COMPONENT.fullmatch(address)
-    text = _template(state, match) if match else None
-    if text is None:
-        yield f"Component '{address}' - content not found"
-        return
-    header = yaml.safe_load(text.partition("\n---\n")[0])
-    declared = header["spec"]["inputs"]
-    unknown = sorted(set(given) - set(declared))
-    if unknown:
-        yield f"`{address}`: unknown input arguments: {', '.join(unknown)}"
-    for name, about in declared.items():
-        if name not in given and "default" not in (about or {}):
-            yield f"`{address}`: `{name}` input: required value has not been provided"
-
-
-def _template(state: State, match: re.Match[str]) -> str | None:
-    project = state.store.project_by_path(match["project"])
-    if project is None:
-        return None
-    repository = Repository(state.store.repository(project))
-    commit = repository.commit_of(match["ref"])
-    for path in (f"templates/{match['name']}.yml", f"templates/{match['name']}/template.yml"):
-        try:
-            if commit and repository.blob(commit, path):
-                return repository.git("show", f"{commit}:{path}").decode()
-        except subprocess.CalledProcessError:
-            continue
-    return None
+    try:
+        yield from input_problems(address, component(state.store, address), given)
+    except ConfigError as error:
+        yield from error.problems

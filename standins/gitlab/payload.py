@@ -10,9 +10,11 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
+from standins.gitlab.ci_variables import expanded, predefined, slug, variable
+from standins.gitlab.records import Job, Pipeline, Plan, Project, Runner
 from standins.gitlab.runners_api import timestamp
 from standins.gitlab.settings import Settings
-from standins.gitlab.store import Job, Project, Runner, Store
+from standins.gitlab.store import Store
 
 FAILURE_REASONS = [
     "unknown_failure",
@@ -40,9 +42,8 @@ def job_payload(store: Store, settings: Settings, job: Job, runner: Runner) -> d
     assert project is not None, "a job's project is never deleted"
     timeout = min(job.timeout, runner.maximum_timeout or job.timeout)
     url = repository_url(settings, project, f"gitlab-ci-token:{job.token}")
-    branch = job.ref_type == "branch"
-    kind = "heads" if branch else "tags"
-    target = f"refs/remotes/origin/{job.ref}" if branch else f"refs/tags/{job.ref}"
+    variables = _variables(store, settings, job, runner, project, url, timeout)
+    depth = _depth(job, variables)
     payload: dict[str, Any] = {
         "id": job.id,
         "token": job.token,
@@ -74,16 +75,13 @@ def job_payload(store: Store, settings: Settings, job: Job, runner: Runner) -> d
             "sha": job.sha,
             "before_sha": "0" * 40,
             "ref_type": job.ref_type,
-            "refspecs": [
-                f"+refs/pipelines/{job.pipeline_id}:refs/pipelines/{job.pipeline_id}",
-                f"+refs/{kind}/{job.ref}:{target}",
-            ],
-            "depth": job.depth,
+            "refspecs": _refspecs(job, depth),
+            "depth": depth,
             "protected": job.protected,
         },
         "runner_info": {"timeout": timeout, "runner_session_url": None},
         "inputs": [],
-        "variables": _variables(store, settings, job, runner, project, url, timeout),
+        "variables": variables,
         "steps": job.steps,
         "image": None,
         "services": [],
@@ -103,6 +101,21 @@ def job_payload(store: Store, settings: Settings, job: Job, runner: Runner) -> d
     }
     payload.update(job.payload_overrides)
     return payload
+
+
+def _depth(job: Job, variables: list[dict[str, Any]]) -> int:
+    """The depth of the clone: a pipeline's job may say it with GIT_DEPTH."""
+    said = next((one["value"] for one in reversed(variables) if one["key"] == "GIT_DEPTH"), "")
+    return int(said) if job.plan and said.isdecimal() else job.depth
+
+
+def _refspecs(job: Job, depth: int) -> list[str]:
+    """What the runner fetches; without a depth, all branches and tags (build_runner_presenter)."""
+    own = f"+refs/pipelines/{job.pipeline_id}:refs/pipelines/{job.pipeline_id}"
+    branches, tags = "+refs/heads/{0}:refs/remotes/origin/{0}", "+refs/tags/{0}:refs/tags/{0}"
+    if depth == 0 and job.plan:
+        return [own, branches.format("*"), tags.format("*")]
+    return [own, (branches if job.ref_type == "branch" else tags).format(job.ref)]
 
 
 def _dependency(store: Store, job_id: int) -> dict[str, Any] | None:
@@ -127,56 +140,27 @@ def _variables(
     url: str,
     timeout: int,
 ) -> list[dict[str, Any]]:
-    base = settings.external_url
-    parts = urlsplit(base)
-    major, minor, patch = [*settings.gitlab_version.split("-")[0].split("."), "0", "0"][:3]
+    """Return all variables of a job, in GitLab's order: the last of a name counts."""
+    pipeline = store.pipelines.get(job.pipeline_id) or Pipeline(
+        id=job.pipeline_id, project_id=project.id, iid=job.pipeline_id, ref=job.ref,
+        tag=job.ref_type == "tag", sha=job.sha, before_sha="0" * 40, source="push",
+        protected=job.protected, created_at=job.created_at,
+    )  # fmt: skip
+    plan = job.plan
     public = {
-        "CI": "true",
-        "GITLAB_CI": "true",
-        "CI_SERVER_URL": base,
-        "CI_SERVER_HOST": parts.hostname or "",
-        "CI_SERVER_PORT": str(parts.port or {"http": 80, "https": 443}.get(parts.scheme, 443)),
-        "CI_SERVER_PROTOCOL": parts.scheme,
-        "CI_SERVER_NAME": "GitLab",
-        "CI_SERVER_VERSION": settings.gitlab_version,
-        "CI_SERVER_VERSION_MAJOR": major,
-        "CI_SERVER_VERSION_MINOR": minor,
-        "CI_SERVER_VERSION_PATCH": patch,
-        "CI_API_V4_URL": f"{base}/api/v4",
+        **predefined(settings, project, pipeline),
         "CI_JOB_ID": str(job.id),
-        "CI_JOB_URL": f"{base}/{project.path}/-/jobs/{job.id}",
+        "CI_JOB_URL": f"{settings.external_url}/{project.path}/-/jobs/{job.id}",
         "CI_JOB_NAME": job.name,
+        "CI_JOB_NAME_SLUG": slug(job.name),
         "CI_JOB_STAGE": job.stage,
         "CI_JOB_STARTED_AT": timestamp(job.started_at) or "",
         "CI_JOB_TIMEOUT": str(timeout),
-        "CI_NODE_TOTAL": "1",
-        "CI_PIPELINE_ID": str(job.pipeline_id),
-        "CI_PIPELINE_IID": str(job.pipeline_id),
-        "CI_PIPELINE_SOURCE": "push",
-        "CI_PIPELINE_URL": f"{base}/{project.path}/-/pipelines/{job.pipeline_id}",
-        "CI_PROJECT_ID": str(project.id),
-        "CI_PROJECT_NAME": project.name,
-        "CI_PROJECT_TITLE": project.name,
-        "CI_PROJECT_PATH": project.path,
-        "CI_PROJECT_PATH_SLUG": _slug(project.path),
-        "CI_PROJECT_NAMESPACE": project.namespace,
-        "CI_PROJECT_ROOT_NAMESPACE": project.path.split("/", 1)[0],
-        "CI_PROJECT_URL": f"{base}/{project.path}",
-        "CI_PROJECT_VISIBILITY": "private",
-        "CI_DEFAULT_BRANCH": project.default_branch,
-        "CI_COMMIT_SHA": job.sha,
-        "CI_COMMIT_SHORT_SHA": job.sha[:8],
-        "CI_COMMIT_BEFORE_SHA": "0" * 40,
-        "CI_COMMIT_REF_NAME": job.ref,
-        "CI_COMMIT_REF_SLUG": _slug(job.ref),
-        "CI_COMMIT_REF_PROTECTED": "true" if job.protected else "false",
+        "CI_NODE_TOTAL": str(plan.total if plan else 1),
         "CI_RUNNER_ID": str(runner.id),
         "CI_RUNNER_DESCRIPTION": runner.description,
         "CI_RUNNER_TAGS": "[" + ", ".join(f'"{tag}"' for tag in runner.tag_list) + "]",
-        "GITLAB_USER_ID": "1",
-        "GITLAB_USER_LOGIN": "root",
     }
-    public["CI_COMMIT_BRANCH" if job.ref_type == "branch" else "CI_COMMIT_TAG"] = job.ref
     secret = {
         "CI_JOB_TOKEN": job.token,
         "CI_BUILD_TOKEN": job.token,
@@ -189,32 +173,27 @@ def _variables(
         variable(key, value, public=False, masked=key != "CI_REPOSITORY_URL")
         for key, value in secret.items()
     ]
+    if plan:
+        variables += [variable(key, value) for key, value in _of_plan(plan).items()]
+        variables += [dict(item) for item in plan.variables]
     for key in job.dependencies:
         if dependency := store.job(key):
             variables += [dict(item) for item in dependency.dotenv]
-    return variables + [dict(item) for item in job.variables]
+    variables += [dict(item) for item in (*pipeline.variables, *job.variables)]
+    return expanded(variables) if plan else variables
 
 
-def variable(
-    key: str,
-    value: str,
-    *,
-    public: bool = True,
-    masked: bool = False,
-    file: bool = False,
-    raw: bool = False,
-) -> dict[str, Any]:
-    """Return one variable of a payload."""
-    return {
-        "key": key,
-        "value": value,
-        "public": public,
-        "masked": masked,
-        "file": file,
-        "raw": raw,
-    }
-
-
-def _slug(text: str) -> str:
-    slug = "".join(char if char.isascii() and char.isalnum() else "-" for char in text.lower())
-    return slug[:63].strip("-")
+def _of_plan(plan: Plan) -> dict[str, str]:
+    """GitLab's own variables of a pipeline's job."""
+    found = {"CI_JOB_GROUP_NAME": plan.group}
+    if plan.index:
+        found["CI_NODE_INDEX"] = str(plan.index)
+    if plan.when == "manual":
+        found["CI_JOB_MANUAL"] = "true"
+    if plan.environment:
+        found |= {
+            "CI_ENVIRONMENT_NAME": plan.environment,
+            "CI_ENVIRONMENT_SLUG": slug(plan.environment)[:24],
+            "CI_ENVIRONMENT_ACTION": "start",
+        }
+    return found

@@ -13,9 +13,9 @@ from fastapi.responses import JSONResponse
 from standins.gitlab.errors import ApiError, bad_request, not_found
 from standins.gitlab.params import read_params
 from standins.gitlab.payload import repository_url
-from standins.gitlab.repository_api import Repository
+from standins.gitlab.records import Project
+from standins.gitlab.repository import Repository
 from standins.gitlab.state import State, granted_scopes, require_scope, state_of
-from standins.gitlab.store import Project
 
 router = APIRouter(prefix="/api/v4")
 

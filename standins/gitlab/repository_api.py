@@ -10,12 +10,10 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-import os
 import re
 import subprocess
 import tempfile
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -23,58 +21,17 @@ from fastapi.responses import JSONResponse
 
 from standins.gitlab.errors import ApiError, bad_request, not_found
 from standins.gitlab.params import Params, read_params
+from standins.gitlab.pipelines import pushed
+from standins.gitlab.protection import ZEROS, Change
+from standins.gitlab.records import Project
+from standins.gitlab.repository import Repository
 from standins.gitlab.state import require_scope, state_of
-from standins.gitlab.store import Project
 
 router = APIRouter(prefix="/api/v4/projects/{key:int}")
 
 _ACTIONS = ("create", "update", "delete", "move", "chmod")
 # Gitlab::Regex.file_path_regex and directory_traversal_regex, in short.
 _PATH = re.compile(r"[\w\-. @+~!/()\[\]]+")
-
-
-class Repository:
-    """A project's bare repository."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def git(self, *words: str, stdin: bytes = b"", index: str = "") -> bytes:
-        """The output of git, with this file as its index; raises CalledProcessError."""
-        person = {
-            f"GIT_{who}_{what}": value
-            for who in ("AUTHOR", "COMMITTER")
-            for what, value in (("NAME", "Administrator"), ("EMAIL", "admin@example.com"))
-        }
-        return subprocess.run(
-            ["git", "-C", str(self.folder), *words], input=stdin, capture_output=True, check=True,
-            timeout=30,
-            env={**os.environ, **person, **({"GIT_INDEX_FILE": index} if index else {})},
-        ).stdout  # fmt: skip
-
-    def commit_of(self, ref: str) -> str:
-        """The commit of a branch, tag or SHA; empty if there is none."""
-        try:
-            done = self.git("rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}")
-        except subprocess.CalledProcessError:
-            return ""
-        return done.decode().strip()
-
-    def is_empty(self) -> bool:
-        """Whether it has no branch."""
-        return not self.git("for-each-ref", "--count=1", "refs/heads")
-
-    def blob(self, commit: str, path: str) -> tuple[str, str] | None:
-        """Mode and id of a file."""
-        line = self.git("ls-tree", "-z", commit, "--", path).decode().rstrip("\0")
-        about, _, found = line.partition("\t")
-        mode, kind, number = about.split() if about else ("", "", "")
-        return (mode, number) if found == path and kind == "blob" else None
-
-    def last_commit(self, commit: str, path: str) -> str:
-        """The last commit up to this one that changed a file."""
-        words = ("log", "-1", "--format=%H", commit, "--", f":(literal){path}")
-        return self.git(*words).decode().strip()
 
 
 def find_project(request: Request, key: int) -> tuple[Project, Repository]:
@@ -145,7 +102,7 @@ async def get_tag(request: Request, key: int, name: str) -> dict[str, object]:
 async def create_tag(request: Request, key: int) -> JSONResponse:
     """Make a tag."""
     require_scope(request)
-    _, repository = find_project(request, key)
+    project, repository = find_project(request, key)
     params = await read_params(request)
     name = params.text("tag_name", required=True)
     ref = params.text("ref", required=True)
@@ -159,6 +116,7 @@ async def create_tag(request: Request, key: int) -> JSONResponse:
         repository.git("tag", *(("-a", "-m", message) if message else ()), "--", name, commit)
     except subprocess.CalledProcessError:
         raise _wrong("Tag name invalid") from None
+    pushed(state_of(request), project, [Change(f"refs/tags/{name}", ZEROS, commit)])
     answer = {"name": name, "target": commit, "message": message, "commit": {"id": commit}}
     return JSONResponse(answer, status_code=201)
 
@@ -167,7 +125,7 @@ async def create_tag(request: Request, key: int) -> JSONResponse:
 async def create_commit(request: Request, key: int) -> JSONResponse:
     """Commit several files at once: all of the actions, or none."""
     require_scope(request)
-    _, repository = find_project(request, key)
+    project, repository = find_project(request, key)
     params = await read_params(request)
     branch = params.text("branch", required=True)
     message = params.text("commit_message", required=True)
@@ -185,7 +143,10 @@ async def create_commit(request: Request, key: int) -> JSONResponse:
     parents = ("-p", parent) if parent else ()
     words = ("commit-tree", tree, *parents)
     commit = repository.git(*words, stdin=message.encode()).decode().strip()
-    repository.git("update-ref", f"refs/heads/{branch}", commit)
+    name = f"refs/heads/{branch}"
+    before = repository.commit_of(name) or ZEROS
+    repository.git("update-ref", name, commit)
+    pushed(state_of(request), project, [Change(name, before, commit)])
     answer = {"id": commit, "short_id": commit[:8], "title": message.splitlines()[0],
               "message": message, "parent_ids": [parent] if parent else []}  # fmt: skip
     return JSONResponse(answer, status_code=201)

@@ -14,8 +14,9 @@ from fastapi.responses import JSONResponse
 
 from standins.gitlab.errors import ApiError, bad_request, forbidden, not_found
 from standins.gitlab.params import Params, read_params
+from standins.gitlab.records import ACTIVE, FINISHED, Runner
 from standins.gitlab.state import State, require_scope, state_of
-from standins.gitlab.store import ACTIVE, FINISHED, Runner, digest, new_token
+from standins.gitlab.store import digest, new_token
 
 router = APIRouter(prefix="/api/v4")
 

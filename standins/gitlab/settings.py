@@ -14,6 +14,7 @@ class Settings:
     ``state_dir`` holds everything that survives a restart (made 0700).
     ``external_url`` is the address that job payloads name, without a trailing slash.
     ``lab_secret`` guards the control API, ``admin_token`` is a PAT with every scope.
+    ``compiler`` is the command of gitlab-ci-local, which pipelines need.
     Sizes are in bytes, times in seconds.
     """
 
@@ -25,3 +26,4 @@ class Settings:
     trace_update_interval: int = 3
     max_artifact_size: int = 1024 * 1024 * 1024
     request_log_body_limit: int = 4096
+    compiler: tuple[str, ...] = ()

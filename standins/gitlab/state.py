@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -54,6 +54,18 @@ class State:
     faults: Faults
     log: RequestLog
     changes: Changes = field(default_factory=Changes)
+    pushing: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held while a push changes refs."""
+    compiling: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held while a pipeline is made: one after the other."""
+    tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    """What goes on after its request was answered."""
+
+    def later(self, work: Coroutine[None, None, None]) -> None:
+        """Do something after the request was answered."""
+        task = asyncio.get_running_loop().create_task(work)
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
 
 
 def state_of(request: Request) -> State:

@@ -2,7 +2,6 @@
 """State of the lab's GitLab: SQLite for what is small, files for traces, artifacts and git.
 
 Each record is a dataclass kept as a JSON document; the columns beside it are what is searched.
-Tokens of users and runners are kept as digests, as GitLab does. Times are seconds since the epoch.
 """
 
 from __future__ import annotations
@@ -17,15 +16,26 @@ import time
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from standins.gitlab.records import (
+    PENDING,
+    RUNNING,
+    AccessToken,
+    Job,
+    Manager,
+    Pickup,
+    Pipeline,
+    Plan,
+    Project,
+    ProtectedRef,
+    Runner,
+)
+from standins.gitlab.tables import Table
+
 _ALPHABET = string.ascii_letters + string.digits + "-_"
-PENDING, RUNNING, CANCELING = "pending", "running", "canceling"
-SUCCESS, FAILED, CANCELED = "success", "failed", "canceled"
-ACTIVE = (RUNNING, CANCELING)
-FINISHED = (SUCCESS, FAILED, CANCELED)
 
 
 def new_token(prefix: str) -> str:
@@ -38,124 +48,6 @@ def new_token(prefix: str) -> str:
 def digest(token: str) -> str:
     """Return what is stored of a token."""
     return hashlib.sha256(token.encode()).hexdigest()
-
-
-@dataclass
-class Project:
-    """A project and the path of its repository below ``repos/``."""
-
-    id: int
-    path: str
-    default_branch: str = "main"
-    visibility: str = "private"
-
-    @property
-    def name(self) -> str:
-        """Return the last part of the path."""
-        return self.path.rsplit("/", 1)[-1]
-
-    @property
-    def namespace(self) -> str:
-        """Return the path without its last part."""
-        return self.path.rsplit("/", 1)[0]
-
-
-@dataclass
-class Runner:
-    """A runner. ``token_ttl`` (seconds) makes each new token expire."""
-
-    id: int
-    token_digest: str
-    short_token: str
-    runner_type: str = "instance_type"
-    project_id: int | None = None
-    group_id: int | None = None
-    description: str = ""
-    paused: bool = False
-    locked: bool = False
-    run_untagged: bool = True
-    tag_list: list[str] = field(default_factory=list)
-    access_level: str = "not_protected"
-    maximum_timeout: int | None = None
-    maintenance_note: str = ""
-    created_at: float = 0.0
-    contacted_at: float | None = None
-    token_expires_at: float | None = None
-    token_ttl: float | None = None
-
-
-@dataclass
-class Manager:
-    """A runner manager: one host that uses a runner's token."""
-
-    id: int
-    runner_id: int
-    system_id: str
-    version: str = ""
-    revision: str = ""
-    platform: str = ""
-    architecture: str = ""
-    features: dict[str, Any] = field(default_factory=dict)
-    created_at: float = 0.0
-    contacted_at: float = 0.0
-
-
-@dataclass
-class Pickup:
-    """One hand-over of a job to a runner."""
-
-    runner_id: int
-    system_id: str
-    at: float
-
-
-@dataclass
-class Job:
-    """A job and what became of it. Times in seconds since the epoch, ``timeout`` in seconds."""
-
-    id: int
-    project_id: int
-    name: str
-    stage: str
-    ref: str
-    ref_type: str
-    sha: str
-    token: str
-    pipeline_id: int
-    timeout: int = 3600
-    tags: list[str] = field(default_factory=list)
-    protected: bool = False
-    variables: list[dict[str, Any]] = field(default_factory=list)
-    steps: list[dict[str, Any]] = field(default_factory=list)
-    artifacts: list[dict[str, Any]] = field(default_factory=list)
-    cache: list[dict[str, Any]] = field(default_factory=list)
-    hooks: list[dict[str, Any]] = field(default_factory=list)
-    dependencies: list[int] = field(default_factory=list)
-    depth: int = 20
-    allow_git_fetch: bool = True
-    payload_overrides: dict[str, Any] = field(default_factory=dict)
-    state: str = PENDING
-    revision: int = 0
-    created_at: float = 0.0
-    started_at: float | None = None
-    finished_at: float | None = None
-    runner_id: int | None = None
-    system_id: str | None = None
-    failure_reason: str | None = None
-    exit_code: int | None = None
-    checksum_ok: bool | None = None
-    pickups: list[Pickup] = field(default_factory=list)
-    uploads: list[dict[str, Any]] = field(default_factory=list)
-    dotenv: list[dict[str, Any]] = field(default_factory=list)
-
-
-@dataclass
-class AccessToken:
-    """A personal access token: its digest and scopes."""
-
-    id: int
-    token_digest: str
-    scopes: list[str]
 
 
 class Store:
@@ -185,6 +77,9 @@ class Store:
             CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT);
             """
         )
+
+        self.pipelines = Table(self._db, "pipelines", Pipeline, "project_id")
+        self.protected_refs = Table(self._db, "protected_refs", ProtectedRef, "project_id")
 
     def close(self) -> None:
         """Close the database."""
@@ -313,11 +208,11 @@ class Store:
 
     # -- jobs ---------------------------------------------------------------------------------
 
-    def add_job(self, **fields: Any) -> Job:
-        """Queue a job."""
-        key = self._insert("jobs", state=PENDING)
+    def add_job(self, state: str = PENDING, **fields: Any) -> Job:
+        """Queue a job, or add one that waits for others."""
+        key = self._insert("jobs", state=state)
         token = f"glcbt-64_{new_token('')}"
-        job = Job(id=key, token=token, created_at=time.time(), **fields)
+        job = Job(id=key, token=token, state=state, created_at=time.time(), **fields)
         self.save_job(job)
         return job
 
@@ -333,6 +228,17 @@ class Store:
         """Return a job by id."""
         doc = self._one("SELECT doc FROM jobs WHERE id = ?", key)
         return _job(doc) if doc else None
+
+    def jobs_of(self, pipeline_id: int) -> list[Job]:
+        """Return the jobs of a pipeline, retried ones too, oldest first."""
+        query = "SELECT doc FROM jobs WHERE json_extract(doc, '$.pipeline_id') = ? ORDER BY id"
+        return [_job(doc) for doc in self._all(query, pipeline_id)]
+
+    def next_pipeline_id(self) -> int:
+        """Return a number that no pipeline has, and no job that was queued without one."""
+        query = "SELECT MAX(json_extract(doc, '$.pipeline_id')) FROM jobs"
+        row = self._db.execute(query).fetchone()
+        return max(int(row[0] or 0), self.pipelines.last()) + 1
 
     def jobs(self, *states: str) -> list[Job]:
         """Return the jobs in any of these states (all jobs when none is named), oldest first."""
@@ -432,4 +338,5 @@ class Store:
 
 def _job(doc: dict[str, Any]) -> Job:
     doc["pickups"] = [Pickup(**pickup) for pickup in doc["pickups"]]
+    doc["plan"] = Plan(**doc["plan"]) if doc.get("plan") else None
     return Job(**doc)

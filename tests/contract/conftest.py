@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 import trustme
 
+from lab.pipeline_tools import ensure_pipeline_tools, pipeline_tools
 from standins.executable import PYTHON, gitlab_runner
 from standins.gitlab import Settings
 from standins.gitlab.client import LabGitLab
@@ -54,12 +55,21 @@ def gitlab(shared_dir: Path) -> Iterator[LabGitLab]:
             "secret-of-the-lab",
             "glpat-ContractTestsAdmin",
             trace_update_interval=1,
+            compiler=tuple(pipeline_tools().gitlab_ci_local),
         )
         with (
             serving(settings, listener, pki / "cert.pem", pki / "key.pem"),
             LabGitLab(url, settings.lab_secret, settings.admin_token, shared_dir / "ca.pem") as lab,
         ):
             yield lab
+
+
+@pytest.fixture(scope="session")
+def compiler(request: pytest.FixtureRequest) -> None:
+    """What the lab's GitLab makes pipelines with, installed."""
+    capture = request.config.pluginmanager.getplugin("capturemanager")
+    with capture.global_and_fixture_disabled():
+        ensure_pipeline_tools()
 
 
 @pytest.fixture(scope="session")

