@@ -49,7 +49,6 @@ Acquire::AllowWeakRepositories "false";
 
 # What the role network_access writes: the scratch folder has the wanted texts instead.
 _OURS = ("51runnerhost-network", "runnerhost.conf")
-_BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
 # Not /tmp: hardened hosts run no program there, and apt must run the one of a host with proxies.
 PLACE = "/var/lib"
 _PREFIX = "runnerhost-offer-"
@@ -135,7 +134,11 @@ class Scratch:
         if network.get("direct"):
             self._write("apt-direct", network["direct"], 0o755)
         if network.get("authorities"):
-            known = _files.read_text(_BUNDLE) if os.path.exists(_BUNDLE) else ""
+            known = (
+                _files.read_text(_system.TRUST_BUNDLE)
+                if os.path.exists(_system.TRUST_BUNDLE)
+                else ""
+            )
             self._write("authorities.pem", known + network["authorities"])
             conf += f'Acquire::https::CAInfo "{self.root}/authorities.pem";\n'
         return conf

@@ -18,8 +18,8 @@ from typing import Any, TypedDict
 from ansible_collections.runnerhost.toolkit.plugins.module_utils import _files
 
 SYSTEM_PYTHON = "/usr/bin/python3"
-
-
+# All certificates that the host trusts (update-ca-certificates(8)).
+TRUST_BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
 # Of python3-minimal, which has the link too: what py3versions(1) answers from.
 _PYTHON_DEFAULTS = "/usr/share/python3/debian_defaults"
 

@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import _system
 from ansible_collections.runnerhost.toolkit.plugins.module_utils._host_checks import Check
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import (
     _authorities,
@@ -161,7 +162,7 @@ def certificates(authorities: Iterable[tuple[str, str]]) -> set[str]:
     names = [os.path.basename(path).removesuffix(".crt") for path, __ in authorities]
     return {
         # The runner's package depends on ca-certificates.
-        "/etc/ssl/certs/ca-certificates.crt",
+        _system.TRUST_BUNDLE,
         *(f"{_authorities.FOLDER}/{name}.crt" for name in names),
         *(f"/etc/ssl/certs/{name}.pem" for name in names),
     }

@@ -16,11 +16,11 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 from ansible_collections.runnerhost.toolkit.plugins.module_utils._apt_sources import lowered
+from ansible_collections.runnerhost.toolkit.plugins.module_utils._system import TRUST_BUNDLE
 
 APT_CONF = "/etc/apt/apt.conf.d/51runnerhost-network"
 APT_AUTH = "/etc/apt/auth.conf.d/runnerhost.conf"
 APT_DIRECT = "/usr/local/lib/runnerhost/apt-direct"
-TRUST_BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
 # What names the bundle to programs that do not look there by themselves.
 CA_VARIABLES = ("PIP_CERT", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE")
 # Never through a proxy: what runs on the host itself.

@@ -110,6 +110,9 @@ def test_tools_are_roots_and_are_switched_while_a_job_uses_them(site: Site, tmp_
         'import twine; print("twine", twine.__version__)\'',
     )
     before = site.sh(f"readlink -f {folder}/current").strip()
+    # pip has installed uv, and uv the rest.
+    about = "lib/python3*/site-packages/{uv,twine}-*.dist-info/INSTALLER"
+    assert site.sh(f"bash -c 'cat {before}/{about}'").split() == ["pip", "uv"]
     lock = tmp_path / "tools.txt"
     lock.write_text((ROOT / "requirements-release.txt").read_text() + "# Another lock.\n")
     extra = {"publish_tools_lock": str(lock)}

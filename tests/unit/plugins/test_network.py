@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.runnerhost.toolkit.plugins.module_utils import _apt_sources
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import _apt_sources, _system
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import _network, _network_settings
 
 PASSWORD = "p@ss/w0rd:1"
@@ -282,9 +282,9 @@ def test_without_a_proxy_for_https_apt_is_told_so(tmp_path: Path) -> None:
 def test_private_cas_reach_pip_requests_and_uv() -> None:
     found = _network.from_values(NONE, [("/x/a.crt", "PEM\n")]).environment()
     assert found == {
-        "PIP_CERT": _network.TRUST_BUNDLE,
-        "REQUESTS_CA_BUNDLE": _network.TRUST_BUNDLE,
-        "SSL_CERT_FILE": _network.TRUST_BUNDLE,
+        "PIP_CERT": _system.TRUST_BUNDLE,
+        "REQUESTS_CA_BUNDLE": _system.TRUST_BUNDLE,
+        "SSL_CERT_FILE": _system.TRUST_BUNDLE,
     }
 
 

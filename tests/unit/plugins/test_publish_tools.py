@@ -223,26 +223,29 @@ def test_a_process_of_an_environment_is_found(tmp_path: Path) -> None:
 # --- with real pip, without an index
 
 
-def wheel_of(folder: Path, code: str) -> str:
+def wheel_of(
+    folder: Path, code: str, project: str = "runnerhost-probe", name: str = "probe"
+) -> str:
     """A wheel with one command, and its pin."""
-    name = "runnerhost_probe-1.0-py3-none-any.whl"
-    about = "runnerhost_probe-1.0.dist-info"
+    module = project.replace("-", "_")
+    about = f"{module}-1.0.dist-info"
+    wheel = folder / f"{module}-1.0-py3-none-any.whl"
     texts = {
-        "runnerhost_probe.py": f"def main():\n    {code}\n",
-        f"{about}/METADATA": "Metadata-Version: 2.1\nName: runnerhost-probe\nVersion: 1.0\n",
+        f"{module}.py": f"def main():\n    {code}\n",
+        f"{about}/METADATA": f"Metadata-Version: 2.1\nName: {project}\nVersion: 1.0\n",
         f"{about}/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
-        f"{about}/entry_points.txt": "[console_scripts]\nprobe = runnerhost_probe:main\n",
+        f"{about}/entry_points.txt": f"[console_scripts]\n{name} = {module}:main\n",
     }
     rows = []
     for path, text in texts.items():
         encoded = base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).decode()
         rows.append(f"{path},sha256={encoded.rstrip('=')},{len(text)}")
-    with zipfile.ZipFile(folder / name, "w") as archive:
+    with zipfile.ZipFile(wheel, "w") as archive:
         for path, text in texts.items():
             archive.writestr(path, text)
         archive.writestr(f"{about}/RECORD", "\n".join([*rows, f"{about}/RECORD,,", ""]))
-    digest = hashlib.sha256((folder / name).read_bytes()).hexdigest()
-    return f"runnerhost-probe==1.0 --hash=sha256:{digest}\n"
+    digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
+    return f"{project}==1.0 \\\n    --hash=sha256:{digest}\n"
 
 
 @pytest.fixture
@@ -300,6 +303,41 @@ def test_what_cannot_be_installed_or_does_not_start_leaves_nothing(
         publish_tools_io.make(str(place), asked, lock, offline)
     assert not place.exists()
     assert list((tmp_path / "temporary").iterdir()) == []
+
+
+# In place of the real one: notes how it is called, and what pip has installed by then.
+UV = """import os, pathlib, sys
+    place = pathlib.Path(os.environ["TMPDIR"])
+    assert pathlib.Path.cwd() == place and "--require-hashes" in sys.argv
+    installed = os.listdir(pathlib.Path(__file__).parent)
+    (place.parent / "called").write_text("\\n".join(installed))
+    sys.exit(1)"""
+
+
+@pytest.mark.parametrize(
+    "settings", ["[global]\ntimeout = 60\n", "[global]\nindex-url = x\n", None]
+)
+def test_the_locks_uv_installs_the_rest_and_pip_what_uv_cannot(
+    tmp_path: Path, offline: dict[str, str], monkeypatch: pytest.MonkeyPatch, settings: str | None
+) -> None:
+    """Where pip finds packages by settings of its own, it installs all."""
+    conf = tmp_path / "pip.conf"
+    if settings:
+        conf.write_text(settings)
+    else:
+        monkeypatch.setenv("PIP_EXTRA_INDEX_URL", "https://mirror.test")
+    monkeypatch.setattr(publish_tools_io, "PIP_FILES", (str(conf),))
+    lock = wheel_of(tmp_path, "pass") + wheel_of(tmp_path, UV, "uv", "uv")
+    place = str(tmp_path / "environment")
+    asked = wanted(lock, commands=("probe",), python=sys.executable)
+    publish_tools_io.make(place, asked, lock, offline)
+    assert _publish_tools.whole(place, asked)
+    called = tmp_path / "temporary" / "called"
+    assert called.exists() == (settings is not None and "index" not in settings)
+    if called.exists():
+        there = called.read_text().splitlines()
+        assert "uv.py" in there
+        assert "runnerhost_probe.py" not in there
 
 
 def test_pips_words_are_explained_without_a_password() -> None:

@@ -12,7 +12,7 @@ import pytest
 from ansible.errors import AnsibleActionFail
 
 from ansible_collections.runnerhost.toolkit.plugins.action import runner_plan
-from ansible_collections.runnerhost.toolkit.plugins.module_utils import _systemd
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import _system, _systemd
 from ansible_collections.runnerhost.toolkit.plugins.module_utils._instances import DROP_INS
 from ansible_collections.runnerhost.toolkit.plugins.module_utils._runner_facts import PAIR
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import (
@@ -283,7 +283,7 @@ def test_env_file_has_what_the_ways_out_need_and_the_users_word_counts() -> None
     network = _network.Network(authorities=(("/x/ca.crt", "pem"),))
     private = environment(network, PIP_CERT="/own.pem").splitlines()
     assert 'PIP_CERT="/own.pem"' in private
-    assert f'REQUESTS_CA_BUNDLE="{_network.TRUST_BUNDLE}"' in private
+    assert f'REQUESTS_CA_BUNDLE="{_system.TRUST_BUNDLE}"' in private
     # In one case only: ours in the other would be what git or Go reads.
     network = _network.Network(https_proxy="http://ours:1")
     lines = environment(network, https_proxy="http://own:1").splitlines()
