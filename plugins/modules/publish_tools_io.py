@@ -77,6 +77,7 @@ lines:
   returned: always
 """
 
+import contextlib
 import fcntl
 import os
 import re
@@ -186,6 +187,9 @@ def install(
         trusted = {"SSL_CERT_FILE": _system.TRUST_BUNDLE} if known else {}
         # In an empty folder: uv reads a project's settings there.
         done = _system.run(argv, timeout=PIP_SECONDS, cwd=folder, env={**trusted, **network})
+        # uv's own, which everybody may write.
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(f"{path}/.lock")
         if done.returncode == 0:
             return
     by_pip(lock)

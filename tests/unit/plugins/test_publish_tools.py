@@ -311,6 +311,7 @@ UV = """import os, pathlib, sys
     assert pathlib.Path.cwd() == place and "--require-hashes" in sys.argv
     installed = os.listdir(pathlib.Path(__file__).parent)
     (place.parent / "called").write_text("\\n".join(installed))
+    pathlib.Path(sys.prefix, ".lock").touch()
     sys.exit(1)"""
 
 
@@ -332,6 +333,7 @@ def test_the_locks_uv_installs_the_rest_and_pip_what_uv_cannot(
     asked = wanted(lock, commands=("probe",), python=sys.executable)
     publish_tools_io.make(place, asked, lock, offline)
     assert _publish_tools.whole(place, asked)
+    assert not Path(place, ".lock").exists()
     called = tmp_path / "temporary" / "called"
     assert called.exists() == (settings is not None and "index" not in settings)
     if called.exists():
