@@ -36,6 +36,7 @@ from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._unreachable im
 
 ROLES = ("network_access", "build_tools", "python_versions", "publish_tools", "gitlab_runner")
 TIMEOUT = 600
+VENV_INFO = "runnerhost.toolkit.venv_info"
 
 
 class ActionModule(ToolkitAction):
@@ -89,19 +90,49 @@ class ActionModule(ToolkitAction):
         return ssh
 
     def _tested(self, folder: str, roles: list[str]) -> Mapping[str, object]:
-        """What the tests have found."""
+        """What the tests have found, and beside them the host's virtual environments."""
         answer = os.path.join(folder, "result.json")
         arguments = [str(argument) for argument in self._task.args.get("arguments", [])]
-        done = subprocess.run(
+        with subprocess.Popen(
             command([*arguments, *(f"{ROOT}/tests/host/test_{role}.py" for role in roles)]),
             env=environment(os.path.join(folder, "host.json"), answer),
             stdin=subprocess.DEVNULL,
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
-            timeout=TIMEOUT,
-            check=False,
-        )
-        lines = _secrets.redact_text(done.stdout + done.stderr).strip().splitlines()
+        ) as tests:
+            try:
+                pythons = self._pythons() if "python_versions" in roles else {}
+                output = "".join(tests.communicate(timeout=TIMEOUT))
+            except BaseException:
+                tests.kill()
+                raise
+        return {**pythons, **self._answered(answer, tests.returncode, output)}
+
+    def _pythons(self) -> Mapping[str, object]:
+        """The host's virtual environments, and what is wanted of its Pythons."""
+        wanted = self._resolved("python_versions")
+        places = wanted["python_versions_venv_places"]
+        try:
+            venvs = self.ask(VENV_INFO, {"places": places}, self.variables)
+        except AnsibleError as error:
+            # The tests say what they have found all the same.
+            venvs = {"failed": True, "msg": _secrets.redact_text(str(error))}
+        return {
+            "venvs": venvs,
+            "wanted": wanted["python_versions_wanted"],
+            "end_of_life_warning_days": wanted["python_versions_end_of_life_warning_days"],
+        }
+
+    def _answered(self, answer: str, code: int, output: str) -> Mapping[str, object]:
+        """What pytest's exit code and result say.
+
+        Args:
+            answer: the file with the result.
+            code: the exit code.
+            output: what it wrote.
+        """
+        lines = _secrets.redact_text(output).strip().splitlines()
         Display().v("\n".join(lines))
         told = {}
         if os.path.exists(answer):
@@ -112,8 +143,8 @@ class ActionModule(ToolkitAction):
             return self._stopped(of_command(lost["code"], lost["stdout"], lost["stderr"]))
         again = by_hand(self._host(), self._inventory(), context.CLIARGS)
         # 0: all passed, 1: some failed (pytest's documentation, exit codes).
-        if done.returncode not in (0, 1) or (done.returncode and not told.get("failures")):
-            said = lines[-1] if lines else f"pytest ended with exit code {done.returncode}"
+        if code not in (0, 1) or (code and not told.get("failures")):
+            said = lines[-1] if lines else f"pytest ended with exit code {code}"
             return self._stopped(
                 Obstacle(CONTROLLER, said, f"run them by hand to see why: {again}")
             )
@@ -135,8 +166,13 @@ class ActionModule(ToolkitAction):
 
     def _variables(self) -> Mapping[str, Any]:
         """The roles' public variables: defaults overlaid by the inventory, without secrets."""
+        plain: Mapping[str, Any] = _secrets.redact(self._resolved(*ROLES))
+        return plain
+
+    def _resolved(self, *roles: str) -> dict[str, Any]:
+        """The public variables of these roles, as plain data."""
         merged = {}
-        for role in ROLES:
+        for role in roles:
             path = str(ROOT / "roles" / role / "defaults" / "main.yml")
             merged.update(self._loader.load_from_file(path, trusted_as_template=True))
         names = sorted(merged)
@@ -150,7 +186,7 @@ class ActionModule(ToolkitAction):
             except AnsibleError:
                 # Defaults that need gathered facts: the tests read those from the host itself.
                 continue
-        plain: Mapping[str, Any] = _secrets.redact(json.loads(json.dumps(found, default=str)))
+        plain: dict[str, Any] = json.loads(json.dumps(found, default=str))
         return plain
 
     def _ssh(self, folder: str) -> _host_ssh.Ssh:

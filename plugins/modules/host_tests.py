@@ -65,6 +65,21 @@ unnamed_runners:
   type: list
   elements: dict
   returned: if the tests ran
+venvs:
+  description:
+    - The result of M(runnerhost.toolkit.venv_info), which is asked while the tests run; C(failed)
+      with C(msg) if there was no answer.
+  type: dict
+  returned: with C(python_versions) among the roles
+wanted:
+  description: The wanted versions of Python.
+  type: list
+  elements: str
+  returned: with C(python_versions) among the roles
+end_of_life_warning_days:
+  description: How many days before a version's end of life to say so; -1 for never.
+  type: int
+  returned: with C(python_versions) among the roles
 obstacle:
   description:
     - Why the host could not be checked. C(source) is C(connection) or C(controller), C(found) the

@@ -60,7 +60,6 @@ RESULTS = (
     "publish_tools_plan",
     "python_versions_file_set",
     "python_versions_plan",
-    "python_versions_venvs",
 )
 """What entry points return: variables of the play, and none of the inventory."""
 _HIDEPID = "recipe: docs/operations.md, Job tokens and people who log in"

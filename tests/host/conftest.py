@@ -42,8 +42,6 @@ _COMPARED: list[tuple[str, Any, Any]] = []
 _LAST: dict[str, Any] = {}
 # Of a value that is shown, so many characters.
 _SHOWN = 200
-# What takes longest and only reads, run in a second shell beside the first tests.
-AHEAD = ("apt-get --simulate -qq dist-upgrade", "apt-mark showmanual", "apt-cache policy")
 _BEGUN: dict[str, Future[Done]] = {}
 _EXIT_CODES = {126: "it cannot be executed", 127: "there is no such command"}
 
@@ -106,15 +104,28 @@ def _resolved() -> str:
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Begins what takes longest, if the tests that use it are to run."""
-    names = {item.path.name for item in session.items}
-    if "test_python_versions.py" in names and not session.config.option.collectonly:
-        pool = ThreadPoolExecutor(1)
-        shell = RootShell(given()["ssh"])
-        for text in AHEAD:
-            _BEGUN[text] = pool.submit(shell.run, text, COMMAND_SECONDS)
-        pool.submit(shell.close)
-        pool.shutdown(wait=False)
+    """Begins what takes longest, in a second shell beside the first tests.
+
+    The function `ahead` of a file of tests names such commands. They change nothing that another
+    test reads.
+    """
+    if session.config.option.collectonly:
+        return
+    modules = dict.fromkeys(
+        item.module for item in session.items if isinstance(item, pytest.Function)
+    )
+    texts = [
+        text
+        for module in modules
+        if hasattr(module, "ahead")
+        for text in module.ahead(given()["variables"])
+    ]
+    pool = ThreadPoolExecutor(1)
+    shell = RootShell(given()["ssh"])
+    for text in texts:
+        _BEGUN[text] = pool.submit(shell.run, text, COMMAND_SECONDS)
+    pool.submit(shell.close)
+    pool.shutdown(wait=False)
 
 
 class Root(base.BaseBackend):  # type: ignore[misc]

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import hashlib
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -29,11 +30,31 @@ for name in sys.argv[1:]:
 """
 
 
+def named(wanted: dict[str, Any]) -> list[str]:
+    """The tools that the host should have."""
+    absent = wanted["publish_tools_state"] == "absent"
+    return [] if absent else [str(name) for name in wanted["publish_tools_commands"]]
+
+
+def start(names: list[str]) -> str:
+    """Starts them as a user without rights; in one process, since most need the same modules."""
+    nobody = "runuser -u nobody --"
+    return (
+        f"cd / && {nobody} {FOLDER}/current/bin/python -I -c {shlex.quote(_START)} "
+        f"{' '.join(names)} && {nobody} {LINKS}/{PROGRAM} --help >/dev/null"
+    )
+
+
+def ahead(wanted: dict[str, Any]) -> list[str]:
+    """What takes long."""
+    return [start(named(wanted))] if named(wanted) else []
+
+
 @pytest.fixture(scope="session")
 def commands(wanted: dict[str, Any]) -> list[str]:
     """The commands that the host should have."""
     absent = wanted["publish_tools_state"] == "absent"
-    return [] if absent else [*wanted["publish_tools_commands"], PROGRAM]
+    return [] if absent else [*named(wanted), PROGRAM]
 
 
 def digest(path: Path) -> str:
@@ -70,17 +91,11 @@ def test_commands_lead_to_them(host: Any, commands: list[str]) -> None:
     assert dict(line.split(" ") for line in lines) == expected, f"links in {LINKS}"
 
 
-def test_each_tool_starts(host: Any, commands: list[str]) -> None:
-    """As a user without rights; in one process, since most of them need the same modules."""
-    names = [name for name in commands if name != PROGRAM]
+def test_each_tool_starts(host: Any, wanted: dict[str, Any]) -> None:
+    names = named(wanted)
     if not names:
         return
-    nobody = "runuser -u nobody --"
-    done = host.run(
-        f"cd / && {nobody} {FOLDER}/current/bin/python -I -c %s {' '.join(names)} && "
-        f"{nobody} {LINKS}/{PROGRAM} --help >/dev/null",
-        _START,
-    )
+    done = host.run(start(names))
     said = (done.stderr.strip().splitlines() or [f"exit code {done.rc}"])[-1]
     assert done.rc == 0, f"the tools for publishing: expected to start, found {said}"
 

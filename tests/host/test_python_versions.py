@@ -11,6 +11,25 @@ import pytest
 SOURCES = "/etc/apt/sources.list.d/runnerhost-deadsnakes.sources"
 
 
+UPGRADE = "apt-get --simulate -qq dist-upgrade"
+MANUAL = "apt-mark showmanual"
+POLICY = "apt-cache policy"
+
+
+def ahead(wanted: dict[str, Any]) -> list[str]:
+    """What takes long."""
+    return [POLICY, MANUAL, UPGRADE, *map(make_venv, wanted["python_versions_wanted"])]
+
+
+def make_venv(python: str) -> str:
+    """Makes a venv; pip, which takes four seconds to unpack, was tried once by the role."""
+    return (
+        "d=$(mktemp -d) && trap 'rm -rf $d' EXIT && "
+        f"/usr/bin/python{python} -m venv --without-pip $d/v && $d/v/bin/python -c pass && "
+        f"/usr/bin/python{python} -m ensurepip --version"
+    )
+
+
 @pytest.fixture(scope="session")
 def system(host: Any) -> str:
     """The system's own version, ``3.10``."""
@@ -35,7 +54,7 @@ def policy(host: Any, wanted: dict[str, Any]) -> dict[str, str]:
     text = host.check_output("apt-cache policy " + " ".join(names))
     blocks = re.split(r"(?m)^(?=\S)", text)
     found = {block.partition(":")[0]: block for block in blocks if block.strip()}
-    found["*"] = host.check_output("apt-cache policy")
+    found["*"] = host.check_output(POLICY)
     return found
 
 
@@ -67,13 +86,8 @@ def test_interpreter_answers(host: Any, python: str) -> None:
 
 
 def test_venvs_can_be_made(host: Any, python: str) -> None:
-    """Without the four seconds that pip takes to unpack: the role has proven that once."""
     there(host, python)
-    done = host.run(
-        "d=$(mktemp -d) && trap 'rm -rf $d' EXIT && "
-        f"/usr/bin/python{python} -m venv --without-pip $d/v && $d/v/bin/python -c pass && "
-        f"/usr/bin/python{python} -m ensurepip --version"
-    )
+    done = host.run(make_venv(python))
     said = (done.stderr.strip().splitlines() or [f"exit code {done.rc}"])[-1]
     assert done.rc == 0, f"a venv of Python {python}: expected to be made, found {said}"
     assert done.stdout.startswith("pip "), f"pip of Python {python}"
@@ -100,7 +114,7 @@ def test_origin(python: str, system: str, policy: dict[str, str], wanted: dict[s
 @pytest.fixture(scope="session")
 def manual(host: Any) -> set[str]:
     """Packages that apt holds for wanted."""
-    return set(host.check_output("apt-mark showmanual").split())
+    return set(host.check_output(MANUAL).split())
 
 
 def test_no_autoremove_takes_it(python: str, manual: set[str]) -> None:
@@ -114,7 +128,7 @@ def test_system_python_is_the_distributions(host: Any, system: str, wanted: dict
         f"python3 python3-minimal python{system} python{system}-minimal libpython{system}-stdlib"
     )
     text = host.check_output(f"apt-cache policy {names}")
-    repositories = host.check_output("apt-cache policy")
+    repositories = host.check_output(POLICY)
     for block in re.split(r"(?m)^(?=\S)", text):
         if "***" in block:
             origins = origin_of_installed(block, repositories)
@@ -160,7 +174,7 @@ def test_nothing_else_would_come_from_the_repository(
     host: Any, system: str, wanted: dict[str, Any]
 ) -> None:
     """Apt would replace no package by the repository's."""
-    done = host.check_output("apt-get --simulate -qq dist-upgrade")
+    done = host.check_output(UPGRADE)
     ours = wanted["python_versions_repository_origin"]
     bases = {v.partition("-")[0] for v in wanted["python_versions_wanted"]} - {system}
     for line in done.splitlines():

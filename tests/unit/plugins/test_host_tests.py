@@ -9,20 +9,26 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from ansible.errors import AnsibleError
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar
 
 from ansible_collections.runnerhost.toolkit.plugins.action import host_tests
 
 
+def action(**given: Any) -> host_tests.ActionModule:
+    """The action of a host with these variables."""
+    made = object.__new__(host_tests.ActionModule)
+    loader = DataLoader()
+    made._loader, made._templar = loader, Templar(loader)
+    made._task = SimpleNamespace(args={})
+    made.variables = {"ansible_facts": {"distribution_release": "jammy"}, **given}
+    return made
+
+
 def variables(**given: Any) -> dict[str, Any]:
     """The variables that the tests get."""
-    action = object.__new__(host_tests.ActionModule)
-    loader = DataLoader()
-    action._loader, action._templar = loader, Templar(loader)
-    action._task = SimpleNamespace(args={})
-    action.variables = {"ansible_facts": {"distribution_release": "jammy"}, **given}
-    return dict(action._variables())
+    return dict(action(**given)._variables())
 
 
 def test_a_name_without_a_value_is_the_default() -> None:
@@ -64,3 +70,25 @@ def test_the_command_for_a_run_by_hand_reaches_the_host_and_the_vault(
         f"--vault-password-file={tmp_path}/my pass", "--user=ops",
         f"-e@{tmp_path}/my pass", "-eNAME=VALUE",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("answer", [{"venvs": [], "summary": "none"}, AnsibleError("no sudo")])
+def test_virtual_environments_are_checked_beside_the_tests(
+    answer: dict[str, Any] | AnsibleError, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where that fails, the tests still say what they have found."""
+    asked: list[Any] = []
+
+    def ask(self: Any, module: str, given: dict[str, Any], variables: Any) -> Any:
+        asked.append((module, given))
+        if isinstance(answer, AnsibleError):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(host_tests.ActionModule, "ask", ask)
+    found = action(python_versions_venv_places=["/srv"], python_versions_wanted=["3.12"])._pythons()
+    assert asked == [("runnerhost.toolkit.venv_info", {"places": ["/srv"]})]
+    failed = isinstance(answer, AnsibleError)
+    assert found["venvs"] == ({"failed": True, "msg": "no sudo"} if failed else answer)
+    assert found["wanted"] == ["3.12"]
+    assert isinstance(found["end_of_life_warning_days"], int)
