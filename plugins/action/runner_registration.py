@@ -64,15 +64,9 @@ class ActionModule(ConfigAction):
         args = self._task.args
         verb = str(args["verb"])
         self.no_file_on_host(TOKENS)
-        # The host's other daemons are named once, with the main service's runners.
-        others = verb == "verify" and args["unit"] == place().unit
-        file = self.io().read(other_runners=others)
-        if others:
-            for text in _runner_processes.warnings(file.other_runners):
-                self.warn(text)
-        runners = self._named(self.config_of(file, args["folder"]))
         if verb == "verify":
-            return self.verify(runners, file)
+            return self.verify()
+        runners = self._named(self.config_of(self.io().read(), args["folder"]))
         if verb == "unregister" and not self._task.check_mode:
             return self.unregister(runners).result(verb)
         return self.change(verb, [str(runner["name"]) for runner in runners]).result(verb)
@@ -89,13 +83,24 @@ class ActionModule(ConfigAction):
         self.refuse([f"config.toml on the host has no runner {name!r}" for name in missing])
         return runners
 
-    def verify(self, runners: list[Data], file: HostFile) -> Mapping[str, object]:
+    def verify(self) -> Mapping[str, object]:
         """What GitLab says of each."""
         args = self._task.args
-        names = [str(runner["name"]) for runner in runners]
-        verified = Verified.from_answer(
-            self.ask_host({"verb": "verify", "names": names}, module=MODULE)
-        )
+        # The host's other daemons are named once, with the main service's runners.
+        others = args["unit"] == place().unit
+        asked = {"verb": "verify", "names": args["names"], "read": True, "other_runners": others}
+        answer = self.ask_host(asked, module=MODULE)
+        file = HostFile.from_answer(answer["read"])
+        for text in _runner_processes.warnings(file.other_runners) if others else ():
+            self.warn(text)
+        runners = self._named(self.config_of(file, args["folder"]))
+        verified = Verified.from_answer(answer)
+        unread = [str(r["name"]) for r in runners if str(r["name"]) not in verified.answers]
+        if unread:
+            # Written by hand, in a way that the host's side does not read.
+            verified = verified.with_more(
+                self.ask_host({"verb": "verify", "names": unread}, module=MODULE)
+            )
         found = report(
             runners,
             verified,

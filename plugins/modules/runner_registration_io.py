@@ -24,6 +24,16 @@ options:
     type: list
     elements: str
     default: []
+  read:
+    description:
+      - Whether C(verify) reads config.toml, too. It then asks about all runners where O(names) is
+        empty.
+    type: bool
+    default: false
+  other_runners:
+    description: Whether RV(read) tells the host's daemons that the toolkit does not manage.
+    type: bool
+    default: false
   runner:
     description: Name, address and TLS files of the runner, for C(manager).
     type: dict
@@ -71,6 +81,10 @@ reasons:
   description: Why GitLab gave no answer, by name.
   type: dict
   returned: when O(verb=verify)
+read:
+  description: config.toml and what belongs to it, as C(host_info) returns them.
+  type: dict
+  returned: with O(read)
 problems:
   description: What went wrong, by name; empty where nothing did.
   type: dict
@@ -86,6 +100,8 @@ outcome:
   returned: when O(verb=manager)
 """
 
+import contextlib
+import json
 import os
 import re
 from collections.abc import Mapping
@@ -97,6 +113,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
     _drain,
     _runner_cli,
+    _runner_config_file,
     _runner_facts,
     _runner_managers,
     _secrets,
@@ -207,6 +224,36 @@ def version() -> str:
     return found[1] if found else ""
 
 
+def named(text: str) -> list[str]:
+    """The runners' names in a config.toml, as gitlab-runner writes it: this Python has no TOML.
+
+    Names that are written in another way are left out.
+    """
+    found: list[str] = []
+    for entry in re.split(r"(?m)^[ \t]*\[\[[ \t]*runners[ \t]*\]\]", text)[1:]:
+        # Not those of its tables.
+        own = re.split(r"(?m)^[ \t]*\[", entry)[0]
+        name = re.search(r'(?m)^[ \t]*name[ \t]*=[ \t]*("(?:[^"\\\n]|\\.)*")', own)
+        with contextlib.suppress(TypeError, ValueError):
+            found.append(str(json.loads(name[1] if name else "")))
+    return list(dict.fromkeys(found))
+
+
+def with_file(
+    asked: Mapping[str, Any], path: str, environment: Mapping[str, str]
+) -> Mapping[str, object]:
+    """config.toml and what belongs to it, and what GitLab says of its runners."""
+    # First: asking may write the host's id.
+    read: dict[str, Any] = dict(_runner_config_file.read(path, asked["unit"], complaints=True))
+    if asked["other_runners"]:
+        from ansible_collections.runnerhost.toolkit.plugins.module_utils import _runner_processes
+
+        read["other_runners"] = _runner_processes.report(None)
+    text = (_drain.raw(path) or b"").decode("utf-8", "replace")
+    names = [name for name in named(text) if not asked["names"] or name in asked["names"]]
+    return {"read": read, **verified(asked["folder"], path, names, environment)}
+
+
 def verified(
     folder: str, path: str, names: list[str], environment: Mapping[str, str]
 ) -> Mapping[str, object]:
@@ -255,6 +302,8 @@ def main() -> None:
                 "required": True,
             },
             "names": {"type": "list", "elements": "str", "default": []},
+            "read": {"type": "bool", "default": False},
+            "other_runners": {"type": "bool", "default": False},
             "runner": {"type": "dict", "default": {}},
             # Apart from `runner`: every value of a no_log option is cut out of the answer.
             "token": {"type": "str", "default": "", "no_log": True},
@@ -271,6 +320,8 @@ def main() -> None:
         path = f"{folder}/{_drain.KEPT}"
     else:
         path = _drain.truth(folder)
+    if asked["verb"] == "verify" and asked["read"]:
+        module.exit_json(changed=False, **with_file(asked, path, environment))
     if asked["verb"] == "verify":
         module.exit_json(changed=False, **verified(folder, path, names, environment))
     if asked["verb"] == "manager":

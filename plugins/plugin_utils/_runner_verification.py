@@ -7,7 +7,7 @@ Pure: no host, no GitLab, no clock.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
@@ -51,6 +51,15 @@ class Verified:
         """The answer of `runner_registration_io`."""
         return cls(
             answer["answers"], answer["reasons"], str(answer["version"]), str(answer["system_id"])
+        )
+
+    def with_more(self, answer: Mapping[str, Any]) -> Verified:
+        """These answers, and those about further runners."""
+        more = Verified.from_answer(answer)
+        return replace(
+            more,
+            answers={**self.answers, **more.answers},
+            reasons={**self.reasons, **more.reasons},
         )
 
     def words(self, name: str) -> str:

@@ -25,7 +25,9 @@ from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
 from ansible_collections.runnerhost.toolkit.plugins.modules import (
     runner_registration as documentation,
 )
-from ansible_collections.runnerhost.toolkit.plugins.modules import runner_registration_io as module
+from ansible_collections.runnerhost.toolkit.plugins.modules import (
+    runner_registration_io as module_io,
+)
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import (
     _runner_toml,
     _runner_verification,
@@ -157,7 +159,7 @@ class Cli:
 def test_runner_that_gitlab_has_no_more_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
     """`unregister` alone would keep its entry, and fail, at every run."""
     cli = Cli(monkeypatch, here="valid", deleted="refused", away="silent")
-    left, gone = module.by_name("/etc/x/config.toml", "unregister", list(cli.says), {})
+    left, gone = module_io.by_name("/etc/x/config.toml", "unregister", list(cli.says), {})
     assert cli.kept == ["away"]
     assert gone == ["deleted"]
     assert left == {"here": "", "deleted": "", "away": "failed to unregister away"}
@@ -174,13 +176,13 @@ def test_entry_that_verify_kept_is_not_called_gone(monkeypatch: pytest.MonkeyPat
         return answer(argv, **more)
 
     monkeypatch.setattr(_system, "run", silent)
-    left, gone = module.by_name("/etc/x/config.toml", "unregister", ["deleted"], {})
+    left, gone = module_io.by_name("/etc/x/config.toml", "unregister", ["deleted"], {})
     assert (left, gone) == ({"deleted": "failed to unregister deleted"}, [])
 
 
 def test_unregistered_runners_cost_no_question(monkeypatch: pytest.MonkeyPatch) -> None:
     cli = Cli(monkeypatch, here="valid")
-    done = module.by_name("/etc/x/config.toml", "unregister", ["here"], {})
+    done = module_io.by_name("/etc/x/config.toml", "unregister", ["here"], {})
     assert done == ({"here": ""}, [])
     assert len(cli.asked) == 1
 
@@ -293,7 +295,7 @@ def test_what_gitlab_answers_about_a_host_that_leaves(
     monkeypatch.setattr(_runner_managers, "remove", remove)
     monkeypatch.setattr(_runner_cli, "verify", lambda *_: {"build": says})
     runner = {"name": "build", "url": "https://x", "token": PREFIXED[0], "tls-ca-file": "/ca"}
-    done = module.remove_manager(str(tmp_path), "config.toml", runner, {})
+    done = module_io.remove_manager(str(tmp_path), "config.toml", runner, {})
     assert done["outcome"] == outcome
     tls = {"tls-ca-file": "/ca", "tls-cert-file": "", "tls-key-file": ""}
     assert asked == [("https://x", PREFIXED[0], "s_1", tls, str(tmp_path))]
@@ -336,28 +338,35 @@ def test_a_full_disk_loses_no_token(
         def fail_json(self, msg: str) -> None:
             raise SystemExit(msg)
 
-    monkeypatch.setattr(module, "AnsibleModule", Module)
+    monkeypatch.setattr(module_io, "AnsibleModule", Module)
     with pytest.raises(SystemExit, match=r"has no room: .* Nothing was changed"):
-        module.main()
+        module_io.main()
     assert asked == []
 
 
 def test_little_room_is_enough(tmp_path: Path) -> None:
-    assert module.no_room(str(tmp_path)) == ""
+    assert module_io.no_room(str(tmp_path)) == ""
 
 
 class Asked(runner_registration.ActionModule):
     """The action of a host whose runners GitLab takes; what is asked of it is recorded."""
 
     asked: list[tuple[str, dict[str, Any]]]
+    config = CONFIG
 
     def ask_host(self, arguments: Mapping[str, Any], module: str = "") -> dict[str, Any]:
         self.asked.append((module.rpartition(".")[2], dict(arguments)))
-        if "op" in arguments:
-            others: dict[str, Any] = {"daemons": [], "stopped": []}
-            return {"read": host_file.read(CONFIG, system_id="s_1", other_runners=others)}
-        answers = dict.fromkeys(arguments["names"], "valid")
-        return {"answers": answers, "reasons": {}, "version": "18.5.0", "system_id": "s_1"}
+        others: dict[str, Any] = {"daemons": [], "stopped": []}
+        read = host_file.read(self.config, system_id="s_1", other_runners=others)
+        names = module_io.named(self.config) if arguments.get("read") else arguments["names"]
+        answers = dict.fromkeys(names, "valid")
+        return {
+            "read": read,
+            "answers": answers,
+            "reasons": {},
+            "version": "18.5.0",
+            "system_id": "s_1",
+        }
 
 
 def act(**args: Any) -> tuple[dict[str, Any], Asked]:
@@ -372,13 +381,41 @@ def act(**args: Any) -> tuple[dict[str, Any], Asked]:
     return action.run(None, {}), action
 
 
-def test_verify_asks_twice_and_returns_what_is_documented() -> None:
+def test_verify_asks_once_and_returns_what_is_documented() -> None:
     result, action = act(verb="verify")
-    assert [module for module, _ in action.asked] == ["", "runner_registration_io"]
+    assert [module for module, _ in action.asked] == ["runner_registration_io"]
     assert result["runners"] == ["Build & test: valid, its token does not expire"]
     documented = yaml.safe_load(documentation.RETURN)
     shown = {key for key in result if not key.startswith("_")}
     assert shown - {"changed", "warnings"} == set(documented)
+
+
+def test_a_runner_whose_name_the_host_does_not_read_is_asked_about_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    by_hand = CONFIG + f"[[runners]]\n  name = 'by hand'\n  token = \"{TOKEN}\"\n"
+    monkeypatch.setattr(Asked, "config", by_hand)
+    result, action = act(verb="verify")
+    assert [given["names"] for _, given in action.asked] == [[], ["by hand"]]
+    assert [line.partition(":")[0] for line in result["runners"]] == ["Build & test", "by hand"]
+    assert all(": valid" in line for line in result["runners"])
+
+
+def test_names_are_read_as_the_runner_writes_them() -> None:
+    text = """
+name = "none"
+[[runners]]
+  token = "t"
+  name = "Build \\"x\\" \\u00e9 é"
+  [runners.cache]
+    name = "no"
+[[runners]] # two
+  [runners.cache]
+    name = "no"
+[[runners]]
+  name = "last"
+"""
+    assert module_io.named(text) == ['Build "x" é é', "last"]
 
 
 def test_wrong_options_are_refused_first() -> None:
