@@ -48,6 +48,7 @@ def push_folder(gitlab: LabGitLab, folder: Path) -> tuple[ProjectInfo, str]:
     if not folder.is_dir():
         raise LabError(f"no such project folder: {folder}")
     project = project_at(gitlab, f"{NAMESPACE}/{folder.resolve().name}")
+    allow_force_push(gitlab, project)
     with tempfile.TemporaryDirectory(prefix="rh-project-") as scratch:
         checkout = Checkout.copy_of(folder, Path(scratch) / "project")
         checkout.commit(folder.resolve().name, _COMMIT_TIME)
@@ -62,6 +63,16 @@ def project_at(gitlab: LabGitLab, path: str) -> ProjectInfo:
         if error.status != 404:
             raise
     return gitlab.create_project(path)
+
+
+def allow_force_push(gitlab: LabGitLab, project: ProjectInfo) -> None:
+    """Let a new main branch replace the old one: GitLab protects it after the first push."""
+    path = f"/projects/{project.id}/protected_branches/main"
+    try:
+        gitlab.api("PATCH", path, json={"allow_force_push": True})
+    except LabGitLabError as error:
+        if error.status != 404:
+            raise
 
 
 def submit(

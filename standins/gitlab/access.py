@@ -12,17 +12,26 @@ from fastapi.responses import JSONResponse
 from standins.gitlab.errors import not_found
 from standins.gitlab.params import Params
 from standins.gitlab.records import Project
-from standins.gitlab.state import require_scope, state_of
+from standins.gitlab.state import Identity, identity, require_level, state_of
+
+GUEST, REPORTER, DEVELOPER, MAINTAINER = 10, 20, 30, 40
 
 
-def project_for(request: Request, key: str, *scopes: str) -> Project:
-    """Return the project with this number or path, to a token with one of the scopes (or api)."""
-    require_scope(request, *scopes)
+def project_for(request: Request, key: str, level: int, *scopes: str) -> tuple[Project, Identity]:
+    """Return the project with this number or path, and who asks.
+
+    Args:
+        request: the request.
+        key: the project's number or path.
+        level: the access level that it takes.
+        scopes: scopes of access tokens, beside api, that are enough.
+    """
+    identity(request)
     store = state_of(request).store
     project = store.project(int(key)) if key.isdigit() else store.project_by_path(key)
     if project is None:
         raise not_found("Project")
-    return project
+    return project, require_level(request, project, level, *scopes)
 
 
 def page(request: Request, found: Sequence[Any]) -> JSONResponse:

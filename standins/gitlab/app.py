@@ -18,8 +18,10 @@ from standins.gitlab import (
     lint_api,
     pipelines_api,
     projects_api,
+    protection_api,
     repository_api,
     runners_api,
+    variables_api,
 )
 from standins.gitlab.errors import ApiError
 from standins.gitlab.redact import Redactor
@@ -38,6 +40,9 @@ def create_app(settings: Settings) -> FastAPI:
         for variable in job.variables:
             if variable["masked"]:
                 redactor.learn(variable["value"])
+    for setting in (*store.project_settings.all(), *store.group_settings.all()):
+        if setting.masked:
+            redactor.learn(setting.value)
     log = RequestLog(settings.state_dir / "requests.jsonl")
     state = State(settings, store, redactor, Faults(), log)
 
@@ -57,8 +62,8 @@ def create_app(settings: Settings) -> FastAPI:
     app.router.redirect_slashes = False
     # projects_api after those with longer paths: a project's own may have slashes.
     for module in (
-        runners_api, jobs_api, repository_api, lint_api, pipelines_api, projects_api, control,
-        git_http,
+        runners_api, jobs_api, repository_api, lint_api, pipelines_api, variables_api,
+        protection_api, projects_api, control, git_http,
     ):  # fmt: skip
         app.include_router(module.router)
     app.add_middleware(

@@ -88,7 +88,7 @@ def predefined(settings: Settings, project: Project, pipeline: Pipeline) -> dict
         "CI_COMMIT_REF_SLUG": slug(pipeline.ref),
         "CI_COMMIT_REF_PROTECTED": "true" if pipeline.protected else "false",
         "GITLAB_USER_ID": "1",
-        "GITLAB_USER_LOGIN": "root",
+        "GITLAB_USER_LOGIN": pipeline.user,
     }
     found["CI_COMMIT_TAG" if pipeline.tag else "CI_COMMIT_BRANCH"] = pipeline.ref
     return {**found, **pipeline.commit}

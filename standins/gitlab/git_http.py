@@ -13,17 +13,19 @@ import binascii
 import contextlib
 import os
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
+from types import MappingProxyType
 from typing import IO
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import PlainTextResponse, StreamingResponse
 
+from standins.gitlab.access import DEVELOPER, REPORTER
 from standins.gitlab.pipelines import pushed
-from standins.gitlab.protection import ZEROS, Change
+from standins.gitlab.push_checks import commands, differences, environment
 from standins.gitlab.records import ACTIVE, Project
 from standins.gitlab.repository import Repository
-from standins.gitlab.state import State, state_of
+from standins.gitlab.state import Identity, State, identity_of, state_of
 
 router = APIRouter()
 
@@ -43,10 +45,10 @@ def _credentials(request: Request) -> tuple[str, str] | None:
     return (user, password) if separator else None
 
 
-def _refusal(
+def _who(
     state: State, request: Request, project: Project | None, write: bool
-) -> PlainTextResponse | None:
-    """Return why a request is refused, or None: 401 unknown, 403 may not, 404 not to be seen."""
+) -> PlainTextResponse | Identity:
+    """Return who asks, or why not: 401 unknown, 403 may not, 404 not to be seen."""
     credentials = _credentials(request)
     if credentials is None:
         return PlainTextResponse(_DENIED, 401, _ASK)
@@ -59,19 +61,19 @@ def _refusal(
             return _not_found()
         if write:
             return PlainTextResponse("You are not allowed to push code to this project.", 403)
-        return None
-    record = state.store.access_token(password)
-    scopes = (
-        {"api"} if password == state.settings.admin_token else set(record.scopes if record else ())
-    )
-    if not scopes:
+        return Identity(frozenset(), access_level=REPORTER)
+    who = identity_of(state, password)
+    if who is None:
         return PlainTextResponse(_DENIED, 401, _ASK)
-    needed = (
-        {"api", "write_repository"} if write else {"api", "write_repository", "read_repository"}
-    )
-    if not scopes & needed:
+    needed = {"api", "write_repository", *(() if write else ("read_repository",))}
+    if not who.scopes & needed:
         return PlainTextResponse(_DENIED, 403)
-    return None if project else _not_found()
+    level = who.level_in(project) if project else 0
+    if project is None or level == 0:
+        return _not_found()
+    if write and level < DEVELOPER:
+        return PlainTextResponse("You are not allowed to push code to this project.", 403)
+    return who
 
 
 def _not_found() -> PlainTextResponse:
@@ -103,48 +105,57 @@ async def receive_pack(request: Request, path: str) -> Response:
 async def _serve(request: Request, path: str, rest: str, *, write: bool) -> Response:
     state = state_of(request)
     project = state.store.project_by_path(path)
-    refusal = _refusal(state, request, project, write)
-    if refusal is not None:
-        return refusal
+    who = _who(state, request, project, write)
+    if isinstance(who, PlainTextResponse):
+        return who
     assert project is not None
-    if not write:
-        return _response(await _backend(request, state, project, rest))
-    async with state.pushing:
-        repository = Repository(state.store.repository(project))
-        before = repository.refs()
-        answer = await _backend(request, state, project, rest)
-        after = repository.refs()
-    changes = [
-        Change(ref, before.get(ref, ZEROS), after.get(ref, ZEROS))
-        for ref in sorted({*before, *after})
-        if before.get(ref) != after.get(ref)
-    ]
-    pushed(state, project, changes)
+    with tempfile.TemporaryFile() as body:
+        async for chunk in request.stream():
+            body.write(chunk)
+        if not write:
+            return _response(await _backend(request, state, project, rest, body))
+        async with state.pushing:
+            repository = Repository(state.store.repository(project))
+            body.seek(0)
+            encoding = request.headers.get("content-encoding", "")
+            changes = commands(body, encoding) if rest == "git-receive-pack" else []
+            level = who.level_in(project)
+            checks = environment(state.store, project, changes, level)
+            before = repository.refs()
+            answer = await _backend(request, state, project, rest, body, checks)
+            after = repository.refs()
+    pushed(state, project, differences(before, after), who.user)
     return _response(answer)
 
 
-async def _backend(request: Request, state: State, project: Project, rest: str) -> IO[bytes]:
+async def _backend(
+    request: Request,
+    state: State,
+    project: Project,
+    rest: str,
+    body: IO[bytes],
+    checks: Mapping[str, str] = MappingProxyType({}),
+) -> IO[bytes]:
     """What git answers, in an open file."""
-    with tempfile.TemporaryFile() as body, contextlib.ExitStack() as opened:
+    size = body.seek(0, os.SEEK_END)
+    body.seek(0)
+    environ = {
+        "PATH": os.environ.get("PATH", os.defpath),
+        "GIT_CONFIG_NOSYSTEM": "1",
+        "GIT_HTTP_EXPORT_ALL": "1",
+        "GIT_PROJECT_ROOT": str(state.store.root / "repos"),
+        "PATH_INFO": f"/{project.path}.git/{rest}",
+        "REQUEST_METHOD": request.method,
+        "QUERY_STRING": request.url.query,
+        "CONTENT_TYPE": request.headers.get("content-type", ""),
+        "CONTENT_LENGTH": str(size),
+        "REMOTE_USER": "lab",
+        "GIT_PROTOCOL": request.headers.get("git-protocol", ""),
+        "HTTP_CONTENT_ENCODING": request.headers.get("content-encoding", ""),
+        **checks,
+    }
+    with contextlib.ExitStack() as opened:
         answer = opened.enter_context(tempfile.TemporaryFile())
-        async for chunk in request.stream():
-            body.write(chunk)
-        size = body.tell()
-        body.seek(0)
-        environ = {
-            "PATH": os.environ.get("PATH", os.defpath),
-            "GIT_CONFIG_NOSYSTEM": "1",
-            "GIT_HTTP_EXPORT_ALL": "1",
-            "GIT_PROJECT_ROOT": str(state.store.root / "repos"),
-            "PATH_INFO": f"/{project.path}.git/{rest}",
-            "REQUEST_METHOD": request.method,
-            "QUERY_STRING": request.url.query,
-            "CONTENT_TYPE": request.headers.get("content-type", ""),
-            "CONTENT_LENGTH": str(size),
-            "REMOTE_USER": "lab",
-            "GIT_PROTOCOL": request.headers.get("git-protocol", ""),
-            "HTTP_CONTENT_ENCODING": request.headers.get("content-encoding", ""),
-        }
         process = await asyncio.create_subprocess_exec(
             "git", "http-backend", stdin=body, stdout=answer, env=environ
         )

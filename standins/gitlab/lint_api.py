@@ -13,10 +13,11 @@ from typing import Any
 import yaml
 from fastapi import APIRouter, Request
 
+from standins.gitlab.access import DEVELOPER
 from standins.gitlab.components import ConfigError, component, input_problems
 from standins.gitlab.params import read_params
 from standins.gitlab.repository_api import find_project
-from standins.gitlab.state import State, require_scope, state_of
+from standins.gitlab.state import State, state_of
 
 router = APIRouter(prefix="/api/v4/projects/{key:int}")
 
@@ -33,8 +34,7 @@ _Loader.add_constructor("!reference", lambda _, node: [str(one.value) for one in
 @router.post("/ci/lint")
 async def lint(request: Request, key: int) -> dict[str, object]:
     """Say what is wrong with a configuration; the answer is 200 either way."""
-    require_scope(request)
-    find_project(request, key)
+    find_project(request, key, DEVELOPER)
     content = (await read_params(request)).text("content", required=True)
     errors = list(_errors(state_of(request), content))
     return {

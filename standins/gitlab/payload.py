@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
+from standins.gitlab.ci_settings import settings_of
 from standins.gitlab.ci_variables import expanded, predefined, slug, variable
 from standins.gitlab.records import Job, Pipeline, Plan, Project, Runner
 from standins.gitlab.runners_api import timestamp
@@ -179,6 +180,8 @@ def _variables(
     for key in job.dependencies:
         if dependency := store.job(key):
             variables += [dict(item) for item in dependency.dotenv]
+    if plan:
+        variables += settings_of(store, project, pipeline.protected, plan.environment)
     variables += [dict(item) for item in (*pipeline.variables, *job.variables)]
     return expanded(variables) if plan else variables
 

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from standins.gitlab import scheduler
+from standins.gitlab.ci_settings import settings_of
 from standins.gitlab.ci_variables import predefined
 from standins.gitlab.compiler import Compiler, JobConfig, Source
 from standins.gitlab.components import ConfigError
@@ -37,14 +38,14 @@ class NoPipelineError(Exception):
     """There is no pipeline for this commit, and why."""
 
 
-def pushed(state: State, project: Project, changes: Sequence[Change]) -> None:
+def pushed(state: State, project: Project, changes: Sequence[Change], user: str = "root") -> None:
     """Make the pipelines of a push, after it was answered."""
     changes = [change for change in changes if change.after != ZEROS]
     for change in changes:
         _protect_default_branch(state, project, change)
     state.changes.tell()
     if changes:
-        state.later(_after_push(state, project, changes[:_REFS_OF_A_PUSH]))
+        state.later(_after_push(state, project, changes[:_REFS_OF_A_PUSH], user))
 
 
 def _protect_default_branch(state: State, project: Project, change: Change) -> None:
@@ -55,10 +56,10 @@ def _protect_default_branch(state: State, project: Project, change: Change) -> N
         state.store.protected_refs.add(project_id=project.id, tag=False, name=name)
 
 
-async def _after_push(state: State, project: Project, changes: Sequence[Change]) -> None:
+async def _after_push(state: State, project: Project, changes: Sequence[Change], user: str) -> None:
     for change in changes:
         try:
-            await create(state, project, change, "push")
+            await create(state, project, change, "push", user)
         except (NoPipelineError, ConfigError):
             continue
         except Exception:
@@ -71,6 +72,7 @@ async def create(
     project: Project,
     change: Change,
     source: str,
+    user: str,
     variables: Sequence[dict[str, Any]] = (),
 ) -> Pipeline:
     """Make a pipeline; ConfigError for a bad configuration, which leaves a failed one."""
@@ -89,6 +91,7 @@ async def create(
             "sha": sha,
             "before_sha": ZEROS if change.tag or source != "push" else change.before,
             "source": source,
+            "user": user,
             "protected": is_protected(state.store, project, change.name, tag=change.tag),
             "variables": [dict(one) for one in variables],
             "commit": about,
@@ -124,7 +127,10 @@ async def _compiled(
         before="" if draft.before_sha == ZEROS else draft.before_sha,
         predefined=known,
         default=includes.default,
-        settings={one["key"]: one["value"] for one in draft.variables},
+        settings={
+            one["key"]: one["value"]
+            for one in (*settings_of(state.store, project, draft.protected), *draft.variables)
+        },
     )
     compiler = Compiler(state.settings.compiler)
     jobs = await asyncio.to_thread(compiler.compile, source)

@@ -9,14 +9,14 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import FileResponse, JSONResponse
 
 from standins.gitlab import scheduler
-from standins.gitlab.access import page, project_for
+from standins.gitlab.access import DEVELOPER, REPORTER, page, project_for
 from standins.gitlab.ci_variables import variable
 from standins.gitlab.components import ConfigError
 from standins.gitlab.errors import ApiError, bad_request, forbidden, not_found
 from standins.gitlab.jobs_api import archive_of
 from standins.gitlab.params import Params, read_params
 from standins.gitlab.pipelines import NoPipelineError, create
-from standins.gitlab.protection import ZEROS, Change
+from standins.gitlab.protection import ZEROS, Change, may_run
 from standins.gitlab.records import (
     CANCELED,
     CANCELING,
@@ -35,19 +35,16 @@ from standins.gitlab.records import (
 )
 from standins.gitlab.repository import Repository
 from standins.gitlab.runners_api import timestamp
-from standins.gitlab.state import State, state_of
+from standins.gitlab.state import Identity, State, state_of
 
 router = APIRouter(prefix="/api/v4/projects/{key:path}")
 
 STATUSES = (CREATED, WAITING, PENDING, RUNNING, SUCCESS, FAILED, CANCELED, CANCELING, SKIPPED,
             MANUAL)  # fmt: skip
-USER = {
-    "id": 1,
-    "username": "root",
-    "name": "Administrator",
-    "state": "active",
-    "avatar_url": None,
-}
+
+
+def _user(name: str) -> dict[str, Any]:
+    return {"id": 1, "username": name, "name": name, "state": "active", "avatar_url": None}
 
 
 def _find_pipeline(state: State, project: Project, pipeline_id: int) -> Pipeline:
@@ -61,6 +58,15 @@ def _find_job(state: State, project: Project, job_id: int) -> Job:
     job = state.store.job(job_id)
     if job is None or job.project_id != project.id:
         raise not_found()
+    return job
+
+
+def _job_to_change(state: State, project: Project, who: Identity, job_id: int) -> Job:
+    """A job, for someone who may change the branch or tag that it is of."""
+    job = _find_job(state, project, job_id)
+    tag, level = job.ref_type == "tag", who.level_in(project)
+    if not may_run(state.store, project, job.ref, level, tag=tag):
+        raise forbidden()
     return job
 
 
@@ -93,7 +99,7 @@ def _pipeline_details(state: State, project: Project, pipeline: Pipeline) -> dic
         "before_sha": pipeline.before_sha,
         "tag": pipeline.tag,
         "yaml_errors": pipeline.problem or None,
-        "user": USER,
+        "user": _user(pipeline.user),
         "started_at": timestamp(started),
         "finished_at": timestamp(ended) if over else None,
         "committed_at": None,
@@ -128,7 +134,7 @@ def job_json(state: State, project: Project, job: Job) -> dict[str, Any]:
             job.finished_at - job.started_at if job.finished_at and job.started_at else None
         ),
         "queued_duration": job.started_at - job.created_at if job.started_at else None,
-        "user": USER,
+        "user": _user(pipeline.user if pipeline else "root"),
         "commit": {"id": job.sha, "short_id": job.sha[:8]},
         "pipeline": _pipeline_json(state, project, pipeline) if pipeline else None,
         "web_url": f"{url}/-/jobs/{job.id}",
@@ -164,7 +170,7 @@ def job_json(state: State, project: Project, job: Job) -> dict[str, Any]:
 @router.post("/pipeline")
 async def create_pipeline(request: Request, key: str) -> JSONResponse:
     """Make a pipeline for a branch or tag."""
-    project = project_for(request, key)
+    project, who = project_for(request, key, DEVELOPER)
     state = state_of(request)
     params = await read_params(request)
     ref = params.text("ref", required=True)
@@ -176,9 +182,16 @@ async def create_pipeline(request: Request, key: str) -> JSONResponse:
             break
     else:
         raise ApiError(400, {"message": {"base": ["Reference not found"]}})
+    level = who.level_in(project)
+    if not may_run(state.store, project, change.name, level, tag=change.tag):
+        words = (
+            f"You do not have sufficient permission to run a pipeline on '{ref}'. Please select a "
+            "different branch or contact your administrator for assistance."
+        )
+        raise ApiError(400, {"message": {"base": [words]}})
     try:
         variables = _variables(params, "variables")
-        pipeline = await create(state, project, change, "api", variables)
+        pipeline = await create(state, project, change, "api", who.user, variables)
     except NoPipelineError as error:
         raise ApiError(400, {"message": {"base": [str(error)]}}) from None
     except ConfigError as error:
@@ -202,7 +215,7 @@ def _variables(params: Params, name: str) -> list[dict[str, Any]]:
 @router.get("/pipelines")
 async def list_pipelines(request: Request, key: str) -> JSONResponse:
     """Return the pipelines of a project, newest first."""
-    project = project_for(request, key, "read_api")
+    project, _ = project_for(request, key, REPORTER, "read_api")
     state = state_of(request)
     params = Params(dict(request.query_params))
     wanted = {name: params.text(name) for name in ("ref", "sha", "status", "source")}
@@ -226,7 +239,7 @@ async def list_pipelines(request: Request, key: str) -> JSONResponse:
 @router.get("/pipelines/{pipeline_id:int}")
 async def get_pipeline(request: Request, key: str, pipeline_id: int) -> dict[str, Any]:
     """Return a pipeline."""
-    project = project_for(request, key, "read_api")
+    project, _ = project_for(request, key, REPORTER, "read_api")
     state = state_of(request)
     return _pipeline_details(state, project, _find_pipeline(state, project, pipeline_id))
 
@@ -234,7 +247,7 @@ async def get_pipeline(request: Request, key: str, pipeline_id: int) -> dict[str
 @router.get("/pipelines/{pipeline_id:int}/jobs")
 async def list_jobs(request: Request, key: str, pipeline_id: int) -> JSONResponse:
     """Return the jobs of a pipeline, newest first."""
-    project = project_for(request, key, "read_api")
+    project, _ = project_for(request, key, REPORTER, "read_api")
     state = state_of(request)
     pipeline = _find_pipeline(state, project, pipeline_id)
     query = request.query_params
@@ -250,11 +263,11 @@ async def list_jobs(request: Request, key: str, pipeline_id: int) -> JSONRespons
 @router.post("/pipelines/{pipeline_id:int}/cancel")
 async def cancel_pipeline(request: Request, key: str, pipeline_id: int) -> dict[str, Any]:
     """Cancel all jobs of a pipeline that are not over."""
-    project = project_for(request, key)
+    project, who = project_for(request, key, DEVELOPER)
     state = state_of(request)
     pipeline = _find_pipeline(state, project, pipeline_id)
     for job in scheduler.latest(state, pipeline.id):
-        scheduler.cancel(state, job)
+        scheduler.cancel(state, _job_to_change(state, project, who, job.id))
     scheduler.process(state, pipeline.id)
     return _pipeline_details(state, project, pipeline)
 
@@ -262,19 +275,19 @@ async def cancel_pipeline(request: Request, key: str, pipeline_id: int) -> dict[
 @router.post("/pipelines/{pipeline_id:int}/retry", status_code=201)
 async def retry_pipeline(request: Request, key: str, pipeline_id: int) -> dict[str, Any]:
     """Run the jobs again that failed or were canceled."""
-    project = project_for(request, key)
+    project, who = project_for(request, key, DEVELOPER)
     state = state_of(request)
     pipeline = _find_pipeline(state, project, pipeline_id)
     for job in scheduler.latest(state, pipeline.id):
         if job.state in (FAILED, CANCELED):
-            scheduler.retry(state, job)
+            scheduler.retry(state, _job_to_change(state, project, who, job.id))
     return _pipeline_details(state, project, pipeline)
 
 
 @router.get("/jobs")
 async def list_project_jobs(request: Request, key: str) -> JSONResponse:
     """Return the jobs of a project, newest first."""
-    project = project_for(request, key, "read_api")
+    project, _ = project_for(request, key, REPORTER, "read_api")
     state = state_of(request)
     jobs = [job for job in state.store.jobs() if job.project_id == project.id]
     return page(request, [job_json(state, project, job) for job in reversed(jobs)])
@@ -283,7 +296,7 @@ async def list_project_jobs(request: Request, key: str) -> JSONResponse:
 @router.get("/jobs/{job_id:int}")
 async def get_job(request: Request, key: str, job_id: int) -> dict[str, Any]:
     """Return a job."""
-    project = project_for(request, key, "read_api")
+    project, _ = project_for(request, key, REPORTER, "read_api")
     state = state_of(request)
     return job_json(state, project, _find_job(state, project, job_id))
 
@@ -291,7 +304,7 @@ async def get_job(request: Request, key: str, job_id: int) -> dict[str, Any]:
 @router.get("/jobs/{job_id:int}/trace")
 async def get_trace(request: Request, key: str, job_id: int) -> Response:
     """Return a job's trace so far."""
-    project = project_for(request, key, "read_api")
+    project, _ = project_for(request, key, REPORTER, "read_api")
     state = state_of(request)
     trace = state.store.trace(_find_job(state, project, job_id).id)
     return Response(trace, media_type="text/plain; charset=utf-8")
@@ -300,7 +313,7 @@ async def get_trace(request: Request, key: str, job_id: int) -> Response:
 @router.get("/jobs/{job_id:int}/artifacts")
 async def get_artifacts(request: Request, key: str, job_id: int) -> FileResponse:
     """Return a job's archive."""
-    project = project_for(request, key, "read_api")
+    project, _ = project_for(request, key, REPORTER, "read_api")
     state = state_of(request)
     return archive_of(state, _find_job(state, project, job_id))
 
@@ -308,10 +321,10 @@ async def get_artifacts(request: Request, key: str, job_id: int) -> FileResponse
 @router.post("/jobs/{job_id:int}/play")
 async def play_job(request: Request, key: str, job_id: int) -> dict[str, Any]:
     """Start a manual job."""
-    project = project_for(request, key)
+    project, who = project_for(request, key, DEVELOPER)
     state = state_of(request)
     variables = _variables(await read_params(request), "job_variables_attributes")
-    job = _find_job(state, project, job_id)
+    job = _job_to_change(state, project, who, job_id)
     if job.state != MANUAL:
         raise ApiError(400, {"message": "400 Bad request - Unplayable Job"})
     scheduler.play(state, job, variables)
@@ -321,9 +334,9 @@ async def play_job(request: Request, key: str, job_id: int) -> dict[str, Any]:
 @router.post("/jobs/{job_id:int}/retry", status_code=201)
 async def retry_job(request: Request, key: str, job_id: int) -> dict[str, Any]:
     """Run a job again, as a new one."""
-    project = project_for(request, key)
+    project, who = project_for(request, key, DEVELOPER)
     state = state_of(request)
-    job = _find_job(state, project, job_id)
+    job = _job_to_change(state, project, who, job_id)
     if job.plan is None or job.plan.retried or job.state not in FINISHED:
         raise forbidden("Job is not retryable")
     again = scheduler.retry(state, job)
@@ -333,9 +346,9 @@ async def retry_job(request: Request, key: str, job_id: int) -> dict[str, Any]:
 @router.post("/jobs/{job_id:int}/cancel", status_code=201)
 async def cancel_job(request: Request, key: str, job_id: int) -> dict[str, Any]:
     """Cancel a job: a running one by way of its runner."""
-    project = project_for(request, key)
+    project, who = project_for(request, key, DEVELOPER)
     state = state_of(request)
-    job = _find_job(state, project, job_id)
+    job = _job_to_change(state, project, who, job_id)
     scheduler.cancel(state, job)
     if job.plan:
         scheduler.process(state, job.pipeline_id)

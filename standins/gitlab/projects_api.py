@@ -10,12 +10,13 @@ import subprocess
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 
+from standins.gitlab.access import GUEST, project_for
 from standins.gitlab.errors import ApiError, bad_request, not_found
 from standins.gitlab.params import read_params
 from standins.gitlab.payload import repository_url
 from standins.gitlab.records import Project
 from standins.gitlab.repository import Repository
-from standins.gitlab.state import State, granted_scopes, require_scope, state_of
+from standins.gitlab.state import State, identity, require_scope, state_of
 
 router = APIRouter(prefix="/api/v4")
 
@@ -68,13 +69,13 @@ async def version(request: Request) -> dict[str, str]:
 @router.get("/personal_access_tokens/self")
 async def own_token(request: Request) -> dict[str, object]:
     """Return what a token may do; any token may ask about itself."""
-    scopes = granted_scopes(request)
+    who = identity(request)
     return {
         "id": 1,
         "name": "lab",
         "revoked": False,
         "active": True,
-        "scopes": sorted(scopes),
+        "scopes": sorted(who.scopes),
         "expires_at": None,
     }
 
@@ -109,13 +110,19 @@ async def get_namespace(request: Request, key: str) -> dict[str, object]:
     raise not_found("Namespace")
 
 
+@router.get("/groups/{key:path}")
+async def get_group(request: Request, key: str) -> dict[str, object]:
+    """Return a group by id or by path."""
+    require_scope(request, "read_api")
+    for number, path in state_of(request).store.namespaces().items():
+        if path != "root" and key.lower() in (str(number), path.lower()):
+            name = path.rsplit("/", 1)[-1]
+            return {"id": number, "name": name, "path": name, "full_path": path}
+    raise not_found("Group")
+
+
 @router.get("/projects/{key:path}")
 async def get_project(request: Request, key: str) -> dict[str, object]:
     """Return a project by id or by URL-encoded path."""
-    require_scope(request, "read_api")
-    state = state_of(request)
-    store = state.store
-    project = store.project(int(key)) if key.isdigit() else store.project_by_path(key)
-    if project is None:
-        raise not_found("Project")
-    return project_json(state, project)
+    project, _ = project_for(request, key, GUEST, "read_api")
+    return project_json(state_of(request), project)

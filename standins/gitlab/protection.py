@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from standins.gitlab.records import Project, ProtectedRef
-from standins.gitlab.repository import Repository
 from standins.gitlab.store import Store
 
-NO_ONE, DEVELOPER, MAINTAINER, OWNER = 0, 30, 40, 50
+NO_ONE, DEVELOPER, MAINTAINER = 0, 30, 40
 LEVELS = {NO_ONE: "No one", DEVELOPER: "Developers + Maintainers", MAINTAINER: "Maintainers"}
+REWRITTEN = "You are not allowed to force push code to a protected branch on this project."
 ZEROS = "0" * 40
 _SHA = re.compile(r"[0-9a-f]{40}")
 
@@ -119,12 +119,6 @@ def _branch_refusal(store: Store, project: Project, change: Change, level: int) 
     rules = covering(store, project, name, tag=False)
     if not rules:
         return ""
-    if (
-        ZEROS not in (change.before, change.after)
-        and not any(rule.allow_force_push for rule in rules)
-        and Repository(store.repository(project)).rewrites(change.before, change.after)
-    ):
-        return "You are not allowed to force push code to a protected branch on this project."
     if change.after == ZEROS:
         if level < MAINTAINER:
             return (
@@ -137,3 +131,11 @@ def _branch_refusal(store: Store, project: Project, change: Change, level: int) 
     if change.before == ZEROS:
         return "You are not allowed to create protected branches on this project."
     return "You are not allowed to push code to protected branches on this project."
+
+
+def keeps_commits(store: Store, project: Project, change: Change) -> bool:
+    """Whether a change of a branch may not lose commits: what only the pushed commits tell."""
+    if change.tag or ZEROS in (change.before, change.after):
+        return False
+    rules = covering(store, project, change.name, tag=False)
+    return bool(rules) and not any(rule.allow_force_push for rule in rules)

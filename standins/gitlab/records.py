@@ -163,11 +163,16 @@ class Job:
 
 @dataclass
 class AccessToken:
-    """A personal access token: its digest and scopes."""
+    """An access token: a person's, or of a project's bot with an access level there alone."""
 
     id: int
     token_digest: str
     scopes: list[str]
+    project_id: int | None = None
+    access_level: int = 50
+    name: str = "lab"
+    user: str = "root"
+    expires_at: str | None = None
 
 
 @dataclass
@@ -183,6 +188,7 @@ class Pipeline:
     before_sha: str
     source: str
     protected: bool
+    user: str = "root"
     problem: str = ""
     skipped: bool = False
     variables: list[dict[str, Any]] = field(default_factory=list)
@@ -201,3 +207,20 @@ class ProtectedRef:
     push_level: int = 40
     merge_level: int = 40
     allow_force_push: bool = False
+
+
+@dataclass
+class Setting:
+    """A CI/CD variable of a project or group, ``owner``."""
+
+    id: int
+    owner: int
+    key: str
+    value: str
+    variable_type: str = "env_var"
+    protected: bool = False
+    masked: bool = False
+    hidden: bool = False
+    raw: bool = False
+    environment_scope: str = "*"
+    description: str | None = None

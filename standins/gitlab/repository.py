@@ -59,14 +59,6 @@ class Repository:
             "CI_COMMIT_TIMESTAMP": date,
         }
 
-    def rewrites(self, before: str, after: str) -> bool:
-        """Whether a branch loses commits when it goes from one to the other."""
-        try:
-            self.git("merge-base", "--is-ancestor", before, after)
-        except subprocess.CalledProcessError:
-            return True
-        return False
-
     def blob(self, commit: str, path: str) -> tuple[str, str] | None:
         """Mode and id of a file."""
         line = self.git("ls-tree", "-z", commit, "--", path).decode().rstrip("\0")

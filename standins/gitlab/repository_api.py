@@ -19,13 +19,14 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 
-from standins.gitlab.errors import ApiError, bad_request, not_found
+from standins.gitlab.access import DEVELOPER, REPORTER, page, project_for
+from standins.gitlab.errors import ApiError, bad_request, forbidden, not_found
 from standins.gitlab.params import Params, read_params
 from standins.gitlab.pipelines import pushed
-from standins.gitlab.protection import ZEROS, Change
+from standins.gitlab.protection import ZEROS, Change, may_push, refusals
 from standins.gitlab.records import Project
 from standins.gitlab.repository import Repository
-from standins.gitlab.state import require_scope, state_of
+from standins.gitlab.state import Identity, state_of
 
 router = APIRouter(prefix="/api/v4/projects/{key:int}")
 
@@ -34,13 +35,12 @@ _ACTIONS = ("create", "update", "delete", "move", "chmod")
 _PATH = re.compile(r"[\w\-. @+~!/()\[\]]+")
 
 
-def find_project(request: Request, key: int) -> tuple[Project, Repository]:
-    """Return a project and its repository; 404 without one."""
-    store = state_of(request).store
-    project = store.project(key)
-    if project is None:
-        raise not_found("Project")
-    return project, Repository(store.repository(project))
+def find_project(
+    request: Request, key: int, level: int, *scopes: str
+) -> tuple[Project, Repository, Identity]:
+    """Return a project, its repository and who asks for them; 404 without one."""
+    project, who = project_for(request, str(key), level, *scopes)
+    return project, Repository(state_of(request).store.repository(project)), who
 
 
 def _wrong(text: str) -> ApiError:
@@ -50,8 +50,7 @@ def _wrong(text: str) -> ApiError:
 @router.get("/repository/files/{path:path}")
 async def get_file(request: Request, key: int, path: str) -> dict[str, object]:
     """Return a file and its content."""
-    require_scope(request, "read_api", "read_repository")
-    _, repository = find_project(request, key)
+    _, repository, _ = find_project(request, key, REPORTER, "read_api", "read_repository")
     ref = (await read_params(request)).text("ref", required=True)
     commit = repository.commit_of(ref)
     if not commit:
@@ -76,11 +75,24 @@ async def get_file(request: Request, key: int, path: str) -> dict[str, object]:
     }
 
 
+@router.get("/repository/tags")
+async def list_tags(request: Request, key: int) -> JSONResponse:
+    """Return all tags."""
+    _, repository, _ = find_project(request, key, REPORTER, "read_api")
+    names = [
+        ref.removeprefix("refs/tags/") for ref in repository.refs() if ref.startswith("refs/tags/")
+    ]
+    commits = {name: repository.commit_of(f"refs/tags/{name}") for name in names}
+    return page(request, [
+        {"name": name, "target": commit, "commit": {"id": commit}}
+        for name, commit in commits.items()
+    ])  # fmt: skip
+
+
 @router.get("/repository/branches/{name:path}")
 async def get_branch(request: Request, key: int, name: str) -> dict[str, object]:
     """Return a branch."""
-    require_scope(request, "read_api")
-    project, repository = find_project(request, key)
+    project, repository, _ = find_project(request, key, REPORTER, "read_api")
     commit = repository.commit_of(f"refs/heads/{name}")
     if not commit:
         raise not_found("Branch")
@@ -90,8 +102,7 @@ async def get_branch(request: Request, key: int, name: str) -> dict[str, object]
 @router.get("/repository/tags/{name:path}")
 async def get_tag(request: Request, key: int, name: str) -> dict[str, object]:
     """Return a tag."""
-    require_scope(request, "read_api")
-    _, repository = find_project(request, key)
+    _, repository, _ = find_project(request, key, REPORTER, "read_api")
     commit = repository.commit_of(f"refs/tags/{name}")
     if not commit:
         raise not_found("Tag")
@@ -101,12 +112,15 @@ async def get_tag(request: Request, key: int, name: str) -> dict[str, object]:
 @router.post("/repository/tags")
 async def create_tag(request: Request, key: int) -> JSONResponse:
     """Make a tag."""
-    require_scope(request)
-    project, repository = find_project(request, key)
+    project, repository, who = find_project(request, key, DEVELOPER)
     params = await read_params(request)
     name = params.text("tag_name", required=True)
     ref = params.text("ref", required=True)
     message = params.text("message")
+    store, level = state_of(request).store, who.level_in(project)
+    asked = Change(f"refs/tags/{name}", ZEROS, "")
+    if said := next(refusals(store, project, [asked], level), ""):
+        raise _wrong(said)
     if repository.commit_of(f"refs/tags/{name}"):
         raise _wrong(f"Tag {name} already exists")
     commit = repository.commit_of(ref)
@@ -116,7 +130,7 @@ async def create_tag(request: Request, key: int) -> JSONResponse:
         repository.git("tag", *(("-a", "-m", message) if message else ()), "--", name, commit)
     except subprocess.CalledProcessError:
         raise _wrong("Tag name invalid") from None
-    pushed(state_of(request), project, [Change(f"refs/tags/{name}", ZEROS, commit)])
+    pushed(state_of(request), project, [Change(f"refs/tags/{name}", ZEROS, commit)], who.user)
     answer = {"name": name, "target": commit, "message": message, "commit": {"id": commit}}
     return JSONResponse(answer, status_code=201)
 
@@ -124,14 +138,16 @@ async def create_tag(request: Request, key: int) -> JSONResponse:
 @router.post("/repository/commits")
 async def create_commit(request: Request, key: int) -> JSONResponse:
     """Commit several files at once: all of the actions, or none."""
-    require_scope(request)
-    project, repository = find_project(request, key)
+    project, repository, who = find_project(request, key, DEVELOPER)
     params = await read_params(request)
     branch = params.text("branch", required=True)
     message = params.text("commit_message", required=True)
     actions = params.values.get("actions")
     if not isinstance(actions, list) or not all(isinstance(one, dict) for one in actions):
         raise bad_request("actions is missing" if actions is None else "actions is invalid")
+    store, level = state_of(request).store, who.level_in(project)
+    if not may_push(store, project, branch, level, tag=False):
+        raise forbidden("You are not allowed to push into this branch")
     parent = _parent(repository, branch, params)
     with tempfile.TemporaryDirectory() as folder:
         index = f"{folder}/index"
@@ -146,7 +162,7 @@ async def create_commit(request: Request, key: int) -> JSONResponse:
     name = f"refs/heads/{branch}"
     before = repository.commit_of(name) or ZEROS
     repository.git("update-ref", name, commit)
-    pushed(state_of(request), project, [Change(name, before, commit)])
+    pushed(state_of(request), project, [Change(name, before, commit)], who.user)
     answer = {"id": commit, "short_id": commit[:8], "title": message.splitlines()[0],
               "message": message, "parent_ids": [parent] if parent else []}  # fmt: skip
     return JSONResponse(answer, status_code=201)

@@ -6,11 +6,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
+from datetime import date
 from typing import cast
 
 from fastapi import Request
 
-from standins.gitlab.errors import insufficient_scope, unauthorized
+from standins.gitlab.errors import forbidden, insufficient_scope, not_found, unauthorized
+from standins.gitlab.records import Project
 from standins.gitlab.redact import Redactor
 from standins.gitlab.settings import Settings
 from standins.gitlab.store import Store
@@ -73,24 +75,63 @@ def state_of(request: Request) -> State:
     return cast(State, request.app.state.lab)
 
 
-def granted_scopes(request: Request) -> set[str]:
-    """The scopes of the request's personal access token; 401 without a valid one."""
-    state = state_of(request)
+@dataclass(frozen=True)
+class Identity:
+    """Who asks: a person with all rights, or a project's bot with a level in this project."""
+
+    scopes: frozenset[str]
+    user: str = "root"
+    project_id: int | None = None
+    access_level: int = 50
+
+    def level_in(self, project: Project) -> int:
+        """The access level in a project; 0 without any."""
+        return self.access_level if self.project_id in (None, project.id) else 0
+
+
+def identity_of(state: State, token: str) -> Identity | None:
+    """Return whose an access token is; None if it is no one's."""
+    if token == state.settings.admin_token:
+        return Identity(frozenset({"api"}))
+    record = state.store.access_token(token)
+    if record is None or (record.expires_at and record.expires_at <= date.today().isoformat()):
+        return None
+    return Identity(frozenset(record.scopes), record.user, record.project_id, record.access_level)
+
+
+def identity(request: Request) -> Identity:
+    """Return who asks; 401 without a valid access token."""
     token = request.headers.get("private-token", "")
     bearer = request.headers.get("authorization", "")
     if not token and bearer.lower().startswith("bearer "):
         token = bearer[7:].strip()
-    if not token:
+    found = identity_of(state_of(request), token) if token else None
+    if found is None:
         raise unauthorized()
-    if token == state.settings.admin_token:
-        return {"api"}
-    record = state.store.access_token(token)
-    if record is None:
-        raise unauthorized()
-    return set(record.scopes)
+    return found
 
 
-def require_scope(request: Request, *scopes: str) -> None:
-    """Refuse a request without a personal access token that has one of ``scopes`` (or api)."""
-    if not {"api", *scopes} & granted_scopes(request):
+def require_scope(request: Request, *scopes: str) -> Identity:
+    """Refuse a request without a person's access token that has one of ``scopes`` (or api)."""
+    found = _with_scope(request, *scopes)
+    if found.project_id is not None:
+        raise forbidden()
+    return found
+
+
+def _with_scope(request: Request, *scopes: str) -> Identity:
+    found = identity(request)
+    if not {"api", *scopes} & found.scopes:
         raise insufficient_scope(" ".join(scopes) or "api")
+    return found
+
+
+def require_level(request: Request, project: Project, level: int, *scopes: str) -> Identity:
+    """Refuse a request without this access level in a project, and one of ``scopes`` (or api)."""
+    found = _with_scope(request, *scopes)
+    have = found.level_in(project)
+    if have == 0:
+        raise not_found("Project")
+    if have < level:
+        raise forbidden()
+    return found

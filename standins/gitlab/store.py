@@ -32,6 +32,7 @@ from standins.gitlab.records import (
     Project,
     ProtectedRef,
     Runner,
+    Setting,
 )
 from standins.gitlab.tables import Table
 
@@ -80,6 +81,8 @@ class Store:
 
         self.pipelines = Table(self._db, "pipelines", Pipeline, "project_id")
         self.protected_refs = Table(self._db, "protected_refs", ProtectedRef, "project_id")
+        self.project_settings = Table(self._db, "project_settings", Setting, "owner")
+        self.group_settings = Table(self._db, "group_settings", Setting, "owner")
 
     def close(self) -> None:
         """Close the database."""
@@ -114,6 +117,13 @@ class Store:
         """Return a project by its full path, whatever its case."""
         doc = self._one("SELECT doc FROM projects WHERE path = ?", path)
         return Project(**doc) if doc else None
+
+    def groups_of(self, project: Project) -> list[int]:
+        """Return the numbers of a project's groups, the outermost first."""
+        numbers = {path.lower(): number for number, path in self.namespaces().items()}
+        parts = project.path.lower().split("/")[:-1]
+        paths = ["/".join(parts[: end + 1]) for end in range(len(parts))]
+        return [numbers[path] for path in paths if path != "root"]
 
     def namespaces(self) -> dict[int, str]:
         """Return the namespaces of all projects, and the administrator's, by their numbers."""
@@ -287,10 +297,10 @@ class Store:
 
     # -- tokens, queue value ------------------------------------------------------------------
 
-    def add_access_token(self, token: str, scopes: list[str]) -> AccessToken:
-        """Add a personal access token."""
+    def add_access_token(self, token: str, scopes: list[str], **fields: Any) -> AccessToken:
+        """Add an access token; a person's unless fields say whose."""
         key = self._insert("access_tokens", token_digest=digest(token))
-        record = AccessToken(key, digest(token), scopes)
+        record = AccessToken(key, digest(token), scopes, **fields)
         self._put("access_tokens", key, record)
         return record
 
@@ -298,6 +308,13 @@ class Store:
         """Return a personal access token's record."""
         doc = self._one("SELECT doc FROM access_tokens WHERE token_digest = ?", digest(token))
         return AccessToken(**doc) if doc else None
+
+    def access_tokens_of(self, project_id: int) -> list[AccessToken]:
+        """Return the tokens of a project's bots."""
+        query = (
+            "SELECT doc FROM access_tokens WHERE json_extract(doc, '$.project_id') = ? ORDER BY id"
+        )
+        return [AccessToken(**doc) for doc in self._all(query, project_id)]
 
     def delete_access_token(self, key: int) -> None:
         """Revoke a personal access token."""

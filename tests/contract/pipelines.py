@@ -4,12 +4,16 @@
 from __future__ import annotations
 
 import io
+import os
 import secrets
+import subprocess
 import time
 import zipfile
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import date, timedelta
+from pathlib import Path
 from typing import Any
 
 import gitlab as python_gitlab
@@ -116,6 +120,20 @@ def unpacked(content: bytes) -> dict[str, str]:
         return {name: opened.read(name).decode() for name in opened.namelist()}
 
 
+def without_git() -> dict[str, str]:
+    """The environment without git's settings, which would win over those of a command."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+
+
+def git(folder: Path, *words: str) -> str:
+    """Run git as somebody, and return what it says."""
+    person = ["-c", "user.name=A", "-c", "user.email=a@example.com"]
+    done = subprocess.run(
+        ["git", *person, *words], cwd=folder, check=True, timeout=30, capture_output=True, text=True
+    )
+    return done.stdout.strip()
+
+
 def variables(job: dict[str, Any]) -> dict[str, str]:
     """A job's variables as its runner sees them: the last of a name counts."""
     return {item["key"]: item["value"] for item in job["variables"]}
@@ -144,6 +162,28 @@ class Shop:
         answer = self.server.call("POST", "/user/runners", **body)
         assert answer.status_code == 201, answer.text
         return HandRunner(self.server, answer.json()["token"])
+
+    def token(self, access_level: int, *scopes: str) -> str:
+        """The token of someone with this role in the project."""
+        expires = (date.today() + timedelta(days=2)).isoformat()
+        made = self.api.access_tokens.create(
+            {"name": "contract", "scopes": list(scopes or ("api",)),
+             "access_level": access_level, "expires_at": expires}
+        )  # fmt: skip
+        return str(made.token)
+
+    def push(self, folder: Path, token: str, *words: str) -> subprocess.CompletedProcess[str]:
+        """Push as whoever has this token."""
+        url = f"{self.server.url}/{self.project.path}.git"
+        helper = '!f() { echo username=somebody; echo "password=$TOKEN"; }; f'
+        config = ["-c", "credential.helper=", "-c", f"credential.helper={helper}"]
+        if self.server.authority:
+            config += ["-c", f"http.sslCAInfo={self.server.authority}"]
+        return subprocess.run(
+            ["git", *config, "push", url, *words], cwd=folder, capture_output=True, text=True,
+            check=False, timeout=60,
+            env={**without_git(), "TOKEN": token, "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"},
+        )  # fmt: skip
 
     def commit(self, config: str, branch: str = "", message: str = "Configure") -> str:
         """Commit a configuration whose jobs are for this runner; its commit."""

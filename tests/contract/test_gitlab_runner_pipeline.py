@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import io
-import subprocess
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +13,7 @@ import pytest
 
 from standins.gitlab.client import LabGitLab, ProjectInfo
 from tests.contract.harness import Daemon, Host
-from tests.contract.pipelines import eventually
+from tests.contract.pipelines import eventually, git
 
 pytestmark = pytest.mark.usefixtures("compiler")
 
@@ -65,12 +64,6 @@ def project(gitlab: LabGitLab, host: Host, tmp_path: Path) -> tuple[ProjectInfo,
     git(tmp_path, "commit", "--quiet", "-m", "First")
     git(tmp_path, "tag", "v1.0", "-m", "One")
     return gitlab.create_project(f"group/{host.root.name}"), tmp_path
-
-
-def git(folder: Path, *words: str) -> None:
-    """Run git as somebody."""
-    person = ["-c", "user.name=A", "-c", "user.email=a@example.com"]
-    subprocess.run(["git", *person, *words], cwd=folder, check=True, timeout=30)
 
 
 def test_a_pushed_tag_runs_to_its_end(
