@@ -43,27 +43,27 @@ class ActionModule(ToolkitAction):
         # config.toml may hold one name twice.
         found = list(dict.fromkeys(found))
         tests = args.get("tests") or {}
-        looked = args.get("venvs") or {}
+        venvs = args.get("venvs") or {}
         obstacles = [
             dict(one["obstacle"])
             for one in (args.get("reached") or {}, tests)
             if isinstance(one, dict) and one.get("obstacle")
         ]
-        for name, one in (("the tests of the host", tests), ("virtual environments", looked)):
+        for name, one in (("the tests of the host", tests), ("virtual environments", venvs)):
             if one.get("failed"):
                 said = f"{name}: {one.get('msg') or 'no answer'}"
                 obstacles.append({"source": "connection", "found": said, "remedy": ""})
         unnamed = list(tests.get("unnamed_runners", []))
         notes = [
             *tests.get("notes", []),
-            *([str(looked["summary"])] if looked.get("venvs") else []),
-            *(one["text"] for one in looked.get("venvs", []) if one["state"] != _venvs.ALIVE),
-            *looked.get("left_out", []),
+            *([str(venvs["summary"])] if venvs.get("venvs") else []),
+            *(one["text"] for one in venvs.get("venvs", []) if one["state"] != _venvs.ALIVE),
+            *venvs.get("left_out", []),
             *_python_releases.warnings(
                 [str(v) for v in args.get("wanted") or [] if _pythons.parse(str(v))],
                 datetime.date.today(),
                 int(args.get("end_of_life_warning_days", _python_releases.NEVER)),
-                str(looked.get("system_python", "")),
+                str(venvs.get("system_python", "")),
             ),
         ]
         words = [

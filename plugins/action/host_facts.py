@@ -47,8 +47,8 @@ class ActionModule(ToolkitAction):
                 # With the interpreter that Ansible has found, and its warnings about it.
                 facts = dict(answer.get("ansible_facts", {}))
                 # By setup's own names: else a fact cache would hold both, and the older might win.
-                facts |= {f"ansible_{key}": v for key, v in answer["look"]["distribution"].items()}
-                more = {key: value for key, value in answer.items() if key != "look"}
+                facts |= {f"ansible_{key}": v for key, v in answer["info"]["distribution"].items()}
+                more = {key: value for key, value in answer.items() if key != "info"}
                 return {**more, "ansible_facts": facts, "changed": False}
             obstacle = of_module(answer) or Obstacle(
                 CONNECTION, _secrets.redact_text(str(answer.get("msg") or "no answer")), ""

@@ -55,8 +55,8 @@ class ActionModule(ToolkitAction):
 
     def _deployed(self, variables: Mapping[str, Any]) -> str:
         """The mirror's source file as the host has it; empty if it has none."""
-        look = self.ask(HOST_INFO, {"texts": [DISTRIBUTION_SOURCES]}, variables)["look"]
-        return str(look["files"][DISTRIBUTION_SOURCES].get("text", ""))
+        info = self.ask(HOST_INFO, {"texts": [DISTRIBUTION_SOURCES]}, variables)["info"]
+        return str(info["files"][DISTRIBUTION_SOURCES].get("text", ""))
 
     def _ask_mirror(
         self, mirror: Mirror, network: _network.Network, variables: Mapping[str, Any]

@@ -67,16 +67,16 @@ class ActionModule(ToolkitAction):
     def _known(self, names: list[str], variables: Mapping[str, Any]) -> Known:
         """dpkg's record: an earlier task's, or this one's."""
         args = self._task.args
-        if args["look"] is not None:
-            return Known(args["look"], frozenset(args["automatic"]), args["unfinished"])
+        if args["info"] is not None:
+            return Known(args["info"], frozenset(args["automatic"]), args["unfinished"])
         bare = [name.partition("=")[0] for name in names]
-        return Known.of(self.ask(HOST_INFO, {"packages": bare}, variables)["look"])
+        return Known.of(self.ask(HOST_INFO, {"packages": bare}, variables)["info"])
 
     def _simulation(self, plan: Plan, variables: Mapping[str, Any]) -> dict[str, Any]:
         """What apt would do, and what dpkg knows; refuses what apt would refuse."""
         result: dict[str, Any] = {
             "changed": False,
-            "look": plan.known.facts(),
+            "info": plan.known.facts(),
             "needed": plan.changes,
             "simulated": {},
         }
@@ -99,8 +99,8 @@ class ActionModule(ToolkitAction):
         deployed = ""
         if values["distribution_url"] and "://" in str(values["distribution_key"]):
             # A key that the host holds already is not fetched.
-            look = self.ask(HOST_INFO, {"texts": [DISTRIBUTION_SOURCES]}, variables)["look"]
-            deployed = str(look["files"][DISTRIBUTION_SOURCES].get("text", ""))
+            info = self.ask(HOST_INFO, {"texts": [DISTRIBUTION_SOURCES]}, variables)["info"]
+            deployed = str(info["files"][DISTRIBUTION_SOURCES].get("text", ""))
         distribution, __ = self.distribution_offer(variables, deployed)
         question = {
             "install": names,

@@ -46,7 +46,7 @@ class ActionModule(ToolkitAction):
         if not args["simulate"]:
             return self._install(wanted, texts)
         # With the module that the run has built and sent before.
-        answer = self.ask(HOST_INFO, {"publish_tools": wanted}, self.variables)["look"][
+        answer = self.ask(HOST_INFO, {"publish_tools": wanted}, self.variables)["info"][
             "publish_tools"
         ]
         self.refuse(_publish_lock.foreign_problems(answer["foreign"]))

@@ -44,7 +44,7 @@ class ActionModule(ToolkitAction):
         said = self.validate(self.variables_of, variables, _python_settings.problems(args, home))
         network = self.network(variables)
         wanted = Wanted.of(args)
-        host = self._host(wanted, args["look_also"], variables)
+        host = self._host(wanted, args["info_also"], variables)
         key, warnings = self.key(
             "python_versions_repository_key",
             args["key"],
@@ -77,7 +77,7 @@ class ActionModule(ToolkitAction):
         texts = [wanted.sources_path, wanted.preferences_path, STAMP, DISTRIBUTION_SOURCES]
         names = [name.partition("=")[0] for name in also]
         asked = {"packages": [*FAMILY, *names], "texts": texts}
-        return Host.of(self.ask(HOST_INFO, asked, variables)["look"])
+        return Host.of(self.ask(HOST_INFO, asked, variables)["info"])
 
     def _candidates(
         self, planner: Planner, network: _network.Network, variables: Mapping[str, Any]

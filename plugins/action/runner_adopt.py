@@ -34,8 +34,8 @@ class ActionModule(ConfigAction):
         """Returns ``path``, ``vault`` and ``left_out``; a file that differs is not overwritten."""
         args = self._task.args
         self.no_file_on_host(TOKENS)
-        look = self.ask(HOST_INFO, {"globs": [DROP_INS]}, self.variables)["look"]
-        here = names_of(look["globs"][DROP_INS])
+        info = self.ask(HOST_INFO, {"globs": [DROP_INS]}, self.variables)["info"]
+        here = names_of(info["globs"][DROP_INS])
         names = sorted({*here, *args["isolated"]})
         services = [(name, self._config(name)) for name in ("", *names)]
         found = _adopt.adopt(

@@ -75,7 +75,7 @@ class ActionModule(ConfigAction):
         """Refuses where a daemon that the toolkit does not manage is in the way; else warnings."""
         args = self._task.args
         answer = self.ask(HOST_INFO, {"other_runners_beside": files}, self.variables)
-        found: _runner_processes.Report = answer["look"]["other_runners"]
+        found: _runner_processes.Report = answer["info"]["other_runners"]
         in_the_way, others = _runner_processes.in_the_way(found["daemons"], how)
         if how == "wait" and args["at_deadline"] == "go_on":
             in_the_way, others = [], [*in_the_way, *others]

@@ -59,7 +59,7 @@ class ActionModule(ToolkitAction):
             warnings += self.no_file_on_host("the jobs' SSH keys")
         made = None if settings.image else _job_user.certificates(network.authorities)
         facts = _runner_host.facts(
-            self.ask(HOST_INFO, _runner_host.question(settings, made), self.variables)["look"]
+            self.ask(HOST_INFO, _runner_host.question(settings, made), self.variables)["info"]
         )
         warnings += _runner_checks.host_warnings(settings, facts)
         key, warned = self.key(
@@ -127,7 +127,7 @@ class ActionModule(ToolkitAction):
             if any(_tokens.is_legacy(runner.token) for runner in runners):
                 with self.quiet():
                     asked = {"runner_config": {"folder": service.folder, "unit": service.unit}}
-                    read = self.ask(HOST_INFO, asked, self.variables)["look"]["runner_config"]
+                    read = self.ask(HOST_INFO, asked, self.variables)["info"]["runner_config"]
                 file = _runner_file.HostFile.from_answer(read)
                 found += _runner_config_plan.legacy_problems(runners, file)
         self.refuse(found)

@@ -100,7 +100,7 @@ def _owner_ids(item: Item) -> tuple[int, int]:
 
 
 def _file(item: Item, path: str, uid: int, gid: int, check: bool) -> Change | None:
-    found = _files.file_look(path, want_text=True)
+    found = _files.file_info(path, want_text=True)
     wanted = item.content or ""
     mode = int(item.mode, 8)
     before = str(found.get("text", ""))
@@ -124,7 +124,7 @@ def _file(item: Item, path: str, uid: int, gid: int, check: bool) -> Change | No
 
 
 def _directory(item: Item, path: str, uid: int, gid: int, check: bool) -> Change | None:
-    found = _files.file_look(path)
+    found = _files.file_info(path)
     mode = int(item.mode, 8)
     there = found["kind"] == "directory"
     if there and (found["uid"], found["gid"], found["mode"]) == (uid, gid, f"{mode:04o}"):

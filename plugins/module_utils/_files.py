@@ -36,31 +36,31 @@ class FileFacts(TypedDict, total=False):
     text: str
 
 
-def file_look(path: str, want_text: bool = False) -> FileFacts:
+def file_info(path: str, want_text: bool = False) -> FileFacts:
     """Kind, mode and owner of a path, and its text if requested."""
     try:
-        info = os.lstat(path)
+        stats = os.lstat(path)
     except OSError:
         return {"kind": "absent"}
     kind = (
         "file"
-        if stat.S_ISREG(info.st_mode)
+        if stat.S_ISREG(stats.st_mode)
         else "directory"
-        if stat.S_ISDIR(info.st_mode)
+        if stat.S_ISDIR(stats.st_mode)
         else "link"
-        if stat.S_ISLNK(info.st_mode)
+        if stat.S_ISLNK(stats.st_mode)
         else "other"
     )
-    look: FileFacts = {
+    info: FileFacts = {
         "kind": kind,
-        "mode": f"{stat.S_IMODE(info.st_mode):04o}",
-        "uid": info.st_uid,
-        "gid": info.st_gid,
-        "mtime": info.st_mtime,
+        "mode": f"{stat.S_IMODE(stats.st_mode):04o}",
+        "uid": stats.st_uid,
+        "gid": stats.st_gid,
+        "mtime": stats.st_mtime,
     }
     if want_text and kind == "file":
-        look["text"] = read_text(path)
-    return look
+        info["text"] = read_text(path)
+    return info
 
 
 def read_text(path: str) -> str:

@@ -62,7 +62,7 @@ def read(path: str, unit: str, *, complaints: bool) -> Read:
     folder = os.path.dirname(path)
     content = _drain.raw(path)
     state = _drain.raw(f"{folder}/{STATE_FILE}")
-    files = [_files.file_look(one) for one in (path, f"{folder}/{STATE_FILE}")]
+    files = [_files.file_info(one) for one in (path, f"{folder}/{STATE_FILE}")]
     service = _systemd.units([unit]).get(unit, {})
     pid = int(service.get("MainPID") or 0)
     found: Read = {

@@ -20,7 +20,7 @@ OTHER_BINARY = "/usr/local/bin/gitlab-runner"
 UPSTREAM = "https://packages.gitlab.com/runner/gitlab-runner/ubuntu/"
 # What an upgrade keeps: the previous packages, and its mark until it is complete.
 KEPT_FOLDER = "/var/lib/runnerhost/gitlab-runner"
-UNPROVEN = f"{KEPT_FOLDER}/unproven.json"
+UNCONFIRMED = f"{KEPT_FOLDER}/unproven.json"
 # The first version that depends on helper-images (GitLab's docs, "Install GitLab Runner").
 _IMAGES_SINCE = (17, 7)
 _VERSION = re.compile(r"\d+\.\d+\.\d+(?:-\d+)?\Z")

@@ -145,7 +145,7 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-look:
+info:
   description:
     - What was found. With O(packages), C(automatic) has those of them that apt's autoremove may
       take, and C(unfinished) what a transaction that was cut off has left, of whatever package.
@@ -322,39 +322,39 @@ ARGUMENTS: dict[str, Any] = {
 
 def found(asked: dict[str, Any], check: bool) -> dict[str, Any]:
     """What the arguments ask for."""
-    look: dict[str, Any] = {
+    info: dict[str, Any] = {
         "system_python": _system.system_version(),
         "systemd": _systemd.has_systemd(),
         "machine": _system.machine(),
         "packages": _dpkg.packages(asked["packages"]),
-        "files": {path: _files.file_look(path) for path in asked["files"]},
+        "files": {path: _files.file_info(path) for path in asked["files"]},
     }
     if asked["distribution"]:
-        look["distribution"] = _system.distribution()
+        info["distribution"] = _system.distribution()
     if asked["packages"]:
-        look["provided"] = provided(asked["packages"], look["packages"])
-        by = {record["provided_by"] for record in look["provided"].values()}
-        look["automatic"] = sorted(_dpkg.automatic().intersection({*look["packages"], *by}))
-        look["unfinished"] = _dpkg.unfinished()
-    look["globs"] = {pattern: sorted(glob.glob(pattern)) for pattern in asked["globs"]}
+        info["provided"] = provided(asked["packages"], info["packages"])
+        by = {record["provided_by"] for record in info["provided"].values()}
+        info["automatic"] = sorted(_dpkg.automatic().intersection({*info["packages"], *by}))
+        info["unfinished"] = _dpkg.unfinished()
+    info["globs"] = {pattern: sorted(glob.glob(pattern)) for pattern in asked["globs"]}
     if asked["configs"]:
-        look["configs"] = configs(asked["configs"])
+        info["configs"] = configs(asked["configs"])
     for path in asked["texts"]:
-        look["files"][path] = _files.file_look(path, want_text=True)
+        info["files"][path] = _files.file_info(path, want_text=True)
     if asked["users"] or asked["groups"] or asked["checks"]:
-        look |= people(asked)
+        info |= people(asked)
     if asked["units"]:
-        look["units"] = units(asked["units"])
+        info["units"] = units(asked["units"])
     if asked["logind"]:
-        look["logind"] = _systemd.logind()
-        look["logind_foreign"] = logind_foreign(asked["logind_ours"])
+        info["logind"] = _systemd.logind()
+        info["logind_foreign"] = logind_foreign(asked["logind_ours"])
     if asked["other_runners"] or asked["other_runners_beside"] is not None:
-        look["other_runners"] = other_runners(asked["other_runners_beside"])
+        info["other_runners"] = other_runners(asked["other_runners_beside"])
     if asked["publish_tools"]:
-        look["publish_tools"] = publish_tools(asked["publish_tools"])
+        info["publish_tools"] = publish_tools(asked["publish_tools"])
     if asked["runner_config"]:
-        look["runner_config"] = runner_config(**asked["runner_config"], check=check)
-    return look
+        info["runner_config"] = runner_config(**asked["runner_config"], check=check)
+    return info
 
 
 def main() -> None:
@@ -363,7 +363,7 @@ def main() -> None:
     problem = _system.system_python_problem()
     if problem and not module.params["distribution"]:
         module.fail_json(msg=problem)
-    module.exit_json(changed=False, look=found(module.params, module.check_mode))
+    module.exit_json(changed=False, info=found(module.params, module.check_mode))
 
 
 if __name__ == "__main__":

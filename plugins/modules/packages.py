@@ -34,8 +34,8 @@ options:
     type: str
     choices: [present, absent]
     default: present
-  look:
-    description: The C(packages) of RV(look) of an earlier task; spares a call.
+  info:
+    description: The C(packages) of RV(info) of an earlier task; spares a call.
     type: dict
   automatic:
     description: The C(automatic) of the same.
@@ -162,7 +162,7 @@ needed:
   description: Whether there is anything to install, to mark or to finish.
   type: bool
   returned: with O(simulate)
-look:
+info:
   description: The C(packages), C(automatic) and C(unfinished) of dpkg's state.
   type: dict
   returned: with O(simulate)

@@ -62,9 +62,9 @@ options:
     description: Where the pin is written on the host.
     type: str
     required: true
-  look_also:
+  info_also:
     description:
-      - Names of other packages, whose records RV(plan.look_all) then has too. A later task need not
+      - Names of other packages, whose records RV(plan.info_all) then has too. A later task need not
         ask the host again.
     type: list
     elements: str
@@ -134,18 +134,18 @@ plan:
       description: Whether a build is replaced by that of another source.
       type: bool
     automatic:
-      description: Packages that apt's autoremove may take, of those in C(look_all).
+      description: Packages that apt's autoremove may take, of those in C(info_all).
       type: list
       elements: str
     from_repository:
       description: Packages that come from the repository.
       type: list
       elements: str
-    look:
+    info:
       description: dpkg's records of Python packages, by name.
       type: dict
-    look_all:
-      description: The same, and those of O(look_also).
+    info_all:
+      description: The same, and those of O(info_also).
       type: dict
     unfinished:
       description: Packages that a transaction that was cut off has left unfinished.
@@ -170,7 +170,7 @@ plan:
     changes:
       description: Whether an interpreter must be checked, or a version is not listed.
       type: bool
-    unproven:
+    unchecked:
       description: Packages in C(interpreters) that must be checked.
       type: list
       elements: str

@@ -1,13 +1,13 @@
 #!/usr/bin/python
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The pair of runner packages: the previous one kept, put back, and a new one proven."""
+"""The pair of runner packages: the previous one kept, put back, and the new one checked."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: runner_package
-short_description: Keeps the installed pair of runner packages, puts it back, proves a new one
+short_description: Keeps the installed pair of runner packages, puts it back, checks a new one
 description:
   - A release can install well and die at its start. So an upgrade keeps the installed pair on the
     host first, and is done only when the service has stayed up with one process and GitLab takes
@@ -17,21 +17,21 @@ options:
   op:
     description:
       - C(keep) has the installed pair's files on the host, C(restore) installs kept ones.
-      - C(prove) checks the health of the service; it reports and does not fail.
-      - C(settle) ends an upgrade that passed its health check and whose runner takes jobs again.
+      - C(check_health) checks the health of the service; it reports and does not fail.
+      - C(finish) ends an upgrade that passed its health check and whose runner takes jobs again.
     type: str
-    choices: [keep, restore, prove, settle]
+    choices: [keep, restore, check_health, finish]
     required: true
   version:
     description: The package version to keep or to restore.
     type: str
     default: ""
   seconds:
-    description: For C(prove), how long the service must stay up with one process.
+    description: For C(check_health), how long the service must stay up with one process.
     type: int
     default: 10
   stop_timeout:
-    description: For C(prove), the seconds that the stop of a service waits for its jobs.
+    description: For C(check_health), the seconds that the stop of a service waits for its jobs.
     type: int
     default: 7200
   without:
@@ -39,7 +39,7 @@ options:
     type: bool
     default: false
   expected:
-    description: For C(prove), the runners that GitLab accepted before.
+    description: For C(check_health), the runners that GitLab accepted before.
     type: list
     elements: str
     default: []
@@ -77,11 +77,11 @@ valid:
   description: The runners that GitLab calls valid now.
   type: list
   elements: str
-  returned: when O(op=keep) or O(op=prove)
+  returned: when O(op=keep) or O(op=check_health)
 problem:
-  description: For C(prove), what is wrong with the new version; empty if nothing.
+  description: For C(check_health), what is wrong with the new version; empty if nothing.
   type: str
-  returned: when O(op=prove)
+  returned: when O(op=check_health)
 """
 
 import glob
@@ -113,9 +113,9 @@ from ansible_collections.runnerhost.toolkit.plugins.module_utils._runner_facts i
 
 FOLDER = _runner_facts.KEPT_FOLDER
 ARCHIVES = "/var/cache/apt/archives"
-UNPROVEN = _runner_facts.UNPROVEN
+UNCONFIRMED = _runner_facts.UNCONFIRMED
 """State of an upgrade that has not passed its health check, for a run after a dead controller."""
-OPS = ["keep", "restore", "prove", "settle"]
+OPS = ["keep", "restore", "check_health", "finish"]
 # How long a service that was just installed may take to be up.
 START_SECONDS = 30.0
 # What a restart may take beside the wait for a job.
@@ -225,7 +225,7 @@ def keep(version: str) -> tuple[bool, bool]:
 def begun() -> dict[str, Any]:
     """The upgrade without a health check so far; empty if there is none."""
     try:
-        found = json.loads(_files.read_text(UNPROVEN))
+        found = json.loads(_files.read_text(UNCONFIRMED))
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
@@ -245,14 +245,14 @@ def begin(version: str, now: list[str], silent: list[str]) -> list[str]:
             found = {**found, "valid": sorted({*now, *waiting})}
         else:
             found = {"from": version, "valid": now}
-        _files.write_atomic(UNPROVEN, json.dumps(found) + "\n", 0o644)
+        _files.write_atomic(UNCONFIRMED, json.dumps(found) + "\n", 0o644)
     return [str(name) for name in found.get("valid", [])]
 
 
 def end() -> None:
     """The upgrade is over: checked and resumed, or rolled back."""
     with suppress(FileNotFoundError):
-        os.unlink(UNPROVEN)
+        os.unlink(UNCONFIRMED)
 
 
 def restore(version: str) -> str:
@@ -279,18 +279,18 @@ def stays_up(unit: str, seconds: float) -> str:
     """Why the service is not up with one process for so long; empty if it is."""
     state: dict[str, str] = {}
 
-    def look() -> str:
+    def info() -> str:
         state.update(_systemd.units([unit]).get(unit, {}))
         return state.get("MainPID", "0") if state.get("ActiveState") == "active" else "0"
 
     end = time.monotonic() + START_SECONDS
-    while (pid := look()) == "0":
+    while (pid := info()) == "0":
         if time.monotonic() > end:
             return f"{unit} is {state.get('ActiveState')} ({state.get('SubState')})"
         time.sleep(0.2)
     end = time.monotonic() + seconds
     while time.monotonic() < end:
-        if look() != pid:
+        if info() != pid:
             return f"{unit} did not stay up: {state.get('ActiveState')} ({state.get('SubState')})"
         time.sleep(0.2)
     return ""
@@ -306,7 +306,7 @@ def that_are(said: str, told: dict[str, str]) -> list[str]:
     return sorted(name for name, answer in told.items() if answer == said)
 
 
-def prove(
+def check_health(
     places: list[tuple[str, str]], seconds: float, expected: list[str], stop_timeout: float
 ) -> str:
     """Why the installed version is no good; empty if it is.
@@ -367,12 +367,12 @@ def main() -> None:
         if problem:
             module.fail_json(msg=f"{asked['version']} could not be put back: {problem}")
         # Until it passes its check, too: a run that finds the state file checks the service again.
-        _files.write_atomic(UNPROVEN, json.dumps({**begun(), "restored": True}) + "\n", 0o644)
+        _files.write_atomic(UNCONFIRMED, json.dumps({**begun(), "restored": True}) + "\n", 0o644)
         module.exit_json(changed=True)
-    if asked["op"] == "settle":
+    if asked["op"] == "finish":
         end()
         module.exit_json(changed=False)
-    problem = prove(places, asked["seconds"], asked["expected"], asked["stop_timeout"])
+    problem = check_health(places, asked["seconds"], asked["expected"], asked["stop_timeout"])
     found = [] if problem else that_are("valid", ask(places, ours=True))
     module.exit_json(changed=False, problem=problem, valid=found)
 

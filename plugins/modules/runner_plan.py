@@ -265,10 +265,10 @@ plan:
     upgrade:
       description: Whether another version takes the place of one that may have jobs.
       type: bool
-    look:
+    info:
       description: dpkg's records of the runner's packages.
       type: dict
-    settled:
+    converged:
       description: Whether systemd and logind have nothing left to do for any service.
       type: bool
     units_stale:

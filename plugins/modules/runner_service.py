@@ -58,7 +58,7 @@ author:
 """
 
 EXAMPLES = r"""
-- name: Settle
+- name: Converge
   runnerhost.toolkit.runner_service:
     services:
       - unit: gitlab-runner.service
@@ -146,7 +146,7 @@ def set_logind(asked: _systemd.Logind, actions: Actions) -> None:
         )
 
 
-def settle(service: Service, actions: Actions) -> bool:
+def converge(service: Service, actions: Actions) -> bool:
     """Enables and starts a service, and has it restarted; True if that is still to come."""
     unit = service.properties()
     coming = actions.check and service.isolated and service.unit_missing
@@ -238,7 +238,7 @@ def main() -> None:
             if not (module.check_mode and asked["reloaded"]):
                 reload(services, asked["user_manager"], actions)
             set_logind(asked["logind"], actions)
-            pending, problems = each(services, lambda one: settle(one, actions))
+            pending, problems = each(services, lambda one: converge(one, actions))
     except Problem as failure:
         problems = [failure]
     if problems:

@@ -187,7 +187,7 @@ python_wanted:
   description: Whether the target's own version of Python is among the wanted ones.
   type: bool
   returned: success
-look:
+info:
   description: dpkg's records of the packages of Pythons and of the runner.
   type: dict
   returned: success

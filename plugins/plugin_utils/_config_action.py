@@ -44,9 +44,9 @@ class ConfigAction(ToolkitAction):
             "runner_config": {"folder": folder, "unit": unit},
             "other_runners": other_runners,
         }
-        look = self.ask(HOST_INFO, asked, self.variables)["look"]
-        others = {"other_runners": look["other_runners"]} if other_runners else {}
-        return {"read": {**look["runner_config"], **others}}
+        info = self.ask(HOST_INFO, asked, self.variables)["info"]
+        others = {"other_runners": info["other_runners"]} if other_runners else {}
+        return {"read": {**info["runner_config"], **others}}
 
     def environment(self) -> dict[str, str]:
         """How the host reaches GitLab, as the task's service does."""

@@ -43,7 +43,7 @@ class Known:
         return str(self.records.get(name, {}).get("provided_by", name))
 
     def facts(self) -> dict[str, Any]:
-        """The same for a later task: RV(look) of the module packages."""
+        """The same for a later task: RV(info) of the module packages."""
         return {
             "packages": self.records,
             "automatic": sorted(self.automatic),

@@ -131,8 +131,8 @@ class Plan:
     allow_downgrade: bool
     automatic: list[str]
     from_repository: list[str]
-    look: Records
-    look_all: Records
+    info: Records
+    info_all: Records
     unfinished: list[str]
     missing: list[str]
     fresh: bool
@@ -140,7 +140,7 @@ class Plan:
     source: str
     moved: bool
     changes: bool
-    unproven: list[str]
+    unchecked: list[str]
     unlisted: list[str]
     unlisted_packages: list[str]
     unlisted_interpreters: list[str]
@@ -279,7 +279,7 @@ class Planner:
         flat = [name for version in wanted.versions for name in names[version]]
         theirs = [name for version in self.origin.repository for name in names[version]]
         interpreters = {names[v][0]: v.executable for v in wanted.versions}
-        unproven = [
+        unchecked = [
             name
             for name in interpreters
             if name in builds
@@ -299,16 +299,16 @@ class Planner:
             allow_downgrade=bool(builds),
             automatic=host.automatic,
             from_repository=theirs,
-            look=host.records,
-            look_all=host.everything,
+            info=host.records,
+            info_all=host.everything,
             unfinished=host.unfinished,
             missing=[name for name in flat if not host.has(name)],
             fresh=self._stale(wanted.sources_path),
             interpreters=interpreters,
             source=self.source,
             moved=self.moved,
-            changes=bool(unproven or self.moved or more["unlisted"]),
-            unproven=unproven,
+            changes=bool(unchecked or self.moved or more["unlisted"]),
+            unchecked=unchecked,
             **more,
         )
 

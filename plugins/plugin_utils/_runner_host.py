@@ -14,7 +14,7 @@ from ansible_collections.runnerhost.toolkit.plugins.module_utils._instances impo
 from ansible_collections.runnerhost.toolkit.plugins.module_utils._runner_facts import (
     OTHER_BINARY,
     PAIR,
-    UNPROVEN,
+    UNCONFIRMED,
 )
 from ansible_collections.runnerhost.toolkit.plugins.module_utils._runner_processes import Report
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import _job_user
@@ -105,7 +105,7 @@ def question(settings: Settings, made: Collection[str] | None) -> dict[str, Any]
         "texts": [
             paths.sources,
             paths.preferences,
-            UNPROVEN,
+            UNCONFIRMED,
             paths.machine,
             paths.job_users,
         ],
@@ -135,20 +135,20 @@ def question(settings: Settings, made: Collection[str] | None) -> dict[str, Any]
     }
 
 
-def facts(look: Mapping[str, Any]) -> HostFacts:
+def facts(info: Mapping[str, Any]) -> HostFacts:
     """The answer of `host_info`."""
-    files: Mapping[str, Mapping[str, Any]] = look["files"]
+    files: Mapping[str, Mapping[str, Any]] = info["files"]
     return HostFacts(
-        machine=str(look["machine"]),
-        packages=look["packages"],
+        machine=str(info["machine"]),
+        packages=info["packages"],
         texts={path: str(one["text"]) for path, one in files.items() if "text" in one},
         kinds={path: str(one["kind"]) for path, one in files.items()},
-        isolated=names_of(look["globs"][DROP_INS]),
-        accounts=look["users"],
-        units=look.get("units", {}),
-        missing_groups=frozenset(look["missing_groups"]),
-        problems=look["problems"],
-        logind=Logind.of(look["logind"]),
-        logind_foreign=Logind.of(look["logind_foreign"]) or Logind(False, ()),
-        daemons=look["other_runners"],
+        isolated=names_of(info["globs"][DROP_INS]),
+        accounts=info["users"],
+        units=info.get("units", {}),
+        missing_groups=frozenset(info["missing_groups"]),
+        problems=info["problems"],
+        logind=Logind.of(info["logind"]),
+        logind_foreign=Logind.of(info["logind_foreign"]) or Logind(False, ()),
+        daemons=info["other_runners"],
     )

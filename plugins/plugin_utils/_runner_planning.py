@@ -43,7 +43,7 @@ class PlannedService:
         generation: the mark of the settings that it is started with.
         account: its user.
         unit_missing: whether the host has no such unit.
-        settled: whether systemd has nothing left to do for it.
+        converged: whether systemd has nothing left to do for it.
     """
 
     service: Service
@@ -51,7 +51,7 @@ class PlannedService:
     generation: str
     account: _job_user.Account
     unit_missing: bool
-    settled: bool
+    converged: bool
 
     def public(self) -> dict[str, Any]:
         """What tasks and templates use of it."""
@@ -76,7 +76,7 @@ class Plan:
     repository_is_new: bool
     packages: Packages
     records: Mapping[str, Mapping[str, str]]
-    settled: bool
+    converged: bool
     units_stale: bool
     service_there: bool
     machine: str
@@ -114,8 +114,8 @@ class Plan:
             "missing": packages.missing,
             "installed": packages.installed,
             "upgrade": packages.upgrade,
-            "look": self.records,
-            "settled": self.settled,
+            "info": self.records,
+            "converged": self.converged,
             "units_stale": self.units_stale,
             "service_there": self.service_there,
             "machine": self.machine,
@@ -160,7 +160,7 @@ def make(
         repository_is_new=facts.texts.get(settings.paths.sources) != repository.sources,
         packages=packages,
         records=facts.packages,
-        settled=facts.logind == logind and all(one.settled for one in planned),
+        converged=facts.logind == logind and all(one.converged for one in planned),
         units_stale=any(units_stale(one, facts) for one in settings.services),
         service_there=any(service_there(facts.unit(one)) for one in settings.services),
         machine=facts.machine,
@@ -188,7 +188,7 @@ def planned_service(
         generation=mark,
         account=_job_user.account(service, facts.accounts.get(service.user), before),
         unit_missing=facts.unit(service).get("LoadState") != "loaded",
-        settled=settled(
+        converged=converged(
             service, mark, facts.unit(service), facts.manager(service), settings.user_manager
         ),
     )
@@ -231,7 +231,7 @@ def generation(
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def settled(
+def converged(
     service: Service,
     mark: str,
     unit: Mapping[str, str],

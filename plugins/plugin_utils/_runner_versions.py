@@ -15,7 +15,7 @@ from ansible_collections.runnerhost.toolkit.plugins.module_utils._runner_facts i
     HELPER_IMAGES,
     PACKAGE,
     PAIR,
-    UNPROVEN,
+    UNCONFIRMED,
     has_the_images_itself,
     numbers,
 )
@@ -126,7 +126,7 @@ def packages(wanted: Wanted, facts: HostFacts, offer: Offer | None) -> Packages:
     if offer and not versions.get(HELPER_IMAGES):
         lacking = [name for name in lacking if name == PACKAGE]
     installed = records[PACKAGE]["version"] if is_installed(records.get(PACKAGE)) else ""
-    began = unproven(facts.texts.get(UNPROVEN, ""), installed)
+    began = unconfirmed(facts.texts.get(UNCONFIRMED, ""), installed)
     return Packages(
         missing=lacking,
         wanted=[f"{name}={pattern}" if pattern else name for name in lacking],
@@ -205,7 +205,7 @@ def is_upgrade(installed: str, lacking: Sequence[str], began: str) -> bool:
     return bool(began or (installed and lacking))
 
 
-def unproven(text: str, installed: str) -> str:
+def unconfirmed(text: str, installed: str) -> str:
     """The version that an upgrade began with whose controller died before its health check."""
     try:
         note = json.loads(text or "{}")

@@ -26,7 +26,7 @@ class Report:
     in_service: list[str]
     isolated: list[str]
     python_wanted: bool
-    look: Mapping[str, Any]
+    info: Mapping[str, Any]
 
 
 def problems(args: Mapping[str, Any]) -> list[str]:
@@ -109,5 +109,5 @@ def report(
         in_service=facts["in_service"],
         isolated=facts["isolated"],
         python_wanted=goal.python in goal.wanted,
-        look=facts["packages"],
+        info=facts["packages"],
     )

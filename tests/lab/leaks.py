@@ -33,7 +33,7 @@ class Watch:
     seen: set[tuple[str, bytes]] = field(default_factory=set)
     _files: set[tuple[str, int]] = field(default_factory=set)
 
-    def look(self) -> None:
+    def info(self) -> None:
         """One look at both sides."""
         spaces = {
             os.readlink("/proc/self/ns/pid"): "the controller",
@@ -89,7 +89,7 @@ def watched(site: Site, host: str = "jammy") -> Iterator[Watch]:
     def work() -> None:
         try:
             while not ended.wait(0.02):
-                watch.look()
+                watch.info()
         except Exception as problem:
             problems.append(problem)
 
@@ -102,7 +102,7 @@ def watched(site: Site, host: str = "jammy") -> Iterator[Watch]:
         thread.join(60)
     assert not problems, problems
     # One more: what is left when all is over.
-    watch.look()
+    watch.info()
 
 
 def logs(site: Site) -> list[Path]:

@@ -219,9 +219,9 @@ def test_venvs_live_on_after_a_point_release(ready: Site, upstream: tuple[Path, 
     verified = ready.playbook("verify.yml", extra=extra)
     assert verified.code == 0, verified.output
     assert "5 virtual environments: 5 alive" in flat(verified)
-    # The new one is proven, once.
-    proven = ready.playbook("site.yml", extra=extra)
-    assert proven.counts()["changed"] == 1, proven.output
+    # The new one is checked, once.
+    checked = ready.playbook("site.yml", extra=extra)
+    assert checked.counts()["changed"] == 1, checked.output
     assert ready.playbook("site.yml", extra=extra).counts()["changed"] == 0
 
 

@@ -139,7 +139,7 @@ def test_two_clones_are_two_hosts(site: Site, golden: Golden) -> None:
             "enabled\nenabled\n"
         )
     first = play(site, "site.yml", BOTH)
-    # Nothing is installed any more, and no Python proven anew.
+    # Nothing is installed any more, and no Python checked anew.
     assert not [
         task for task in changed_tasks(first) if re.search(r"Install|Create a virtual env", task)
     ]

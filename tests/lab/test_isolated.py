@@ -153,7 +153,7 @@ def test_it_takes_protected_jobs_alone_in_its_own_environment(ready: Site) -> No
 def test_hostile_build_job_finds_nothing(publishes: Site) -> None:
     """It looks where a job's secrets lie, and tries the ways out of its service."""
     unit = pid(publishes, NAME)
-    look = (
+    tries = (
         f"cat {HOME}/secret {HOME}/readable /tmp/of-publish; ls -la {HOME} {FOLDER}; "
         f"cat {FOLDER}/config.toml {FOLDER}/env-file; "
         "cat /proc/[0-9]*/cmdline /proc/[0-9]*/environ | tr '\\0' '\\n'; ps axeww; "
@@ -161,8 +161,8 @@ def test_hostile_build_job_finds_nothing(publishes: Site) -> None:
     )
     job = queue(
         publishes,
-        f"({look}) 2>&1 | tee seen || true",
-        f"systemd-run --user --quiet --wait --pipe bash -c {shlex.quote(look)} || true",
+        f"({tries}) 2>&1 | tee seen || true",
+        f"systemd-run --user --quiet --wait --pipe bash -c {shlex.quote(tries)} || true",
         f"systemd-run --quiet --wait --pipe --uid={NAME} cat {HOME}/secret || true",
         f"loginctl enable-linger {NAME} || true",
         f"su - {NAME} -c id </dev/null || true",

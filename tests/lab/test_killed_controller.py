@@ -213,10 +213,10 @@ def other_version(site: Site) -> tuple[dict[str, Any], str]:
 
 
 def is_upgraded(site: Site, extra: dict[str, Any], wanted: str, begun: float) -> None:
-    """It ends with the wanted version, proven, nothing lost."""
+    """It ends with the wanted version, checked, nothing lost."""
     ends(site, "upgrade.yml", extra)
     assert version(site) == wanted
-    assert "unproven" not in site.sh("ls /var/lib/runnerhost/gitlab-runner")
+    assert "unconfirmed" not in site.sh("ls /var/lib/runnerhost/gitlab-runner")
     nothing_is_lost(site, extra, begun)
 
 

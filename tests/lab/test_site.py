@@ -221,9 +221,9 @@ def test_a_job_survives_changes_and_the_host_restarts_itself_when_idle(site: Sit
         assert gitlab.wait_job(second, 60).state == "success"
         assert "value=after." in gitlab.trace(second)
     site.sh("rm -f /var/tmp/go")
-    settled = site.playbook("site.yml", extra=extra)
-    assert settled.counts()["changed"] == 0, settled.output
-    assert "Pending on this host" not in settled.output
+    converged = site.playbook("site.yml", extra=extra)
+    assert converged.counts()["changed"] == 0, converged.output
+    assert "Pending on this host" not in converged.output
 
 
 def _index(site: Site) -> dict[str, str]:

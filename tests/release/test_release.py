@@ -52,7 +52,7 @@ def command_lines() -> Iterator[set[str]]:
     seen: set[str] = set()
     done = threading.Event()
 
-    def look() -> None:
+    def info() -> None:
         while not done.wait(0.02):
             for path in Path("/proc").glob("[0-9]*/cmdline"):
                 try:
@@ -60,7 +60,7 @@ def command_lines() -> Iterator[set[str]]:
                 except OSError:
                     continue
 
-    thread = threading.Thread(target=look)
+    thread = threading.Thread(target=info)
     thread.start()
     try:
         yield seen

@@ -328,11 +328,11 @@ class Action(ActionModule):
     def ask(self, module: str, arguments: Any, task_vars: Mapping[str, Any]) -> dict[str, Any]:
         if "globs" in arguments:
             paths = ["/etc/systemd/system/gitlab-runner-publish.service.d/zz-runnerhost.conf"]
-            return {"look": {"globs": dict.fromkeys(arguments["globs"], paths)}}
+            return {"info": {"globs": dict.fromkeys(arguments["globs"], paths)}}
         number = 2 if "publish" in arguments["runner_config"]["folder"] else 1
         text = _runner_toml.dump({"runners": [runner(number)]})
         others: dict[str, Any] = {"daemons": [], "stopped": []}
-        return {"look": {"runner_config": host_file.read(text), "other_runners": others}}
+        return {"info": {"runner_config": host_file.read(text), "other_runners": others}}
 
 
 def act(path: Path, check: bool = False) -> dict[str, Any]:

@@ -155,7 +155,7 @@ def simulate(machine: AptHost, *names: str, fresh: bool = True, **more: Any) -> 
     action.host, action.asked = machine, []
     action._task = SimpleNamespace(
         args={"simulate": True, "wanted": {EXTRA: list(names)}, "fresh": fresh,
-              "look": _dpkg.packages(["*"], str(machine.status)), **more},
+              "info": _dpkg.packages(["*"], str(machine.status)), **more},
         check_mode=True, async_val=0, action="packages",
     )  # fmt: skip
     action._connection = SimpleNamespace(_shell=SimpleNamespace(tmpdir="/tmp"))

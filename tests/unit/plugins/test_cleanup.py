@@ -263,7 +263,7 @@ class Disk:
         monkeypatch.setattr(_drain, "reload", lambda unit: None)
         monkeypatch.setattr(_system, "run", lambda *words, **more: None)
 
-    def look(self) -> str:
+    def info(self) -> str:
         return _full_disk.watch_disk(str(self.folder), "gitlab-runner.service", ["/"], 5, 5)
 
     @property
@@ -279,37 +279,37 @@ def disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Disk:
 @pytest.mark.parametrize("free", [(4.0, 50.0), (50.0, 4.0)])
 def test_full_disk_pauses_and_room_resumes(disk: Disk, free: tuple[float, float]) -> None:
     before = disk.config.read_text()
-    assert disk.look() == ""
+    assert disk.info() == ""
     disk.free = free
-    assert "takes no new job" in disk.look()
+    assert "takes no new job" in disk.info()
     assert disk.paused
-    assert disk.look() == ""
+    assert disk.info() == ""
     assert _drain.lease_left(str(disk.folder)) > 100
     disk.free = (6.0, 6.0)
-    assert disk.look() == ""
+    assert disk.info() == ""
     assert disk.paused, "just above the limit is not enough to resume"
     disk.free = (8.0, 8.0)
-    assert "space is free again" in disk.look()
+    assert "space is free again" in disk.info()
     assert disk.config.read_text() == before
-    assert disk.look() == ""
+    assert disk.info() == ""
 
 
 def test_drain_of_somebody_else_is_left_alone(disk: Disk) -> None:
     text = disk.config.read_bytes()
     assert _drain.pause(str(disk.folder), _drain.digest(text), "concurrent = 2\n", 60)
     disk.free = (1.0, 1.0)
-    assert disk.look() == ""
+    assert disk.info() == ""
     disk.free = (50.0, 50.0)
-    assert disk.look() == ""
+    assert disk.info() == ""
     assert disk.paused
 
 
 def test_pause_that_a_run_took_back_comes_again(disk: Disk) -> None:
     disk.free = (1.0, 50.0)
-    disk.look()
+    disk.info()
     _drain.resume(str(disk.folder))
     assert not disk.paused
-    assert "takes no new job" in disk.look()
+    assert "takes no new job" in disk.info()
     assert disk.paused
 
 
@@ -329,7 +329,7 @@ def test_metrics_tell_pauses_and_ends_of_tokens_and_no_secret(disk: Disk, tmp_pa
     assert "endless" not in text
     assert "glrt" not in text
     disk.free = (1.0, 50.0)
-    disk.look()
+    disk.info()
     _full_disk.write_metrics(str(path), {str(disk.folder): "gitlab-runner.service"})
     text = path.read_text()
     assert 'runnerhost_paused{service="gitlab-runner"} 1' in text.splitlines()

@@ -50,7 +50,7 @@ class Action(network_plan.ActionModule):
                 "offer": {"ca-certificates": ["1"]},
                 "origins": [],
             }
-        return {"look": {"files": {path: {"text": self.deployed} for path in arguments["texts"]}}}
+        return {"info": {"files": {path: {"text": self.deployed} for path in arguments["texts"]}}}
 
     def _fetch(self, source: str) -> str:
         self.asked.append(source)

@@ -208,14 +208,14 @@ def test_a_quiet_that_has_begun_is_seen_to_its_end(
 ) -> None:
     clock, left = [0.0], list(busy)
 
-    def look(unit: str, folder: str) -> dict[str, Any]:
+    def info(unit: str, folder: str) -> dict[str, Any]:
         clock[0] += seconds
         return {"busy": left.pop(0), "pid": 7}
 
     monkeypatch.setattr(time, "monotonic", lambda: clock[0])
     monkeypatch.setattr(time, "sleep", lambda more: clock.append(clock.pop() + more))
     monkeypatch.setattr(_drain, "renew", lambda *_: None)
-    monkeypatch.setattr(_drain, "status", look)
+    monkeypatch.setattr(_drain, "status", info)
     asked = {"patience": patience, "folder": "f", "unit": "u", "lease": 120}
     assert runner_drain_io.status(asked)["idle"] is idle
     assert len(busy) - len(left) == looks

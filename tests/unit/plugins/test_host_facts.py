@@ -84,7 +84,7 @@ def run(answer: Mapping[str, Any], **args: Any) -> Mapping[str, Any]:
 def test_the_interpreter_that_ansible_has_found_is_kept() -> None:
     found = run(
         {
-            "look": {"distribution": {"distribution_release": "jammy"}},
+            "info": {"distribution": {"distribution_release": "jammy"}},
             "ansible_facts": {"discovered_interpreter_python": "/usr/bin/python3"},
             "warnings": ["of the interpreter"],
         }
@@ -96,7 +96,7 @@ def test_the_interpreter_that_ansible_has_found_is_kept() -> None:
     }
     assert found["warnings"] == ["of the interpreter"]
     assert found["changed"] is False
-    assert "look" not in found
+    assert "info" not in found
 
 
 def test_a_module_that_fails_is_an_obstacle() -> None:

@@ -62,7 +62,7 @@ class Action(network_plan.ActionModule):
     ) -> dict[str, Any]:
         if module == _controller.CANDIDATES:
             return {"error": "", "distribution_error": "", **self.offered}
-        return {"look": {"files": {path: {} for path in arguments["texts"]}}}
+        return {"info": {"files": {path: {} for path in arguments["texts"]}}}
 
 
 def made(pipelined: bool = True, **args: Any) -> Action:

@@ -45,7 +45,7 @@ class Action(packages.ActionModule):
 
 
 def run(
-    look: dict[str, Any],
+    info: dict[str, Any],
     /,
     check: bool = False,
     finished: Any = (),
@@ -56,7 +56,7 @@ def run(
     action = object.__new__(Action)
     action.called = []
     action.answers = {
-        LOOK_MODULE: {"look": {**LOOK, **look}},
+        LOOK_MODULE: {"info": {**LOOK, **info}},
         packages.APT: {"finished": list(finished), **(apt or {})},
     }
     action._task = SimpleNamespace(args=args, check_mode=check, async_val=0, action="packages")
@@ -72,7 +72,7 @@ def test_nothing_to_do_is_one_look() -> None:
 
 def test_a_look_of_another_task_spares_one() -> None:
     given: dict[str, Any] = {
-        "look": {"git": INSTALLED},
+        "info": {"git": INSTALLED},
         "automatic": ["git"],
         "unfinished": ["cron"],
     }
@@ -80,7 +80,7 @@ def test_a_look_of_another_task_spares_one() -> None:
     assert [name for name, _ in called] == [packages.APT]
     assert asked(called)["manual"] == ["git"]
     assert result["changed"]
-    _, called = run({}, names=["git"], look={"git": INSTALLED})
+    _, called = run({}, names=["git"], info={"git": INSTALLED})
     assert called == []
 
 
@@ -101,8 +101,8 @@ def test_what_autoremove_could_take_is_marked() -> None:
 
 
 def test_companions_go_along_and_keep_their_mark() -> None:
-    look = {"packages": {"a": INSTALLED, "b": INSTALLED, "c": INSTALLED}, "automatic": ["b"]}
-    result, called = run(look, names=["a=2-1"], companions=["b=2-1", "c=2-1"], allow_downgrade=True)
+    info = {"packages": {"a": INSTALLED, "b": INSTALLED, "c": INSTALLED}, "automatic": ["b"]}
+    result, called = run(info, names=["a=2-1"], companions=["b=2-1", "c=2-1"], allow_downgrade=True)
     assert result["packages"] == ["a=2-1", "b=2-1", "c=2-1"]
     assert asked(called)["names"] == result["packages"]
     assert asked(called)["allow_downgrade"]
@@ -195,17 +195,17 @@ def seen(*names: str) -> dict[str, Any]:
 
 def test_a_virtual_name_and_one_with_an_architecture_are_there(records: Path) -> None:
     names = ["libssl3", "libc6-dev:i386", "every:amd64", "other"]
-    look = seen(*names)
-    assert sorted(look["packages"]) == ["every:amd64", "libc6-dev:i386"]
-    assert look["provided"]["libssl3"]["provided_by"] == "libssl3t64"
+    info = seen(*names)
+    assert sorted(info["packages"]) == ["every:amd64", "libc6-dev:i386"]
+    assert info["provided"]["libssl3"]["provided_by"] == "libssl3t64"
     # The one that autoremove takes not.
-    assert look["provided"]["other"]["provided_by"] == "libssl3t64"
-    result, called = run(look, names=["libssl3", "libc6-dev:i386", "other"])
+    assert info["provided"]["other"]["provided_by"] == "libssl3t64"
+    result, called = run(info, names=["libssl3", "libc6-dev:i386", "other"])
     assert not result["changed"]
     assert [name for name, _ in called] == [LOOK_MODULE]
     # An earlier task's look, which has both in one.
-    both = {**look["packages"], **look["provided"]}
-    result, called = run({}, names=["libssl3", "libc6-dev:i386"], look=both)
+    both = {**info["packages"], **info["provided"]}
+    result, called = run({}, names=["libssl3", "libc6-dev:i386"], info=both)
     assert (result["changed"], called) == (False, [])
 
 
@@ -219,8 +219,8 @@ def test_a_host_that_lacks_nothing_is_read_once(
 
 def test_what_is_not_there_is_installed(records: Path) -> None:
     names = ["lost", "gone", "libc6-dev:amd64", "libssl3t64:i386", "libssl3=*"]
-    look = seen(*(name.partition("=")[0] for name in names))
-    result, _ = run(look, names=names)
+    info = seen(*(name.partition("=")[0] for name in names))
+    result, _ = run(info, names=names)
     assert result["packages"] == names
     # To be rid of a name is not to be rid of what provides it.
     result, called = run(seen("libssl3"), names=["libssl3"], state="absent")
@@ -535,7 +535,7 @@ def test_a_long_transaction_says_what_it_does(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(action, "_execute_module", execute)
     monkeypatch.setattr(action, "_pipeline", lambda: None)
     action._task = SimpleNamespace(
-        args={"names": ["a"], "look": {}}, check_mode=False, async_val=0, action="packages"
+        args={"names": ["a"], "info": {}}, check_mode=False, async_val=0, action="packages"
     )
     action._connection = SimpleNamespace(_shell=SimpleNamespace(tmpdir="/tmp"))
     result = action.run(None, {"inventory_hostname": "h1"})
@@ -565,11 +565,11 @@ def test_a_removal_that_would_take_others_along_removes_nothing(
     assert failed["failed"]
     assert failed["company"] == ["somebodys-tool", "theirs"]
     assert "python3.11, python3.11-venv would take along somebodys-tool, theirs." in failed["msg"]
-    look = "apt-get -s remove python3.11 python3.11-venv"
-    assert calls(dpkg) == [look]
+    info = "apt-get -s remove python3.11 python3.11-venv"
+    assert calls(dpkg) == [info]
     (dpkg / "apt-get.does").write_text(does.format(GOING))
     assert transaction(monkeypatch, **asked) == {"changed": True, "finished": []}
-    assert calls(dpkg) == [look, *([] if check else [look.replace(" -s", "")])]
+    assert calls(dpkg) == [info, *([] if check else [info.replace(" -s", "")])]
 
 
 def test_what_apt_cannot_tell_before_dpkg_has_finished_fails_no_check(

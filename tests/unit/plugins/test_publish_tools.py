@@ -426,7 +426,7 @@ class Action(publish_tools.ActionModule):
     ) -> dict[str, Any]:
         asked = module_args["publish_tools"]
         self.called.append(asked)
-        return {"look": {"publish_tools": {"lines": [], "foreign": [], **self.answer}}}
+        return {"info": {"publish_tools": {"lines": [], "foreign": [], **self.answer}}}
 
     def _pipeline(self) -> None:
         """There is no connection."""

@@ -167,13 +167,13 @@ class Action(python_plan.ActionModule):
         if module == CANDIDATES:
             return run_module(self.host, arguments)
         return {
-            "look": {
+            "info": {
                 "packages": _dpkg.packages(arguments["packages"], str(self.host.status)),
                 "provided": {n: PROVIDED for n in arguments["packages"] if n == "libssl3"},
                 "automatic": [],
                 "unfinished": ["cut"],
                 "files": {
-                    **{p: _files.file_look(p, want_text=True) for p in arguments["texts"]},
+                    **{p: _files.file_info(p, want_text=True) for p in arguments["texts"]},
                     STAMP: {"text": self.note},
                 },
                 "system_python": self.system,
@@ -211,7 +211,7 @@ class Machine:
     note: str = ""
     warnings: Sequence[str] = ()
 
-    def proven(self, plan: Mapping[str, Any]) -> None:
+    def checked(self, plan: Mapping[str, Any]) -> None:
         """Has the note say what the host has now, as the plan's run does at its end."""
         records = _dpkg.packages(list(plan["interpreters"]), str(self.host.status))
         versions = {name: record["version"] for name, record in records.items()}
@@ -384,7 +384,7 @@ def test_one_list_with_exceptions(machine: Machine) -> None:
     known = {p.name: p for p in archive.ppa("jammy")}
     machine.host.reset(*(known[name] for name in plan["missing"]))
     machine.apply(plan)
-    machine.proven(plan)
+    machine.checked(plan)
     again = machine.plan(*wanted, patterns=patterns)
     assert (again["packages"], again["missing"], again["moved"]) == (names, [], False)
     # What has none is not asked for again.
@@ -455,24 +455,24 @@ def test_a_repository_that_is_there_is_not_asked_again(machine: Machine) -> None
     # A run that was killed before its end has noted nothing: the next one asks again.
     assert machine.plan("3.11", "3.12")["moved"]
     assert CANDIDATES in machine.asked
-    machine.proven(plan)
+    machine.checked(plan)
     plan = machine.plan("3.11", "3.12")
-    assert plan["missing"] == plan["unproven"] == []
+    assert plan["missing"] == plan["unchecked"] == []
     assert CANDIDATES not in machine.asked
 
 
 @pytest.mark.parametrize("machine", [("noble", "ppa")], indirect=True, ids=["noble"])
-def test_one_look_serves_a_later_task_too(machine: Machine) -> None:
+def test_one_call_serves_a_later_task_too(machine: Machine) -> None:
     git = Package("git", "1:2.43-1")
     machine.host.reset(git)
-    plan = machine.plan("3.12", look_also=["git=1:2.43-1", "cmake", "libssl3"])
-    assert plan["look_all"]["git"]["version"] == "1:2.43-1"
-    assert "cmake" not in plan["look_all"]
+    plan = machine.plan("3.12", info_also=["git=1:2.43-1", "cmake", "libssl3"])
+    assert plan["info_all"]["git"]["version"] == "1:2.43-1"
+    assert "cmake" not in plan["info_all"]
     assert plan["unfinished"] == ["cut"]
     # The plan itself goes by Pythons alone.
-    assert plan["look_all"]["libssl3"] == PROVIDED
-    assert not {"git", "libssl3"} & set(plan["look"])
-    assert set(plan["look"]) == {name for name in plan["look_all"] if "python3." in name}
+    assert plan["info_all"]["libssl3"] == PROVIDED
+    assert not {"git", "libssl3"} & set(plan["info"])
+    assert set(plan["info"]) == {name for name in plan["info_all"] if "python3." in name}
 
 
 def upgraded(suite: str, version: str, *parts: str) -> list[Package]:
@@ -493,7 +493,7 @@ def test_after_a_release_upgrade_everything_of_the_old_suite_is_replaced(machine
     plan = machine.plan("3.9", "3.12")
     full = f"{PPA['noble']['3.9']}-1+noble1"
     assert plan["packages"][:3] == [f"python3.9{part}={full}" for part in ("", "-venv", "-dev")]
-    assert plan["unproven"] == ["python3.9", "python3.12"]
+    assert plan["unchecked"] == ["python3.9", "python3.12"]
     machine.apply(plan)
     asked = ["--allow-downgrades", *plan["packages"], *plan["companions"]]
     steps = {step.name: step for step in machine.host.simulate("install", *asked)}

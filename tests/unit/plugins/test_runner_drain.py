@@ -171,7 +171,7 @@ class Action(runner_drain.ActionModule):
         self.asked.append((module.rpartition(".")[2], arguments.get("op", ""), arguments))
         if module.endswith("host_info"):
             read = host_file.read("concurrent = 2\n[[runners]]\nname = 'a'\n")
-            return {"look": {"runner_config": read}}
+            return {"info": {"runner_config": read}}
         status = {"paused": False, "jobs": [], "idle": True}
         if any(op == "pause" for _, op, _ in self.asked):
             status["paused"] = True

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The kept pair of runner packages, and the note of an upgrade that is not proven yet."""
+"""The kept pair of runner packages, and the note of an upgrade that is not confirmed yet."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in PAIR:
         (kept / f"{name}_{OLD}_amd64.deb").touch()
     monkeypatch.setattr(module, "FOLDER", str(kept))
-    monkeypatch.setattr(module, "UNPROVEN", str(kept / "unproven.json"))
+    monkeypatch.setattr(module, "UNCONFIRMED", str(kept / "unproven.json"))
     monkeypatch.setattr(module, "ARCHIVES", str(tmp_path / "archives"))
     monkeypatch.setattr(_system, "run", lambda *_, **__: None)
     return kept
@@ -154,7 +154,7 @@ def rolled_back(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         _dpkg, "packages", lambda _: {PAIR[0]: {"version": OLD, "status": INSTALLED}}
     )
     note = {"from": OLD, "valid": ["build", "wheels"], "restored": True}
-    Path(module.UNPROVEN).write_text(json.dumps(note), encoding="utf-8")
+    Path(module.UNCONFIRMED).write_text(json.dumps(note), encoding="utf-8")
 
 
 @pytest.mark.usefixtures("rolled_back")
@@ -208,14 +208,14 @@ def test_restart_of_an_isolated_runner_may_wait_for_its_job(
 ) -> None:
     services = Services(monkeypatch)
     places = [(str(tmp_path), "a.service"), (str(tmp_path), "b.service")]
-    assert module.prove(places, 0, [], 3600) == ""
+    assert module.check_health(places, 0, [], 3600) == ""
     assert services.limits["systemctl restart b.service"] > 3600
     assert "systemctl restart a.service" not in services.limits
 
 
 def test_role_says_how_long_a_stop_may_take() -> None:
     text = (ROOT / "roles/gitlab_runner/tasks/operations/replace.yml").read_text(encoding="utf-8")
-    proofs = text.count("op: prove")
+    proofs = text.count("op: check_health")
     assert text.count('stop_timeout: "{{ gitlab_runner_stop_timeout }}"') == proofs == 2
 
 
@@ -259,7 +259,7 @@ def test_pause_lasts_until_gitlab_was_asked_about_each_runner(
 ) -> None:
     """If it ended meanwhile, a good release would be taken back."""
     pause = Pause(tmp_path, monkeypatch)
-    assert module.prove([(str(tmp_path), "a.service")], 0, ["build", "wheels"], 60) == ""
+    assert module.check_health([(str(tmp_path), "a.service")], 0, ["build", "wheels"], 60) == ""
     assert _drain.is_paused(str(tmp_path))
     assert pause.renewals == 3
 
@@ -277,7 +277,7 @@ def test_no_lease_is_made_where_no_pause_is(
 ) -> None:
     pause = Pause(tmp_path, monkeypatch)
     (tmp_path / _drain.KEPT).rename(tmp_path / _drain.CONFIG)
-    assert module.prove([(str(tmp_path), "a.service")], 0, ["build", "wheels"], 60) == ""
+    assert module.check_health([(str(tmp_path), "a.service")], 0, ["build", "wheels"], 60) == ""
     assert pause.renewals == 0
 
 

@@ -349,13 +349,15 @@ def planned(
     )
 
 
-def settled(service: dict[str, str], manager: str = "x/zz-runnerhost.conf", **logind: Any) -> bool:
+def converged(
+    service: dict[str, str], manager: str = "x/zz-runnerhost.conf", **logind: Any
+) -> bool:
     """Whether a host whose service has these properties has nothing left to do."""
-    return planned(service, manager, **logind).settled
+    return planned(service, manager, **logind).converged
 
 
 def test_settled() -> None:
-    assert settled({})
+    assert converged({})
 
 
 @pytest.mark.parametrize(
@@ -372,13 +374,13 @@ def test_settled() -> None:
     ids=lambda service: next(iter(service)),
 )
 def test_not_settled(service: dict[str, str]) -> None:
-    assert not settled(service)
+    assert not converged(service)
 
 
 def test_not_settled_by_logind_or_the_user_manager() -> None:
-    assert not settled({}, manager="")
-    assert not settled({}, kill=False)
-    assert not settled({}, only=["somebody"])
+    assert not converged({}, manager="")
+    assert not converged({}, kill=False)
+    assert not converged({}, only=["somebody"])
 
 
 def test_generation_follows_what_only_a_restart_brings() -> None:
@@ -441,7 +443,7 @@ def test_fitness_that_cannot_be_is_refused(fitness: dict[str, Any], said: str) -
 def test_upgrade_that_was_cut_off_before_its_proof_is_seen(
     text: str, installed: str, began: str
 ) -> None:
-    assert _runner_versions.unproven(text, installed) == began
+    assert _runner_versions.unconfirmed(text, installed) == began
 
 
 @pytest.mark.parametrize(
@@ -567,7 +569,7 @@ class HostWithLegacyRunner(runner_plan.ActionModule):
         text = (
             '[[runners]]\nname = "old"\nurl = "https://h"\nid = 3\ntoken = "aBcDeFgHiJkLmNoPqRsT"\n'
         )
-        return {"look": {"runner_config": host_file.read(text)}}
+        return {"info": {"runner_config": host_file.read(text)}}
 
     @contextmanager
     def quiet(self) -> Iterator[None]:

@@ -42,12 +42,12 @@ def make(place: Path, name: str, interpreter: Path, version: str, library: str =
     return venv
 
 
-def look(place: Path, interpreters: Interpreters = NOTHING, **limits: int) -> _venvs.Found:
+def info(place: Path, interpreters: Interpreters = NOTHING, **limits: int) -> _venvs.Found:
     return _venvs.find([str(place)], interpreters, **limits)
 
 
 def one(place: Path, interpreters: Interpreters = NOTHING) -> _venvs.Venv:
-    (venv,) = look(place, interpreters).venvs
+    (venv,) = info(place, interpreters).venvs
     return venv
 
 
@@ -57,7 +57,7 @@ def test_a_real_venv_is_alive(tmp_path: Path) -> None:
             [sys.executable, "-m", "venv", "--without-pip", *options, str(tmp_path / name)],
             check=True,
         )
-    found = look(tmp_path)
+    found = info(tmp_path)
     assert [(Path(venv.path).name, venv.state) for venv in found.venvs] == [
         ("copied", "alive"),
         ("linked", "alive"),
@@ -143,8 +143,8 @@ def test_what_the_run_brings_and_takes(tmp_path: Path, pythons: Path) -> None:
     run = Interpreters(
         coming=frozenset({f"{pythons}/python3.10"}), going=frozenset({f"{pythons}/python3.9"})
     )
-    assert [venv.state for venv in look(tmp_path / "home").venvs] == ["dead", "alive"]
-    assert [venv.state for venv in look(tmp_path / "home", run).venvs] == ["alive", "dead"]
+    assert [venv.state for venv in info(tmp_path / "home").venvs] == ["dead", "alive"]
+    assert [venv.state for venv in info(tmp_path / "home", run).venvs] == ["alive", "dead"]
 
 
 def test_a_folder_that_is_reached_by_a_link_is_one(tmp_path: Path, pythons: Path) -> None:
@@ -165,7 +165,7 @@ def test_what_is_no_venv(tmp_path: Path) -> None:
     # What a job's link leads to may be for root alone.
     (tmp_path / "file").write_text("home = /usr/bin\nversion = 3.9.2\n")
     (tmp_path / "secret" / "pyvenv.cfg").symlink_to(tmp_path / "file")
-    assert look(tmp_path).venvs == []
+    assert info(tmp_path).venvs == []
 
 
 def test_a_name_that_a_job_has_chosen_is_fit_for_a_terminal(tmp_path: Path, pythons: Path) -> None:
@@ -182,7 +182,7 @@ def test_a_dead_one_is_named_with_the_command_that_removes_it(
     words = shlex.split(command)
     assert words == ["sudo", "-u", "#1234", "rm", "-r", str(venv)]
     subprocess.run(["sh", "-c", shlex.join(words[3:])], check=True)
-    assert look(tmp_path / "home").venvs == []
+    assert info(tmp_path / "home").venvs == []
     assert str(replace(found, owner="ci")).partition("; to remove it: ")[2].startswith("sudo -u ci")
     assert "remove" not in str(replace(found, state="changed"))
 
@@ -194,31 +194,31 @@ def test_no_link_is_followed_and_some_folders_are_left_out(tmp_path: Path, pytho
     (home / "link").symlink_to(tmp_path / "elsewhere")
     for name in (".git/v", "node_modules/v", ".cache/pip/v", "v/lib/python3.11/site-packages/v"):
         make(home, name, pythons / "python3.11", "3.11.2")
-    assert look(home).venvs == []
+    assert info(home).venvs == []
     # But a project that is a venv itself has its own beside what a venv consists of.
     make(home, "project", pythons / "python3.11", "3.11.2")
     make(home, "project/.tox/py311", pythons / "python3.11", "3.11.2")
-    assert [Path(v.path).name for v in look(home).venvs] == ["project", "py311"]
+    assert [Path(v.path).name for v in info(home).venvs] == ["project", "py311"]
 
 
 def test_a_place_behind_somebodys_link_is_not_looked_at(tmp_path: Path, pythons: Path) -> None:
     make(tmp_path / "elsewhere", "v", pythons / "python3.11", "3.11.2")
     (tmp_path / "place").symlink_to("elsewhere")
-    assert len(look(tmp_path / "place").venvs) == 1
+    assert len(info(tmp_path / "place").venvs) == 1
     os.lchown(tmp_path / "place", 65534, 65534)
-    found = look(tmp_path / "place")
+    found = info(tmp_path / "place")
     assert found.venvs == []
     assert found.left_out == [f"{tmp_path}/place is reached by a link that is not root's: place"]
 
 
 def test_limits_are_told(tmp_path: Path, pythons: Path) -> None:
     make(tmp_path / "home", "a/b/c/v", pythons / "python3.11", "3.11.2")
-    assert look(tmp_path / "home", depth=4).venvs
-    assert not look(tmp_path / "home", depth=3).venvs
-    found = look(tmp_path / "home", folders=3)
+    assert info(tmp_path / "home", depth=4).venvs
+    assert not info(tmp_path / "home", depth=3).venvs
+    found = info(tmp_path / "home", folders=3)
     assert not found.complete
     assert "more than one look takes" in _venvs.summary(found)
-    assert look(tmp_path / "home").complete
+    assert info(tmp_path / "home").complete
 
 
 def test_another_file_system_is_left_alone(
@@ -230,7 +230,7 @@ def test_another_file_system_is_left_alone(
     monkeypatch.setattr(
         _venvs, "_device", lambda handle: 0 if os.fstat(handle).st_ino == mounted else real(handle)
     )
-    assert look(tmp_path / "home").venvs == []
+    assert info(tmp_path / "home").venvs == []
 
 
 def test_patterns_and_places_within_each_other(tmp_path: Path, pythons: Path) -> None:
