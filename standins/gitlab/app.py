@@ -16,6 +16,7 @@ from standins.gitlab import (
     git_http,
     jobs_api,
     lint_api,
+    oidc,
     pipelines_api,
     projects_api,
     protection_api,
@@ -63,7 +64,7 @@ def create_app(settings: Settings) -> FastAPI:
     # projects_api after those with longer paths: a project's own may have slashes.
     for module in (
         runners_api, jobs_api, repository_api, lint_api, pipelines_api, variables_api,
-        protection_api, projects_api, control, git_http,
+        protection_api, projects_api, oidc, control, git_http,
     ):  # fmt: skip
         app.include_router(module.router)
     app.add_middleware(

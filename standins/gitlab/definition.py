@@ -61,6 +61,7 @@ def definition(job: JobConfig, known: Mapping[str, str], protected: bool) -> dic
         index=job.index,
         total=job.total,
         attempts=_attempts(config.get("retry")),
+        id_tokens=dict(_id_tokens(job.name, config.get("id_tokens") or {})),
     )
     timeout = seconds(config["timeout"]) if "timeout" in config else 3600
     return {
@@ -123,6 +124,13 @@ def _need(job: str, need: Mapping[str, Any]) -> dict[str, Any]:
 def _attempts(retry: object) -> int:
     found = retry.get("max", 0) if isinstance(retry, dict) else retry or 0
     return min(int(str(found)), _RETRY)
+
+
+def _id_tokens(job: str, config: Mapping[str, Any]) -> Iterable[tuple[str, Any]]:
+    for name, about in config.items():
+        if not (isinstance(about, dict) and about.get("aud")):
+            raise ConfigError(f"jobs:{job}:id_tokens:{name} config missing required keys: aud")
+        yield name, about["aud"]
 
 
 def _lines(script: object) -> Iterable[str]:

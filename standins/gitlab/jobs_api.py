@@ -44,12 +44,16 @@ _FORMATS = ("zip", "gzip", "raw", "zipzstd", "tarzstd")
 _DOTENV_LINE = re.compile(r"\s*([A-Za-z_][A-Za-z0-9_]*)\s*=(.*)")
 
 
-def may_run(job: Job, runner: Runner) -> bool:
-    """Return whether ``runner`` may take ``job``: pause, project, tags, protection."""
+def may_run(state: State, job: Job, runner: Runner) -> bool:
+    """Return whether ``runner`` may take ``job``: pause, project or group, tags, protection."""
     if runner.paused:
         return False
     if runner.runner_type == "project_type" and runner.project_id != job.project_id:
         return False
+    if runner.runner_type == "group_type":
+        project = state.store.project(job.project_id)
+        if project is None or runner.group_id not in state.store.groups_of(project):
+            return False
     if runner.access_level == "ref_protected" and not job.protected:
         return False
     if not job.tags:
@@ -71,7 +75,7 @@ async def request_job(request: Request) -> Response:
     if runner.paused or params.text("last_update") == queue:
         return nothing
     for job in state.store.jobs(PENDING):
-        if may_run(job, runner) and state.store.take_job(job, runner, system_id):
+        if may_run(state, job, runner) and state.store.take_job(job, runner, system_id):
             state.changes.tell()
             payload = job_payload(state.store, state.settings, job, runner)
             return JSONResponse(payload, status_code=201)

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from standins.gitlab.ci_settings import settings_of
 from standins.gitlab.ci_variables import expanded, predefined, slug, variable
+from standins.gitlab.oidc import id_tokens
 from standins.gitlab.records import Job, Pipeline, Plan, Project, Runner
 from standins.gitlab.runners_api import timestamp
 from standins.gitlab.settings import Settings
@@ -176,6 +177,7 @@ def _variables(
     ]
     if plan:
         variables += [variable(key, value) for key, value in _of_plan(plan).items()]
+        variables += id_tokens(settings, job, pipeline, project, runner, timeout)
         variables += [dict(item) for item in plan.variables]
     for key in job.dependencies:
         if dependency := store.job(key):

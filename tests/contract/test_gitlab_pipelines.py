@@ -6,9 +6,16 @@ One suite for the lab's GitLab and for a real one, see servers.py. The runner is
 
 from __future__ import annotations
 
+import base64
+import json
 import secrets
+from typing import Any
 
 import pytest
+import requests
+from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicNumbers
+from cryptography.hazmat.primitives.hashes import SHA256
 from gitlab.exceptions import GitlabCreateError, GitlabJobPlayError, GitlabJobRetryError
 
 from tests.contract.pipelines import Shop, checksum, eventually, unpacked, variables
@@ -458,3 +465,56 @@ some: {script: [x], inherit: {variables: [A]}}
     assert "A" in variables(jobs["some"])
     assert "B" not in variables(jobs["some"])
     shop.await_status(pipeline, "success")
+
+
+def test_id_tokens(shop: Shop) -> None:
+    """Anybody can check by the discovery document who a job is."""
+    text = """\
+job:
+  script: [x]
+  environment: {name: pypi}
+  id_tokens: {A_TOKEN: {aud: pypi}, OTHERS: {aud: [one, two]}}
+plain: {script: [x]}
+"""
+    pipeline = shop.pipeline(text)
+    jobs = {job["job_info"]["name"]: job for job in (shop.runner.do("") for _ in range(2))}
+    assert not {"A_TOKEN", "OTHERS"} & set(variables(jobs["plain"]))
+    (item,) = [one for one in jobs["job"]["variables"] if one["key"] == "A_TOKEN"]
+    assert item["masked"]
+    claims = checked(shop, item["value"])
+    ref = shop.project.default_branch
+    path, host = shop.project.path, shop.server.url.partition("://")[2]
+    wanted = {
+        "iss": shop.server.url, "aud": "pypi", "project_path": path, "ref": ref,
+        "sub": f"project_path:{path}:ref_type:branch:ref:{ref}", "ref_type": "branch",
+        "ref_protected": "true", "environment": "pypi", "pipeline_source": "push",
+        "sha": pipeline.sha, "job_id": str(jobs["job"]["id"]),
+        "runner_environment": "self-hosted",
+        "ci_config_ref_uri": f"{host}/{path}//.gitlab-ci.yml@refs/heads/{ref}",
+    }  # fmt: skip
+    assert {name: claims.get(name) for name in wanted} == wanted
+    assert claims["exp"] - claims["iat"] == 3600
+    other = checked(shop, variables(jobs["job"])["OTHERS"])
+    assert other["aud"] == ["one", "two"]
+    assert other["jti"] != claims["jti"]
+
+
+def checked(shop: Shop, token: str) -> dict[str, Any]:
+    """The claims of a token whose signature is by a key of this GitLab."""
+    verify = shop.server.authority or True
+    url = f"{shop.server.url}/.well-known/openid-configuration"
+    address = requests.get(url, verify=verify, timeout=30).json()["jwks_uri"]
+    found = requests.get(address, verify=verify, timeout=30).json()["keys"]
+    keys = {key["kid"]: key for key in found}
+    header, claims, signature = token.split(".")
+    key = keys[json.loads(decoded(header))["kid"]]
+    e, n = (int.from_bytes(decoded(key[name])) for name in ("e", "n"))
+    RSAPublicNumbers(e, n).public_key().verify(
+        decoded(signature), f"{header}.{claims}".encode(), PKCS1v15(), SHA256()
+    )
+    return dict(json.loads(decoded(claims)))
+
+
+def decoded(text: str) -> bytes:
+    """Base64 as in JWT."""
+    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))

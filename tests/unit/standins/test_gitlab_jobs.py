@@ -133,6 +133,20 @@ def test_job_is_given_out_once(world: World) -> None:
     assert job["system_id"] == "s_0123456789ab"
 
 
+def test_a_groups_runner_takes_jobs_of_its_projects(world: World) -> None:
+    world.control("POST", "/projects", json={"path": "other/project"})
+    world.control("POST", "/projects", json={"path": "group/part/project"})
+    number = world.api("GET", "/groups/group").json()["id"]
+    token = world.new_runner(runner_type="group_type", group_id=number)["token"]
+    for project, code in (
+        ("group/project", 201),
+        ("other/project", 204),
+        ("group/part/project", 201),
+    ):
+        world.queue(project=project)
+        assert world.request(token).status_code == code, project
+
+
 @pytest.mark.parametrize(
     ("runner", "job", "code"),
     [
