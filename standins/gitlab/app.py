@@ -67,6 +67,7 @@ def create_app(settings: Settings) -> FastAPI:
         protection_api, projects_api, oidc, control, git_http,
     ):  # fmt: skip
         app.include_router(module.router)
+    app.include_router(pipelines_api.current)
     app.add_middleware(
         Traffic,
         faults=state.faults,

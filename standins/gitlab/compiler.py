@@ -137,8 +137,10 @@ class _Compilation:
             ("symbolic-ref", "refs/remotes/origin/HEAD", main),
         ):
             self._git(*words)
-        # Options of a developer's own gitlab-ci-local.
-        (tree / ".gitlab-ci-local-env").unlink(missing_ok=True)
+        # Options, variables and inputs for a developer's own gitlab-ci-local.
+        for path in tree.glob(".gitlab-ci-local*"):
+            if path.is_file() or path.is_symlink():
+                path.unlink()
         for name, text in source.files.items():
             path = tree / name
             # A link of the project must not lead elsewhere.
@@ -256,7 +258,10 @@ class _Compilation:
                     name=job, group=name, stage_index=merged["stages"].index(found["stage"]),
                     config=config, stage=found["stage"], when=found["when"],
                     allow_failure=_may_fail(config, found), needs=found.get("needs"),
-                    variables={**own[name], **matrix, **chosen},
+                    variables={
+                        key: text_of(value)
+                        for key, value in {**own[name], **matrix, **chosen}.items()
+                    },
                     index=index if suffix else 0, total=_count(config),
                 )  # fmt: skip
 
@@ -288,6 +293,15 @@ def instances(name: str, config: Mapping[str, Any]) -> Iterator[tuple[str, str, 
                 words = [str(value) for value in values]
                 matrix = dict(zip(map(str, entry), words, strict=True))
                 yield f"{name}: [{', '.join(words)}]", f": [{','.join(words)}]", matrix
+
+
+def text_of(value: object) -> str:
+    """The text of a variable of the configuration, which may be a number or true."""
+    if isinstance(value, dict):
+        return text_of(value.get("value"))
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return "" if value is None else str(value)
 
 
 def _words(output: str) -> str:

@@ -96,8 +96,9 @@ def input_problems(where: str, template: Template, given: Mapping[str, Any]) -> 
                 yield f"`{where}`: `{name}` input: required value has not been provided"
             continue
         value, kind = given[name], about.get("type", "string")
+        article = "an" if kind == "array" else "a"
         if not isinstance(value, _TYPES[kind]) or (kind == "number" and isinstance(value, bool)):
-            yield f"`{where}`: `{name}` input: provided value is not a {kind}"
+            yield f"`{where}`: `{name}` input: provided value is not {article} {kind}"
         elif about.get("options") and value not in about["options"]:
             yield (
                 f"`{where}`: `{name}` input: `{value}` cannot be used because it is not in the "

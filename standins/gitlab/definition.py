@@ -7,10 +7,10 @@ A keyword that the runner would miss, and that this stand-in has not, is refused
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from standins.gitlab.ci_variables import expand, variable
+from standins.gitlab.ci_variables import expand, expanded, variable
 from standins.gitlab.compiler import JobConfig
 from standins.gitlab.components import ConfigError
 from standins.gitlab.records import Plan
@@ -29,12 +29,18 @@ _REPORTS = {
 _RETRY = 2
 
 
-def definition(job: JobConfig, known: Mapping[str, str], protected: bool) -> dict[str, Any]:
+def definition(
+    job: JobConfig,
+    known: Mapping[str, str],
+    settings: Sequence[dict[str, Any]],
+    protected: bool,
+) -> dict[str, Any]:
     """Return the fields of the queue's job, its plan among them.
 
     Args:
         job: the compiled job.
-        known: variables that its tags, environment and resource group may name.
+        known: GitLab's own variables, which its tags, environment and resource group may name.
+        settings: variables of groups, projects and the pipeline, which they may name, too.
         protected: whether the ref is.
     """
     config = job.config
@@ -42,7 +48,10 @@ def definition(job: JobConfig, known: Mapping[str, str], protected: bool) -> dic
         raise ConfigError(f"jobs:{job.name}: the stand-in has no {', '.join(unknown)}")
     if job.when not in _WHENS:
         raise ConfigError(f"jobs:{job.name}: the stand-in has no when: {job.when}")
-    values = {**known, **job.variables, "CI_JOB_NAME": job.name, "CI_JOB_STAGE": job.stage}
+    own = {**known, "CI_JOB_NAME": job.name, "CI_JOB_STAGE": job.stage}
+    of_file = [variable(key, value) for key, value in job.variables.items()]
+    all_of = [*(variable(key, value) for key, value in own.items()), *of_file, *settings]
+    values = {one["key"]: one["value"] for one in expanded(all_of)}
     environment = config.get("environment") or {}
     if isinstance(environment, str):
         environment = {"name": environment}
@@ -55,7 +64,7 @@ def definition(job: JobConfig, known: Mapping[str, str], protected: bool) -> dic
         exit_codes=_codes(allowed),
         needs=None if job.needs is None else [_need(job.name, one) for one in job.needs],
         sources=config.get("dependencies"),
-        variables=[variable(key, _text(value)) for key, value in job.variables.items()],
+        variables=of_file,
         environment=expand(str(environment.get("name") or ""), values),
         resource_group=expand(str(config.get("resource_group") or ""), values),
         index=job.index,
@@ -94,15 +103,6 @@ def seconds(text: object) -> int:
     if not found or not all(found):
         raise ConfigError(f"timeout config should be a duration: {text!r}")
     return int(sum(found))
-
-
-def _text(value: object) -> str:
-    """A variable of the configuration as the compiler gives it: with or without a description."""
-    if isinstance(value, dict):
-        return _text(value.get("value", ""))
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return "" if value is None else str(value)
 
 
 def _codes(allowed: bool | dict[str, Any]) -> list[int]:

@@ -100,9 +100,11 @@ async def create(
             return state.store.pipelines.add(skipped=True, **fields)
         draft = Pipeline(**fields)
         try:
-            jobs = await _compiled(state, project, repository, draft)
+            settings = settings_of(state.store, project, draft.protected)
+            settings += draft.variables
+            jobs = await _compiled(state, project, repository, draft, settings)
             known = predefined(state.settings, project, draft)
-            definitions = [definition(job, known, draft.protected) for job in jobs]
+            definitions = [definition(job, known, settings, draft.protected) for job in jobs]
             _check_needs(jobs)
         except ConfigError as error:
             state.store.pipelines.add(problem="; ".join(error.problems), **fields)
@@ -114,7 +116,11 @@ async def create(
 
 
 async def _compiled(
-    state: State, project: Project, repository: Repository, draft: Pipeline
+    state: State,
+    project: Project,
+    repository: Repository,
+    draft: Pipeline,
+    settings: Sequence[dict[str, Any]],
 ) -> list[JobConfig]:
     known = predefined(state.settings, project, draft)
     includes = Includes(state.store, project, draft.sha, known)
@@ -127,10 +133,7 @@ async def _compiled(
         before="" if draft.before_sha == ZEROS else draft.before_sha,
         predefined=known,
         default=includes.default,
-        settings={
-            one["key"]: one["value"]
-            for one in (*settings_of(state.store, project, draft.protected), *draft.variables)
-        },
+        settings={one["key"]: one["value"] for one in settings},
     )
     compiler = Compiler(state.settings.compiler)
     jobs = await asyncio.to_thread(compiler.compile, source)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import secrets
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
@@ -12,12 +13,13 @@ from standins.gitlab import scheduler
 from standins.gitlab.access import DEVELOPER, REPORTER, page, project_for
 from standins.gitlab.ci_variables import variable
 from standins.gitlab.components import ConfigError
-from standins.gitlab.errors import ApiError, bad_request, forbidden, not_found
+from standins.gitlab.errors import ApiError, bad_request, forbidden, not_found, unauthorized
 from standins.gitlab.jobs_api import archive_of
 from standins.gitlab.params import Params, read_params
 from standins.gitlab.pipelines import NoPipelineError, create
 from standins.gitlab.protection import ZEROS, Change, may_run
 from standins.gitlab.records import (
+    ACTIVE,
     CANCELED,
     CANCELING,
     CREATED,
@@ -38,6 +40,7 @@ from standins.gitlab.runners_api import timestamp
 from standins.gitlab.state import Identity, State, state_of
 
 router = APIRouter(prefix="/api/v4/projects/{key:path}")
+current = APIRouter(prefix="/api/v4")
 
 STATUSES = (CREATED, WAITING, PENDING, RUNNING, SUCCESS, FAILED, CANCELED, CANCELING, SKIPPED,
             MANUAL)  # fmt: skip
@@ -299,6 +302,19 @@ async def get_job(request: Request, key: str, job_id: int) -> dict[str, Any]:
     project, _ = project_for(request, key, REPORTER, "read_api")
     state = state_of(request)
     return job_json(state, project, _find_job(state, project, job_id))
+
+
+@current.get("/job")
+async def get_current_job(request: Request) -> dict[str, Any]:
+    """Return the running job whose token is shown: others ask whose a token is."""
+    state = state_of(request)
+    token = request.headers.get("job-token", "")
+    for job in state.store.jobs(*ACTIVE):
+        if secrets.compare_digest(token.encode(), job.token.encode()):
+            project = state.store.project(job.project_id)
+            assert project is not None, "a job's project is never deleted"
+            return job_json(state, project, job)
+    raise unauthorized()
 
 
 @router.get("/jobs/{job_id:int}/trace")

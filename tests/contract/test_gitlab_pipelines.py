@@ -387,9 +387,11 @@ def test_when_there_is_no_pipeline(shop: Shop) -> None:
 
 
 def test_one_job_at_a_time_in_a_resource_group(shop: Shop) -> None:
+    shop.api.variables.create({"key": "OF_PROJECT", "value": "3"})
     text = """\
-one: {script: [x], resource_group: "to-$CI_COMMIT_REF_NAME", environment: {name: production}}
-two: {script: [x], resource_group: "to-$CI_COMMIT_REF_NAME"}
+variables: {NUMBER: 3, NAME: "to-$NUMBER"}
+one: {script: [x], resource_group: "$NAME", environment: {name: production}}
+two: {script: [x], resource_group: "to-$OF_PROJECT"}
 other: {script: [x], resource_group: other}
 """
     pipeline = shop.pipeline(text)
@@ -404,6 +406,20 @@ other: {script: [x], resource_group: other}
     assert set(names) == {"one", "two", "other"}
     assert names["one"]["CI_ENVIRONMENT_NAME"] == "production"
     shop.runner.end(last)
+    shop.await_status(pipeline, "success")
+
+
+def test_files_for_developers_own_tools_are_no_configuration(shop: Shop) -> None:
+    """The lab's GitLab compiles with a program that would read them."""
+    main = shop.project.default_branch
+    actions = [
+        {"action": "create", "file_path": f".gitlab-ci-local-{name}", "content": text}
+        for name, text in {"env": "FILE=none.yml\n", "variables.yml": "A: b\n",
+                           "inputs.yml": "word: b\n"}.items()
+    ]  # fmt: skip
+    shop.server.client.commit(shop.project, main, "", "Tools", actions)
+    pipeline = shop.pipeline("one: {script: [x], rules: [{if: $A == null}]}\n")
+    assert "A" not in variables(shop.runner.do("one"))
     shop.await_status(pipeline, "success")
 
 
@@ -422,7 +438,7 @@ both: {{script: [x], tags: [{shop.tag}, "$CI_PROJECT_NAME"]}}
 
 def test_what_a_job_is_given(shop: Shop) -> None:
     text = """\
-variables: {A: "a", B: "$A/b", SHALLOW: {value: x, description: y}}
+variables: {A: "a", B: "$A/b", SHALLOW: {value: x, description: y}, NUMBER: 3, YES: true}
 job:
   before_script: [echo before]
   script: [[echo one, echo two], echo three]
@@ -453,6 +469,7 @@ some: {script: [x], inherit: {variables: [A]}}
     given = variables(job)
     assert (given["A"], given["B"], given["SHALLOW"]) == ("a", "a/b", "x")
     assert given["C"] == "a/b/c $UNKNOWN $$A"
+    assert (given["NUMBER"], given["YES"]) == ("3", "true")
     assert job["git_info"]["depth"] == 0
     assert "+refs/heads/*:refs/remotes/origin/*" in job["git_info"]["refspecs"]
     (cache,) = job["cache"]
