@@ -113,7 +113,8 @@ def fingerprint(settings: ServeSettings) -> str:
     """Digest of what a service process would serve, its code included."""
     folders = (CHECKOUT / "standins" / name for name in ("gitlab", "index"))
     code = [*sorted(path for one in folders for path in one.glob("**/*.py")), Path(__file__)]
-    return digest(dataclasses.asdict(settings), [path.read_text() for path in code])
+    compiler = str(pipeline_tools().folder)
+    return digest(dataclasses.asdict(settings), [path.read_text() for path in code], compiler)
 
 
 def ensure_service(lab: Lab, settings: ServeSettings) -> bool:
