@@ -113,7 +113,10 @@ class _Compilation:
         self._git("reset", "--quiet")
         self._write_variables(self._source.settings)
         shared: dict[str, str] = dict(merged.get("variables") or {})
-        rules = (merged.get("workflow") or {}).get("rules")
+        workflow = merged.get("workflow") or {}
+        if "auto_cancel" in workflow:
+            raise ConfigError("workflow: the stand-in has no auto_cancel")
+        rules = workflow.get("rules")
         if rules:
             probes = self._probes("workflow", {"variables": {**self._given(), **shared}}, rules)
             exists = self._list(merged, probes)

@@ -70,6 +70,7 @@ def definition(
         index=job.index,
         total=job.total,
         attempts=_attempts(config.get("retry")),
+        interruptible=bool(config.get("interruptible")),
         id_tokens=dict(_id_tokens(job.name, config.get("id_tokens") or {})),
     )
     timeout = seconds(config["timeout"]) if "timeout" in config else 3600

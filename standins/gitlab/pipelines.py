@@ -176,4 +176,5 @@ def _queued(
     # GitLab keeps a ref for each pipeline, which the runner's refspecs name.
     repository.git("update-ref", f"refs/pipelines/{pipeline.id}", pipeline.sha)
     scheduler.process(state, pipeline.id)
+    scheduler.cancel_redundant(state, pipeline)
     return pipeline

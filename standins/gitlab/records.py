@@ -96,6 +96,7 @@ class Plan:
         sources: groups of earlier stages whose artifacts it takes; None: all.
         variables: those of the configuration.
         attempts: how often it runs again by itself after a failure.
+        interruptible: whether a newer pipeline of its branch may cancel it once it has begun.
         id_tokens: variables for ID tokens, and whom each is for.
     """
 
@@ -112,6 +113,7 @@ class Plan:
     index: int = 0
     total: int = 1
     attempts: int = 0
+    interruptible: bool = False
     id_tokens: dict[str, Any] = field(default_factory=dict)
     retried: bool = False
 

@@ -261,3 +261,26 @@ def cancel(state: State, job: Job) -> None:
     else:
         job.state, job.finished_at = CANCELED, time.time()
     state.store.save_job(job)
+
+
+def cancel_redundant(state: State, newest: Pipeline) -> None:
+    """Cancel older pipelines of the same branch or tag, as GitLab does unless told otherwise.
+
+    Not those of the same commit, and none in which a job has begun that is not interruptible
+    (cancel_redundant_pipelines_service.rb).
+    """
+    for pipeline in state.store.pipelines.of(newest.project_id):
+        if (
+            pipeline.id >= newest.id
+            or pipeline.sha == newest.sha
+            or (pipeline.ref, pipeline.tag) != (newest.ref, newest.tag)
+            or status_of(state, pipeline) in COMPLETED
+        ):
+            continue
+        jobs = latest(state, pipeline.id)
+        started = (RUNNING, SUCCESS, FAILED)
+        if any(job.state in started and not job.of_pipeline.interruptible for job in jobs):
+            continue
+        for job in jobs:
+            cancel(state, job)
+        process(state, pipeline.id)

@@ -238,6 +238,34 @@ always: {stage: test, when: always, script: [x]}
     shop.runner.do("two")
 
 
+def test_a_newer_commit_cancels_what_is_redundant(shop: Shop) -> None:
+    text = """\
+stages: [build, deploy]
+build: {stage: build, script: [x], interruptible: true}
+deploy: {stage: deploy, script: [x]}
+"""
+    waits = shop.pipeline(text)
+    topic = shop.pipeline(text + "# Topic.\n", "topic")
+    begun = shop.pipeline(text + "# More.\n")
+    shop.await_status(waits, "canceled")
+    shop.await_status(topic, "pending")
+    names = [shop.runner.take("build") for _ in range(2)]
+    last = shop.pipeline(text + "# Even more.\n")
+    shop.await_states(begun, deploy="canceled")
+    assert shop.states(begun)["build"] in ("canceling", "canceled")
+    shop.runner.end(shop.runner.take("build"))
+    deploy = shop.runner.take("deploy")
+    assert variables(deploy)["CI_PIPELINE_ID"] == str(last.id)
+    # A job that must not be interrupted has begun.
+    newest = shop.pipeline(text + "# Most.\n")
+    shop.await_states(newest, build="pending")
+    shop.runner.end(deploy)
+    shop.await_status(last, "success")
+    assert {variables(job)["CI_COMMIT_REF_NAME"] for job in names} == {
+        "topic", shop.project.default_branch,
+    }  # fmt: skip
+
+
 def test_a_matrix(shop: Shop) -> None:
     text = """\
 stages: [build, test]
