@@ -109,7 +109,14 @@ def input_problems(where: str, template: Template, given: Mapping[str, Any]) -> 
 
 
 def filled(where: str, template: Template, given: Mapping[str, Any]) -> str:
-    """Return the template's text with the values of its inputs in it."""
+    """Return the text with the values of its inputs in it; without a header as it is."""
+    if not template.has_header:
+        if given:
+            raise ConfigError(
+                f"`{where}`: Given inputs not defined in the `spec` section of the included "
+                "configuration file"
+            )
+        return template.text
     if problems := list(input_problems(where, template, given)):
         raise ConfigError(*problems)
     declared = template.inputs

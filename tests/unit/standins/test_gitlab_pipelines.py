@@ -171,6 +171,13 @@ def test_blocks_that_are_refused(block: str) -> None:
         filled("here", Template(text, ""), {})
 
 
+def test_a_file_without_a_header_is_taken_as_it_is() -> None:
+    template = Template("job: {script: ['$[[ inputs.x ]]']}\n", "")
+    assert filled("here", template, {}) == template.text
+    with pytest.raises(ConfigError, match="Given inputs not defined"):
+        filled("here", template, {"x": "y"})
+
+
 def test_rules_with_wildcards(tmp_path: Path) -> None:
     store, project = Store(tmp_path / "store"), Project(1, "group/project")
     for name, level in (("v*", 40), ("v1*", 30), ("*-stable", 0)):
