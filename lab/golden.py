@@ -100,7 +100,7 @@ def write_inventory(golden: Golden) -> None:
     write(lab.inventory.parent / "golden.yml", text + yaml.safe_dump(data), 0o600)
 
 
-def _know(golden: Golden) -> None:
+def _write_known_hosts(golden: Golden) -> None:
     """Adds their host keys to the lab's file, which each `lab up` writes again."""
     platforms = [*PLATFORMS.values(), *golden.machines.values()]
     write_known_hosts(golden.lab, golden.network(), platforms)
@@ -112,7 +112,7 @@ def start_builder(golden: Golden) -> None:
     machine = golden.machines[BUILDER]
     name, gateway = lab.container(BUILDER), network.gateway
     make_control_dir(lab)
-    _know(golden)
+    _write_known_hosts(golden)
     engine.remove(name)
     engine(
         "create", "--name", name, "--hostname", BUILDER,
@@ -146,7 +146,7 @@ def boot(golden: Golden, names: Sequence[str] = ()) -> None:
     """Fresh clones (of these names; else all), booted."""
     engine, network = Engine(), golden.network()
     machines = [golden.machines[name] for name in names or golden.clones]
-    _know(golden)
+    _write_known_hosts(golden)
     for machine in machines:
         start(engine, golden.lab, network, machine, golden.image)
     for machine in machines:

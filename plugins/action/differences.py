@@ -70,7 +70,7 @@ class ActionModule(ToolkitAction):
             *(str(Obstacle(**one)) for one in obstacles),
             *(str(one) for one in found),
             *notes,
-            _closing(len(obstacles), len(found), len(unnamed)),
+            _result_line(len(obstacles), len(found), len(unnamed)),
         ]
         if found and tests.get("failures"):
             words.append(f"the same tests by hand: {tests.get('by_hand', '')}")
@@ -107,7 +107,7 @@ class ActionModule(ToolkitAction):
             ) from None
 
 
-def _closing(obstacles: int, found: int, unnamed: int) -> str:
+def _result_line(obstacles: int, found: int, unnamed: int) -> str:
     """The one line that says how it ended."""
     if obstacles and not found:
         return "the host could not be checked; nothing is known of differences"

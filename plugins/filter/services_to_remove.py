@@ -63,7 +63,7 @@ def services_to_remove(
     """See DOCUMENTATION."""
     variables = {"isolated": isolated or [], "user": user, "home": home}
     found = _services.services_to_remove(variables, names_of(map(str, paths)))
-    return [_service_files.removal(service) for service in found]
+    return [_service_files.with_files_to_remove(service) for service in found]
 
 
 class FilterModule:

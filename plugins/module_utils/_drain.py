@@ -159,7 +159,7 @@ def resume(folder: str) -> str:
             if added:
                 kept = kept.rstrip(b"\n") + b"\n\n" + current[added.start() :]
                 done = "merged"
-        # Write the file instead of renaming it: the daemon reloads only a newer file.
+        # A new file, not the kept one renamed: the daemon reloads only a newer modification time.
         _files.write_atomic(path, kept.decode(), 0o600)
         _forget(folder)
     return done
@@ -179,7 +179,7 @@ def _forget(folder: str) -> None:
             os.unlink(path)
 
 
-def truth(folder: str) -> str:
+def full_config_path(folder: str) -> str:
     """Path of the full configuration; a pause whose lease has expired is ended first."""
     if is_paused(folder):
         if lease_left(folder) > 0:
@@ -366,7 +366,7 @@ def await_listening(unit: str) -> None:
         time.sleep(0.2)
 
 
-def watch(unit: str, on: bool) -> None:
+def set_resume_timer(unit: str, on: bool) -> None:
     """Starts or stops the timer that ends an abandoned pause of the service."""
     how = ["start"] if on else ["--no-block", "stop"]
     _system.run(["systemctl", *how, f"{resume_of(unit)}.timer"])
@@ -386,7 +386,7 @@ def main() -> int:
     if done != "nothing":
         reload(asked.unit)
         sys.stdout.write(f"the abandoned pause of {asked.unit} was ended: {done}\n")
-    watch(asked.unit, on=False)
+    set_resume_timer(asked.unit, on=False)
     return 0
 
 

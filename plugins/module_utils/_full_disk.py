@@ -84,7 +84,7 @@ def watch_disk(folder: str, unit: str, paths: list[str], space: float, inodes: f
     # Write the mark first: without it, the pause would only end when its lease expires.
     os.makedirs(_drain.LEASES, mode=0o755, exist_ok=True)
     _files.write_atomic(mark, short + "\n", 0o644)
-    _drain.watch(unit, on=True)
+    _drain.set_resume_timer(unit, on=True)
     if not _drain.pause(folder, _drain.digest(whole), text.decode(), LEASE_SECONDS):
         return ""
     _drain.reload(unit)

@@ -120,18 +120,18 @@ def noted(text: str) -> Noted:
 
 
 @dataclass(frozen=True)
-class Sorted:
+class ByOrigin:
     """The wanted versions by where they come from."""
 
     distribution: list[Version]
     repository: list[Version]
 
 
-def by_origin(wanted: Iterable[Version], system: str) -> Sorted:
+def by_origin(wanted: Iterable[Version], system: str) -> ByOrigin:
     """The system's own version comes from the distribution, all others from the repository."""
     versions = list(wanted)
     own = [v for v in versions if v.base == system and not v.flavour]
-    return Sorted(own, [v for v in versions if v not in own])
+    return ByOrigin(own, [v for v in versions if v not in own])
 
 
 def pinned(versions: Iterable[Version]) -> list[str]:

@@ -48,7 +48,7 @@ def true_path(folder: str, check: bool) -> str:
     """Where the whole configuration lies: beside config.toml while a drain is under way."""
     if check and _drain.is_paused(folder):
         return f"{folder}/{_drain.KEPT}"
-    return _drain.truth(folder)
+    return _drain.full_config_path(folder)
 
 
 def read(path: str, unit: str, *, complaints: bool) -> Read:

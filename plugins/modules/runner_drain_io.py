@@ -148,7 +148,7 @@ def pause(asked: Mapping[str, Any]) -> bool:
     """Pauses the service, if its file is still the one that was read."""
     folder, unit = asked["folder"], asked["unit"]
     # Before the pause: from its first moment on something must be there to take it back.
-    _drain.watch(unit, on=True)
+    _drain.set_resume_timer(unit, on=True)
     text = base64.b64decode(asked["text"]).decode()
     done = _drain.pause(folder, asked["expected"], text, asked["lease"])
     if done:
@@ -161,7 +161,7 @@ def resume(asked: Mapping[str, Any]) -> str:
     done = _drain.resume(asked["folder"])
     if done != "nothing":
         _drain.reload(asked["unit"])
-    _drain.watch(asked["unit"], on=False)
+    _drain.set_resume_timer(asked["unit"], on=False)
     return done
 
 

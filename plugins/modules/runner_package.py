@@ -134,7 +134,7 @@ def names(folder: str) -> list[str]:
     return [str(entry.get("name")) for entry in entries]
 
 
-def way(unit: str) -> dict[str, str]:
+def gitlab_environment(unit: str) -> dict[str, str]:
     """How the service reaches GitLab: the proxies of its own environment."""
     pid = int(_systemd.units([unit]).get(unit, {}).get("MainPID") or 0)
     wanted = ("http_proxy", "https_proxy", "no_proxy", "ssl_cert_file", "ssl_cert_dir")
@@ -142,13 +142,13 @@ def way(unit: str) -> dict[str, str]:
     return {name: value for name, value in found.items() if name.lower() in wanted}
 
 
-def hold(folder: str) -> None:
-    """Has the upgrade's pause last a while more; a longer lease stays."""
+def extend_pause(folder: str) -> None:
+    """Extends the lease of the upgrade's pause; a longer one stays."""
     if _drain.is_paused(folder) and _drain.lease_left(folder) < LEASE_SECONDS:
         _drain.renew(folder, LEASE_SECONDS)
 
 
-def answers(folder: str, unit: str, ours: bool) -> dict[str, str]:
+def answers_of(folder: str, unit: str, ours: bool) -> dict[str, str]:
     """What GitLab says of the runners, asked through the installed binary.
 
     Args:
@@ -158,11 +158,11 @@ def answers(folder: str, unit: str, ours: bool) -> dict[str, str]:
     """
     told: dict[str, str] = {}
     reasons: dict[str, str] = {}
-    to_gitlab = way(unit)
+    to_gitlab = gitlab_environment(unit)
     for name in names(folder):
         # A pause that ends between two questions would take the file away that is asked about.
         if ours:
-            hold(folder)
+            extend_pause(folder)
         path = (
             f"{folder}/{_drain.KEPT}" if _drain.is_paused(folder) else f"{folder}/{_drain.CONFIG}"
         )
@@ -275,33 +275,33 @@ def restore(version: str) -> str:
     return "" if done.returncode == 0 else (done.stderr or done.stdout).strip()
 
 
-def stays_up(unit: str, seconds: float) -> str:
+def uptime_problem(unit: str, seconds: float) -> str:
     """Why the service is not up with one process for so long; empty if it is."""
     state: dict[str, str] = {}
 
-    def info() -> str:
+    def main_pid() -> str:
         state.update(_systemd.units([unit]).get(unit, {}))
         return state.get("MainPID", "0") if state.get("ActiveState") == "active" else "0"
 
     end = time.monotonic() + START_SECONDS
-    while (pid := info()) == "0":
+    while (pid := main_pid()) == "0":
         if time.monotonic() > end:
             return f"{unit} is {state.get('ActiveState')} ({state.get('SubState')})"
         time.sleep(0.2)
     end = time.monotonic() + seconds
     while time.monotonic() < end:
-        if info() != pid:
+        if main_pid() != pid:
             return f"{unit} did not stay up: {state.get('ActiveState')} ({state.get('SubState')})"
         time.sleep(0.2)
     return ""
 
 
-def ask(places: list[tuple[str, str]], ours: bool) -> dict[str, str]:
+def ask_gitlab(places: list[tuple[str, str]], ours: bool) -> dict[str, str]:
     """What GitLab says of the runners, over all services of the host."""
-    return {name: said for where in places for name, said in answers(*where, ours).items()}
+    return {name: said for where in places for name, said in answers_of(*where, ours).items()}
 
 
-def that_are(said: str, told: dict[str, str]) -> list[str]:
+def names_with(said: str, told: dict[str, str]) -> list[str]:
     """The runners of which GitLab says this."""
     return sorted(name for name, answer in told.items() if answer == said)
 
@@ -309,13 +309,13 @@ def that_are(said: str, told: dict[str, str]) -> list[str]:
 def check_health(
     places: list[tuple[str, str]], seconds: float, expected: list[str], stop_timeout: float
 ) -> str:
-    """Why the installed version is no good; empty if it is.
+    """Why the installed version fails its health check; empty if it passes.
 
     The package's scripts start only its own service: the isolated ones are restarted here.
     """
     for number, (__, unit) in enumerate(places):
         for folder, __ in places:
-            hold(folder)
+            extend_pause(folder)
         if number:
             # A drain that goes on at its deadline leaves jobs, and their end is waited for.
             limit = stop_timeout + RESTART_SECONDS
@@ -323,11 +323,11 @@ def check_health(
             done = _system.run(["systemctl", "restart", unit], timeout=limit)
             if done.returncode:
                 return f"{unit} did not restart: {(done.stderr or done.stdout).strip()}"
-        problem = stays_up(unit, seconds)
+        problem = uptime_problem(unit, seconds)
         if problem:
             journal = _system.run(["journalctl", "-u", unit, "-n", "5", "--no-pager", "-o", "cat"])
             return f"{problem}; its last words: {_secrets.redact_text(journal.stdout.strip())}"
-    lost = sorted(set(expected) - set(that_are("valid", ask(places, ours=True))))
+    lost = sorted(set(expected) - set(names_with("valid", ask_gitlab(places, ours=True))))
     return f"GitLab takes {', '.join(lost)} no more" if lost else ""
 
 
@@ -357,10 +357,10 @@ def main() -> None:
     if asked["op"] == "keep":
         kept, changed = keep(asked["version"])
         # A pause that is found before the drain may be a dead controller's.
-        told = ask(places, ours=False)
-        now = that_are("valid", told)
+        told = ask_gitlab(places, ours=False)
+        now = names_with("valid", told)
         if kept or asked["without"]:
-            now = begin(asked["version"], now, that_are("unanswered", told))
+            now = begin(asked["version"], now, names_with("unanswered", told))
         module.exit_json(changed=changed, kept=kept, valid=now)
     if asked["op"] == "restore":
         problem = restore(asked["version"])
@@ -373,7 +373,7 @@ def main() -> None:
         end()
         module.exit_json(changed=False)
     problem = check_health(places, asked["seconds"], asked["expected"], asked["stop_timeout"])
-    found = [] if problem else that_are("valid", ask(places, ours=True))
+    found = [] if problem else names_with("valid", ask_gitlab(places, ours=True))
     module.exit_json(changed=False, problem=problem, valid=found)
 
 

@@ -109,7 +109,7 @@ options:
     description: Seconds that a stopping service waits for jobs.
     type: raw
     required: true
-  fitness:
+  limits_and_cleanup:
     description: Limits, ages and thresholds, by the variables' names.
     type: dict
     default: {}

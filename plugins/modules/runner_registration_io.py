@@ -319,7 +319,7 @@ def main() -> None:
     if module.check_mode and _drain.is_paused(folder):
         path = f"{folder}/{_drain.KEPT}"
     else:
-        path = _drain.truth(folder)
+        path = _drain.full_config_path(folder)
     if asked["verb"] == "verify" and asked["read"]:
         module.exit_json(changed=False, **with_file(asked, path, environment))
     if asked["verb"] == "verify":

@@ -252,8 +252,7 @@ class Planner:
         return found
 
     def _builds(self, candidates: Candidates) -> dict[str, str]:
-        """What another repository, or the one of another release, has put there before is replaced
-        by the wanted one's build."""
+        """Installed packages of a build that no source offers any more, each with its new one."""
         return {
             name: versions[0]
             for name, versions in candidates.all().items()

@@ -88,7 +88,7 @@ class Plan:
         paths, packages = self.settings.paths, self.packages
         return {
             "services": [one.public() for one in self.services],
-            "services_leaving": [_service_files.removal(one) for one in self.leaving],
+            "services_leaving": [_service_files.with_files_to_remove(one) for one in self.leaving],
             "files": self.files,
             "job_users": self.job_users,
             "accounts": [asdict(one.account) for one in self.services],
@@ -203,7 +203,7 @@ def environment_of(service: Service, network: _network.Network) -> str:
 def generation(
     service: Service, image: bool, environment: str, authorities: Sequence[str], hidden: str = ""
 ) -> str:
-    """What the service reads at its start alone; a service with another one needs a restart.
+    """Digest of what the service reads only at its start; a running one with another is restarted.
 
     That of an image matches no host: a clone's service starts before its environment is there.
 

@@ -80,7 +80,7 @@ class Wanted:
 
 
 def wanted_of(args: Mapping[str, Any]) -> Wanted:
-    """The same of the arguments of an action, ``version``, ``url`` and so on."""
+    """From the arguments of an action, ``version``, ``url`` and so on."""
     return Wanted(
         version=str(args["version"]),
         allow_downgrade=bool(args["allow_downgrade"]),
@@ -144,7 +144,7 @@ def settings_of(args: Mapping[str, Any], host: str) -> Settings:
 def warnings(found: Iterable[Service]) -> list[str]:
     """What the user should know of settings that are allowed."""
     listed = list(found)
-    return [*open_addresses(listed), *starved(listed)]
+    return [*open_addresses(listed), *too_few_jobs(listed)]
 
 
 def open_addresses(found: Iterable[Service]) -> Iterator[str]:
@@ -159,8 +159,8 @@ def open_addresses(found: Iterable[Service]) -> Iterator[str]:
             )
 
 
-def starved(found: Iterable[Service]) -> list[str]:
-    """Warnings for services with fewer jobs at once than runners: those wait for each other.
+def too_few_jobs(found: Iterable[Service]) -> list[str]:
+    """Warnings for services whose ``concurrent`` is below their runners: those wait for each other.
 
     A runner's question for a job counts as one of ``concurrent``, and GitLab may hold it for 50 s;
     gitlab-runner 18.4 and later warns of it at each load ("Worker starvation").
@@ -182,7 +182,7 @@ def problems(args: Mapping[str, Any]) -> list[str]:
     return [
         *_main_problems(args),
         *_repository_problems(args),
-        *fitness_problems(args.get("fitness", {})),
+        *limit_and_cleanup_problems(args.get("limits_and_cleanup", {})),
         *_env_file.problems(
             "gitlab_runner_environment", args["environment"], args.get("environment_allowed") or []
         ),
@@ -303,22 +303,22 @@ _NUMBERS = {
 """The most that each takes."""
 
 
-def fitness_problems(fitness: Mapping[str, Any]) -> list[str]:
+def limit_and_cleanup_problems(limits_and_cleanup: Mapping[str, Any]) -> list[str]:
     """What is wrong with limits, ages and thresholds."""
-    found = _limit_problems(fitness.get("job_limits", {}))
+    found = _limit_problems(limits_and_cleanup.get("job_limits", {}))
     for name, most in _NUMBERS.items():
-        value = fitness.get(name, 0)
+        value = limits_and_cleanup.get(name, 0)
         if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= most:
             found.append(
                 f"gitlab_runner_{name}: invalid value {value!r}; expected a number of 0 to {most}"
             )
-    file = str(fitness.get("metrics_file") or "")
+    file = str(limits_and_cleanup.get("metrics_file") or "")
     if file and not re.fullmatch(r"/[^\s\"\\]+\.prom", file):
         found.append(
             f"gitlab_runner_metrics_file: invalid value {file!r}; "
             "expected an absolute path that ends in .prom"
         )
-    size = str(fitness.get("journal_max_use") or "")
+    size = str(limits_and_cleanup.get("journal_max_use") or "")
     if size and not re.fullmatch(r"\d+[KMGTPE]?", size):
         found.append(
             f"gitlab_runner_journal_max_use: invalid value {size!r}; "

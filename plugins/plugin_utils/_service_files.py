@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What lies on a host for each runner service: written for all of them, removed with one that goes.
+"""The files of each runner service, to write and to remove.
 
 The files of the whole host are listed in roles/gitlab_runner/vars/main.yml.
 """
@@ -111,7 +111,7 @@ def _access(service: Service, image: bool) -> list[File]:
     return _ssh_access.files(service.service, service.user, lines, keys)
 
 
-def removed(service: Service) -> list[File]:
+def files_to_remove(service: Service) -> list[File]:
     """All of it that goes with the service: what is root's.
 
     The folder with the tokens goes first and the drop-in, by which the service is found, last: a
@@ -130,6 +130,6 @@ def removed(service: Service) -> list[File]:
     return [{"path": path, "state": "absent"} for path in order]
 
 
-def removal(service: Service) -> dict[str, Any]:
+def with_files_to_remove(service: Service) -> dict[str, Any]:
     """A service that goes, for tasks: with ``files``, an item of `file_set` each."""
-    return {**service.public(), "files": removed(service)}
+    return {**service.public(), "files": files_to_remove(service)}

@@ -216,7 +216,7 @@ def is_upgraded(site: Site, extra: dict[str, Any], wanted: str, begun: float) ->
     """It ends with the wanted version, checked, nothing lost."""
     ends(site, "upgrade.yml", extra)
     assert version(site) == wanted
-    assert "unconfirmed" not in site.sh("ls /var/lib/runnerhost/gitlab-runner")
+    assert "unproven" not in site.sh("ls /var/lib/runnerhost/gitlab-runner")
     nothing_is_lost(site, extra, begun)
 
 

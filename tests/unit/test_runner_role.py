@@ -143,7 +143,7 @@ def written() -> list[dict[str, Any]]:
 
 def removed() -> list[str]:
     """All paths that retire takes away; there is no plan then."""
-    own = [item for one in services() for item in _service_files.removed(one)]
+    own = [item for one in services() for item in _service_files.files_to_remove(one)]
     return [str(item["path"]) for item in own + argument("operations/retire.yml", "files")]
 
 
@@ -170,7 +170,7 @@ def test_retire_removes_what_the_host_writes_itself() -> None:
 def test_a_removal_begins_with_the_token_and_ends_with_what_tells_of_it() -> None:
     """A run that was cut off finds the service by its drop-in."""
     for one in services():
-        paths = [item["path"] for item in _service_files.removed(one)]
+        paths = [item["path"] for item in _service_files.files_to_remove(one)]
         assert (paths[0], paths[-1]) == (one.folder, one.drop_in)
         assert len(paths) == len({*paths})
 

@@ -144,13 +144,13 @@ def test_emptied_file_is_put_back(folder: Path) -> None:
 
 def test_whole_configuration_is_found_while_a_drain_is_held(folder: Path) -> None:
     pause(folder)
-    assert _drain.truth(str(folder)) == f"{folder}/{_drain.KEPT}"
+    assert _drain.full_config_path(str(folder)) == f"{folder}/{_drain.KEPT}"
     assert text(folder) == PAUSED
 
 
 def test_drain_that_nobody_holds_is_taken_back(folder: Path) -> None:
     pause(folder, lease=0)
-    assert _drain.truth(str(folder)) == f"{folder}/config.toml"
+    assert _drain.full_config_path(str(folder)) == f"{folder}/config.toml"
     assert text(folder) == WHOLE
 
 

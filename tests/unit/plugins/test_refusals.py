@@ -43,7 +43,11 @@ def entry(**more: Any) -> dict[str, Any]:
         ({"settings": {SECRET: 1}}, SECRET, "gitlab_runner_settings: unknown key '(hidden)'"),
         ({"isolated": [{"name": SECRET}]}, SECRET, "gitlab_runner_isolated[0].name"),
         ({"user": SECRET}, SECRET, "gitlab_runner_user"),
-        ({"fitness": {"job_limits": {SECRET: "8G"}}}, SECRET, "gitlab_runner_job_limits"),
+        (
+            {"limits_and_cleanup": {"job_limits": {SECRET: "8G"}}},
+            SECRET,
+            "gitlab_runner_job_limits",
+        ),
     ],
 )
 def test_no_refusal_shows_a_secret(change: dict[str, Any], secret: str, says: str) -> None:

@@ -187,7 +187,7 @@ def test_entry_that_is_not_in_config_toml_is_no_silence(
     (tmp_path / "runnerhost.json").write_text(json.dumps(note), encoding="utf-8")
     monkeypatch.setattr(_system, "run", verify)
     monkeypatch.setattr(_systemd, "units", lambda _: {})
-    assert module.ask([(str(tmp_path), "x.service")], ours=False) == {"away": "unanswered"}
+    assert module.ask_gitlab([(str(tmp_path), "x.service")], ours=False) == {"away": "unanswered"}
 
 
 class Services:
@@ -196,7 +196,7 @@ class Services:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.limits: dict[str, float] = {}
         monkeypatch.setattr(_system, "run", self.run)
-        monkeypatch.setattr(module, "stays_up", lambda *_: "")
+        monkeypatch.setattr(module, "uptime_problem", lambda *_: "")
 
     def run(self, argv: list[str], timeout: float = 60, **_: object) -> CompletedProcess[str]:
         self.limits[" ".join(argv)] = timeout
@@ -234,7 +234,7 @@ class Pause:
         monkeypatch.setattr(_drain, "lease_left", lambda _: max(0.0, self.until - self.now))
         monkeypatch.setattr(_systemd, "units", lambda _: {})
         monkeypatch.setattr(_system, "run", self.run)
-        monkeypatch.setattr(module, "stays_up", lambda *_: self.takes(20))
+        monkeypatch.setattr(module, "uptime_problem", lambda *_: self.takes(20))
 
     def takes(self, seconds: float) -> str:
         self.now += seconds
@@ -267,7 +267,7 @@ def test_pause_lasts_until_gitlab_was_asked_about_each_runner(
 def test_pause_of_another_one_is_not_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It ends in the middle of the questions, which go on with the file that it leaves."""
     pause = Pause(tmp_path, monkeypatch)
-    told = module.ask([(str(tmp_path), "a.service")], ours=False)
+    told = module.ask_gitlab([(str(tmp_path), "a.service")], ours=False)
     assert told == {"build": "valid", "wheels": "valid"}
     assert pause.renewals == 0
 

@@ -170,7 +170,7 @@ def test_fewer_jobs_at_once_than_runners_are_warned_of(
     entries.append({"name": "leaves", "state": "absent"})
     others = [{"name": "publish", "runners": [{"name": f"p{n}"} for n in range(isolated or 0)]}]
     args = {"concurrent": concurrent, "runners": entries, "isolated": others}
-    found = _runner_settings.starved(services(args))
+    found = _runner_settings.too_few_jobs(services(args))
     assert [said.startswith(start) for said, start in zip(found, named, strict=True)] == [
         True for _ in named
     ]
@@ -413,7 +413,7 @@ def test_absent_entry_takes_a_name_alone() -> None:
 
 
 @pytest.mark.parametrize(
-    ("fitness", "said"),
+    ("limits_and_cleanup", "said"),
     [
         ({"job_limits": {"Memory": "1G"}}, "unknown limit 'Memory'"),
         ({"job_limits": {"CPUQuota": 2}}, "CPUQuota: invalid value 2"),
@@ -424,8 +424,8 @@ def test_absent_entry_takes_a_name_alone() -> None:
         ({"metrics_file": "metrics.txt"}, "metrics_file: invalid value 'metrics.txt'"),
     ],
 )
-def test_fitness_that_cannot_be_is_refused(fitness: dict[str, Any], said: str) -> None:
-    (problem,) = _runner_settings.fitness_problems(fitness)
+def test_fitness_that_cannot_be_is_refused(limits_and_cleanup: dict[str, Any], said: str) -> None:
+    (problem,) = _runner_settings.limit_and_cleanup_problems(limits_and_cleanup)
     assert said in problem
 
 
@@ -554,7 +554,7 @@ def test_refused_address_says_what_is_wrong_with_it(url: Any, says: str) -> None
     ],
 )
 def test_refused_limit_says_what_it_takes(name: str, value: Any, says: str) -> None:
-    (said,) = _runner_settings.fitness_problems({"job_limits": {name: value}})
+    (said,) = _runner_settings.limit_and_cleanup_problems({"job_limits": {name: value}})
     assert said.startswith(f"gitlab_runner_job_limits.{name}: ")
     assert says in said
 

@@ -180,7 +180,7 @@ def test_an_image_has_no_keys_and_what_goes_is_all_of_it() -> None:
     image = _service_files.written(service, "", "", _service_files.HostChoices(image=True))
     ssh = [item for item in image if "ssh" in item["path"]]
     assert [item["state"] for item in ssh] == ["absent", "absent"]
-    gone = [item["path"] for item in _service_files.removed(service)]
+    gone = [item["path"] for item in _service_files.files_to_remove(service)]
     assert {item["path"] for item in ssh} <= {*gone}
 
 
