@@ -91,6 +91,10 @@ retire: venv ## Take hosts out of service: INVENTORY=… ARGS='--limit NAME'
 prepare-upgrade: venv ## Report obstacles to an upgrade of the operating system: INVENTORY=… ARGS='-e runner_host_prepare_upgrade_apply=true'
 	$(VENV)/bin/ansible-playbook -i $(INVENTORY) playbooks/prepare_upgrade.yml $(ARGS)
 
+.PHONY: project
+project: venv ## Set variables and protected tags of projects in your GitLab: INVENTORY=… ARGS='--check --diff'
+	$(VENV)/bin/ansible-playbook -i $(INVENTORY) playbooks/project.yml $(ARGS)
+
 .PHONY: pipeline
 pipeline: venv ## Write release pipelines into projects of your GitLab: INVENTORY=… ARGS='--check --diff'
 	$(VENV)/bin/ansible-playbook -i $(INVENTORY) playbooks/pipeline.yml $(ARGS)

@@ -23,8 +23,8 @@ HEAD = """\
 
 `runner_host` converges the whole host. It runs the other roles in this order, each with its name as
 a tag; `network_access` runs with every tag. You can use each of them alone
-(`runnerhost.toolkit.NAME`). `release_pipeline` works in GitLab and on no host. The
-[example inventory](../inventories/example/group_vars/runner_hosts/main.yml) sets their variables.
+(`runnerhost.toolkit.NAME`). `gitlab_project` and `release_pipeline` work in GitLab and on no host.
+The [example inventory](../inventories/example/group_vars/runner_hosts/main.yml) sets the variables.
 
 An entry point of a role is what `tasks_from` names. It takes the variables of the role and the
 options that are listed with it.

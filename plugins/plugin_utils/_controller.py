@@ -48,6 +48,9 @@ _WITH_SECRETS = frozenset(
         "gitlab_runner_runners",
         "network_access_proxy_password",
         "network_access_repository_credentials",
+        "gitlab_project_api_token",
+        "gitlab_project_groups",
+        "gitlab_project_projects",
         "release_pipeline_api_token",
     }
 )

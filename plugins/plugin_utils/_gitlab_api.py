@@ -101,6 +101,7 @@ class Api:
         ca_certificate: a PEM file on the controller; empty for what the controller trusts.
         proxy: of the controller; empty for what its environment says.
         variable: what the inventory calls the token, for messages.
+        secrets: what else GitLab is told, and no message may show.
     """
 
     def __init__(
@@ -110,6 +111,7 @@ class Api:
         ca_certificate: str = "",
         proxy: str = "",
         variable: str = "gitlab_runner_api_token",
+        secrets: frozenset[str] = frozenset(),
     ) -> None:
         for text in missing_packages("python-gitlab"):
             raise ApiProblem(text)
@@ -121,7 +123,7 @@ class Api:
         if proxy:
             session.proxies = {"http": proxy, "https": proxy}
         self._errors = (gitlab.exceptions.GitlabError, requests.RequestException, OSError)
-        self._secrets = frozenset({token})
+        self._secrets = frozenset({token, *secrets})
         self.url, self._variable = url, variable
         self._client = gitlab.Gitlab(
             url,

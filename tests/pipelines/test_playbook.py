@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""playbooks/pipeline.yml with an inventory such as a user's, against the lab's GitLab."""
+"""The playbooks that work in GitLab, with an inventory such as a user's and the lab's GitLab."""
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -19,6 +20,7 @@ from standins.gitlab.thread import bound_socket, serving
 from tests.pipelines.conftest import ROOT
 
 TOKEN = "glpat-PlantedPlantedPlanted"
+VALUE = "PlantedValue.of~a@variable+1"
 
 
 @pytest.fixture
@@ -46,6 +48,15 @@ def inventory(lab: LabGitLab, tmp_path: Path) -> Path:
         "release_pipeline_projects": [
             {"project": "group/demo", "inputs": {"pythons": ["3.9", "3.12"]}}
         ],
+        "gitlab_project_url": lab.base_url,
+        "gitlab_project_api_token": TOKEN,
+        "gitlab_project_projects": [
+            {
+                "project": "group/demo",
+                "protected_tags": [{"name": "v*"}],
+                "variables": [{"key": "TWINE_PASSWORD", "environment": "x", "value": VALUE}],
+            }
+        ],
     }
     folder = tmp_path / "inventory"
     (folder / "group_vars" / "all").mkdir(parents=True)
@@ -55,15 +66,18 @@ def inventory(lab: LabGitLab, tmp_path: Path) -> Path:
     return folder
 
 
-def play(inventory: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    """Runs the playbook; its output never holds the token."""
+def play(
+    inventory: Path, *words: str, playbook: str = "pipeline"
+) -> subprocess.CompletedProcess[str]:
+    """Runs a playbook; its output never holds a token or value."""
     argv = [f"{Path(sys.executable).parent}/ansible-playbook", "-i", str(inventory),
-            "playbooks/pipeline.yml", *words]  # fmt: skip
+            f"playbooks/{playbook}.yml", *words]  # fmt: skip
     done = subprocess.run(
         argv, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120,
         env={**os.environ, "ANSIBLE_NOCOLOR": "1", "ANSIBLE_STDOUT_CALLBACK": "default"},
     )  # fmt: skip
     assert TOKEN not in done.stdout + done.stderr
+    assert VALUE not in done.stdout + done.stderr
     return done
 
 
@@ -110,6 +124,27 @@ def test_a_changed_file_is_an_exit_status_and_a_diff(lab: LabGitLab, inventory: 
     assert "was not written by this role, or was changed since" in done.stdout
     assert "-mine: {script: [x]}" in done.stdout
     assert text_of(lab, "group/demo") == by_hand
+
+
+def test_a_project_is_set_up_once_without_its_values_in_any_output(
+    lab: LabGitLab, inventory: Path
+) -> None:
+    done = play(inventory, "--check", "--diff", playbook="project")
+    assert (done.returncode, changed(done)) == (0, 1), done.stdout + done.stderr
+    assert "+TWINE_PASSWORD (x): protected, masked, raw" in done.stdout
+    assert lab.api("GET", "/projects/group%2Fdemo/variables") == []
+    done = play(inventory, "-vvv", "--diff", playbook="project")
+    assert (done.returncode, changed(done)) == (0, 1), done.stdout + done.stderr
+    (found,) = lab.api("GET", "/projects/group%2Fdemo/variables")
+    assert (found["value"], found["environment_scope"]) == (VALUE, "x")
+    done = play(inventory, playbook="project")
+    assert (done.returncode, changed(done)) == (0, 0), done.stdout + done.stderr
+    lab.fault("/api/v4/projects/*/variables/*", "status", status=403, method="PUT")
+    variable = {"key": "TWINE_PASSWORD", "environment": "x", "value": VALUE, "protected": False}
+    other = {"gitlab_project_projects": [{"project": "group/demo", "variables": [variable]}]}
+    done = play(inventory, "-e", json.dumps(other), playbook="project")
+    assert done.returncode == 2
+    assert "may not do that (403)" in done.stdout
 
 
 def test_a_misspelt_variable_is_told(inventory: Path) -> None:

@@ -209,6 +209,8 @@ def test_defaults_in_the_examples_comments_are_true() -> None:
         "gitlab_runner_api_token",
         "gitlab_runner_settings",
         "python_versions_repository_key",
+        "gitlab_project_api_token",
+        "gitlab_project_url",
         "release_pipeline_api_token",
         "release_pipeline_inputs",
         "release_pipeline_url",

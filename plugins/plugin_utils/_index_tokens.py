@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""API tokens of package indexes: what can be read of them offline. No token is in any message.
+
+A token is ``pypi-`` and a macaroon in base64url, whose location gives it a fixed beginning for each
+instance (warehouse, `macaroons/services.py`; seen in public tokens' prefixes).
+"""
+
+from __future__ import annotations
+
+import re
+
+BEGINS = {"PyPI": "pypi-AgEIcHlwaS5vcmc", "TestPyPI": "pypi-AgENdGVzdC5weXBpLm9yZw"}
+# After the beginning; real ones have 150 and more (detect-secrets takes 70 for the least).
+_REST = re.compile(r"[A-Za-z0-9_-]{70,}")
+
+
+def instance(value: str) -> str:
+    """The index whose token a text is, PyPI or TestPyPI; empty if it is neither's."""
+    return next((name for name, begin in BEGINS.items() if value.startswith(begin)), "")
+
+
+def problem(value: str, used_for: str) -> str:
+    """What is wrong with a text that is to be a variable's value; empty if nothing is seen.
+
+    Args:
+        value: the text.
+        used_for: the variable's name and environment: one with "test" is for the test index.
+    """
+    found = instance(value)
+    if not found:
+        if "pypi-Ag" in value:
+            return (
+                "holds an index's token and something else (quotes, or the name of a variable?); "
+                "expected the token alone, from pypi- on"
+            )
+        if value.startswith("pypi-"):
+            return "begins as an index's token and is none of PyPI or TestPyPI; was it cut short?"
+        return ""
+    if not _REST.fullmatch(value[len(BEGINS[found]) :]):
+        return (
+            f"a token of {found} that was cut short, or has characters that none has "
+            f"({len(value)} characters); expected it whole"
+        )
+    for_test = "test" in used_for.lower()
+    if for_test and found == "PyPI":
+        return "a token of PyPI for the test index, which has accounts and tokens of its own"
+    named = re.search(r"(?<![a-z])pypi(?![a-z])", used_for.lower())
+    if named and not for_test and found == "TestPyPI":
+        return "a token of TestPyPI for PyPI, which has accounts and tokens of its own"
+    return ""

@@ -1,0 +1,193 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is to be done about a project's or group's variables and protected refs. Pure."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._project_settings import (
+    ALL,
+    ProtectedRef,
+    Variable,
+)
+
+_MARK = re.compile(r" ?\[runnerhost ([A-Za-z0-9_-]{22})\.([A-Za-z0-9_-]{22})\]\Z")
+_ATTRIBUTES = ("protected", "masked", "raw", "variable_type")
+
+
+class Refused(Exception):
+    """What GitLab cannot do, or the inventory does not allow; the text says which."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """One change of a variable.
+
+    Attributes:
+        action: create, update, replace or delete.
+        body: for GitLab's API; holds the value.
+        words: the same without the value, for the diff.
+        before: the old lines of the diff.
+    """
+
+    action: str
+    key: str
+    environment: str
+    body: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    words: tuple[str, ...] = ()
+    before: tuple[str, ...] = ()
+
+
+def mark(value: str, salt: bytes = b"") -> str:
+    """What the toolkit keeps of a hidden value, in its description: a salted, slow digest.
+
+    GitLab shows the value to nobody, so only this tells whether it is the wanted one. Values that
+    could be guessed are refused before.
+    """
+    salt = salt or os.urandom(16)
+    # 16 MB and some milliseconds for each guess (RFC 7914).
+    digest = hashlib.scrypt(value.encode(), salt=salt, n=2**14, r=8, p=1, dklen=16)
+    words = (base64.urlsafe_b64encode(part).decode().rstrip("=") for part in (salt, digest))
+    return "[runnerhost " + ".".join(words) + "]"
+
+
+def marked(description: str, value: str) -> bool:
+    """Whether a description has the mark of this value."""
+    found = _MARK.search(description)
+    if not found:
+        return False
+    salt = base64.urlsafe_b64decode(found[1] + "==")
+    return hmac.compare_digest(mark(value, salt), found[0].strip())
+
+
+def unmarked(description: str) -> str:
+    """A description as its user has written it."""
+    return _MARK.sub("", description)
+
+
+def variables(
+    wanted: Sequence[Variable], found: Sequence[Mapping[str, Any]], *, purge: bool
+) -> list[Change]:
+    """The changes.
+
+    Args:
+        wanted: as it is to be.
+        found: as GitLab's API lists it.
+        purge: whether variables that are not wanted are deleted.
+
+    Raises:
+        Refused: if one cannot become what is wanted.
+    """
+    there = {_identity(one): one for one in found}
+    changes = []
+    for one in wanted:
+        old = there.pop(one.identity, None)
+        change = _create(one) if old is None else _change(one, old)
+        if change:
+            changes.append(change)
+    # Last: what takes the place of a purged one is there by then.
+    if purge:
+        changes += [
+            Change("delete", key, environment, before=tuple(_lines(there[key, environment])))
+            for key, environment in sorted(there)
+        ]
+    return changes
+
+
+def _identity(one: Mapping[str, Any]) -> tuple[str, str]:
+    # Groups' variables have no scope below GitLab's paid tiers.
+    return str(one["key"]), str(one.get("environment_scope") or ALL)
+
+
+def _create(one: Variable) -> Change:
+    return Change("create", one.key, one.environment, _body(one), tuple(_new_lines(one)))
+
+
+def _change(one: Variable, old: Mapping[str, Any]) -> Change | None:
+    if bool(old.get("hidden")) != one.hidden:
+        if not one.replace:
+            state = "hidden" if old.get("hidden") else "not hidden"
+            raise Refused(
+                f"{one.where}: {one.name} is {state} in GitLab, which cannot be changed; "
+                "replace: true deletes the variable and makes it anew"
+            )
+        before, after = tuple(_lines(old)), tuple(_new_lines(one))
+        return Change("replace", one.key, one.environment, _body(one), after, before)
+    wanted = _body(one)
+    same_value = (
+        marked(str(old.get("description") or ""), one.value)
+        if one.hidden
+        else old.get("value") == one.value
+    )
+    different = [name for name in _ATTRIBUTES if old.get(name) != wanted.get(name)]
+    if one.hidden:
+        # A change of its visibility is refused, and to name it is one.
+        different = [name for name in different if name != "masked"]
+    described = unmarked(str(old.get("description") or ""))
+    if same_value and not different and described == one.description:
+        return None
+    body = {key: wanted[key] for key in ("value", "description", *different)}
+    changed = () if same_value else (f"{one.name}: another value",)
+    return Change(
+        "update", one.key, one.environment, body,
+        (*_new_lines(one), *changed), tuple(_lines(old)),
+    )  # fmt: skip
+
+
+def _body(one: Variable) -> dict[str, Any]:
+    description = one.description
+    if one.hidden:
+        description = f"{description} {mark(one.value)}".strip()
+    return {
+        "key": one.key,
+        "value": one.value,
+        "environment_scope": one.environment,
+        "protected": one.protected,
+        "masked": one.masked,
+        **({"masked_and_hidden": True} if one.hidden else {}),
+        "raw": one.raw,
+        "variable_type": "file" if one.file else "env_var",
+        "description": description,
+    }
+
+
+def _new_lines(one: Variable) -> list[str]:
+    body = _body(one) if not one.hidden else {**_body(one), "hidden": True}
+    return _lines({**body, "description": one.description})
+
+
+def _lines(one: Mapping[str, Any]) -> list[str]:
+    """A variable without its value."""
+    key, environment = _identity(one)
+    name = key if environment == ALL else f"{key} ({environment})"
+    words = [word for word in ("protected", "masked", "hidden", "raw") if one.get(word)]
+    if one.get("variable_type") == "file":
+        words.append("file")
+    described = unmarked(str(one.get("description") or ""))
+    return [f"{name}: {', '.join(words) or 'plain'}" + (f"; {described}" if described else "")]
+
+
+@dataclass(frozen=True)
+class RefChange:
+    """A protected branch or tag that is made, or made anew; or `wanted` None: unprotected."""
+
+    name: str
+    wanted: ProtectedRef | None
+    old: ProtectedRef | None
+
+
+def refs(wanted: Iterable[ProtectedRef], found: Iterable[ProtectedRef]) -> list[RefChange]:
+    """The changes of protected branches or tags; what is not named stays protected."""
+    there = {one.name: one for one in found}
+    return [
+        RefChange(one.name, one, there.get(one.name))
+        for one in wanted
+        if there.get(one.name) != one
+    ]

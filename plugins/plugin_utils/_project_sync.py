@@ -1,0 +1,248 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A run of gitlab_project: reads everything, plans everything, then changes what differs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import (
+    _project_plan,
+    _project_settings,
+)
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._gitlab_api import ApiProblem
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._gitlab_settings import (
+    Owner,
+    SettingsApi,
+    TakenError,
+)
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._project_plan import (
+    Change,
+    RefChange,
+)
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._project_settings import (
+    ALL,
+    LEVELS,
+    Place,
+    ProtectedRef,
+    Settings,
+)
+
+# Names that guides give to a token, and no uploader reads.
+_READ_BY_NOTHING = ("PYPI_TOKEN", "TESTPYPI_TOKEN", "TEST_PYPI_TOKEN", "TWINE_TOKEN")
+_OVERRIDES = ("TWINE_REPOSITORY_URL", "TWINE_REPOSITORY")
+_LEVEL_NAMES = {number: name for name, number in LEVELS.items()}
+
+
+class Refused(Exception):
+    """What cannot be done; nothing was changed."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = problems
+
+
+@dataclass(frozen=True)
+class Planned:
+    """What a project or group has, and what is to change."""
+
+    place: Place
+    owner: Owner
+    variables: Sequence[Change]
+    refs: Sequence[RefChange]
+    found: Sequence[Mapping[str, Any]]
+    protected: Sequence[ProtectedRef]
+    """Its protected tags and branches once the changes are made."""
+
+    @property
+    def changes(self) -> bool:
+        """Whether anything differs."""
+        return bool(self.variables or self.refs)
+
+    def diff(self) -> dict[str, str]:
+        """As Ansible shows it; without values."""
+        before = [*(line for one in self.variables for line in one.before)]
+        after = [*(line for one in self.variables for line in one.words)]
+        for ref in self.refs:
+            before += [_ref_line(ref.old)] if ref.old else []
+            after += [_ref_line(ref.wanted)] if ref.wanted else []
+        header = f"{self.place.kind} {self.place.path}"
+        return {
+            "before_header": header,
+            "after_header": header,
+            "before": "".join(f"{line}\n" for line in before),
+            "after": "".join(f"{line}\n" for line in after),
+        }
+
+
+def _ref_line(ref: ProtectedRef) -> str:
+    push = _LEVEL_NAMES.get(ref.push, "others")
+    if ref.merge is None:
+        return f"protected tag {ref.name}: create {push}"
+    merge = _LEVEL_NAMES.get(ref.merge, "others")
+    force = ", force push" if ref.force else ""
+    return f"protected branch {ref.name}: push {push}, merge {merge}{force}"
+
+
+@dataclass
+class Sync:
+    """One run.
+
+    Attributes:
+        check: whether nothing may be changed.
+        lines: what was done, in words.
+        diff: the same as Ansible's diff.
+        failed: what GitLab did not do.
+        warnings: what the user should know.
+        changed: whether anything was, or would be, changed.
+    """
+
+    settings: Settings
+    api: SettingsApi
+    check: bool
+    lines: list[str] = field(default_factory=list)
+    diff: list[dict[str, str]] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    changed: bool = False
+
+    def run(self) -> None:
+        """Does everything.
+
+        Raises:
+            Refused: if a project is not there, or GitLab cannot do what is wanted.
+            ApiProblem: if GitLab does not let itself be read.
+        """
+        planned = self._plan()
+        self.warnings += _project_settings.shadowed(self.settings.places)
+        for one in planned:
+            self.warnings += self._findings(one)
+        for one in planned:
+            if not one.changes:
+                self.lines.append(f"{one.place.path}: as wanted")
+                continue
+            self.diff.append(one.diff())
+            self.lines.append(f"{one.place.path}: {_summary(one)}")
+            self.changed = True
+            if not self.check:
+                self._apply(one)
+
+    def _plan(self) -> list[Planned]:
+        found = []
+        problems = []
+        for place in self.settings.places:
+            owner = self.api.owner(place.path, place.group)
+            if owner is None:
+                problems.append(
+                    f"{place.where}: {self.settings.url} has no {place.kind} {place.path} that "
+                    "this token may see"
+                )
+                continue
+            try:
+                found.append(self._planned(place, owner))
+            except _project_plan.Refused as refused:
+                problems.append(str(refused))
+        if problems:
+            raise Refused(problems)
+        return found
+
+    def _planned(self, place: Place, owner: Owner) -> Planned:
+        listed = [] if place.variables is None else self.api.variables(owner)
+        variables = _project_plan.variables(
+            place.variables or (), listed, purge=self.settings.purge and place.variables is not None
+        )
+        if place.group:
+            return Planned(place, owner, variables, [], listed, [])
+        changes: list[RefChange] = []
+        protected: list[ProtectedRef] = []
+        for wanted, tags in ((place.tags, True), (place.branches, False)):
+            there = self.api.protected(owner, tags=tags)
+            changes += _project_plan.refs(wanted or (), there)
+            named = {one.name for one in wanted or ()}
+            protected += [*(wanted or ()), *(one for one in there if one.name not in named)]
+        return Planned(place, owner, variables, changes, listed, protected)
+
+    def _findings(self, one: Planned) -> list[str]:
+        """What works otherwise than it looks; in words."""
+        found = []
+        wanted = one.place.variables or ()
+        for variable in wanted:
+            if variable.key in _READ_BY_NOTHING and variable.key not in self.settings.read:
+                found.append(
+                    f"{variable.where}: nothing reads the variable {variable.key}, since twine "
+                    "takes TWINE_PASSWORD; rename it, or set the pipelines' input token_variable"
+                )
+        if not one.place.group and not one.protected and any(v.protected for v in wanted):
+            found.append(
+                f"{one.place.where}: protected variables reach no job: {one.place.path} protects "
+                "no branch and no tag (protected_tags, such as v*)"
+            )
+        elif not one.place.group and not any(ref.merge is None for ref in one.protected):
+            scoped = [v.name for v in wanted if v.protected and v.environment != ALL]
+            if scoped:
+                found.append(
+                    f"{one.place.where}: {', '.join(scoped)}: empty in pipelines of tags, since "
+                    f"{one.place.path} protects no tag (protected_tags, such as v*)"
+                )
+        gone = {change.key for change in one.variables if change.action == "delete"}
+        for other in one.found:
+            key = str(other["key"])
+            scope = str(other.get("environment_scope") or ALL)
+            if key in _OVERRIDES and scope == ALL and key not in gone:
+                found.append(
+                    f"{one.place.path}: its variable {key} overrides the repository of each "
+                    "upload, also of those to the test index; delete it in GitLab"
+                )
+        return found
+
+    def _apply(self, one: Planned) -> None:
+        """Makes the changes; the next run goes on where GitLab has refused one."""
+        for ref in one.refs:
+            try:
+                self._change_ref(one, ref)
+            except ApiProblem as problem:
+                self.failed.append(f"{one.place.path}: {problem}")
+        self._change_variables(one, again=True)
+
+    def _change_ref(self, one: Planned, change: RefChange) -> None:
+        if change.old:
+            self.api.unprotect(one.owner, change.old)
+        if change.wanted is None:
+            return
+        try:
+            self.api.protect(one.owner, change.wanted)
+        except ApiProblem:
+            # Not left open: as it was.
+            if change.old and change.old.push >= 0:
+                self.api.protect(one.owner, change.old)
+            raise
+
+    def _change_variables(self, one: Planned, *, again: bool) -> None:
+        for change in one.variables:
+            try:
+                self.api.change_variable(one.owner, change)
+            except TakenError:
+                if not again:
+                    raise
+                # Another run has made it since it was listed.
+                self._change_variables(self._planned(one.place, one.owner), again=False)
+                return
+            except ApiProblem as problem:
+                self.failed.append(f"{one.place.path}: {problem}")
+
+
+def _summary(one: Planned) -> str:
+    words = {"create": "created", "update": "changed", "replace": "made anew", "delete": "deleted"}
+    parts = []
+    for action, word in words.items():
+        names = [
+            change.key if change.environment == ALL else f"{change.key} ({change.environment})"
+            for change in one.variables
+            if change.action == action
+        ]
+        if names:
+            parts.append(f"{word} {', '.join(names)}")
+    if one.refs:
+        parts.append(f"protected {', '.join(ref.name for ref in one.refs)}")
+    return "; ".join(parts)
