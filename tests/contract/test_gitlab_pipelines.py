@@ -363,11 +363,12 @@ def test_changes_are_those_of_the_push(shop: Shop) -> None:
     text = """\
 ci: {script: [x], rules: [{changes: [.gitlab-ci.yml]}]}
 docs: {script: [x], rules: [{changes: ["docs/**/*"]}]}
+yaml: {script: [x], rules: [{changes: ["**/*.yml"]}]}
 all: {script: [x]}
 """
     shop.commit("all: {script: [x]}\n")
     pipeline = shop.pipeline(text)
-    assert set(shop.states(pipeline)) == {"ci", "all"}
+    assert set(shop.states(pipeline)) == {"ci", "yaml", "all"}
     main = shop.project.default_branch
     action = {"action": "create", "file_path": "docs/a.md", "content": "a"}
     sha = shop.server.client.commit(shop.project, main, "", "Docs", [action])
@@ -442,9 +443,8 @@ def test_files_for_developers_own_tools_are_no_configuration(shop: Shop) -> None
     main = shop.project.default_branch
     actions = [
         {"action": "create", "file_path": f".gitlab-ci-local-{name}", "content": text}
-        for name, text in {"env": "FILE=none.yml\n", "variables.yml": "A: b\n",
-                           "inputs.yml": "word: b\n"}.items()
-    ]  # fmt: skip
+        for name, text in {"env": 'VARIABLE="A=b"\n', "variables.yml": "A: b\n"}.items()
+    ]
     shop.server.client.commit(shop.project, main, "", "Tools", actions)
     pipeline = shop.pipeline("one: {script: [x], rules: [{if: $A == null}]}\n")
     assert "A" not in variables(shop.runner.do("one"))

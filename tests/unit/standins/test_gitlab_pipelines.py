@@ -17,9 +17,11 @@ from standins.gitlab.ci_variables import expand, expanded, variable
 from standins.gitlab.compiler import instances
 from standins.gitlab.components import ConfigError, Template, filled
 from standins.gitlab.definition import seconds
+from standins.gitlab.includes import MAIN, Includes
 from standins.gitlab.protection import covering, may_push
 from standins.gitlab.push_checks import environment
 from standins.gitlab.records import Job, Plan, Project
+from standins.gitlab.repository import Repository
 from standins.gitlab.scheduler import composite
 from standins.gitlab.store import Store
 
@@ -176,6 +178,106 @@ def test_a_file_without_a_header_is_taken_as_it_is() -> None:
     assert filled("here", template, {}) == template.text
     with pytest.raises(ConfigError, match="Given inputs not defined"):
         filled("here", template, {"x": "y"})
+
+
+class Repositories:
+    """A store with projects that have files."""
+
+    def __init__(self, folder: Path) -> None:
+        self.store = Store(folder / "store")
+        self.folder = folder
+
+    def project(self, path: str, **files: str) -> tuple[Project, str]:
+        """A project and its commit; two underscores in a name are a slash, one a dot."""
+        project = self.store.add_project(path, "main")
+        tree = self.folder / path
+        for name, text in files.items():
+            file = tree / name.replace("__", "/").replace("_", ".")
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text, encoding="utf-8")
+        bare = self.store.repository(project)
+        person = ("-c", "user.name=A", "-c", "user.email=a@example.com")
+        for words in (
+            ("init", "--quiet", "--initial-branch=main"),
+            ("add", "."),
+            (*person, "commit", "--quiet", "-m", "x"),
+            ("clone", "--quiet", "--bare", ".", str(bare)),
+        ):
+            subprocess.run(["git", *words], cwd=tree, check=True)
+        return project, Repository(bare).commit_of("main")
+
+    def includes(self, text: str, **files: str) -> Includes:
+        """What a configuration includes."""
+        project, sha = self.project("group/demo", **{"_gitlab-ci_yml": text}, **files)
+        known = {"CI_SERVER_FQDN": "gitlab.test:8443", "CI_PROJECT_PATH": "group/demo"}
+        return Includes(self.store, project, sha, known)
+
+
+@pytest.fixture
+def repositories(tmp_path: Path) -> Iterator[Repositories]:
+    """Projects of this GitLab."""
+    made = Repositories(tmp_path)
+    yield made
+    made.store.close()
+
+
+COMPONENT = (
+    "spec:\n  inputs:\n    word:\n---\ndefault: {tags: [a]}\njob: {script: [$[[ inputs.word ]]]}\n"
+)
+
+
+def test_includes_are_put_beside_the_configuration(repositories: Repositories) -> None:
+    _, sha = repositories.project("tools/one", templates__say_yml=COMPONENT)
+    repositories.project("tools/two", ci__more_yml="more: {script: [more]}\n")
+    text = f"""\
+stages: [test]  # Kept as it is.
+include:
+  - component: $CI_SERVER_FQDN/tools/one/say@{sha}
+    inputs: {{word: hello}}
+  - local: /ci/mine.yml
+    rules: [{{if: $X}}]
+  - project: tools/two
+    file: ci/more.yml
+default:
+  retry: 1
+mine: {{script: [!reference [.x, script]]}}
+"""
+    found = repositories.includes(text, ci__mine_yml="include: ci/inner.yml\n",
+                                  ci__inner_yml="inner: {script: [x]}\n")  # fmt: skip
+    main = found.files.pop(MAIN)
+    assert main.startswith("stages: [test]  # Kept as it is.\ninclude: [")
+    assert "mine: {script: [!reference [.x, script]]}\n" in main
+    assert '"rules": [{"if": "$X"}]' in main
+    assert found.default == {"tags": ["a"], "retry": 1}
+    texts = list(found.files.values())
+    assert "default: {tags: [a]}\njob: {script: [hello]}\n" in texts
+    assert "more: {script: [more]}\n" in texts
+    assert "inner: {script: [x]}\n" in texts
+    # Each is named where it was included.
+    assert sum(f'"{name}"' in "".join([main, *texts]) for name in found.files) == len(found.files)
+
+
+@pytest.mark.parametrize(
+    ("include", "words"),
+    [
+        ("{component: other.example.com/tools/one/say@main}", "content not found"),
+        ("{component: $CI_SERVER_FQDN/tools/one/none@main}", "content not found"),
+        ("{component: $CI_SERVER_FQDN/tools/one/say@none}", "content not found"),
+        ("{component: $CI_SERVER_FQDN/tools/one/say@main}", "required value has not been"),
+        ("ci/none.yml", "Local file `ci/none.yml` does not exist!"),
+        ("{project: tools/none, file: a.yml}", "not found or access denied"),
+        ("{project: tools/one, file: a.yml}", "Project file `a.yml` does not exist!"),
+        ("{project: tools/one, ref: none, file: a.yml}", "reference `none` does not exist"),
+        ("{remote: 'https://example.com/a.yml'}", "includes no remote"),
+        ("{template: Auto-DevOps.gitlab-ci.yml}", "includes no template"),
+        (".gitlab-ci.yml", "Maximum of"),
+        ("[7]", "must be a string or a hash"),
+    ],
+)
+def test_includes_that_are_refused(repositories: Repositories, include: str, words: str) -> None:
+    repositories.project("tools/one", templates__say_yml=COMPONENT)
+    with pytest.raises(ConfigError, match=words):
+        repositories.includes(f"include: {include}\n")
 
 
 def test_rules_with_wildcards(tmp_path: Path) -> None:
