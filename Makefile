@@ -63,6 +63,11 @@ demo: export RUNNERHOST_STARTED := $(shell date +%s)
 demo: lab-packages lab-venv ## Start a lab, provision a host, run a build job, and show the result
 	@$(PY) -m lab demo
 
+.PHONY: demo-release
+demo-release: export RUNNERHOST_STARTED := $(shell date +%s)
+demo-release: lab-packages lab-venv ## Release a C extension from a pushed tag to an index, in the lab, and show the result
+	@$(PY) -m lab demo-release
+
 .PHONY: provision
 provision: venv ## Bring hosts to the state in the inventory: INVENTORY=… ARGS='--limit … --check --diff'
 	$(VENV)/bin/ansible-playbook -i $(INVENTORY) playbooks/site.yml $(ARGS)

@@ -18,7 +18,7 @@ from lab.run import LabError
 EPILOG = """\
 environment:
   LAB_NAME             which lab (default: demo); several can be up at once
-  HOSTS                platforms of the hosts for `up` and `demo`, for example "jammy noble"
+  HOSTS                platforms of the hosts for `up` and the demos, for example "jammy noble"
   WORLD                upstream: real Ubuntu images, deadsnakes and GitLab's packages, where the
                        internet is in reach (default: stand-in)
   LAB_GITLAB_RUNNER    a real gitlab-runner binary to pack instead of the stand-in; several as
@@ -84,6 +84,8 @@ def build_parser() -> argparse.ArgumentParser:
     one.add_argument("of", nargs="?", default="gitlab", help="gitlab, mirror or a host")
     verb("doctor", _doctor, "say what this machine lacks; exit 1 if anything")
     one = verb("demo", _demo, "provision a host, build wheels on it, show the result")
+    one.add_argument("--hosts", help="platforms of the hosts (default: $HOSTS, else jammy)")
+    one = verb("demo-release", _demo_release, "release a project from a tag, show the result")
     one.add_argument("--hosts", help="platforms of the hosts (default: $HOSTS, else jammy)")
     verb("serve", _serve, "(internal) the lab's services")
     return parser
@@ -191,6 +193,12 @@ def _demo(lab: Lab, options: argparse.Namespace) -> int:
     from lab.demo import demo
 
     return demo(lab, chosen_platforms(options.hosts))
+
+
+def _demo_release(lab: Lab, options: argparse.Namespace) -> int:
+    from lab.demo_release import demo_release
+
+    return demo_release(lab, chosen_platforms(options.hosts))
 
 
 def _serve(lab: Lab, options: argparse.Namespace) -> int:

@@ -6,15 +6,16 @@ By GitLab's own API, as python-gitlab uses it.
 
 from __future__ import annotations
 
+import re
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from lab.run import LabError, until
-from standins.gitlab.client import LabGitLab, ProjectInfo
+from standins.gitlab.client import LabGitLab, ProjectInfo, without_stamps
 
 ENDED = ("success", "failed", "canceled", "skipped")
 STUCK_TIMEOUT = 90.0
@@ -22,6 +23,7 @@ STUCK_TIMEOUT = 90.0
 TRACE_LINES = 40
 _HEARTBEAT = 10.0
 _INTERVAL = 0.5
+_MARKS = re.compile(r"\x1b\[[0-9;]*[A-Za-z]|section_(start|end):\d+:[^\r\n]*\r?|\r")
 
 
 @dataclass(frozen=True)
@@ -66,9 +68,10 @@ class Pipeline:
         self.gitlab, self.id = gitlab, number
         self._project = f"/projects/{project.id}"
 
-    def status(self) -> str:
-        """Its status."""
-        return str(self.gitlab.api("GET", f"{self._project}/pipelines/{self.id}")["status"])
+    def status(self) -> tuple[str, str]:
+        """Its status, and what is wrong with the project's file."""
+        found = self.gitlab.api("GET", f"{self._project}/pipelines/{self.id}")
+        return found["status"], found.get("yaml_errors") or ""
 
     def jobs(self) -> list[Job]:
         """Its jobs, in their order."""
@@ -77,9 +80,9 @@ class Pipeline:
         return sorted((job_of(one) for one in found), key=lambda job: job.id)
 
     def trace(self, job: Job) -> str:
-        """What a job has printed."""
+        """What a job has printed, without colours, times and marks of sections."""
         data = self.gitlab.download(f"{self._project}/jobs/{job.id}/trace")
-        return data.decode(errors="replace")
+        return _MARKS.sub("", without_stamps(data.decode(errors="replace")))
 
     def artifacts(self, job: Job) -> bytes:
         """A job's artifacts, as a zip."""
@@ -157,7 +160,7 @@ def follow(pipeline: Pipeline, title: str, timeout: float) -> list[Job]:
     try:
         while True:
             # The status first: it may change between the two answers, and then comes another turn.
-            status = pipeline.status()
+            status, errors = pipeline.status()
             jobs = pipeline.jobs()
             now = time.monotonic()
             if follower.show(jobs) or any(job.status == "running" for job in jobs):
@@ -176,17 +179,19 @@ def follow(pipeline: Pipeline, title: str, timeout: float) -> list[Job]:
     finally:
         follower.close()
     if status != "success":
-        raise LabError(why(pipeline, status, jobs, pipeline.trace))
+        raise LabError(why(pipeline, status, errors, jobs))
     return jobs
 
 
-def why(pipeline: Pipeline, status: str, jobs: Sequence[Job], trace: Callable[[Job], str]) -> str:
+def why(pipeline: Pipeline, status: str, errors: str, jobs: Sequence[Job]) -> str:
     """Why a pipeline did not succeed: the jobs that failed, and what the first of them printed."""
+    if errors:
+        return f"pipeline {pipeline.id}: {status}: {errors}"
     failed = [job for job in jobs if job.status == "failed"]
     if not failed:
         states = ", ".join(f"{job.name} {job.status}" for job in jobs if job.status != "success")
         return f"pipeline {pipeline.id}: {status} ({states or 'no jobs'})"
     first = min(failed, key=lambda job: job.finished)
-    lines = trace(first).replace("\r", "\n").splitlines()[-TRACE_LINES:]
+    lines = [line for line in pipeline.trace(first).splitlines() if line][-TRACE_LINES:]
     names = ", ".join(f"{job.name} ({job.failure_reason})" for job in failed)
     return "\n".join([f"pipeline {pipeline.id}: {names} failed; the end of {first.name}:", *lines])

@@ -624,12 +624,16 @@ class Release:
             )
         self.say(f"  {target.name} is at {ref} ({head[:12]})")
 
-    def build(self) -> None:
-        uv, only, env = self.tool("uv"), self.options.only, self.project_env()
-        # The commit's time: a build of the same commit gives the same files.
+    def build_env(self) -> dict[str, str]:
+        """With the commit's time: a build of the same commit gives the same files."""
+        env = self.project_env()
         stamp = self.answer("git", "-C", self.package, "log", "-1", "--format=%ct")
         if stamp:
             env.setdefault("SOURCE_DATE_EPOCH", stamp)
+        return env
+
+    def build(self) -> None:
+        uv, only, env = self.tool("uv"), self.options.only, self.build_env()
         self.dist.mkdir(parents=True, exist_ok=True)
         if only != "wheels":
             self.clean()
@@ -688,7 +692,7 @@ class Release:
 
     def repair(self) -> None:
         ceiling = glibc(self.options.ceiling)
-        env = {**self.project_env(), "PATH": self.tool_path()}
+        env = {**self.build_env(), "PATH": self.tool_path()}
         for wheel in self.wheels():
             if not wheel.plain_linux:
                 self.say(f"  {wheel.path.name}: nothing to repair")
@@ -1340,6 +1344,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the verbs; the exit code."""
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, interrupted)
+    # Modes of built files do not depend on who builds.
+    os.umask(0o022)
     start = time.monotonic()
     release = None
     try:

@@ -220,9 +220,11 @@ class LabGitLab:
             raise LabGitLabError(0, f"git {verb} failed: {done.stderr.strip()}")
         return done.stdout.strip()
 
-    def push(self, project: ProjectInfo, source: Path, *refspecs: str, timeout: float = 120) -> str:
+    def push(self, project: ProjectInfo, source: Path, *words: str, timeout: float = 120) -> str:
         """Push by real git over smart HTTP and return the commit of ``source``'s HEAD."""
-        push = ("push", "--quiet", self.address(project), *refspecs)
+        options = [word for word in words if word.startswith("--")]
+        refspecs = [word for word in words if not word.startswith("--")]
+        push = ("push", "--quiet", *options, self.address(project), *refspecs)
         self.git("-C", str(source), *push, timeout=timeout)
         return self.git("-C", str(source), "rev-parse", "HEAD")
 

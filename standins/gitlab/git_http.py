@@ -118,13 +118,14 @@ async def _serve(request: Request, path: str, rest: str, *, write: bool) -> Resp
             repository = Repository(state.store.repository(project))
             body.seek(0)
             encoding = request.headers.get("content-encoding", "")
-            changes = commands(body, encoding) if rest == "git-receive-pack" else []
+            asked = rest == "git-receive-pack"
+            changes, options = commands(body, encoding) if asked else ([], [])
             level = who.level_in(project)
             checks = environment(state.store, project, changes, level)
             before = repository.refs()
             answer = await _backend(request, state, project, rest, body, checks)
             after = repository.refs()
-    pushed(state, project, differences(before, after), who.user)
+    pushed(state, project, differences(before, after), who.user, skip="ci.skip" in options)
     return _response(answer)
 
 

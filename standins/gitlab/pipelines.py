@@ -38,14 +38,23 @@ class NoPipelineError(Exception):
     """There is no pipeline for this commit, and why."""
 
 
-def pushed(state: State, project: Project, changes: Sequence[Change], user: str = "root") -> None:
-    """Make the pipelines of a push, after it was answered."""
+def pushed(
+    state: State,
+    project: Project,
+    changes: Sequence[Change],
+    user: str = "root",
+    skip: bool = False,
+) -> None:
+    """Make the pipelines of a push, after it was answered.
+
+    ``skip``: skipped ones, as the push option ci.skip asks (lib/gitlab/ci/pipeline/chain/skip.rb).
+    """
     changes = [change for change in changes if change.after != ZEROS]
     for change in changes:
         _protect_default_branch(state, project, change)
     state.changes.tell()
     if changes:
-        state.later(_after_push(state, project, changes[:_REFS_OF_A_PUSH], user))
+        state.later(_after_push(state, project, changes[:_REFS_OF_A_PUSH], user, skip))
 
 
 def _protect_default_branch(state: State, project: Project, change: Change) -> None:
@@ -56,10 +65,12 @@ def _protect_default_branch(state: State, project: Project, change: Change) -> N
         state.store.protected_refs.add(project_id=project.id, tag=False, name=name)
 
 
-async def _after_push(state: State, project: Project, changes: Sequence[Change], user: str) -> None:
+async def _after_push(
+    state: State, project: Project, changes: Sequence[Change], user: str, skip: bool
+) -> None:
     for change in changes:
         try:
-            await create(state, project, change, "push", user)
+            await create(state, project, change, "push", user, skip=skip)
         except (NoPipelineError, ConfigError):
             continue
         except Exception:
@@ -74,6 +85,8 @@ async def create(
     source: str,
     user: str,
     variables: Sequence[dict[str, Any]] = (),
+    *,
+    skip: bool = False,
 ) -> Pipeline:
     """Make a pipeline; ConfigError for a bad configuration, which leaves a failed one."""
     async with state.compiling:
@@ -96,7 +109,7 @@ async def create(
             "variables": [dict(one) for one in variables],
             "commit": about,
         }
-        if _SKIP.search(about["CI_COMMIT_MESSAGE"]):
+        if skip or _SKIP.search(about["CI_COMMIT_MESSAGE"]):
             return state.store.pipelines.add(skipped=True, **fields)
         draft = Pipeline(**fields)
         try:

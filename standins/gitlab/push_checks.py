@@ -34,16 +34,23 @@ done
 """
 
 
-def commands(body: IO[bytes], encoding: str) -> list[Change]:
-    """Return what a push asks for, from the begin of its body (git docs, pack protocol)."""
+def commands(body: IO[bytes], encoding: str) -> tuple[list[Change], list[str]]:
+    """Return what a push asks for, and its options, from its body (git docs, pack protocol)."""
     stream = gzip.GzipFile(fileobj=body) if encoding in ("gzip", "x-gzip") else body
-    found = []
-    while (size := stream.read(4)) not in (b"", b"0000"):
-        line = stream.read(int(size, 16) - 4).decode("utf-8", "replace")
-        words = line.partition("\0")[0].split()
+    found, options = [], False
+    for line in _lines(stream):
+        asked, _, able = line.partition("\0")
+        options |= "push-options" in able.split()
+        words = asked.split()
         if len(words) == 3:
             found.append(Change(words[2], words[0], words[1]))
-    return found
+    return found, list(_lines(stream)) if options else []
+
+
+def _lines(stream: IO[bytes] | gzip.GzipFile) -> Iterator[str]:
+    """The lines up to the next flush packet."""
+    while (size := stream.read(4)) not in (b"", b"0000"):
+        yield stream.read(int(size, 16) - 4).decode("utf-8", "replace").rstrip("\n")
 
 
 def differences(before: Mapping[str, str], after: Mapping[str, str]) -> list[Change]:
@@ -63,6 +70,7 @@ def environment(
         "core.hooksPath": str(_hooks(store.root)),
         # Those of pipelines.
         "receive.hideRefs": "refs/pipelines",
+        "receive.advertisePushOptions": "true",
     }
     kept = [one.ref for one in changes if keeps_commits(store, project, one)]
     return {

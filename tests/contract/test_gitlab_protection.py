@@ -142,6 +142,19 @@ def test_who_may_push_a_protected_branch(shop: Shop, folder: Path) -> None:
     assert shop.push(folder, developer, ":topic").returncode == 0
 
 
+def test_a_push_may_ask_for_no_jobs(shop: Shop, folder: Path) -> None:
+    git(folder, "commit", "--quiet", "--allow-empty", "-m", "Second")
+    done = shop.push(folder, shop.server.token, "--push-option=ci.skip", "HEAD:refs/heads/topic")
+    assert done.returncode == 0, done.stderr
+    (skipped,) = eventually(lambda: shop.api.pipelines.list(ref="topic"), "a pipeline")
+    assert skipped.status == "skipped"
+    git(folder, "commit", "--quiet", "--allow-empty", "-m", "Third")
+    done = shop.push(folder, shop.server.token, "--push-option=other", "HEAD:refs/heads/more")
+    assert done.returncode == 0, done.stderr
+    (made,) = eventually(lambda: shop.api.pipelines.list(ref="more"), "a pipeline")
+    assert made.status != "skipped"
+
+
 def test_roles(shop: Shop, folder: Path) -> None:
     reporter, developer = shop.token(20), shop.token(DEVELOPER)
     assert shop.push(folder, reporter, "HEAD:topic").returncode != 0

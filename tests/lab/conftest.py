@@ -13,7 +13,9 @@ from lab.places import Lab
 from tests.__main__ import containers_problem
 from tests.lab.site import Site
 
-WITH_TOOLS = {"company-network", "image", "killed-controller", "os-upgrade", "secrets", "site"}
+WITH_TOOLS = {
+    "company-network", "image", "killed-controller", "os-upgrade", "release", "secrets", "site",
+}  # fmt: skip
 """Test files whose hosts have the tools for publishing, as by default."""
 
 

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -138,6 +139,28 @@ def wheel_contents(dist: Path) -> dict[str, list[tuple[str, int]]]:
                 for one in archive.infolist()
             ]
     return found
+
+
+def test_times_and_modes_in_a_wheel_are_the_commits(
+    desk: Desk, pythons: dict[str, Path], tmp_path: Path
+) -> None:
+    """After its repair too, and whoever builds."""
+    project = Project(tmp_path / "project").compiled("c_demo", "2.0.0")
+    words = f"{ROOT}/release/release.py build repair check --python {next(iter(pythons))}"
+    seen = []
+    for umask in ("0002", "0077"):
+        command = f"umask {umask}; {sys.executable} {words}"
+        child = desk.start(project.folder, "sh", "-c", command)
+        output, _ = child.communicate(timeout=300)
+        assert child.returncode == 0, output
+        (wheel,) = (project.folder / "dist").glob("*.whl")
+        with zipfile.ZipFile(wheel) as archive:
+            seen.append([(one.filename, one.date_time, one.external_attr)
+                         for one in archive.infolist()])  # fmt: skip
+    assert seen[0] == seen[1]
+    made = time.gmtime(int(project.git("log", "-1", "--format=%ct")))
+    times = {date_time[:5] for _, date_time, _ in seen[0]}
+    assert times == {made[:5]}
 
 
 def test_an_abi3_wheel_is_built_once_and_tested_on_every_python(

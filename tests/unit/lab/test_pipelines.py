@@ -6,12 +6,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, cast
+from unittest.mock import Mock
 
 import pytest
 
 from lab import pipelines
 from lab.pipelines import Follower, Job, Pipeline, follow, job_of
 from lab.run import LabError
+from standins.gitlab.client import ProjectInfo
 
 JOB = Job(1, "sdist", "build", "success", 100.0, 101.0, 104.5, "jammy-build", 7, "")
 TRACE = "begins\n" + "\n".join(f"line {number}" for number in range(60)) + "\nthe cure\n"
@@ -24,14 +26,15 @@ class Turns:
 
     def __init__(self, *turns: tuple[str, Sequence[Job]]) -> None:
         self.turns = list(turns)
+        self.errors = ""
 
     def jobs(self) -> list[Job]:
         return list(self.turns[0][1])
 
-    def status(self) -> str:
+    def status(self) -> tuple[str, str]:
         if len(self.turns) > 1:
             self.turns.pop(0)
-        return self.turns[0][0]
+        return self.turns[0][0], self.errors
 
     def trace(self, job: Job) -> str:
         return f"{job.name}\n{TRACE}"
@@ -106,6 +109,24 @@ def test_a_failed_job_shows_the_end_of_its_trace() -> None:
 def test_a_pipeline_that_ends_otherwise_is_no_success(status: str) -> None:
     with pytest.raises(LabError, match=f"pipeline 3: {status} \\(sdist {status}\\)"):
         followed((status, [replace(JOB, status=status)]))
+
+
+def test_what_is_wrong_with_the_projects_file_is_told() -> None:
+    pipeline = Turns(("failed", []))
+    pipeline.errors = "jobs:x config contains unknown keys: scrpt"
+    with pytest.raises(LabError, match="pipeline 3: failed: jobs:x config contains"):
+        follow(cast(Pipeline, pipeline), "pipeline 3", 5.0)
+
+
+def test_a_trace_is_shown_without_what_a_terminal_hides() -> None:
+    raw = (
+        "section_start:1795939780:step_script[collapsed=true]\r\x1b[0K\x1b[32;1m$ x\x1b[0;m\r\n"
+        "2026-11-28T17:29:47.614068Z 00O build:\r\nsection_end:1795939781:step_script\r\x1b[0K"
+    )
+    gitlab = Mock(download=Mock(return_value=raw.encode()))
+    pipeline = Pipeline(gitlab, ProjectInfo(7, "a/b", ""), 3)
+    assert pipeline.trace(JOB) == "$ x\nbuild:\n"
+    gitlab.download.assert_called_once_with("/projects/7/jobs/1/trace")
 
 
 def test_a_job_that_no_runner_takes_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
