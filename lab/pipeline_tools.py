@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lab.places import CHECKOUT, cache_dir, digest, locked
+from lab.progress import step
+from lab.run import LabError, run
 
 LOCK = CHECKOUT / "requirements-pipelines.txt"
 PACKAGES = [CHECKOUT / "lab" / "node" / name for name in ("package.json", "package-lock.json")]
@@ -66,9 +68,11 @@ def ensure_pipeline_tools() -> PipelineTools:
             return tools
         _remove_older(tools.folder.parent)
         shutil.rmtree(tools.folder, ignore_errors=True)
-        subprocess.run([sys.executable, "-m", "venv", str(tools.folder / "venv")], check=True)
+        run([sys.executable, "-m", "venv", str(tools.folder / "venv")])
+        # It shows how far it is.
         install = (tools.bin / "python", CHECKOUT / "tools/python-packages", LOCK)
-        subprocess.run([str(word) for word in install], check=True)
+        if subprocess.run([str(word) for word in install], check=False).returncode:
+            raise LabError(f"{LOCK.name}: not installed (above: why)")
         _install_npm_packages(tools)
         (tools.folder / "ready").touch()
     return tools
@@ -98,11 +102,11 @@ def _install_npm_packages(tools: PipelineTools) -> None:
     if npmrc := next((str(path) for path in NPMRC if path.exists()), ""):
         settings["npm_config_globalconfig"] = npmrc
     environment = {**settings, **os.environ, "PATH": f"{real.parent}:{os.environ['PATH']}"}
-    subprocess.run(
-        [str(real), str(npm), "ci", "--ignore-scripts", "--no-audit", "--no-fund",
-         "--loglevel=error"],
-        cwd=folder, check=True, timeout=300, env=environment,
-    )  # fmt: skip
+    with step("installing gitlab-ci-local"):
+        run(
+            [str(real), str(npm), "ci", "--ignore-scripts", "--no-audit", "--no-fund"],
+            cwd=folder, timeout=300, env=environment,
+        )  # fmt: skip
 
 
 if __name__ == "__main__":
