@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""`make bench`: two labs of two hosts, an image and its clone, seven marks, a table, a JSON file.
+"""`make bench`: two labs of two hosts, a clone of an image, releases; a table and a JSON file.
 
 Usage: python -m bench [--runs N] [--keep]
 
@@ -29,7 +29,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from bench import clone, cold
+from bench import clone, cold, release
 from bench.marks import (
     CALLS,
     CLONE,
@@ -386,6 +386,9 @@ def main() -> int:
                         down(lab)
                         down(other)
         about["demo"] = demos()
+        released, seconds = release.measure(asked.runs)
+        runs = [[*ours, *theirs] for ours, theirs in zip(runs, released, strict=True)]
+        about["release_seconds"] = seconds
     except LabError as error:
         print(f"bench: {error}", file=sys.stderr)
         return 1

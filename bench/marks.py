@@ -35,7 +35,9 @@ COLD = Mark("cold provision : bare apt and pip", 1.15, 1.15, slack=5.0)
 CLONE = Mark("first run on a clone : cold provision", 0.4, 0.4)
 # A distribution's mirror takes one more; the bench's hosts have none.
 CALLS = Mark("remote module calls of the no-op", 7, 5, counted=True)
-MARKS = (NOOP, RUNNERS, PYTHONS, VERIFY, COLD, CLONE, CALLS)
+RELEASE = Mark("a release : what its tools take", 1.1, 1.1)
+FOUR_PYTHONS = Mark("wheels and tests of 4 Pythons, 2 jobs at once : of 1", 2.5, 2.5)
+MARKS = (NOOP, RUNNERS, PYTHONS, VERIFY, COLD, CLONE, CALLS, RELEASE, FOUR_PYTHONS)
 
 
 @dataclass(frozen=True)

@@ -12,12 +12,11 @@ Python 3.12 and newer. The suites `unit` and `sanity` use one of them, the suite
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
-from lab.places import cache_dir, digest, locked
+from lab.environments import environment, said
 
 ROOT = Path(__file__).resolve().parents[1]
 LOCK = ROOT / "requirements-dev.txt"
@@ -51,39 +50,13 @@ def find() -> str:
     return ""
 
 
-def said(*words: str) -> str:
-    """The one line that a program prints, or an empty text where it fails or does not exist."""
-    if not shutil.which(words[0]):
-        return ""
-    done = subprocess.run(
-        words, capture_output=True, text=True, check=False, cwd="/", timeout=60,
-        stdin=subprocess.DEVNULL,
-    )  # fmt: skip
-    return done.stdout.strip() if done.returncode == 0 else ""
-
-
-def environment(python: str) -> Path:
-    """A virtual environment of that Python with what the lock says; one is kept."""
-    folder = cache_dir() / "other-python"
-    made = folder / digest(python, LOCK.read_bytes())
-    with locked(folder / "lock"):
-        if not (made / "ready").exists():
-            for old in folder.glob("*/"):
-                shutil.rmtree(old)
-            subprocess.run([python, "-m", "venv", str(made)], check=True)
-            install = (made / "bin" / "python", ROOT / "tools/python-packages", LOCK)
-            subprocess.run([str(word) for word in install], check=True)
-            (made / "ready").touch()
-    return made
-
-
 def main() -> int:
     """Runs the tests; their exit code."""
     python = find()
     if not python:
         print(f"skipped: {missing()}")
         return 0
-    programs = environment(python) / "bin"
+    programs = environment("other-python", python, LOCK)
     core = [str(programs / "ansible"), "--version"]
     print(subprocess.run(core, capture_output=True, text=True, check=True).stdout.splitlines()[0])
     return subprocess.run(

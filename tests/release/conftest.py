@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -16,14 +15,14 @@ from pathlib import Path
 
 import pytest
 
-from lab.places import cache_dir, digest, locked
-from tests.other_python import said
+from lab import environments
+from lab.environments import environment
+from lab.places import cache_dir
 from tests.release.door import Door
 from tests.release.projects import Project
 
 ROOT = Path(__file__).resolve().parents[2]
 LOCK = ROOT / "requirements-release-test.txt"
-VERSIONS = ("3.9", "3.10", "3.11", "3.12", "3.13", "3.14")
 USER = "__token__"
 TOKEN = "planted-Zq7-f4kT9-of-the-index"
 """What the index accepts: it may be found nowhere else."""
@@ -32,36 +31,15 @@ TOKEN = "planted-Zq7-f4kT9-of-the-index"
 @pytest.fixture(scope="session")
 def tools(request: pytest.FixtureRequest) -> Path:
     """The programs of the lock, in a virtual environment in the cache; one is kept."""
-    folder = cache_dir() / "release-tools"
-    made = folder / digest(sys.executable, LOCK.read_bytes())
     capture = request.config.pluginmanager.getplugin("capturemanager")
-    with locked(folder / "lock"), capture.global_and_fixture_disabled():
-        if not (made / "ready").exists():
-            for old in folder.glob("*/"):
-                shutil.rmtree(old)
-            subprocess.run([sys.executable, "-m", "venv", str(made)], check=True)
-            install = (made / "bin" / "python", ROOT / "tools/python-packages", LOCK)
-            subprocess.run([str(word) for word in install], check=True)
-            (made / "ready").touch()
-    return made / "bin"
+    with capture.global_and_fixture_disabled():
+        return environment("release-tools", sys.executable, LOCK)
 
 
 @pytest.fixture(scope="session")
 def pythons(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """The Pythons of this machine, from PATH and pyenv, in one folder under their names."""
-    folder = tmp_path_factory.mktemp("pythons")
-    code = "import sys; print('%d.%d' % sys.version_info[:2], sys.executable)"
-    found = {}
-    for version in VERSIONS:
-        prefix = said("pyenv", "prefix", version)
-        by_pyenv = f"{prefix}/bin/python" if prefix else ""
-        for program in (f"python{version}", by_pyenv, sys.executable):
-            got, _, path = said(program, "-c", code).partition(" ") if program else ("", "", "")
-            if got == version:
-                (folder / f"python{version}").symlink_to(path)
-                found[version] = folder / f"python{version}"
-                break
-    return found
+    return environments.pythons(tmp_path_factory.mktemp("pythons"))
 
 
 @pytest.fixture(scope="session")

@@ -53,6 +53,8 @@ def test_every_mark_is_one_of_the_list() -> None:
     """As the limits were set: a limit is moved in sight of all."""
     limits = {mark.name: (mark.limit, mark.slack) for mark in MARKS}
     expected = [(3.0, 0), (1.1, 0), (1.1, 0), (1.2, 0), (1.15, 5.0), (0.4, 0), (7, 0)]
+    # Of releases.
+    expected += [(1.1, 0), (2.5, 0)]
     assert list(limits.values()) == expected
 
 

@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
+from lab.environments import said
 from release import release
 from release.release import Index, Interpreter, Problem, Release, Unreachable
-from tests.other_python import said
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = ROOT / "release" / "release.py"
