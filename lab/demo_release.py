@@ -46,11 +46,9 @@ PATH = "demo/lab-demo"
 """The project in GitLab."""
 NAME = "lab-demo"
 """The project on the index."""
-PIPELINE_PLAYBOOK = "playbooks/pipeline.yml"
+PLAYBOOKS = ("playbooks/project.yml", "playbooks/pipeline.yml")
+"""What a user runs for a project: tokens and protected tags; the component and the pipeline."""
 PIPELINE_TIMEOUT = 900.0
-TOKEN_VARIABLE = "TWINE_PASSWORD"
-ENVIRONMENTS = {"pypi": "index", "testpypi": "test_index"}
-"""The environments of the component's uploads, and the index that each stands for."""
 
 
 def demo_release(lab: Lab, platforms: Sequence[Platform]) -> int:
@@ -70,8 +68,8 @@ def demo_release(lab: Lab, platforms: Sequence[Platform]) -> int:
     try:
         with connect(lab) as gitlab:
             with clock.part("project"):
-                project = ensure_project(lab, gitlab)
-                written = play(lab, PIPELINE_PLAYBOOK)
+                project = ensure_project(gitlab)
+                written = [play(lab, playbook) for playbook in PLAYBOOKS]
             with clock.part("release"):
                 release = make_release(lab, gitlab, project)
     except LabGitLabError as error:
@@ -80,8 +78,8 @@ def demo_release(lab: Lab, platforms: Sequence[Platform]) -> int:
     login = ssh_command(lab, world.network.address(platform.number))
     print(table([*host_rows(world, platform, probe(login, ())), *release_rows(release)]))
     show_changes(changes)
-    said = "nothing changed" if not sum(written.values()) else "written to GitLab"
-    print(f"component and pipeline: {said}")
+    changed = any(sum(counts.values()) for counts in written)
+    print(f"variables, tags and pipeline in GitLab: {'written' if changed else 'nothing changed'}")
     print(clock.told())
     runners = {
         "the host's": {one["id"] for one in read_tokens(lab)[platform.name]},
@@ -93,8 +91,8 @@ def demo_release(lab: Lab, platforms: Sequence[Platform]) -> int:
 # --- the project in GitLab -------------------------------------------------------------------
 
 
-def ensure_project(lab: Lab, gitlab: LabGitLab) -> ProjectInfo:
-    """The project, with what a user sets in GitLab: the tokens' variables, the protected tags."""
+def ensure_project(gitlab: LabGitLab) -> ProjectInfo:
+    """The project, with its files."""
     with step(f"project {PATH} in GitLab"):
         project = project_at(gitlab, PATH)
         if gitlab.api("GET", f"/projects/{project.id}")["empty_repo"]:
@@ -102,30 +100,7 @@ def ensure_project(lab: Lab, gitlab: LabGitLab) -> ProjectInfo:
                 checkout = Checkout.copy_of(PROJECT, Path(scratch) / "project")
                 checkout.commit("A small C extension")
                 gitlab.push(project, checkout.folder, "HEAD:refs/heads/main")
-        set_up(lab, gitlab, project)
     return project
-
-
-def set_up(
-    lab: Lab, gitlab: LabGitLab, project: ProjectInfo, tags: Sequence[str] = ("v*",)
-) -> None:
-    """Set the variables with the tokens, and protect the tags, where that is not done yet."""
-    path, many = f"/projects/{project.id}", {"per_page": 100}
-    secrets = services.ensure_secrets(lab)
-    known = gitlab.api("GET", f"{path}/variables", params=many)
-    scopes = {one["environment_scope"] for one in known if one["key"] == TOKEN_VARIABLE}
-    for scope, which in ENVIRONMENTS.items():
-        if scope not in scopes:
-            body = {
-                "key": TOKEN_VARIABLE, "value": secrets[f"{which}_token"], "protected": True,
-                "masked": True, "raw": True, "environment_scope": scope,
-            }  # fmt: skip
-            gitlab.api("POST", f"{path}/variables", json=body)
-    protected = {one["name"] for one in gitlab.api("GET", f"{path}/protected_tags", params=many)}
-    for name in set(tags) - protected:
-        # 40: maintainers may create such tags.
-        body = {"name": name, "create_access_level": 40}
-        gitlab.api("POST", f"{path}/protected_tags", json=body)
 
 
 # --- the release -----------------------------------------------------------------------------

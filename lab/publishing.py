@@ -7,10 +7,10 @@ Only a lab that was asked for it has them (`make demo-release`): its hosts get a
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from lab.places import Lab, write
+from lab.places import INDEXES, Lab, write
 
 if TYPE_CHECKING:
     from standins.gitlab.client import LabGitLab
@@ -45,7 +45,7 @@ def ensure_publishing(lab: Lab, gitlab: LabGitLab, hosts: Sequence[str]) -> None
         write(lab.state / "publishing.json", json.dumps(known), 0o600)
 
 
-def publishing_variables(lab: Lab, gitlab_url: str) -> dict[str, Any]:
+def publishing_variables(lab: Lab, gitlab_url: str, secrets: Mapping[str, str]) -> dict[str, Any]:
     """The variables for the inventory; {} for a lab that does not publish."""
     known = read_publishing(lab)
     if not known:
@@ -55,4 +55,5 @@ def publishing_variables(lab: Lab, gitlab_url: str) -> dict[str, Any]:
         # Which the controller reaches by its address.
         "lab_gitlab_api_url": gitlab_url,
         "lab_gitlab_api_token": known["api_token"],
+        **{f"lab_{which}_token": secrets[f"{which}_token"] for which in INDEXES},
     }

@@ -173,7 +173,7 @@ def up(
                 tokens,
                 index_environment(),
                 releases,
-                publishing_variables(lab, services.gitlab_url(gateway)),
+                publishing_variables(lab, services.gitlab_url(gateway), secrets),
             ),
         )
         return World(lab, network, tuple(platforms), runner, bool(started) or served)

@@ -7,6 +7,7 @@ instance (warehouse, `macaroons/services.py`; seen in public tokens' prefixes).
 
 from __future__ import annotations
 
+import base64
 import re
 
 BEGINS = {"PyPI": "pypi-AgEIcHlwaS5vcmc", "TestPyPI": "pypi-AgENdGVzdC5weXBpLm9yZw"}
@@ -19,6 +20,18 @@ def instance(value: str) -> str:
     return next((name for name, begin in BEGINS.items() if value.startswith(begin)), "")
 
 
+def _location(value: str) -> str:
+    """The name of the index in a whole token; empty if there is none."""
+    rest = value.removeprefix("pypi-")
+    if rest == value or not _REST.fullmatch(rest):
+        return ""
+    data = base64.urlsafe_b64decode(rest + "=" * (-len(rest) % 4))
+    # Version 2; a field with the location: its kind, its length, the text; the next field's kind.
+    name = data[3 : 3 + data[2]]
+    whole = data[:2] == b"\x02\x01" and data[3 + len(name) : 4 + len(name)] == b"\x02"
+    return name.decode("ascii", "replace") if whole else ""
+
+
 def problem(value: str, used_for: str) -> str:
     """What is wrong with a text that is to be a variable's value; empty if nothing is seen.
 
@@ -28,6 +41,9 @@ def problem(value: str, used_for: str) -> str:
     """
     found = instance(value)
     if not found:
+        if _location(value):
+            # Of a company's own index.
+            return ""
         if "pypi-Ag" in value:
             return (
                 "holds an index's token and something else (quotes, or the name of a variable?); "

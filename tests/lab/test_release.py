@@ -98,6 +98,12 @@ def pythons(site: Site) -> tuple[str, ...]:
     return read_pythons(site.lab)["jammy"]
 
 
+def tokens(site: Site) -> dict[str, str]:
+    """The token for each environment."""
+    known = json.loads(site.lab.secrets.read_text())
+    return {"pypi": known["index_token"], "testpypi": known["test_index_token"]}
+
+
 def on_host(site: Site, command: str, given: bytes = b"") -> bytes:
     """What a command of the host's administrator prints."""
     (host,) = status(site.lab).hosts
@@ -250,13 +256,12 @@ def test_the_token_is_found_nowhere(
     site: Site, released: Demo, gitlab: LabGitLab, project: ProjectInfo
 ) -> None:
     """Neither while it was used, nor afterwards."""
-    known = json.loads(site.lab.secrets.read_text())
-    tokens = {known[f"{which}_token"] for which in INDEXES}
+    planted = set(tokens(site).values())
     assert released.watch is not None
     # Only the environment of the upload, in processes of the isolated user.
-    assert released.watch.leaks(tokens) <= {"environment on the host"}
+    assert released.watch.leaks(planted) <= {"environment on the host"}
     # What was printed, logs, GitLab's requests, the journal, files that everybody can read.
-    assert leaks(site, tokens) == set()
+    assert leaks(site, planted) == set()
     read = 0
     for one in gitlab.api("GET", f"/projects/{project.id}/pipelines", params={"per_page": 100}):
         pipeline = Pipeline(gitlab, project, one["id"])
@@ -264,12 +269,12 @@ def test_the_token_is_found_nowhere(
             texts = [("trace", pipeline.trace(job).encode()), *unpacked(archive_of(pipeline, job))]
             read += len(texts)
             for name, data in texts:
-                assert not [one for one in tokens if one.encode() in data], (job.name, name)
+                assert not [one for one in planted if one.encode() in data], (job.name, name)
     assert read > 20
     # Every file of the host, homes and caches of the jobs' users among them, and every process.
     left = site.sh(
         "umask 077; p=$(mktemp -p /root); trap 'rm -f $p' EXIT\n"
-        f"printf '%s\\n' {' '.join(sorted(tokens))} > $p\n"
+        f"printf '%s\\n' {' '.join(sorted(planted))} > $p\n"
         "find / -xdev -type f -not -path '/proc/*' -not -path '/sys/*' -not -path $p -print0"
         " | xargs -0 grep -lFf $p 2>/dev/null || true\n"
         "for process in /proc/[0-9]*; do test ${process#/proc/} = $$ ||"
@@ -299,7 +304,7 @@ def test_a_second_run_releases_the_next_version_in_two_minutes(
     assert demo.code == 0, demo.output
     assert demo.tag != released.tag
     assert "nothing changed (changed=0)" in demo.output
-    assert "component and pipeline: nothing changed" in demo.output
+    assert "variables, tags and pipeline in GitLab: nothing changed" in demo.output
     seconds = re.search(r"; ([\d.]+) s in all", demo.output)
     assert seconds
     assert float(seconds[1]) < 120, demo.output
@@ -353,8 +358,8 @@ KINDS: dict[str, tuple[Change, dict[str, Any]]] = {
 
 @pytest.fixture(scope="module")
 def kinds(site: Site, gitlab: LabGitLab, pythons: tuple[str, ...]) -> dict[str, ProjectInfo]:
-    """A project of each kind in GitLab, whose pipeline `playbooks/pipeline.yml` has written."""
-    made, entries = {}, []
+    """A project of each kind in GitLab, as `make project` and `make pipeline` set it up."""
+    made, entries, settings = {}, [], []
     for name, (make, entry) in KINDS.items():
         with tempfile.TemporaryDirectory() as folder:
             source = Path(folder) / "source"
@@ -364,13 +369,20 @@ def kinds(site: Site, gitlab: LabGitLab, pythons: tuple[str, ...]) -> dict[str, 
             checkout.commit("A project")
             made[name] = project_at(gitlab, f"demo/{name}")
             gitlab.push(made[name], checkout.folder, "HEAD:refs/heads/main")
-        demo_release.set_up(site.lab, gitlab, made[name], ("v*", "one-v*", "two-v*"))
+        variables = [{"key": "TWINE_PASSWORD", "environment": environment, "value": token}
+                     for environment, token in tokens(site).items()]  # fmt: skip
+        tags = [{"name": pattern} for pattern in ("v*", "one-v*", "two-v*")]
+        settings.append({"project": f"demo/{name}", "protected_tags": tags, "variables": variables})
         inputs = {"build_tags": ["jammy"], "pythons": list(pythons),
                   "test_command": "python -m unittest discover -s tests",
                   **entry.get("inputs", {})}  # fmt: skip
         entries.append({"project": f"demo/{name}", **entry, "inputs": inputs})
-    run = site.playbook("pipeline.yml", extra={"release_pipeline_projects": entries})
-    assert run.code == 0, run.output
+    for playbook, extra in (
+        ("project.yml", {"gitlab_project_projects": settings}),
+        ("pipeline.yml", {"release_pipeline_projects": entries}),
+    ):
+        run = site.playbook(playbook, extra=extra)
+        assert run.code == 0, run.output
     return made
 
 

@@ -306,6 +306,12 @@ def test_a_repository_for_all_uploads_that_gitlab_has_is_told(lab: LabGitLab) ->
     assert run(lab, purge=True)["warnings"] == []
 
 
+def test_the_token_of_a_companys_own_index_is_taken(lab: LabGitLab) -> None:
+    own = index_token("index.example.com")
+    for environment in ("pypi", "testpypi"):
+        assert run(lab, token(environment, own), check=True)["changed"]
+
+
 WRONG: list[tuple[dict[str, Any], str]] = [
     (token(value=TEST), "a token of TestPyPI for PyPI"),
     (token("testpypi", PYPI), "a token of PyPI for the test index"),
@@ -316,6 +322,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     (token(value=PYPI[:40] + "\n" + PYPI[40:]), "has characters that none has"),
     (token(value=f'"{PYPI}"'), "holds an index's token and something else"),
     (token(value=f"TWINE_PASSWORD={PYPI}"), "holds an index's token and something else"),
+    (token(value=index_token("index.example.com") + '"'), "and something else"),
     (token(value="pypi-abcdefgh"), "none of PyPI or TestPyPI"),
     (token(value=""), "value: empty"),
     (token(value="$ANSIBLE_VAULT;1.1;AES256 3834"), "was not decrypted"),
