@@ -25,7 +25,11 @@ def _location(value: str) -> str:
     rest = value.removeprefix("pypi-")
     if rest == value or not _REST.fullmatch(rest):
         return ""
-    data = base64.urlsafe_b64decode(rest + "=" * (-len(rest) % 4))
+    try:
+        data = base64.urlsafe_b64decode(rest + "=" * (-len(rest) % 4))
+    except ValueError:
+        # No base64 has this length: something was cut off.
+        return ""
     # Version 2; a field with the location: its kind, its length, the text; the next field's kind.
     name = data[3 : 3 + data[2]]
     whole = data[:2] == b"\x02\x01" and data[3 + len(name) : 4 + len(name)] == b"\x02"

@@ -163,7 +163,8 @@ LOGIND_SEES_ALL = (
 def test_what_an_earlier_version_hid_is_shown_again(site: Site, variables: dict[str, Any]) -> None:
     site.sh(HIDEPID)
     assert int(site.sh(LOGIND_SEES_ALL)) == 1
-    assert "Access denied" in site.sh(ASK)
+    # The bus reads its policy after the reload has answered.
+    until(lambda: "Access denied" in site.sh(ASK), 60, "the bus keeps to its new policy")
     run = site.playbook("site.yml", "-vvv", "--diff", extra=variables)
     assert run.code == 0, run.output
     assert "hidepid" not in site.sh("grep ' /proc proc ' /proc/mounts")

@@ -324,6 +324,8 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     (token(value=f"TWINE_PASSWORD={PYPI}"), "holds an index's token and something else"),
     (token(value=index_token("index.example.com") + '"'), "and something else"),
     (token(value="pypi-abcdefgh"), "none of PyPI or TestPyPI"),
+    # No base64 has such a length.
+    (token(value="pypi-" + "b" * 73), "none of PyPI or TestPyPI"),
     (token(value=""), "value: empty"),
     (token(value="$ANSIBLE_VAULT;1.1;AES256 3834"), "was not decrypted"),
     (token(value=12345678), "invalid value of type number; put it in quotes"),
