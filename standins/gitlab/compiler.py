@@ -177,10 +177,13 @@ class _Compilation:
             words.append("--no-evaluate-rule-changes")
         environment = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": str(self._scratch),
                        "LANG": "C.UTF-8", "GIT_CONFIG_NOSYSTEM": "1"}  # fmt: skip
-        done = subprocess.run(
-            [*self._command, *words], cwd=self._tree, env=environment, capture_output=True,
-            text=True, stdin=subprocess.DEVNULL, check=False, timeout=_TIMEOUT,
-        )  # fmt: skip
+        try:
+            done = subprocess.run(
+                [*self._command, *words], cwd=self._tree, env=environment, capture_output=True,
+                text=True, stdin=subprocess.DEVNULL, check=False, timeout=_TIMEOUT,
+            )  # fmt: skip
+        except subprocess.TimeoutExpired:
+            raise ConfigError(f"gitlab-ci-local took longer than {_TIMEOUT} s") from None
         if done.returncode:
             raise ConfigError(_words(done.stderr or done.stdout))
         return done.stdout
