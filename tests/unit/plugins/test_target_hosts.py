@@ -14,8 +14,9 @@ import yaml
 from tools.tree import files
 
 ROOT = Path(__file__).resolve().parents[3]
-# pipeline.yml works on the controller and in GitLab.
-PLAYBOOKS = [path for path in files("playbooks/*.yml") if path.stem != "pipeline"]
+# These work on the controller and in GitLab.
+ON_CONTROLLER = ("pipeline", "project")
+PLAYBOOKS = [path for path in files("playbooks/*.yml") if path.stem not in ON_CONTROLLER]
 SETS = (ROOT / "roles/runner_host/vars/main.yml").read_text(encoding="utf-8")
 WHOLE_HOST = {"name": "runnerhost.toolkit.runner_host", "rolespec_validate": False}
 HOSTS: dict[str, object] = {
