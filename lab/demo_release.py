@@ -81,11 +81,9 @@ def demo_release(lab: Lab, platforms: Sequence[Platform]) -> int:
     changed = any(sum(counts.values()) for counts in written)
     print(f"variables, tags and pipeline in GitLab: {'written' if changed else 'nothing changed'}")
     print(clock.told())
-    runners = {
-        "the host's": {one["id"] for one in read_tokens(lab)[platform.name]},
-        "the protected one": {one["id"] for one in read_publishing(lab)["runners"].values()},
-    }
-    return verdict(judge(release, pythons, runners["the host's"], runners["the protected one"]))
+    builders = {one["id"] for one in read_tokens(lab)[platform.name]}
+    publishers = {one["id"] for one in read_publishing(lab)["runners"].values()}
+    return verdict(judge(release, pythons, builders, publishers))
 
 
 # --- the project in GitLab -------------------------------------------------------------------
@@ -200,15 +198,18 @@ def listed(lab: Lab, gitlab: LabGitLab, version: str) -> dict[str, dict[str, Any
     """The files of a version on the lab's index."""
     address = gitlab.base_url.partition("://")[2].partition(":")[0]
     url = f"{services.index_url(address, 'index')}/simple/{NAME}/"
-    with requests.Session() as session:
-        session.trust_env = False
-        answer = session.get(
-            url, timeout=30, verify=str(lab.ca_file),
-            headers={"Accept": "application/vnd.pypi.simple.v1+json"},
-        )  # fmt: skip
-    if answer.status_code == 404:
-        return {}
-    answer.raise_for_status()
+    try:
+        with requests.Session() as session:
+            session.trust_env = False
+            answer = session.get(
+                url, timeout=30, verify=str(lab.ca_file),
+                headers={"Accept": "application/vnd.pypi.simple.v1+json"},
+            )  # fmt: skip
+        if answer.status_code == 404:
+            return {}
+        answer.raise_for_status()
+    except requests.RequestException as error:
+        raise LabError(f"the lab's index: {error}") from error
     beginning = f"{NAME.replace('-', '_')}-{version}"
     return {
         file["filename"]: file
