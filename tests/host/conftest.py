@@ -103,6 +103,11 @@ def _resolved() -> str:
     return path
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests whose commands run ahead come last: they then wait for none of them."""
+    items.sort(key=lambda item: isinstance(item, pytest.Function) and hasattr(item.module, "ahead"))
+
+
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Begins what takes longest, in a second shell beside the first tests.
 
