@@ -33,8 +33,8 @@ class Watch:
     seen: set[tuple[str, bytes]] = field(default_factory=set)
     _files: set[tuple[str, int]] = field(default_factory=set)
 
-    def info(self) -> None:
-        """One look at both sides."""
+    def scan(self) -> None:
+        """Looks once at both sides."""
         spaces = {
             os.readlink("/proc/self/ns/pid"): "the controller",
             os.readlink(f"/proc/{self.host_pid}/ns/pid"): "the host",
@@ -89,7 +89,7 @@ def watched(site: Site, host: str = "jammy") -> Iterator[Watch]:
     def work() -> None:
         try:
             while not ended.wait(0.02):
-                watch.info()
+                watch.scan()
         except Exception as problem:
             problems.append(problem)
 
@@ -102,7 +102,7 @@ def watched(site: Site, host: str = "jammy") -> Iterator[Watch]:
         thread.join(60)
     assert not problems, problems
     # One more: what is left when all is over.
-    watch.info()
+    watch.scan()
 
 
 def logs(site: Site) -> list[Path]:
