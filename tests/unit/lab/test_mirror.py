@@ -111,9 +111,9 @@ def test_extra_certificates_are_what_the_image_lacks() -> None:
     assert all(name.endswith(".crt") for name in extra)
 
 
+missing = [name for name in ("gpg", "apt-ftparchive") if not shutil.which(name)]
 needs_tools = pytest.mark.skipif(
-    not (shutil.which("gpg") and shutil.which("apt-ftparchive")),
-    reason="skipped: gpg or apt-ftparchive is not installed",
+    bool(missing), reason=f"skipped: {', '.join(missing)} not installed"
 )
 
 
