@@ -112,16 +112,18 @@ class ActionModule(ToolkitAction):
     def _pythons(self) -> Mapping[str, object]:
         """The host's virtual environments, and what is wanted of its Pythons."""
         wanted = self._resolved("python_versions")
-        places = wanted["python_versions_venv_places"]
+        places = wanted.get("python_versions_venv_places")
         try:
+            if places is None:
+                raise AnsibleActionFail("python_versions_venv_places: its template has no value")
             venvs = self.ask(VENV_INFO, {"places": places}, self.variables)
         except AnsibleError as error:
             # The tests say what they have found all the same.
             venvs = {"failed": True, "msg": _secrets.redact_text(str(error))}
         return {
             "venvs": venvs,
-            "wanted": wanted["python_versions_wanted"],
-            "end_of_life_warning_days": wanted["python_versions_end_of_life_warning_days"],
+            "wanted": wanted.get("python_versions_wanted", []),
+            "end_of_life_warning_days": wanted.get("python_versions_end_of_life_warning_days", -1),
         }
 
     def _answered(self, answer: str, code: int, output: str) -> Mapping[str, object]:

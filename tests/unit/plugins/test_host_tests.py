@@ -12,6 +12,7 @@ import pytest
 from ansible.errors import AnsibleError
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar
+from ansible.template import trust_as_template as trust
 
 from ansible_collections.runnerhost.toolkit.plugins.action import host_tests
 
@@ -92,3 +93,11 @@ def test_virtual_environments_are_checked_beside_the_tests(
     assert found["venvs"] == ({"failed": True, "msg": "no sudo"} if failed else answer)
     assert found["wanted"] == ["3.12"]
     assert isinstance(found["end_of_life_warning_days"], int)
+
+
+def test_places_whose_template_has_no_value_are_told_beside_what_the_tests_find() -> None:
+    found = action(python_versions_venv_places=trust("{{ none_such }}"))._pythons()
+    assert found["venvs"] == {
+        "failed": True,
+        "msg": "python_versions_venv_places: its template has no value",
+    }
