@@ -19,7 +19,11 @@ from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.utils.display import Display
 
 from ansible_collections.runnerhost.toolkit.plugins.module_utils import _secrets
-from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import _host_ssh
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import (
+    _host_ssh,
+    _index_settings,
+    _variables,
+)
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._arguments import (
     ROOT,
     missing_packages,
@@ -34,7 +38,7 @@ from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._unreachable im
     of_command,
 )
 
-ROLES = ("network_access", "build_tools", "python_versions", "publish_tools", "gitlab_runner")
+ROLES = _variables.ROLES
 TIMEOUT = 600
 VENV_INFO = "runnerhost.toolkit.venv_info"
 
@@ -168,8 +172,11 @@ class ActionModule(ToolkitAction):
 
     def _variables(self) -> Mapping[str, Any]:
         """The roles' public variables: defaults overlaid by the inventory, without secrets."""
-        plain: Mapping[str, Any] = _secrets.redact(self._resolved(*ROLES))
-        return plain
+        found = self._resolved(*ROLES)
+        # By its name alone, all of this list would be a secret.
+        named = {name: found[name] for name in (_index_settings.VARIABLE,) if name in found}
+        entries = {name: _secrets.redact(value) for name, value in named.items()}
+        return {**_secrets.redact(found), **entries}
 
     def _resolved(self, *roles: str) -> dict[str, Any]:
         """The public variables of these roles, as plain data."""

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
+    _credential_files,
     _files,
     _host_checks,
     _system,
@@ -43,6 +44,7 @@ class Item:
     group: str | None = None
     secret: bool = False
     code: bool = False
+    own: bool = False
     uris: list[str] = field(default_factory=list)
     suites: list[str] = field(default_factory=list)
     releases: list[str] = field(default_factory=list)
@@ -66,11 +68,15 @@ def apply_item(item: Item, check: bool) -> Change | None:
     absent = item.state == "absent"
     try:
         path = resolve(item.path)
-        uid, gid = (0, 0) if absent else _owner_ids(item)
+        uid, gid = (0, 0) if absent and not item.own else _owner_ids(item)
     except Unresolved as missing:
+        if absent and item.own:
+            return None
         if not check:
             raise ValueError(f"{item.path}: the user {missing} does not exist") from None
         return None if absent else Change(after=item.content or "")
+    if item.own:
+        return _own(item, path, uid, gid, check)
     if absent:
         return _absent(path, set(item.keep), check)
     if item.state == "directory":
@@ -121,6 +127,28 @@ def _file(item: Item, path: str, uid: int, gid: int, check: bool) -> Change | No
         else:
             _files.write_atomic(path, wanted, mode, uid, gid)
     return Change(before, before if same_text else wanted)
+
+
+def _own(item: Item, path: str, uid: int, gid: int, check: bool) -> Change | None:
+    """A file of the toolkit's in a user's home, where root must follow no link."""
+    absent = item.state == "absent"
+
+    def apply(only_predict: bool) -> Change | None:
+        if absent:
+            return _absent(path, set(), only_predict)
+        return _file(item, path, uid, gid, only_predict)
+
+    def apply_it() -> None:
+        apply(False)
+
+    if _credential_files.writer_of(path) == "other":
+        if absent:
+            return None
+        raise ValueError(f"{path} was not written by the toolkit; move or remove it")
+    change = apply(True)
+    if change and not check:
+        as_user(uid, gid, apply_it)
+    return change
 
 
 def _directory(item: Item, path: str, uid: int, gid: int, check: bool) -> Change | None:
@@ -264,6 +292,7 @@ def arguments() -> dict[str, Any]:
         "group": text,
         "secret": {"type": "bool", "default": False, "no_log": False},
         "code": {"type": "bool", "default": False},
+        "own": {"type": "bool", "default": False},
         "template": text,
         "vars": {"type": "dict", "default": {}},
         "uris": texts,

@@ -82,7 +82,7 @@ _LOGIN = re.compile(
 # A message about one of the toolkit's variables. What follows is prose, which no name tells of.
 _SAYS = re.compile(
     r"\b((?:gitlab_runner|python_versions|build_tools|network_access|publish_tools|release_pipeline|"
-    r"gitlab_project)_[a-z_]+)(?=: )"
+    r"gitlab_project)_[a-z_]+|index_credentials(?:_[a-z_]+)?)(?=: )"
 )
 # A shorter text may be a word of any message.
 _KNOWN_LENGTH = 8

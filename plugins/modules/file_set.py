@@ -65,6 +65,12 @@ options:
             docstrings and layout counts as the same. A diff shows size and digest.
         type: bool
         default: false
+      own:
+        description:
+          - Written and removed as its owner, and only if its first line says that it is the
+            toolkit's. Another one is an error, and stays for the state C(absent).
+        type: bool
+        default: false
       template:
         description: Template of the role, rendered on the controller as O(files[].content).
         type: str

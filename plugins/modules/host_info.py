@@ -112,6 +112,13 @@ options:
         type: list
         elements: str
         default: []
+  credential_files:
+    description:
+      - Homes whose files with credentials of package indexes are returned as C(credential_files),
+        with those of the whole host. Whose they are, and no content.
+    type: list
+    elements: str
+    default: []
   runner_config:
     description:
       - The service whose config.toml and state file are returned as C(runner_config). Tokens are in
@@ -301,6 +308,7 @@ ARGUMENTS: dict[str, Any] = {
     "configs": {"type": "str", "default": ""},
     "other_runners": {"type": "bool", "default": False},
     "other_runners_beside": {"type": "dict"},
+    "credential_files": {"type": "list", "elements": "str", "default": []},
     "publish_tools": {
         "type": "dict",
         "options": {
@@ -352,6 +360,10 @@ def found(asked: dict[str, Any], check: bool) -> dict[str, Any]:
         info["other_runners"] = other_runners(asked["other_runners_beside"])
     if asked["publish_tools"]:
         info["publish_tools"] = publish_tools(asked["publish_tools"])
+    if asked["credential_files"]:
+        from ansible_collections.runnerhost.toolkit.plugins.module_utils import _credential_files
+
+        info["credential_files"] = _credential_files.found(asked["credential_files"])
     if asked["runner_config"]:
         info["runner_config"] = runner_config(**asked["runner_config"], check=check)
     return info

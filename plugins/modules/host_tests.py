@@ -18,7 +18,13 @@ options:
     description: Roles whose tests are run.
     type: list
     elements: str
-    default: [network_access, build_tools, python_versions, publish_tools, gitlab_runner]
+    default:
+      - network_access
+      - build_tools
+      - python_versions
+      - publish_tools
+      - gitlab_runner
+      - index_credentials
   arguments:
     description: Further arguments for pytest.
     type: list

@@ -51,6 +51,7 @@ _WITH_SECRETS = frozenset(
         "gitlab_project_api_token",
         "gitlab_project_groups",
         "gitlab_project_projects",
+        "index_credentials_indexes",
         "release_pipeline_api_token",
     }
 )

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import _credential_files
 from ansible_collections.runnerhost.toolkit.plugins.module_utils._instances import UNITS
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import _job_user, _ssh_access
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._services import Service
@@ -114,7 +115,7 @@ def _access(service: Service, image: bool) -> list[File]:
 def files_to_remove(service: Service) -> list[File]:
     """All of it that goes with the service: what is root's.
 
-    The folder with the tokens goes first and the drop-in, by which the service is found, last: a
+    What holds tokens goes first and the drop-in, by which the service is found, last: a
     run that was cut off is made good by the next one.
     """
     bare = replace(service, known_hosts=(), ssh_keys=())
@@ -126,8 +127,14 @@ def files_to_remove(service: Service) -> list[File]:
     paths = [str(item["path"]) for item in [*found, *_access(bare, image=True)]]
     middle = [p for p in paths if not f"{p}/".startswith(f"{service.folder}/")]
     middle.remove(service.drop_in)
-    order = [service.folder, *middle, service.drop_in]
-    return [{"path": path, "state": "absent"} for path in order]
+    order = [*middle, service.drop_in]
+    # Credentials of package indexes, which the role index_credentials has written.
+    homely = [
+        {"path": f"{service.home}/{name}", "state": "absent", "own": True, "owner": service.user}
+        for name in _credential_files.WRITTEN
+    ]
+    first: File = {"path": service.folder, "state": "absent"}
+    return [first, *homely, *({"path": path, "state": "absent"} for path in order)]
 
 
 def with_files_to_remove(service: Service) -> dict[str, Any]:

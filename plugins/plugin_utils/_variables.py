@@ -27,7 +27,10 @@ except ImportError:  # pragma: no cover
     Origin = None
 
 ROLES_FOLDER = Path(__file__).resolve().parents[2] / "roles"
-ROLES = ("network_access", "build_tools", "python_versions", "publish_tools", "gitlab_runner")
+ROLES = (
+    *("network_access", "build_tools", "python_versions", "publish_tools", "gitlab_runner"),
+    "index_credentials",
+)
 SWITCH = "runnerhost_unknown_variables"
 EVERY_ROLE = (*ROLES, "runner_host")
 RENAMED = {
@@ -55,6 +58,8 @@ RESULTS = (
     "gitlab_runner_file_set",
     "gitlab_runner_plan",
     "gitlab_runner_verified",
+    "index_credentials_file_set",
+    "index_credentials_plan",
     "network_access_file_set",
     "network_access_plan",
     "publish_tools_plan",

@@ -21,7 +21,11 @@ from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._services impor
 from tools.tree import files
 
 ROOT = Path(__file__).resolve().parents[2]
-ROLES = ("network_access", "build_tools", "python_versions", "publish_tools", "gitlab_runner")
+ROLES = (
+    *("network_access", "build_tools", "python_versions", "publish_tools", "gitlab_runner"),
+    "index_credentials",
+)
+WITH_PACKAGES = ROLES[1:5]
 
 
 def flat(tasks: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
@@ -82,7 +86,7 @@ def test_the_installation_is_simulated_after_the_plans_and_before_any_change() -
             if "ansible.builtin.import_role" in task or "runnerhost.toolkit.packages" in task
         ]  # fmt: skip
         assert told[: len(ROLES) + 1] == ["plan"] * len(ROLES) + ["simulate"]
-    for role in ROLES[1:]:
+    for role in WITH_PACKAGES:
         path = ROOT / "roles" / role / "tasks" / "main.yml"
         tasks = yaml.safe_load(path.read_text(encoding="utf-8"))
         parts = [t.get("ansible.builtin.include_tasks", t.get("ansible.builtin.import_tasks"))
@@ -115,7 +119,7 @@ def test_what_a_package_needs_is_there_before_the_one_transaction() -> None:
         for one in [role_and_part(task), *(own[key] for key in task if key in own)]
         if one
     ]
-    assert order[order.index(("gitlab_runner", "plan")) + 1 :] == [
+    assert order[order.index((ROLES[-1], "plan")) + 1 :] == [
         # The simulation.
         ("runner_host", "packages"),
         ("gitlab_runner", "user"),
@@ -131,7 +135,7 @@ def test_what_a_package_needs_is_there_before_the_one_transaction() -> None:
 
 def test_one_transaction_has_the_tag_of_each_role_with_packages() -> None:
     tagged = [task["tags"] for task in whole("main") if "runnerhost.toolkit.packages" in task]
-    assert tagged == [list(ROLES[1:])] * 2
+    assert tagged == [list(WITH_PACKAGES)] * 2
 
 
 def test_an_image_has_of_each_role_what_a_host_has() -> None:
