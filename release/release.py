@@ -87,7 +87,9 @@ OLDEST = {"twine": "7.0", "patchelf": "0.14.5"}
 _SECRET_NAME = re.compile(r"TOKEN|PASSW|SECRET|CREDENTIAL|_KEY$|JWT", re.I)
 _SECRET = re.compile(r"(pypi-|gl[a-z]+-)[A-Za-z0-9_-]{16,}")
 # What only uploads need, and the project's code does not get.
-_UPLOAD_NAME = re.compile(r"^(TWINE|UV_PUBLISH)_|_ID_TOKEN$|PYPI.*(TOKEN|PASSW)", re.I)
+_UPLOAD_NAME = re.compile(
+    r"^(TWINE|UV_PUBLISH|ACTIONS_ID_TOKEN)_|_ID_TOKEN$|PYPI.*(TOKEN|PASSW)", re.I
+)
 # A token tells its index: it begins with the encoded location of its macaroon.
 _TOKEN_BEGINS = {"pypi": "pypi-AgEIcHlwaS5vcmc", "testpypi": "pypi-AgENdGVzdC5weXBpLm9yZw"}
 _PEP600 = re.compile(r"manylinux_(\d+)_(\d+)_(\w+)")
@@ -950,12 +952,15 @@ class Release:
         public = index.name in ("pypi", "testpypi")
         if self.options.auth == "trusted":
             variable = f"{index.name.upper()}_ID_TOKEN"
+            cure = f"add `id_tokens: {{{variable}: {{aud: {index.name}}}}}`"
+            if os.environ.get("GITHUB_ACTIONS") == "true":
+                # twine asks GitHub itself.
+                variable = "ACTIONS_ID_TOKEN_REQUEST_TOKEN"
+                cure = "give the job `permissions: {id-token: write}`"
             if not public:
                 raise Problem("--auth trusted", f"not for {index.name}", "use a token", code=2)
             if not os.environ.get(variable) and not self.options.dry_run:
-                raise Problem(
-                    variable, "empty", f"add `id_tokens: {{{variable}: {{aud: {index.name}}}}}`"
-                )
+                raise Problem(variable, "empty", cure)
             return ""
         where, value = f"variable {index.token_variable}", os.environ.get(index.token_variable, "")
         if not value and not upload:
@@ -967,7 +972,8 @@ class Release:
                 where,
                 "empty",
                 "set it in GitLab (Settings > CI/CD > Variables), and protect the tag if the "
-                "variable is protected; at a desk, export it",
+                "variable is protected; at GitHub, as a secret of the environment; at a desk, "
+                "export it",
             )
         elif value != value.strip():
             raise Problem(where, "has white space or a line end around it", "save it without")

@@ -13,7 +13,10 @@ from typing import Any
 import yaml
 
 from ansible_collections.runnerhost.toolkit.plugins.module_utils import _secrets
-from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import _pipeline_template
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import (
+    _github_workflow,
+    _pipeline_template,
+)
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._gitlab_projects import File
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._pipeline_template import (
     COMPONENT,
@@ -35,7 +38,8 @@ HEAD = f"""\
 """
 _PATH = re.compile(r"[\w][\w.-]*(/[\w][\w.-]*)+")
 _FILE = re.compile(r"[\w.-]+(/[\w.-]+)*\.ya?ml")
-_KEYS = ("project", "folder", "branch", "file", "inputs", "packages", "programs")
+PLATFORMS = ("gitlab", "github")
+_KEYS = ("project", "folder", "platform", "branch", "file", "inputs", "packages", "programs")
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,7 @@ class Wanted:
         variable: where the inventory says so.
         project: its path in GitLab; empty for a folder of the controller.
         folder: that folder; empty for a project.
+        platform: gitlab, or github for a workflow in place of a pipeline.
         branch: the branch that the commit goes to; empty for the default branch.
         file: the path of the pipeline.
         packages: the inputs of each package.
@@ -55,6 +60,7 @@ class Wanted:
     variable: str
     project: str
     folder: str
+    platform: str
     branch: str
     file: str
     packages: tuple[Mapping[str, Any], ...]
@@ -64,10 +70,6 @@ class Wanted:
     def name(self) -> str:
         """For messages."""
         return self.project or self.folder
-
-    def paths(self) -> list[str]:
-        """The files that it gets."""
-        return [self.file, *(PROGRAMS if self.programs else ())]
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,13 @@ class Settings:
     @property
     def needs_gitlab(self) -> bool:
         """Whether there is anything to ask it."""
-        return self.form == "component" or any(one.project for one in self.wanted)
+        return self.has_component or any(one.project for one in self.wanted)
+
+    @property
+    def has_component(self) -> bool:
+        """Whether the component is wanted: alone, or by a pipeline."""
+        pipelines = not self.wanted or any(one.platform == "gitlab" for one in self.wanted)
+        return self.form == "component" and pipelines
 
 
 class Template:
@@ -106,8 +114,14 @@ class Template:
 
     def files(self, settings: Settings, wanted: Wanted, commit: str) -> dict[str, File]:
         """All files of a project."""
-        text = self.pipeline(settings, wanted, commit)
-        found = {wanted.file: File(text.encode())}
+        if wanted.platform == "github":
+            texts = _github_workflow.files(wanted.packages)
+            lock = File(_github_workflow.LOCK.read_bytes())
+            found = {path: File(HEAD.encode() + text) for path, text in texts.items()}
+            found[_github_workflow.TOOLS] = lock
+        else:
+            text = self.pipeline(settings, wanted, commit)
+            found = {wanted.file: File(text.encode())}
         for name in PROGRAMS if wanted.programs else ():
             content = (ROOT / "release" / name).read_bytes()
             found[name] = File(content, executable=True)
@@ -130,6 +144,7 @@ def version() -> str:
 def settings_of(args: Mapping[str, Any], inputs: Mapping[str, Input]) -> tuple[Settings, list[str]]:
     """The settings, and what is wrong with them."""
     wanted = []
+    workflow = _github_workflow.inputs()
     problems = list(_own_problems(args))
     for index, entry in enumerate(args["projects"]):
         variable = f"{ROLE}_projects[{index}]"
@@ -137,20 +152,25 @@ def settings_of(args: Mapping[str, Any], inputs: Mapping[str, Input]) -> tuple[S
         problems += found
         if found:
             continue
-        packages = _packages(args["inputs"], entry)
+        platform = entry.get("platform", "gitlab")
+        github = platform == "github"
+        common = _github_workflow.known(args["inputs"], workflow) if github else args["inputs"]
+        packages = _packages(common, entry)
         for number, given in enumerate(packages):
             where = f"{variable}.packages[{number}]" if entry.get("packages") else variable
-            problems += _pipeline_template.problems(where, inputs, given)
+            declared = workflow if github else inputs
+            problems += _pipeline_template.problems(where, declared, given)
         problems += _name_problems(variable, packages)
         wanted.append(
             Wanted(
                 variable,
                 entry.get("project", ""),
                 str(Path(entry["folder"]).expanduser()) if entry.get("folder") else "",
+                platform,
                 entry.get("branch", ""),
                 entry.get("file", ".gitlab-ci.yml"),
                 tuple(packages),
-                bool(entry.get("programs", False)),
+                bool(entry.get("programs", github)),
             )
         )
     problems += _twice(wanted)
@@ -193,7 +213,8 @@ def _entry_problems(variable: str, entry: Any) -> Iterator[str]:
             yield f"{variable}.{key}: unknown key; expected one of {', '.join(_KEYS)}"
     if bool(entry.get("project")) == bool(entry.get("folder")):
         yield f"{variable}: expected either project or folder"
-    texts = [key for key in ("project", "folder", "branch", "file") if key in entry]
+    named = ("project", "folder", "platform", "branch", "file")
+    texts = [key for key in named if key in entry]
     kinds: list[tuple[str, type]] = [(key, str) for key in texts]
     kinds += [("inputs", dict), ("packages", list), ("programs", bool)]
     wrong = [key for key, kind in kinds if key in entry and not isinstance(entry[key], kind)]
@@ -203,6 +224,7 @@ def _entry_problems(variable: str, entry: Any) -> Iterator[str]:
         return
     if entry.get("project") and not _PATH.fullmatch(entry["project"]):
         yield f"{variable}.project: invalid value {entry['project']!r}; expected GROUP/PROJECT"
+    yield from _platform_problems(variable, entry)
     file = entry.get("file", ".gitlab-ci.yml")
     if not _FILE.fullmatch(file) or ".." in file.split("/"):
         yield f"{variable}.file: invalid value {file!r}; expected a path such as .gitlab-ci.yml"
@@ -212,6 +234,24 @@ def _entry_problems(variable: str, entry: Any) -> Iterator[str]:
         if not isinstance(package, Mapping):
             where = f"{variable}.packages[{index}]"
             yield f"{where}: {_secrets.unfit(package)}; expected a mapping of inputs"
+
+
+def _platform_problems(variable: str, entry: Mapping[str, Any]) -> Iterator[str]:
+    platform = entry.get("platform", "gitlab")
+    if platform not in PLATFORMS:
+        expected = " or ".join(PLATFORMS)
+        yield f"{variable}.platform: invalid value {platform!r}; expected {expected}"
+    if platform != "github":
+        return
+    if entry.get("project"):
+        yield (
+            f"{variable}.project: not for platform github, which this role cannot reach; expected "
+            "folder, a checkout that you push yourself"
+        )
+    if "file" in entry:
+        yield f"{variable}.file: not for platform github; the input name gives the file its name"
+    if entry.get("programs") is False:
+        yield f"{variable}.programs: not for platform github, whose jobs run the program"
 
 
 def _packages(common: Mapping[str, Any], entry: Mapping[str, Any]) -> list[dict[str, Any]]:

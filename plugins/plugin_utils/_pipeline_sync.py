@@ -71,7 +71,7 @@ class Sync:
             ApiProblem: if GitLab refuses what concerns all projects.
         """
         places = self._places()
-        if self.settings.form == "component" and not self._component():
+        if self.settings.has_component and not self._component():
             return
         for wanted, project in places:
             try:

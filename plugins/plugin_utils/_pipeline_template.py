@@ -110,7 +110,7 @@ def rendered(inputs: Mapping[str, Input], body: str, given: Mapping[str, Any]) -
 
     def value(match: re.Match[str]) -> str:
         name = match[1]
-        found = given.get(name, inputs[name].default)
+        found = given[name] if name in given else inputs[name].default
         return found if isinstance(found, str) else json.dumps(found, ensure_ascii=False)
 
     return _BLOCK.sub(value, body)

@@ -7,9 +7,11 @@ import base64
 import json
 import shutil
 import ssl
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -307,6 +309,41 @@ def test_a_job_publishes_by_its_id_token_once(
     assert index.uploads == NAMES
     for token in [*index.pypi.tokens, job["TESTPYPI_ID_TOKEN"]]:
         assert token not in done.stdout
+
+
+def test_a_job_of_github_publishes_by_a_token_that_twine_asks_for(
+    desk: Desk, project: Project, public: tuple[Index, Path, rsa.RSAPrivateKey]
+) -> None:
+    """The claims are GitLab's, as the index in the test knows no others."""
+    index, _, key = public
+    asked = []
+
+    class GitHub(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append((self.path, self.headers["Authorization"]))
+            body = json.dumps({"value": id_token(key, "3")}).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *given: object) -> None:
+            """Says nothing."""
+
+    with HTTPServer(("127.0.0.1", 0), GitHub) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        job = {
+            "GITHUB_ACTIONS": "true",
+            "ACTIONS_ID_TOKEN_REQUEST_URL": f"http://127.0.0.1:{server.server_port}/?a=b",
+            "ACTIONS_ID_TOKEN_REQUEST_TOKEN": "planted-of-the-job",
+        }
+        words = ("publish", "--index", "testpypi", "--auth", "trusted")
+        done = desk.run(project.folder, *words, **job)
+        server.shutdown()
+    assert done.returncode == 0, done.stdout
+    assert index.uploads == NAMES
+    assert asked == [("/?a=b&audience=testpypi", "bearer planted-of-the-job")]
+    assert "planted-of-the-job" not in done.stdout
 
 
 def test_a_gitlab_that_the_index_does_not_know_is_told_to_use_a_token(

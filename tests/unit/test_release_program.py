@@ -311,6 +311,12 @@ def test_trusted_publishing_wants_the_jobs_token(
         run.password(index)
     monkeypatch.setenv("PYPI_ID_TOKEN", "ey.ey.ey")
     assert run.password(index) == ""
+    # GitHub gives a job what to ask for a token with.
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    with pytest.raises(Problem, match=r"REQUEST_TOKEN: empty; give the job `permissions: \{id-"):
+        run.password(index)
+    monkeypatch.setenv("ACTIONS_ID_TOKEN_REQUEST_TOKEN", "ey.ey.ey")
+    assert run.password(index) == ""
 
 
 @pytest.mark.parametrize("option", ["--upload-url", "--simple-url"])

@@ -289,6 +289,22 @@ def test_a_whole_file_in_a_folder_needs_no_gitlab(tmp_path: Path) -> None:
     assert (tmp_path / ".gitlab-ci.yml").read_text() == text + "# Mine.\n"
 
 
+def test_a_workflow_for_github_needs_no_gitlab(tmp_path: Path) -> None:
+    """With what its jobs run, from the same variables; a changed file is left alone."""
+    projects = [{"folder": str(tmp_path), "platform": "github"}]
+    assert run(None, check=True, projects=projects)["changed"]
+    assert list(tmp_path.iterdir()) == []
+    result = run(None, projects=projects)
+    path = ".github/workflows/release.yml"
+    wrote = [path, "release-tools.txt", "release.py", "local-ci.sh"]
+    assert result["msg"] == [f"{tmp_path}: wrote {', '.join(wrote)}"]
+    assert set(yaml.safe_load((tmp_path / path).read_text())["jobs"]) >= {"build", "publish"}
+    assert not run(None, projects=projects)["changed"]
+    (tmp_path / "release.py").write_text("print()\n")
+    (said,) = run(None, projects=projects)["refused"]
+    assert "release.py was not written by this role, or was changed since" in said
+
+
 def test_what_gitlabs_lint_refuses_is_not_committed(
     lab: LabGitLab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
