@@ -13,7 +13,10 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from standins.gitlab import (
     control,
+    deploy_tokens_api,
+    environments_api,
     git_http,
+    job_token_api,
     jobs_api,
     lint_api,
     oidc,
@@ -21,6 +24,7 @@ from standins.gitlab import (
     projects_api,
     protection_api,
     repository_api,
+    runner_projects_api,
     runners_api,
     variables_api,
 )
@@ -63,8 +67,9 @@ def create_app(settings: Settings) -> FastAPI:
     app.router.redirect_slashes = False
     # projects_api after those with longer paths: a project's own may have slashes.
     for module in (
-        runners_api, jobs_api, repository_api, lint_api, pipelines_api, variables_api,
-        protection_api, projects_api, oidc, control, git_http,
+        runners_api, runner_projects_api, jobs_api, repository_api, lint_api, pipelines_api,
+        variables_api, protection_api, environments_api, deploy_tokens_api, job_token_api,
+        projects_api, oidc, control, git_http,
     ):  # fmt: skip
         app.include_router(module.router)
     app.include_router(pipelines_api.current)

@@ -21,6 +21,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import PlainTextResponse, StreamingResponse
 
 from standins.gitlab.access import DEVELOPER, REPORTER
+from standins.gitlab.deploy_tokens_api import with_token
 from standins.gitlab.pipelines import pushed
 from standins.gitlab.push_checks import commands, differences, environment
 from standins.gitlab.records import ACTIVE, Project
@@ -61,6 +62,13 @@ def _who(
             return _not_found()
         if write:
             return PlainTextResponse("You are not allowed to push code to this project.", 403)
+        return Identity(frozenset(), access_level=REPORTER)
+    deploy = with_token(state, project, user, password) if project else None
+    if deploy is not None:
+        if write:
+            return PlainTextResponse("You are not allowed to push code to this project.", 403)
+        if "read_repository" not in deploy.scopes:
+            return PlainTextResponse(_DENIED, 403)
         return Identity(frozenset(), access_level=REPORTER)
     who = identity_of(state, password)
     if who is None:

@@ -48,7 +48,7 @@ def may_run(state: State, job: Job, runner: Runner) -> bool:
     """Return whether ``runner`` may take ``job``: pause, project or group, tags, protection."""
     if runner.paused:
         return False
-    if runner.runner_type == "project_type" and runner.project_id != job.project_id:
+    if runner.runner_type == "project_type" and not runner.serves(job.project_id):
         return False
     if runner.runner_type == "group_type":
         project = state.store.project(job.project_id)

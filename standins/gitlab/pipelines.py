@@ -18,6 +18,7 @@ from standins.gitlab.ci_variables import predefined
 from standins.gitlab.compiler import Compiler, JobConfig, Source
 from standins.gitlab.components import ConfigError
 from standins.gitlab.definition import definition
+from standins.gitlab.environments_api import ensure_environment
 from standins.gitlab.includes import CONFIG, Includes
 from standins.gitlab.payload import repository_url
 from standins.gitlab.protection import ZEROS, Change, is_protected
@@ -125,6 +126,8 @@ async def create(
             raise
         if not definitions:
             raise NoPipelineError(NO_JOBS)
+        for one in definitions:
+            ensure_environment(state.store, project, one["plan"].environment)
         return _queued(state, repository, fields, definitions)
 
 

@@ -56,6 +56,8 @@ def project_json(state: State, project: Project) -> dict[str, object]:
         "empty_repo": Repository(state.store.repository(project)).is_empty(),
         "web_url": f"{url}/{project.path}",
         "http_url_to_repo": repository_url(state.settings, project),
+        "ci_config_path": "",
+        "ci_pipeline_variables_minimum_override_role": "no_one_allowed",
     }
 
 

@@ -24,6 +24,8 @@ class Project:
     path: str
     default_branch: str = "main"
     visibility: str = "private"
+    job_tokens_limited: bool = True
+    """Whether other projects' job tokens are let in by the allowlist alone."""
 
     @property
     def name(self) -> str:
@@ -38,13 +40,17 @@ class Project:
 
 @dataclass
 class Runner:
-    """A runner. ``token_ttl`` (seconds) makes each new token expire."""
+    """A runner. ``token_ttl`` (seconds) makes each new token expire.
+
+    ``project_id`` is the project that owns it, ``assigned`` are others that it serves.
+    """
 
     id: int
     token_digest: str
     short_token: str
     runner_type: str = "instance_type"
     project_id: int | None = None
+    assigned: list[int] = field(default_factory=list)
     group_id: int | None = None
     description: str = ""
     paused: bool = False
@@ -58,6 +64,10 @@ class Runner:
     contacted_at: float | None = None
     token_expires_at: float | None = None
     token_ttl: float | None = None
+
+    def serves(self, project_id: int) -> bool:
+        """Whether a project's runner is this one's."""
+        return project_id in (self.project_id, *self.assigned)
 
 
 @dataclass
@@ -228,3 +238,40 @@ class Setting:
     raw: bool = False
     environment_scope: str = "*"
     description: str | None = None
+
+
+@dataclass
+class Environment:
+    """An environment of a project."""
+
+    id: int
+    project_id: int
+    name: str
+    slug: str
+    tier: str
+    external_url: str | None = None
+    description: str | None = None
+    created_at: float = 0.0
+
+
+@dataclass
+class DeployToken:
+    """A deploy token of a project; ``expires_at`` is a date, None for never."""
+
+    id: int
+    project_id: int
+    token_digest: str
+    name: str
+    username: str
+    scopes: list[str]
+    expires_at: str | None = None
+
+
+@dataclass
+class Allowed:
+    """A project or group whose job tokens a project lets in."""
+
+    id: int
+    project_id: int
+    group: bool
+    target: int

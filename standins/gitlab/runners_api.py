@@ -55,7 +55,7 @@ def renew_token(state: State, runner: Runner) -> str:
     return token
 
 
-def _find(state: State, runner_id: int) -> Runner:
+def find_runner(state: State, runner_id: int) -> Runner:
     runner = state.store.runner(runner_id)
     if runner is None:
         raise not_found("Runner")
@@ -169,7 +169,7 @@ async def reset_token(request: Request, runner_id: int) -> JSONResponse:
     """Give a runner a new token by order of a user."""
     require_scope(request, "manage_runner")
     state = state_of(request)
-    return _renewed(state, _find(state, runner_id))
+    return _renewed(state, find_runner(state, runner_id))
 
 
 def _renewed(state: State, runner: Runner) -> JSONResponse:
@@ -205,28 +205,19 @@ async def delete_own_runner(request: Request) -> Response:
 @router.get("/runners/all")
 async def list_all(request: Request) -> JSONResponse:
     """Return every runner, a page of them."""
-    return _page(request, lambda runner: True)
-
-
-@router.get("/projects/{project_id}/runners")
-async def list_of_project(request: Request, project_id: int) -> JSONResponse:
-    """Return what a project may use: its own runners, and the instance's."""
-    return _page(
-        request,
-        lambda runner: runner.project_id == project_id or runner.runner_type == "instance_type",
-    )
+    return runners_page(request, lambda runner: True)
 
 
 @router.get("/groups/{group_id}/runners")
 async def list_of_group(request: Request, group_id: int) -> JSONResponse:
     """Return what a group may use: its own runners, and the instance's."""
-    return _page(
+    return runners_page(
         request,
         lambda runner: runner.group_id == group_id or runner.runner_type == "instance_type",
     )
 
 
-def _page(request: Request, chosen: Callable[[Runner], bool]) -> JSONResponse:
+def runners_page(request: Request, chosen: Callable[[Runner], bool]) -> JSONResponse:
     """One page, with the address of the next in Link (GitLab docs, "Pagination")."""
     require_scope(request, "manage_runner", "read_api")
     state = state_of(request)
@@ -234,12 +225,7 @@ def _page(request: Request, chosen: Callable[[Runner], bool]) -> JSONResponse:
     kind = params.choice("type", ("", *RUNNER_TYPES), "")
     page, size = params.integer("page") or 1, min(params.integer("per_page") or 20, 100)
     found = [r for r in state.store.runners() if chosen(r) and kind in ("", r.runner_type)]
-    told = ("id", "description", "active", "paused", "is_shared", "runner_type", "name", "online",
-            "status")  # fmt: skip
-    body = [
-        {key: value for key, value in _details(state, runner).items() if key in told}
-        for runner in found[(page - 1) * size : page * size]
-    ]
+    body = [summary(state, runner) for runner in found[(page - 1) * size : page * size]]
     headers = {}
     if len(found) > page * size:
         following = request.url.include_query_params(page=page + 1, per_page=size)
@@ -247,12 +233,19 @@ def _page(request: Request, chosen: Callable[[Runner], bool]) -> JSONResponse:
     return JSONResponse(body, headers=headers)
 
 
+def summary(state: State, runner: Runner) -> dict[str, object]:
+    """What lists tell of a runner."""
+    told = ("id", "description", "active", "paused", "is_shared", "runner_type", "name", "online",
+            "status")  # fmt: skip
+    return {key: value for key, value in _details(state, runner).items() if key in told}
+
+
 @router.get("/runners/{runner_id}")
 async def get_runner(request: Request, runner_id: int) -> dict[str, object]:
     """Return a runner's details; never its token."""
     require_scope(request, "manage_runner", "read_api")
     state = state_of(request)
-    return _details(state, _find(state, runner_id))
+    return _details(state, find_runner(state, runner_id))
 
 
 @router.put("/runners/{runner_id}")
@@ -260,7 +253,7 @@ async def update_runner(request: Request, runner_id: int) -> dict[str, object]:
     """Pause a runner, change its tags and so on."""
     require_scope(request, "manage_runner")
     state = state_of(request)
-    runner = _find(state, runner_id)
+    runner = find_runner(state, runner_id)
     params = await read_params(request)
     if not any(name in params for name in (*_DEFAULTS, "active")):
         names = ", ".join((*_DEFAULTS, "active"))
@@ -278,7 +271,7 @@ async def delete_runner(request: Request, runner_id: int) -> Response:
     """Delete a runner by order of a user."""
     require_scope(request, "manage_runner")
     state = state_of(request)
-    state.store.delete_runner(_find(state, runner_id).id)
+    state.store.delete_runner(find_runner(state, runner_id).id)
     state.changes.tell()
     return Response(status_code=204)
 
@@ -288,7 +281,7 @@ async def list_managers(request: Request, runner_id: int) -> list[dict[str, obje
     """Return the hosts that use a runner's token."""
     require_scope(request, "manage_runner", "read_api")
     state = state_of(request)
-    _find(state, runner_id)
+    find_runner(state, runner_id)
     busy = {job.system_id for job in state.store.jobs(*ACTIVE) if job.runner_id == runner_id}
     return [
         {
@@ -313,7 +306,7 @@ async def list_runner_jobs(request: Request, runner_id: int) -> list[dict[str, o
     """Return the jobs that a runner has or had, newest first."""
     require_scope(request, "manage_runner", "read_api")
     state = state_of(request)
-    _find(state, runner_id)
+    find_runner(state, runner_id)
     params = Params(dict(request.query_params))
     status = params.choice("status", ("", *ACTIVE, *FINISHED), "")
     system_id = params.text("system_id")
@@ -345,7 +338,11 @@ def _status(contacted_at: float | None) -> str:
 
 
 def _details(state: State, runner: Runner) -> dict[str, object]:
-    project = state.store.project(runner.project_id) if runner.project_id else None
+    projects = [
+        {"id": project.id, "path_with_namespace": project.path}
+        for key in (runner.project_id, *runner.assigned)
+        if key is not None and (project := state.store.project(key))
+    ]
     return {
         "id": runner.id,
         "description": runner.description,
@@ -364,6 +361,6 @@ def _details(state: State, runner: Runner) -> dict[str, object]:
         "maximum_timeout": runner.maximum_timeout,
         "access_level": runner.access_level,
         "maintenance_note": runner.maintenance_note,
-        "projects": [{"id": project.id, "path_with_namespace": project.path}] if project else [],
+        "projects": projects,
         "groups": [{"id": runner.group_id}] if runner.group_id else [],
     }

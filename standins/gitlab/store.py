@@ -24,6 +24,9 @@ from standins.gitlab.records import (
     PENDING,
     RUNNING,
     AccessToken,
+    Allowed,
+    DeployToken,
+    Environment,
     Job,
     Manager,
     Pickup,
@@ -83,6 +86,9 @@ class Store:
         self.protected_refs = Table(self._db, "protected_refs", ProtectedRef, "project_id")
         self.project_settings = Table(self._db, "project_settings", Setting, "owner")
         self.group_settings = Table(self._db, "group_settings", Setting, "owner")
+        self.environments = Table(self._db, "environments", Environment, "project_id")
+        self.deploy_tokens = Table(self._db, "deploy_tokens", DeployToken, "project_id")
+        self.allowed = Table(self._db, "allowed", Allowed, "project_id")
 
     def close(self) -> None:
         """Close the database."""
@@ -107,6 +113,10 @@ class Store:
         project = Project(key, path, default_branch, visibility)
         self._put("projects", key, project)
         return project
+
+    def save_project(self, project: Project) -> None:
+        """Save a project."""
+        self._put("projects", project.id, project)
 
     def project(self, key: int) -> Project | None:
         """Return a project by id."""

@@ -172,15 +172,35 @@ class Shop:
         )  # fmt: skip
         return str(made.token)
 
+    @property
+    def address(self) -> str:
+        """Where git finds its repository."""
+        return f"{self.server.url}/{self.project.path}.git"
+
+    def as_user(self, token: str) -> Any:
+        """The project for whoever has this token."""
+        other = python_gitlab.Gitlab(
+            self.server.url, private_token=token, ssl_verify=self.server.authority or True
+        )
+        return other.projects.get(self.project.id)
+
     def push(self, folder: Path, token: str, *words: str) -> subprocess.CompletedProcess[str]:
         """Push as whoever has this token."""
-        url = f"{self.server.url}/{self.project.path}.git"
+        return self._git(
+            folder, token, "push", f"{self.server.url}/{self.project.path}.git", *words
+        )
+
+    def refs(self, token: str) -> subprocess.CompletedProcess[str]:
+        """List branches and tags as the user somebody with this token."""
+        return self._git(Path("/"), token, "ls-remote", self.address)
+
+    def _git(self, folder: Path, token: str, *words: str) -> subprocess.CompletedProcess[str]:
         helper = '!f() { echo username=somebody; echo "password=$TOKEN"; }; f'
         config = ["-c", "credential.helper=", "-c", f"credential.helper={helper}"]
         if self.server.authority:
             config += ["-c", f"http.sslCAInfo={self.server.authority}"]
         return subprocess.run(
-            ["git", *config, "push", url, *words], cwd=folder, capture_output=True, text=True,
+            ["git", *config, *words], cwd=folder, capture_output=True, text=True,
             check=False, timeout=60,
             env={**without_git(), "TOKEN": token, "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"},
         )  # fmt: skip

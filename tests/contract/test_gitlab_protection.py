@@ -7,9 +7,7 @@ One suite for the lab's GitLab and for a real one, see servers.py.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
-import gitlab as python_gitlab
 import pytest
 from gitlab.exceptions import (
     GitlabAuthenticationError,
@@ -49,14 +47,6 @@ def folder(shop: Shop, tmp_path: Path) -> Path:
     done = shop.push(tmp_path, shop.server.token, f"HEAD:{main}")
     assert done.returncode == 0, done.stderr
     return tmp_path
-
-
-def client(shop: Shop, token: str) -> Any:
-    """The project for someone else."""
-    other = python_gitlab.Gitlab(
-        shop.server.url, private_token=token, ssl_verify=shop.server.authority or True
-    )
-    return other.projects.get(shop.project.id)
 
 
 def test_the_api_of_protected_tags(shop: Shop) -> None:
@@ -159,7 +149,7 @@ def test_roles(shop: Shop, folder: Path) -> None:
     reporter, developer = shop.token(20), shop.token(DEVELOPER)
     assert shop.push(folder, reporter, "HEAD:topic").returncode != 0
     assert shop.push(folder, shop.token(DEVELOPER, "read_api"), "HEAD:topic").returncode != 0
-    mine = client(shop, developer)
+    mine = shop.as_user(developer)
     with pytest.raises(GitlabListError) as no:
         mine.variables.list()
     assert no.value.response_code == 403
@@ -167,16 +157,16 @@ def test_roles(shop: Shop, folder: Path) -> None:
         mine.protectedtags.create({"name": "v*"})
     assert refused.value.response_code == 403
     with pytest.raises(GitlabCreateError) as refused:
-        client(shop, reporter).pipelines.create({"ref": shop.project.default_branch})
+        shop.as_user(reporter).pipelines.create({"ref": shop.project.default_branch})
     assert refused.value.response_code == 403
     other = Shop(shop.server, shop.server.project())
     with pytest.raises(GitlabGetError) as hidden:
-        client(other, developer)
+        other.as_user(developer)
     assert hidden.value.response_code == 404
     (token,) = [one for one in shop.api.access_tokens.list() if one.access_level == 20]
     shop.api.access_tokens.delete(token.id)
     with pytest.raises((GitlabAuthenticationError, GitlabGetError)):
-        client(shop, reporter)
+        shop.as_user(reporter)
 
 
 def test_a_protected_runner_takes_jobs_of_protected_refs(shop: Shop, folder: Path) -> None:
@@ -206,14 +196,14 @@ def test_who_may_run_pipelines_of_protected_refs(shop: Shop, folder: Path) -> No
     first = eventually(lambda: shop.api.pipelines.list(ref=main), "the pipeline of the push")[0]
     shop.runner.do("job", "failed")
     shop.await_status(shop.api.pipelines.get(first.id), "failed")
-    mine = client(shop, shop.token(DEVELOPER))
+    mine = shop.as_user(shop.token(DEVELOPER))
     with pytest.raises(GitlabCreateError, match="sufficient permission to run a pipeline"):
         mine.pipelines.create({"ref": main})
     (job,) = mine.pipelines.get(first.id).jobs.list()
     with pytest.raises(GitlabJobRetryError) as no:
         mine.jobs.get(job.id).retry()
     assert no.value.response_code == 403
-    client(shop, shop.token(MAINTAINER)).jobs.get(job.id).retry()
+    shop.as_user(shop.token(MAINTAINER)).jobs.get(job.id).retry()
     shop.runner.do("job")
     assert shop.push(folder, shop.token(DEVELOPER), "HEAD:topic").returncode == 0
     assert mine.pipelines.create({"ref": "topic"}).source == "api"
