@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Sets CI/CD variables and protected branches and tags in GitLab; on the controller."""
+"""Sets CI/CD variables, protected refs and access of projects in GitLab; on the controller."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from ansible.errors import AnsibleActionFail
 
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import _project_settings
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._controller import ToolkitAction
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._gitlab_access import AccessApi
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._gitlab_api import ApiProblem
-from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._gitlab_settings import SettingsApi
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._project_sync import Refused, Sync
 
 
@@ -25,7 +25,7 @@ class ActionModule(ToolkitAction):
         settings, problems = _project_settings.settings_of(args)
         self.refuse(problems)
         try:
-            api = SettingsApi(
+            api = AccessApi(
                 settings.url,
                 settings.token,
                 args["api_ca_certificate"],

@@ -7,30 +7,16 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: gitlab_project
-short_description: Sets CI/CD variables and protected refs of projects in GitLab
+short_description: Sets variables, protected refs, environments and access of projects in GitLab
 description:
   - Runs on the controller alone. See the role C(gitlab_project), whose variables are the options.
   - Everything is validated, read and planned before the first change. A variable is changed by one
     call, so that a value that GitLab refuses leaves the old one in place.
+  - What GitLab's API does not offer is named in RV(msg) in the run that makes it necessary.
 version_added: 0.2.0
 requirements: [python-gitlab]
+extends_documentation_fragment: [runnerhost.toolkit.gitlab_api]
 options:
-  url:
-    description: The GitLab.
-    type: str
-    default: ""
-  api_token:
-    description: An access token with the scope api.
-    type: str
-    default: ""
-  api_ca_certificate:
-    description: A PEM file on the controller; empty for what the controller trusts.
-    type: str
-    default: ""
-  api_proxy:
-    description: The proxy of the controller; empty for what its environment says.
-    type: str
-    default: ""
   projects:
     description: The projects.
     type: list
@@ -54,22 +40,22 @@ options:
             description: A text.
             type: raw
             required: true
-          environment:
+          environment: &environment
             description: The environment scope, a name or a pattern.
             type: str
             default: "*"
-          protected:
+          protected: &protected
             description: Whether only protected branches and tags get it.
             type: bool
             default: true
-          masked:
+          masked: &masked
             description: Whether GitLab hides it in traces; by default true, and false for a file.
             type: bool
-          hidden:
+          hidden: &hidden
             description: Masked, and shown to nobody again. Needs GitLab 17.4.
             type: bool
             default: false
-          raw:
+          raw: &raw
             description: Whether C($) in it is left alone.
             type: bool
             default: true
@@ -78,11 +64,11 @@ options:
             type: str
             choices: [env_var, file]
             default: env_var
-          description:
+          description: &description
             description: A text for people.
             type: str
             default: ""
-          replace:
+          replace: &replace
             description: Whether it may be deleted and made anew, which a change of hidden needs.
             type: bool
             default: false
@@ -123,6 +109,88 @@ options:
             description: Whether a push may lose commits.
             type: bool
             default: false
+      environments:
+        description: Environments; none is stopped or deleted. What is left out is left alone.
+        type: list
+        elements: dict
+        suboptions:
+          name:
+            description: The name, which is the identity.
+            type: str
+            required: true
+          tier:
+            description: What it is for; GitLab guesses it from the name of a new one.
+            type: str
+            choices: [production, staging, testing, development, other]
+          external_url:
+            description: Where it is; empty for nowhere.
+            type: str
+          description:
+            description: A text for people. Needs GitLab 17.
+            type: str
+      job_token:
+        description: Whose jobs may use their C(CI_JOB_TOKEN) in this project.
+        type: dict
+        suboptions:
+          projects:
+            description: Paths of projects that are let in.
+            type: list
+            elements: str
+          groups:
+            description: Paths of groups all of whose projects are let in.
+            type: list
+            elements: str
+          limit:
+            description: Whether only these are let in, and not all projects.
+            type: bool
+            default: true
+      deploy_tokens:
+        description:
+          - Deploy tokens, each the value of CI/CD variables. Its user name is C(runnerhost+NAME).
+          - Needs GitLab 16.2. Tokens that others have made are left alone.
+        type: list
+        elements: dict
+        suboptions:
+          name:
+            description: The name, which is the identity.
+            type: str
+            required: true
+          scopes:
+            description: What it may do.
+            type: list
+            elements: str
+            choices: [read_repository, read_registry, write_registry, read_package_registry,
+                      write_package_registry, read_virtual_registry, write_virtual_registry]
+            required: true
+          days:
+            description: For how many days a new one is valid.
+            type: int
+            default: 90
+          renew_days:
+            description: It is renewed when fewer days are left.
+            type: int
+            default: 30
+          variables:
+            description: The variables that hold it.
+            type: list
+            elements: dict
+            required: true
+            suboptions:
+              key:
+                description: The name. With the environment it is the identity.
+                type: str
+                required: true
+              environment: *environment
+              protected: *protected
+              masked: *masked
+              hidden: *hidden
+              raw: *raw
+              description: *description
+              replace: *replace
+      runners:
+        description: Descriptions, or numbers, of project runners that also serve this project.
+        type: list
+        elements: str
   groups:
     description: The groups, each with O(groups[].group) and C(variables).
     type: list
@@ -135,14 +203,20 @@ options:
         required: true
       variables: *variables
   purge:
-    description: Whether variables that are not listed are deleted, where C(variables) is set.
+    description:
+      - Whether what is not listed is deleted, where the list is set; variables, projects and groups
+        in O(projects[].job_token), and deploy tokens that the toolkit has made.
     type: bool
     default: false
-  token_variables:
-    description: Names of variables that release pipelines read beside twine's.
+  pipelines:
+    description: The release pipelines, as the variable C(release_pipeline_projects).
     type: list
-    elements: str
+    elements: raw
     default: []
+  pipeline_inputs:
+    description: Their common inputs, as the variable C(release_pipeline_inputs).
+    type: dict
+    default: {}
 attributes:
   check_mode:
     description: Can run in check mode and predict the result without changing anything.

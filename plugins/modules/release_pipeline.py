@@ -13,23 +13,8 @@ description:
   - A file that somebody else has written, or changed, is left alone and named in RV(refused).
 version_added: 0.1.0
 requirements: [python-gitlab]
+extends_documentation_fragment: [runnerhost.toolkit.gitlab_api]
 options:
-  url:
-    description: The GitLab.
-    type: str
-    default: ""
-  api_token:
-    description: An access token with the scope api.
-    type: str
-    default: ""
-  api_ca_certificate:
-    description: A PEM file on the controller; empty for what the controller trusts.
-    type: str
-    default: ""
-  api_proxy:
-    description: The proxy of the controller; empty for what its environment says.
-    type: str
-    default: ""
   form:
     description: V(component) or V(standalone).
     type: str

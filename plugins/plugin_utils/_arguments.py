@@ -29,9 +29,18 @@ _MODULES = {"python-gitlab": "gitlab", "pytest-testinfra": "testinfra"}
 
 @cache
 def documentation(action: str) -> Mapping[str, Any]:
-    """The DOCUMENTATION of plugins/modules/ACTION.py."""
-    path = ROOT / "plugins" / "modules" / f"{action}.py"
-    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+    """The DOCUMENTATION of plugins/modules/ACTION.py, with the options of its fragments."""
+    found = _documentation(ROOT / "plugins" / "modules" / f"{action}.py")
+    options: dict[str, Any] = {}
+    for fragment in found.get("extends_documentation_fragment") or ():
+        name = str(fragment).rpartition(".")[2]
+        options |= _documentation(ROOT / "plugins" / "doc_fragments" / f"{name}.py")["options"]
+    return {**found, "options": {**options, **(found.get("options") or {})}}
+
+
+def _documentation(path: Path) -> Mapping[str, Any]:
+    """What a file, or the class in it, assigns to DOCUMENTATION."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         match node:
             case ast.Assign(
                 targets=[ast.Name("DOCUMENTATION")], value=ast.Constant(value=str() as text)

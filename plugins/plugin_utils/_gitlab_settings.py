@@ -12,9 +12,9 @@ from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._gitlab_api imp
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._gitlab_projects import Projects
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._project_plan import Change
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._project_settings import (
-    ALL,
     ProtectedRef,
 )
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._project_variables import ALL
 
 
 @dataclass(frozen=True)
@@ -24,11 +24,15 @@ class Owner:
     Attributes:
         kind: projects or groups, as in the API's addresses.
         path: for messages.
+        config_path: where a project's CI/CD configuration is; empty for GitLab's default.
+        override_role: who may set variables of its pipelines; empty if GitLab does not tell.
     """
 
     kind: str
     id: int
     path: str
+    config_path: str = ""
+    override_role: str = ""
 
     @property
     def address(self) -> str:
@@ -37,7 +41,7 @@ class Owner:
 
 
 class TakenError(ApiProblem):
-    """Somebody else has made the variable meanwhile."""
+    """Somebody else has made it meanwhile."""
 
 
 class SettingsApi(Projects):
@@ -48,12 +52,20 @@ class SettingsApi(Projects):
         kind = "groups" if group else "projects"
         query = {"with_projects": "false"} if group else {}
         found = self._found(f"show {kind[:-1]} {path}", f"/{kind}/{quote(path, safe='')}", **query)
-        return None if found is None else Owner(kind, int(found["id"]), path)
+        if found is None:
+            return None
+        return Owner(
+            kind,
+            int(found["id"]),
+            path,
+            str(found.get("ci_config_path") or ""),
+            str(found.get("ci_pipeline_variables_minimum_override_role") or ""),
+        )
 
-    def _all(self, what: str, address: str) -> list[dict[str, Any]]:
+    def _all(self, what: str, address: str, **query: Any) -> list[dict[str, Any]]:
         with self._asked(what):
             # A hundred in each answer: GitLab gives no more.
-            found: Any = self._client.http_list(address, get_all=True, per_page=100)
+            found: Any = self._client.http_list(address, get_all=True, per_page=100, **query)
         return [dict(one) for one in found]
 
     def variables(self, owner: Owner) -> list[dict[str, Any]]:

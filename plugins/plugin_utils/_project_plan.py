@@ -8,17 +8,20 @@ import hashlib
 import hmac
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._project_settings import (
-    ALL,
     ProtectedRef,
+)
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._project_variables import (
+    ALL,
     Variable,
 )
 
-_MARK = re.compile(r" ?\[runnerhost ([A-Za-z0-9_-]{22})\.([A-Za-z0-9_-]{22})\]\Z")
+Identity = tuple[str, str]
+_MARK = re.compile(r" ?\[runnerhost (?:(\d+) )?([A-Za-z0-9_-]{22})\.([A-Za-z0-9_-]{22})\]\Z")
 _ATTRIBUTES = ("protected", "masked", "raw", "variable_type")
 
 
@@ -45,17 +48,22 @@ class Change:
     before: tuple[str, ...] = ()
 
 
-def mark(value: str, salt: bytes = b"") -> str:
+def mark(value: str, salt: bytes = b"", token: int = 0) -> str:
     """What the toolkit keeps of a hidden value, in its description: a salted, slow digest.
 
     GitLab shows the value to nobody, so only this tells whether it is the wanted one. Values that
     could be guessed are refused before.
+
+    Args:
+        value: the value.
+        salt: random if it is empty.
+        token: the number of the deploy token that the value is; 0 for any other.
     """
     salt = salt or os.urandom(16)
     # 16 MB and some milliseconds for each guess (RFC 7914).
     digest = hashlib.scrypt(value.encode(), salt=salt, n=2**14, r=8, p=1, dklen=16)
     words = (base64.urlsafe_b64encode(part).decode().rstrip("=") for part in (salt, digest))
-    return "[runnerhost " + ".".join(words) + "]"
+    return "[runnerhost " + (f"{token} " if token else "") + ".".join(words) + "]"
 
 
 def marked(description: str, value: str) -> bool:
@@ -63,8 +71,14 @@ def marked(description: str, value: str) -> bool:
     found = _MARK.search(description)
     if not found:
         return False
-    salt = base64.urlsafe_b64decode(found[1] + "==")
-    return hmac.compare_digest(mark(value, salt), found[0].strip())
+    salt = base64.urlsafe_b64decode(found[2] + "==")
+    return hmac.compare_digest(mark(value, salt, int(found[1] or 0)), found[0].strip())
+
+
+def token_in(description: str) -> int:
+    """The number of the deploy token that a variable holds; 0 if its mark names none."""
+    found = _MARK.search(description)
+    return int(found[1] or 0) if found else 0
 
 
 def unmarked(description: str) -> str:
@@ -73,7 +87,11 @@ def unmarked(description: str) -> str:
 
 
 def variables(
-    wanted: Sequence[Variable], found: Sequence[Mapping[str, Any]], *, purge: bool
+    wanted: Sequence[Variable],
+    found: Sequence[Mapping[str, Any]],
+    *,
+    purge: bool,
+    kept: Collection[Identity] = (),
 ) -> list[Change]:
     """The changes.
 
@@ -81,11 +99,12 @@ def variables(
         wanted: as it is to be.
         found: as GitLab's API lists it.
         purge: whether variables that are not wanted are deleted.
+        kept: what is not deleted: variables for deploy tokens.
 
     Raises:
         Refused: if one cannot become what is wanted.
     """
-    there = {_identity(one): one for one in found}
+    there = {identity(one): one for one in found}
     changes = []
     for one in wanted:
         old = there.pop(one.identity, None)
@@ -96,12 +115,13 @@ def variables(
     if purge:
         changes += [
             Change("delete", key, environment, before=tuple(_lines(there[key, environment])))
-            for key, environment in sorted(there)
+            for key, environment in sorted(set(there) - set(kept))
         ]
     return changes
 
 
-def _identity(one: Mapping[str, Any]) -> tuple[str, str]:
+def identity(one: Mapping[str, Any]) -> Identity:
+    """Key and environment of a variable of GitLab's."""
     # Groups' variables have no scope below GitLab's paid tiers.
     return str(one["key"]), str(one.get("environment_scope") or ALL)
 
@@ -111,13 +131,7 @@ def _create(one: Variable) -> Change:
 
 
 def _change(one: Variable, old: Mapping[str, Any]) -> Change | None:
-    if bool(old.get("hidden")) != one.hidden:
-        if not one.replace:
-            state = "hidden" if old.get("hidden") else "not hidden"
-            raise Refused(
-                f"{one.where}: {one.name} is {state} in GitLab, which cannot be changed; "
-                "replace: true deletes the variable and makes it anew"
-            )
+    if _is_made_anew(one, old):
         before, after = tuple(_lines(old)), tuple(_new_lines(one))
         return Change("replace", one.key, one.environment, _body(one), after, before)
     wanted = _body(one)
@@ -126,10 +140,7 @@ def _change(one: Variable, old: Mapping[str, Any]) -> Change | None:
         if one.hidden
         else old.get("value") == one.value
     )
-    different = [name for name in _ATTRIBUTES if old.get(name) != wanted.get(name)]
-    if one.hidden:
-        # A change of its visibility is refused, and to name it is one.
-        different = [name for name in different if name != "masked"]
+    different = [name for name in _attributes(one) if old.get(name) != wanted.get(name)]
     described = unmarked(str(old.get("description") or ""))
     if same_value and not different and described == one.description:
         return None
@@ -141,10 +152,69 @@ def _change(one: Variable, old: Mapping[str, Any]) -> Change | None:
     )  # fmt: skip
 
 
-def _body(one: Variable) -> dict[str, Any]:
+def _is_made_anew(one: Variable, old: Mapping[str, Any]) -> bool:
+    """Whether only deleting it gives the variable its visibility."""
+    if bool(old.get("hidden")) == one.hidden:
+        return False
+    if not one.replace:
+        state = "hidden" if old.get("hidden") else "not hidden"
+        raise Refused(
+            f"{one.where}: {one.name} is {state} in GitLab, which cannot be changed; "
+            "replace: true deletes the variable and makes it anew"
+        )
+    return True
+
+
+def _attributes(one: Variable) -> list[str]:
+    # A change of a hidden one's visibility is refused, and to name it is one.
+    return [name for name in _ATTRIBUTES if name != "masked" or not one.hidden]
+
+
+def held(one: Variable, old: Mapping[str, Any] | None, *, renewed: bool) -> Change | None:
+    """The change of a variable that holds a deploy token; None if there is none.
+
+    Args:
+        one: as it is to be.
+        old: as GitLab has it.
+        renewed: whether it gets another token, which `filled` puts into the change.
+    """
+    if old is None:
+        return Change("create", one.key, one.environment, words=tuple(_new_lines(one)))
+    before, after = tuple(_lines(old)), tuple(_new_lines(one))
+    if renewed:
+        action = "replace" if _is_made_anew(one, old) else "update"
+        after = (*after, f"{one.name}: another value")
+        return Change(action, one.key, one.environment, {}, after, before)
+    wanted, description = _body(one), str(old.get("description") or "")
+    different = {name: wanted[name] for name in _attributes(one) if old.get(name) != wanted[name]}
+    if unmarked(description) != one.description:
+        found = _MARK.search(description)
+        kept = found[0].strip() if found else ""
+        different["description"] = f"{one.description} {kept}".strip()
+    if not different:
+        return None
+    return Change("update", one.key, one.environment, different, after, before)
+
+
+def filled(change: Change, one: Variable, value: str, token: int) -> Change:
+    """The change of a variable that gets a deploy token.
+
+    Args:
+        change: as planned.
+        one: the variable.
+        value: the token.
+        token: its number.
+    """
+    body = _body(replace(one, value=value), token)
+    if change.action == "update":
+        body = {name: body[name] for name in ("value", "description", *_attributes(one))}
+    return replace(change, body=body)
+
+
+def _body(one: Variable, token: int = 0) -> dict[str, Any]:
     description = one.description
-    if one.hidden:
-        description = f"{description} {mark(one.value)}".strip()
+    if one.hidden or token:
+        description = f"{description} {mark(one.value, token=token)}".strip()
     return {
         "key": one.key,
         "value": one.value,
@@ -165,7 +235,7 @@ def _new_lines(one: Variable) -> list[str]:
 
 def _lines(one: Mapping[str, Any]) -> list[str]:
     """A variable without its value."""
-    key, environment = _identity(one)
+    key, environment = identity(one)
     name = key if environment == ALL else f"{key} ({environment})"
     words = [word for word in ("protected", "masked", "hidden", "raw") if one.get(word)]
     if one.get("variable_type") == "file":

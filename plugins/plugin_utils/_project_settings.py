@@ -14,59 +14,22 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ansible_collections.runnerhost.toolkit.plugins.module_utils import _secrets
-from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import _index_tokens
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import (
+    _project_access,
+    _project_variables,
+)
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._project_access import Access
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._project_pipelines import (
+    Pipelines,
+    pipelines_of,
+)
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._project_variables import Variable
 
 ROLE = "gitlab_project"
 LEVELS = {"no one": 0, "developer": 30, "maintainer": 40}
 """Who may do something with a protected branch or tag, as GitLab's API numbers it."""
-ALL = "*"
-"""The scope of a variable that all environments have."""
 _PROJECT = re.compile(r"[\w][\w.-]*(/[\w][\w.-]*)+")
 _GROUP = re.compile(r"[\w][\w.-]*(/[\w][\w.-]*)*")
-# GitLab docs, "Project-level CI/CD variables API".
-_KEY = re.compile(r"[A-Za-z0-9_]{1,255}")
-_SCOPE = re.compile(r"[A-Za-z0-9_/\\${}. \-*]{1,255}")
-# GitLab's app/models/concerns/ci/maskable.rb; the first where references are expanded.
-_MASKABLE = re.compile(r"[a-zA-Z0-9_+=/@:.~-]{8,}")
-_MASKABLE_RAW = re.compile(r"\S{8,}")
-# A digest of a shorter or simpler one could be guessed, and is kept in the description.
-_HIDDEN_LENGTH, _HIDDEN_CHARACTERS = 20, 10
-_DESCRIPTION = 160
-"""Characters; GitLab takes 255, of which the toolkit's mark needs some."""
-
-
-@dataclass(frozen=True)
-class Variable:
-    """A CI/CD variable, as it is to be; its key and its environment are its identity.
-
-    Attributes:
-        where: the place in the inventory, for messages.
-        environment: the scope.
-        hidden: masked, and shown by nobody and no API.
-        replace: whether it may be deleted and made anew, as a change of ``hidden`` needs.
-    """
-
-    where: str
-    key: str
-    environment: str
-    value: str = field(repr=False)
-    protected: bool = True
-    masked: bool = True
-    hidden: bool = False
-    raw: bool = True
-    file: bool = False
-    description: str = ""
-    replace: bool = False
-
-    @property
-    def identity(self) -> tuple[str, str]:
-        """What no two of a project or group have in common."""
-        return self.key, self.environment
-
-    @property
-    def name(self) -> str:
-        """For messages and the diff."""
-        return self.key if self.environment == ALL else f"{self.key} ({self.environment})"
 
 
 @dataclass(frozen=True)
@@ -95,6 +58,12 @@ class Place:
     variables: tuple[Variable, ...] | None
     tags: tuple[ProtectedRef, ...] | None = None
     branches: tuple[ProtectedRef, ...] | None = None
+    access: Access = field(default_factory=Access)
+
+    @property
+    def filled(self) -> list[Variable]:
+        """Its declared variables, those of deploy tokens too."""
+        return [*(self.variables or ()), *self.access.token_variables]
 
     @property
     def kind(self) -> str:
@@ -110,8 +79,7 @@ class Settings:
     token: str = field(repr=False)
     purge: bool
     places: tuple[Place, ...]
-    read: frozenset[str]
-    """Names of variables that release pipelines read, beside twine's own."""
+    pipelines: Pipelines
 
 
 def settings_of(args: Mapping[str, Any]) -> tuple[Settings, list[str]]:
@@ -126,7 +94,7 @@ def settings_of(args: Mapping[str, Any]) -> tuple[Settings, list[str]]:
         str(args["api_token"]),
         bool(args["purge"]),
         places,
-        frozenset(str(name) for name in args["token_variables"]),
+        pipelines_of(args["pipelines"], args["pipeline_inputs"]),
     )
     problems = [*_own_problems(settings), *_twice(places)]
     for place in places:
@@ -140,7 +108,10 @@ def _place(where: str, entry: Mapping[str, Any], group: bool) -> Place:
     found = (
         None
         if variables is None
-        else tuple(_variable(f"{where}.variables[{n}]", one) for n, one in enumerate(variables))
+        else tuple(
+            _project_variables.variable(f"{where}.variables[{n}]", one)
+            for n, one in enumerate(variables)
+        )
     )
     if group:
         return Place(where, path, True, found)
@@ -164,25 +135,7 @@ def _place(where: str, entry: Mapping[str, Any], group: bool) -> Place:
             )
             for one in branches
         ),
-    )
-
-
-def _variable(where: str, given: Mapping[str, Any]) -> Variable:
-    file = given["type"] == "file"
-    masked = not file if given["masked"] is None else bool(given["masked"])
-    value = given["value"]
-    return Variable(
-        where,
-        str(given["key"]),
-        str(given["environment"]),
-        value if isinstance(value, str) else "",
-        bool(given["protected"]),
-        masked or bool(given["hidden"]),
-        bool(given["hidden"]),
-        bool(given["raw"]),
-        file,
-        str(given["description"]),
-        bool(given["replace"]),
+        _project_access.access_of(where, entry),
     )
 
 
@@ -224,11 +177,12 @@ def _place_problems(place: Place) -> Iterator[str]:
         expected = "GROUP" if place.group else "GROUP/PROJECT"
         yield f"{place.where}: invalid {place.kind} {place.path!r}; expected {expected}"
     for variable in place.variables or ():
-        yield from _variable_problems(variable)
-    same = Counter(variable.identity for variable in place.variables or ())
+        yield from _project_variables.problems(variable)
+    yield from _project_access.problems(place.where, place.path, place.access)
+    same = Counter(variable.identity for variable in place.filled)
     for key, environment in sorted(one for one, count in same.items() if count > 1):
         yield (
-            f"{place.where}.variables: {key} is listed more than once for the environment "
+            f"{place.where}: the variable {key} is listed more than once for the environment "
             f"{environment!r}; expected one entry each"
         )
     for kind, refs in (("protected_tags", place.tags), ("protected_branches", place.branches)):
@@ -238,59 +192,6 @@ def _place_problems(place: Place) -> Iterator[str]:
         for name in names:
             if not re.fullmatch(r"[^\s~^:?\[\\]+", name):
                 yield f"{place.where}.{kind}: invalid name {name!r}; expected one such as v*"
-
-
-def _variable_problems(one: Variable) -> Iterator[str]:
-    if not _KEY.fullmatch(one.key):
-        yield f"{one.where}.key: invalid value {one.key!r}; expected letters, digits and _"
-    if not _SCOPE.fullmatch(one.environment):
-        yield (
-            f"{one.where}.environment: invalid value {one.environment!r}; expected a name or "
-            "pattern of environments such as pypi, or *"
-        )
-    if len(one.description) > _DESCRIPTION:
-        yield f"{one.where}.description: too long; expected up to {_DESCRIPTION} characters"
-    if one.key in ("TWINE_REPOSITORY_URL", "TWINE_REPOSITORY") and one.environment == ALL:
-        yield (
-            f"{one.where}.key: {one.key} for all environments overrides the repository of each "
-            "upload, also of those to the test index; set index and test_index of the pipeline"
-        )
-    if "$ANSIBLE_VAULT" in one.value:
-        yield f"{one.where}.value: a vault text that was not decrypted"
-    elif one.value:
-        yield from _value_problems(one)
-    else:
-        yield f"{one.where}.value: empty; expected a value"
-
-
-def _value_problems(one: Variable) -> Iterator[str]:
-    if not one.file and one.value != one.value.strip():
-        yield (
-            f"{one.where}.value: begins or ends with white space, which becomes part of it; "
-            "expected the value alone (in YAML: | keeps the line break, |- does not)"
-        )
-        return
-    said = _index_tokens.problem(one.value, f"{one.key} {one.environment}")
-    if said:
-        yield f"{one.where}.value: {said}"
-    elif one.masked and not (_MASKABLE_RAW if one.raw else _MASKABLE).fullmatch(one.value):
-        expected = "8 characters or more without white space"
-        if not one.raw:
-            expected += ", of letters, digits and _+=/@:.~- alone (raw: true allows others)"
-        yield (
-            f"{one.where}.value: GitLab cannot mask it; expected {expected}, "
-            "or masked: false if it is no secret"
-        )
-    if one.hidden and not _is_random(one.value):
-        yield (
-            f"{one.where}.hidden: the value is too simple: GitLab does not show it again, and a "
-            f"digest of it, which the toolkit keeps instead, could be guessed; expected at least "
-            f"{_HIDDEN_LENGTH} characters, of {_HIDDEN_CHARACTERS} kinds, or hidden: false"
-        )
-
-
-def _is_random(value: str) -> bool:
-    return len(value) >= _HIDDEN_LENGTH and len(set(value)) >= _HIDDEN_CHARACTERS
 
 
 def shadowed(places: Sequence[Place]) -> list[str]:
@@ -304,7 +205,7 @@ def shadowed(places: Sequence[Place]) -> list[str]:
         keys = {one.key for one in group.variables or ()}
         found += [
             f"{one.where}: {one.key} replaces the variable of the group {group.path}"
-            for one in project.variables or ()
+            for one in project.filled
             if one.key in keys
         ]
     return found

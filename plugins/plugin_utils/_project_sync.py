@@ -8,13 +8,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import (
+    _project_findings,
     _project_plan,
     _project_settings,
 )
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._gitlab_access import AccessApi
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._gitlab_api import ApiProblem
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._gitlab_settings import (
     Owner,
-    SettingsApi,
     TakenError,
 )
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._project_plan import (
@@ -22,16 +23,14 @@ from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._project_plan i
     RefChange,
 )
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._project_settings import (
-    ALL,
     LEVELS,
     Place,
     ProtectedRef,
     Settings,
 )
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._project_steps import Step, Steps
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._project_variables import ALL
 
-# Names that guides give to a token, and no uploader reads.
-_READ_BY_NOTHING = ("PYPI_TOKEN", "TESTPYPI_TOKEN", "TEST_PYPI_TOKEN", "TWINE_TOKEN")
-_OVERRIDES = ("TWINE_REPOSITORY_URL", "TWINE_REPOSITORY")
 _LEVEL_NAMES = {number: name for name, number in LEVELS.items()}
 
 
@@ -54,11 +53,12 @@ class Planned:
     found: Sequence[Mapping[str, Any]]
     protected: Sequence[ProtectedRef]
     """Its protected tags and branches once the changes are made."""
+    steps: Sequence[Step] = ()
 
     @property
     def changes(self) -> bool:
         """Whether anything differs."""
-        return bool(self.variables or self.refs)
+        return bool(self.variables or self.refs or self.steps)
 
     def diff(self) -> dict[str, str]:
         """As Ansible shows it; without values."""
@@ -67,6 +67,8 @@ class Planned:
         for ref in self.refs:
             before += [_ref_line(ref.old)] if ref.old else []
             after += [_ref_line(ref.wanted)] if ref.wanted else []
+        before += [line for step in self.steps for line in step.before]
+        after += [line for step in self.steps for line in step.after]
         header = f"{self.place.kind} {self.place.path}"
         return {
             "before_header": header,
@@ -99,13 +101,16 @@ class Sync:
     """
 
     settings: Settings
-    api: SettingsApi
+    api: AccessApi
     check: bool
     lines: list[str] = field(default_factory=list)
     diff: list[dict[str, str]] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     changed: bool = False
+
+    def __post_init__(self) -> None:
+        self._steps = Steps(self.api, self.settings.purge)
 
     def run(self) -> None:
         """Does everything.
@@ -127,6 +132,9 @@ class Sync:
             self.changed = True
             if not self.check:
                 self._apply(one)
+        # By hand; once for all projects.
+        notes = [step.note for one in planned for step in one.steps if step.note]
+        self.lines += dict.fromkeys(notes)
 
     def _plan(self) -> list[Planned]:
         found = []
@@ -148,9 +156,13 @@ class Sync:
         return found
 
     def _planned(self, place: Place, owner: Owner) -> Planned:
-        listed = [] if place.variables is None else self.api.variables(owner)
+        filled = place.access.token_variables
+        listed = [] if place.variables is None and not filled else self.api.variables(owner)
         variables = _project_plan.variables(
-            place.variables or (), listed, purge=self.settings.purge and place.variables is not None
+            place.variables or (),
+            listed,
+            purge=self.settings.purge and place.variables is not None,
+            kept={one.identity for one in filled},
         )
         if place.group:
             return Planned(place, owner, variables, [], listed, [])
@@ -161,40 +173,24 @@ class Sync:
             changes += _project_plan.refs(wanted or (), there)
             named = {one.name for one in wanted or ()}
             protected += [*(wanted or ()), *(one for one in there if one.name not in named)]
-        return Planned(place, owner, variables, changes, listed, protected)
+        steps = self._steps.of(place, owner, listed)
+        return Planned(place, owner, variables, changes, listed, protected, steps)
 
     def _findings(self, one: Planned) -> list[str]:
         """What works otherwise than it looks; in words."""
-        found = []
-        wanted = one.place.variables or ()
-        for variable in wanted:
-            if variable.key in _READ_BY_NOTHING and variable.key not in self.settings.read:
-                found.append(
-                    f"{variable.where}: nothing reads the variable {variable.key}, since twine "
-                    "takes TWINE_PASSWORD; rename it, or set the pipelines' input token_variable"
-                )
-        if not one.place.group and not one.protected and any(v.protected for v in wanted):
-            found.append(
-                f"{one.place.where}: protected variables reach no job: {one.place.path} protects "
-                "no branch and no tag (protected_tags, such as v*)"
-            )
-        elif not one.place.group and not any(ref.merge is None for ref in one.protected):
-            scoped = [v.name for v in wanted if v.protected and v.environment != ALL]
-            if scoped:
-                found.append(
-                    f"{one.place.where}: {', '.join(scoped)}: empty in pipelines of tags, since "
-                    f"{one.place.path} protects no tag (protected_tags, such as v*)"
-                )
+        pipelines = self.settings.pipelines
         gone = {change.key for change in one.variables if change.action == "delete"}
-        for other in one.found:
-            key = str(other["key"])
-            scope = str(other.get("environment_scope") or ALL)
-            if key in _OVERRIDES and scope == ALL and key not in gone:
-                found.append(
-                    f"{one.place.path}: its variable {key} overrides the repository of each "
-                    "upload, also of those to the test index; delete it in GitLab"
-                )
-        return found
+        found = _project_findings.of_found(one.place, one.found, gone)
+        if one.place.group:
+            return [*_project_findings.of_variables(one.place, pipelines), *found]
+        return [
+            *_project_findings.of_variables(one.place, pipelines),
+            *_project_findings.of_protection(one.place, one.protected),
+            *_project_findings.of_project(
+                one.place, pipelines, one.protected, one.owner.config_path, one.owner.override_role
+            ),
+            *found,
+        ]
 
     def _apply(self, one: Planned) -> None:
         """Makes the changes; the next run goes on where GitLab has refused one."""
@@ -204,6 +200,28 @@ class Sync:
             except ApiProblem as problem:
                 self.failed.append(f"{one.place.path}: {problem}")
         self._change_variables(one, again=True)
+        self._take_steps(one, again=True)
+
+    def _take_steps(self, one: Planned, *, again: bool) -> None:
+        for step in one.steps:
+            try:
+                step.do()
+            except TakenError as problem:
+                if again:
+                    # Another run has made it since it was listed.
+                    self._take_again(one)
+                    return
+                self.failed.append(f"{one.place.path}: {problem}")
+            except (ApiProblem, _project_plan.Refused) as problem:
+                self.failed.append(f"{one.place.path}: {problem}")
+
+    def _take_again(self, one: Planned) -> None:
+        try:
+            planned = self._planned(one.place, one.owner)
+        except (ApiProblem, _project_plan.Refused) as problem:
+            self.failed.append(f"{one.place.path}: {problem}")
+        else:
+            self._take_steps(planned, again=False)
 
     def _change_ref(self, one: Planned, change: RefChange) -> None:
         if change.old:
@@ -245,4 +263,5 @@ def _summary(one: Planned) -> str:
             parts.append(f"{word} {', '.join(names)}")
     if one.refs:
         parts.append(f"protected {', '.join(ref.name for ref in one.refs)}")
+    parts += [step.words for step in one.steps]
     return "; ".join(parts)

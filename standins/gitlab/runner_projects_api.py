@@ -11,10 +11,10 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 
 from standins.gitlab.access import MAINTAINER, project_for
-from standins.gitlab.errors import ApiError, bad_request, forbidden
+from standins.gitlab.errors import ApiError, bad_request, forbidden, not_found
 from standins.gitlab.params import read_params
 from standins.gitlab.runners_api import find_runner, runners_page, summary
-from standins.gitlab.state import require_scope, state_of
+from standins.gitlab.state import identity, require_scope, state_of
 
 router = APIRouter(prefix="/api/v4")
 
@@ -25,16 +25,20 @@ async def list_owned(request: Request) -> JSONResponse:
     return runners_page(request, lambda runner: runner.runner_type != "instance_type")
 
 
-@router.get("/projects/{project_id}/runners")
-async def list_of_project(request: Request, project_id: int) -> JSONResponse:
+@router.get("/projects/{key:path}/runners")
+async def list_of_project(request: Request, key: str) -> JSONResponse:
     """Return what a project may use: its own runners, its groups', and the instance's."""
+    # Who may is checked with the list.
+    identity(request)
     store = state_of(request).store
-    project = store.project(project_id)
-    groups = store.groups_of(project) if project else []
+    project = store.project(int(key)) if key.isdigit() else store.project_by_path(key)
+    if project is None:
+        raise not_found("Project")
+    number, groups = project.id, store.groups_of(project)
     return runners_page(
         request,
         lambda runner: (
-            runner.serves(project_id)
+            runner.serves(number)
             or runner.group_id in groups
             or runner.runner_type == "instance_type"
         ),

@@ -26,6 +26,8 @@ from standins.gitlab.thread import bound_socket, serving
 
 ADMIN = "glpat-AdministratorsOwn00"
 DEMO = "group/demo"
+OF_A_PROJECT = ("project", "protected_tags", "protected_branches", "environments", "job_token",
+                "deploy_tokens", "runners")  # fmt: skip
 
 
 def index_token(host: str, mark: str = "x") -> str:
@@ -58,9 +60,7 @@ def run(
 ) -> dict[str, Any]:
     """One run of the action; no planted value is in what it says."""
     action = object.__new__(ActionModule)
-    project: dict[str, Any] = {
-        key: more.pop(key) for key in ("protected_tags", "protected_branches") if key in more
-    }
+    project: dict[str, Any] = {key: more.pop(key) for key in OF_A_PROJECT if key in more}
     args = {
         "url": lab.base_url if lab else "https://gitlab.test",
         "api_token": ADMIN,
@@ -87,6 +87,8 @@ def hides(text: str) -> None:
     for value in PLANTED:
         assert value not in text
         assert value[-12:] not in text
+    # Of a deploy token.
+    assert "gldt-" not in text
 
 
 def listed(lab: LabGitLab, owner: str = "projects/group%2Fdemo") -> dict[tuple[str, str], Any]:
@@ -295,7 +297,7 @@ def test_what_works_otherwise_than_it_looks_is_told(
 def test_a_token_variable_that_the_pipelines_read_is_no_finding(lab: LabGitLab) -> None:
     tags = [{"name": "v*"}]
     given = {"key": "PYPI_TOKEN", "value": PYPI}
-    done = run(lab, given, protected_tags=tags, token_variables=["PYPI_TOKEN"])
+    done = run(lab, given, protected_tags=tags, pipeline_inputs={"token_variable": "PYPI_TOKEN"})
     assert done["warnings"] == []
 
 

@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What works otherwise than it looks in a project's settings; in words. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any
+
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._project_pipelines import (
+    Pipelines,
+)
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._project_settings import (
+    LEVELS,
+    Place,
+    ProtectedRef,
+)
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._project_variables import ALL
+
+# Names that guides give to a token, and no uploader reads.
+_READ_BY_NOTHING = ("PYPI_TOKEN", "TESTPYPI_TOKEN", "TEST_PYPI_TOKEN", "TWINE_TOKEN")
+_OVERRIDES = ("TWINE_REPOSITORY_URL", "TWINE_REPOSITORY")
+
+
+def of_variables(place: Place, pipelines: Pipelines) -> Iterator[str]:
+    """About names and scopes."""
+    pipeline = pipelines.of(place.path)
+    for one in place.filled:
+        if one.key in _READ_BY_NOTHING and one.key not in pipelines.read:
+            yield (
+                f"{one.where}: nothing reads the variable {one.key}, since twine "
+                "takes TWINE_PASSWORD; rename it, or set the pipelines' input token_variable"
+            )
+        # Without other jobs, no other environment is used.
+        if pipeline is None or not pipeline.whole or not pipelines.reads(one.key):
+            continue
+        if not any(_covers(one.environment, name) for name in pipeline.environments):
+            names = ", ".join(sorted(pipeline.environments))
+            yield (
+                f"{one.where}: no job of the release pipeline gets {one.name}: its environments "
+                f"are {names} (the inputs environment and test_environment)"
+            )
+
+
+def _covers(scope: str, environment: str) -> bool:
+    return bool(re.fullmatch(".*".join(map(re.escape, scope.split("*"))), environment))
+
+
+def of_protection(place: Place, protected: Sequence[ProtectedRef]) -> Iterator[str]:
+    """About protected variables that reach no job."""
+    wanted = [one for one in place.filled if one.protected]
+    if not wanted:
+        return
+    if not protected:
+        yield (
+            f"{place.where}: protected variables reach no job: {place.path} protects "
+            "no branch and no tag (protected_tags, such as v*)"
+        )
+    elif not any(ref.merge is None for ref in protected):
+        scoped = [one.name for one in wanted if one.environment != ALL]
+        if scoped:
+            yield (
+                f"{place.where}: {', '.join(scoped)}: empty in pipelines of tags, since "
+                f"{place.path} protects no tag (protected_tags, such as v*)"
+            )
+
+
+def of_found(place: Place, found: Sequence[Mapping[str, Any]], gone: Collection[str]) -> list[str]:
+    """About variables that GitLab has.
+
+    Args:
+        place: the project or group.
+        found: its variables.
+        gone: the names of those that are deleted.
+    """
+    return [
+        f"{place.path}: its variable {one['key']} overrides the repository of each "
+        "upload, also of those to the test index; delete it in GitLab"
+        for one in found
+        if one["key"] in _OVERRIDES
+        and str(one.get("environment_scope") or ALL) == ALL
+        and one["key"] not in gone
+    ]
+
+
+def of_project(
+    place: Place,
+    pipelines: Pipelines,
+    protected: Sequence[ProtectedRef],
+    config_path: str,
+    override_role: str,
+) -> Iterator[str]:
+    """About a project's settings for pipelines.
+
+    Args:
+        place: the project.
+        pipelines: the release pipelines.
+        protected: its protected branches and tags.
+        config_path: where its CI/CD configuration is.
+        override_role: who may set variables of its pipelines.
+    """
+    pipeline = pipelines.of(place.path)
+    if pipeline and ("@" in config_path or "://" in config_path):
+        # gitlab!122373: the ID token then has no ci_config_ref_uri, which indexes compare.
+        why = (
+            "trusted publishing refuses its jobs, whose ID tokens name no file of the project"
+            if pipeline.trusted
+            else "GitLab does not read the .gitlab-ci.yml of the release pipeline"
+        )
+        if pipeline.trusted or pipeline.whole:
+            yield (
+                f"{place.path}: its CI/CD configuration is {config_path}: {why}; clear Settings > "
+                "CI/CD > General pipelines > CI/CD configuration file"
+            )
+    developers = LEVELS["developer"]
+    may = [ref.name for ref in protected if developers in (ref.push, ref.merge)]
+    if override_role == "developer" and may and any(one.protected for one in place.filled):
+        yield (
+            f"{place.path}: developers may run pipelines of {', '.join(may)}, which get protected "
+            "variables, and override any variable there; set Settings > CI/CD > Variables > "
+            "Minimum role to use pipeline variables to No one allowed"
+        )
