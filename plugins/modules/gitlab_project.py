@@ -126,7 +126,7 @@ options:
             description: Where it is; empty for nowhere.
             type: str
           description:
-            description: A text for people. Needs GitLab 17.
+            description: A text for people; left out where GitLab keeps none, as before 17.
             type: str
       job_token:
         description: Whose jobs may use their C(CI_JOB_TOKEN) in this project.

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any
 
@@ -21,10 +21,7 @@ from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._gitlab_access 
     Issued,
 )
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._gitlab_api import ApiProblem
-from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._gitlab_settings import (
-    Owner,
-    TakenError,
-)
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._gitlab_settings import Owner
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._project_access import DeployToken
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._project_plan import (
     Change,
@@ -35,7 +32,6 @@ from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._project_variab
 # After these a change may still come true: no answer, or one of a proxy.
 _UNCERTAIN = (0, 502, 503, 504)
 _ROUNDS = 3
-_CHANGEABLE = ("value", "description", "protected", "masked", "raw", "variable_type")
 
 
 @dataclass(frozen=True)
@@ -163,7 +159,8 @@ class Tokens:
         """Does all of it, and looks whether another run has done something meanwhile.
 
         Raises:
-            ApiProblem: if it could not be done; the variables hold a valid token as before.
+            ApiProblem: if it could not be done; the variables hold a valid token as before. A
+                TakenError if another run has made a variable since it was listed.
         """
         for _ in range(_ROUNDS):
             self._once(owner, wanted)
@@ -188,7 +185,7 @@ class Tokens:
                 change = planned
                 if wanted.renewed:
                     change = _project_plan.filled(planned, variable, value, number)
-                self._set(owner, variable, change)
+                self._api.change_variable(owner, change)
                 if wanted.renewed:
                     held[variable.identity] = number
         except ApiProblem as problem:
@@ -200,13 +197,3 @@ class Tokens:
         for one in numbers:
             if one not in held.values():
                 self._api.revoke_deploy_token(owner, one)
-
-    def _set(self, owner: Owner, one: Variable, change: Change) -> None:
-        try:
-            self._api.change_variable(owner, change)
-        except TakenError:
-            # Another run has made it since it was listed.
-            body = {name: text for name, text in change.body.items() if name in _CHANGEABLE}
-            if one.hidden:
-                body.pop("masked")
-            self._api.change_variable(owner, replace(change, action="update", body=body))

@@ -55,6 +55,15 @@ def inventory(lab: LabGitLab, tmp_path: Path) -> Path:
                 "project": "group/demo",
                 "protected_tags": [{"name": "v*"}],
                 "variables": [{"key": "TWINE_PASSWORD", "environment": "x", "value": VALUE}],
+                "environments": [{"name": "x", "tier": "production"}],
+                "job_token": {"groups": ["tools"]},
+                "deploy_tokens": [
+                    {
+                        "name": "reader",
+                        "scopes": ["read_package_registry"],
+                        "variables": [{"key": "READ_TOKEN"}],
+                    }
+                ],
             }
         ],
     }
@@ -78,6 +87,8 @@ def play(
     )  # fmt: skip
     assert TOKEN not in done.stdout + done.stderr
     assert VALUE not in done.stdout + done.stderr
+    # Of a deploy token.
+    assert "gldt-" not in done.stdout + done.stderr
     return done
 
 
@@ -135,8 +146,10 @@ def test_a_project_is_set_up_once_without_its_values_in_any_output(
     assert lab.api("GET", "/projects/group%2Fdemo/variables") == []
     done = play(inventory, "-vvv", "--diff", playbook="project")
     assert (done.returncode, changed(done)) == (0, 1), done.stdout + done.stderr
-    (found,) = lab.api("GET", "/projects/group%2Fdemo/variables")
+    found, made = lab.api("GET", "/projects/group%2Fdemo/variables")
     assert (found["value"], found["environment_scope"]) == (VALUE, "x")
+    assert made["value"].startswith("gldt-")
+    assert "deploy token reader in READ_TOKEN" in done.stdout
     done = play(inventory, playbook="project")
     assert (done.returncode, changed(done)) == (0, 0), done.stdout + done.stderr
     lab.fault("/api/v4/projects/*/variables/*", "status", status=403, method="PUT")
