@@ -104,6 +104,10 @@ project: venv ## Set variables and protected tags of projects in your GitLab: IN
 pipeline: venv ## Write release pipelines into projects of your GitLab: INVENTORY=… ARGS='--check --diff'
 	$(VENV)/bin/ansible-playbook -i $(INVENTORY) playbooks/pipeline.yml $(ARGS)
 
+.PHONY: preflight
+preflight: venv ## Compare trusted publishers with the claims of real jobs; changes nothing: INVENTORY=…
+	$(VENV)/bin/ansible-playbook -i $(INVENTORY) playbooks/preflight.yml $(ARGS)
+
 .PHONY: image
 image: venv ## Prepare a golden image of a runner host, without tokens: INVENTORY=… ARGS='--limit NAME'
 	$(VENV)/bin/ansible-playbook -i $(INVENTORY) playbooks/image.yml $(ARGS)

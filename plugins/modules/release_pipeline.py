@@ -15,6 +15,10 @@ version_added: 0.1.0
 requirements: [python-gitlab]
 extends_documentation_fragment: [runnerhost.toolkit.gitlab_api]
 options:
+  issuer_onboarded:
+    description: Whether pypi and testpypi take ID tokens of this GitLab, which is not GitLab.com.
+    type: bool
+    default: false
   form:
     description: V(component) or V(standalone).
     type: str

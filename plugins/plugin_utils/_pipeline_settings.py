@@ -16,6 +16,7 @@ from ansible_collections.runnerhost.toolkit.plugins.module_utils import _secrets
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import (
     _github_workflow,
     _pipeline_template,
+    _preflight,
 )
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._gitlab_projects import File
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._pipeline_template import (
@@ -143,9 +144,35 @@ def version() -> str:
 
 def settings_of(args: Mapping[str, Any], inputs: Mapping[str, Input]) -> tuple[Settings, list[str]]:
     """The settings, and what is wrong with them."""
-    wanted = []
-    workflow = _github_workflow.inputs()
     problems = list(_own_problems(args))
+    wanted, found = wanted_of(args, inputs)
+    problems += found
+    settings = Settings(
+        str(args["url"]).rstrip("/"), str(args["api_token"]), args["form"], args["component"],
+        args["component_visibility"], tuple(wanted),
+    )  # fmt: skip
+    if not problems and settings.needs_gitlab:
+        for name, value in (("url", settings.url), ("api_token", settings.token)):
+            if not value:
+                problems.append(f"{ROLE}_{name}: missing; {_why(settings)}")
+    if settings.url and any(_preflight.uses(given) for one in wanted for given in one.packages):
+        said = _preflight.issuer_problem(settings.url, bool(args["issuer_onboarded"]))
+        problems += [said] if said else []
+    return settings, problems
+
+
+def wanted_of(
+    args: Mapping[str, Any], inputs: Mapping[str, Input]
+) -> tuple[list[Wanted], list[str]]:
+    """The repositories, and what is wrong with their entries.
+
+    Args:
+        args: ``inputs`` and ``projects``, as the role's variables.
+        inputs: those of the template.
+    """
+    wanted: list[Wanted] = []
+    workflow = _github_workflow.inputs()
+    problems: list[str] = []
     for index, entry in enumerate(args["projects"]):
         variable = f"{ROLE}_projects[{index}]"
         found = list(_entry_problems(variable, entry))
@@ -174,15 +201,7 @@ def settings_of(args: Mapping[str, Any], inputs: Mapping[str, Input]) -> tuple[S
             )
         )
     problems += _twice(wanted)
-    settings = Settings(
-        str(args["url"]).rstrip("/"), str(args["api_token"]), args["form"], args["component"],
-        args["component_visibility"], tuple(wanted),
-    )  # fmt: skip
-    if not problems and settings.needs_gitlab:
-        for name, value in (("url", settings.url), ("api_token", settings.token)):
-            if not value:
-                problems.append(f"{ROLE}_{name}: missing; {_why(settings)}")
-    return settings, problems
+    return wanted, problems
 
 
 def _why(settings: Settings) -> str:

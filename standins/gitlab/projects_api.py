@@ -55,6 +55,9 @@ def project_json(state: State, project: Project) -> dict[str, object]:
         "visibility": project.visibility,
         "empty_repo": Repository(state.store.repository(project)).is_empty(),
         "web_url": f"{url}/{project.path}",
+        # The usual file, and the usual sub of ID tokens: neither can be changed here.
+        "ci_config_path": None,
+        "ci_id_token_sub_claim_components": ["project_path", "ref_type", "ref"],
         "http_url_to_repo": repository_url(state.settings, project),
         "ci_config_path": "",
         "ci_pipeline_variables_minimum_override_role": "no_one_allowed",

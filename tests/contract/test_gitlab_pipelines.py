@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import json
 import secrets
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -18,6 +19,9 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicNumbers
 from cryptography.hazmat.primitives.hashes import SHA256
 from gitlab.exceptions import GitlabCreateError, GitlabJobPlayError, GitlabJobRetryError
 
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._preflight_run import (
+    PreflightApi,
+)
 from tests.contract.pipelines import Shop, checksum, eventually, unpacked, variables
 from tests.contract.servers import Server, server
 
@@ -102,6 +106,29 @@ def test_a_job_its_trace_and_its_archive(shop: Shop) -> None:
     assert shop.api.pipelines.list(ref=f"no-{secrets.token_hex(4)}") == []
     assert [one.id for one in pipeline.jobs.list(scope="success")] == [shown.id]
     assert pipeline.jobs.list(scope=["failed", "running"]) == []
+
+
+def test_what_a_preflight_asks(shop: Shop) -> None:
+    """Details of a project, its latest jobs, a manual job started, its log."""
+    text = "show:\n  script: [claims]\n  when: manual\n"
+    pipeline = shop.pipeline(text)
+    shop.await_states(pipeline, show="manual")
+    api = PreflightApi(shop.server.url, shop.server.token, shop.server.authority)
+    found = api.details(shop.project.path)
+    assert found is not None
+    project, seen = found
+    assert (project.id, seen.path) == (shop.project.id, shop.project.path)
+    assert (seen.config, seen.sub[:1]) == ("", ("project_path",))
+    (job,) = api.jobs(project)
+    assert (job["name"], job["status"]) == ("show", "manual")
+    with ThreadPoolExecutor(1) as runner:
+        played = runner.submit(api.play, project, int(job["id"]))
+        taken = shop.runner.take("show")
+        shop.runner.log(taken, b"claims\n")
+        shop.runner.end(taken, output=checksum(b"claims\n"))
+        assert played.result(60) == "success"
+    assert api.trace(project, int(job["id"])).endswith("claims\n")
+    assert api.details(f"{shop.project.path}-{secrets.token_hex(4)}") is None
 
 
 FAILURES = """\

@@ -164,3 +164,21 @@ def test_a_misspelt_variable_is_told(inventory: Path) -> None:
     done = play(inventory, "-e", "release_pipeline_project=x")
     assert done.returncode == 2
     assert "did you mean release_pipeline_projects?" in done.stdout + done.stderr
+
+
+def test_a_preflight_shows_what_to_type_and_refuses_another_gitlab(
+    lab: LabGitLab, inventory: Path
+) -> None:
+    trusted = json.dumps({"release_pipeline_inputs": {"build_tags": ["b"], "auth": "trusted"}})
+    for playbook in ("preflight", "pipeline"):
+        done = play(inventory, "-e", trusted, playbook=playbook)
+        assert done.returncode == 2, done.stdout
+        assert f"take ID tokens of https://gitlab.com alone, not of {lab.base_url}" in done.stdout
+    onboarded = ("-e", trusted, "-e", "release_pipeline_issuer_onboarded=true")
+    done = play(inventory, *onboarded, playbook="preflight")
+    assert (done.returncode, changed(done)) == (0, 0), done.stdout + done.stderr
+    for line in ("  Namespace: group", "  Project name: demo", "  Environment name: testpypi"):
+        assert line in done.stdout
+    assert "no job has shown its claims for pypi yet" in done.stdout + done.stderr
+    done = play(inventory, playbook="preflight")
+    assert "group/demo: publishes with a token; nothing to compare" in done.stdout

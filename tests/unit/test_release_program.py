@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import subprocess
 import sys
@@ -317,6 +318,41 @@ def test_trusted_publishing_wants_the_jobs_token(
         run.password(index)
     monkeypatch.setenv("ACTIONS_ID_TOKEN_REQUEST_TOKEN", "ey.ey.ey")
     assert run.password(index) == ""
+
+
+def id_token(claims: object) -> str:
+    """What GitLab gives a job, as far as it is read here."""
+    parts = [base64.urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=")
+             for part in ({"alg": "RS256"}, claims)]  # fmt: skip
+    return ".".join([*parts, "c2lnbmF0dXJl"])
+
+
+def test_claims_are_shown_and_the_id_token_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = {"iss": "https://gitlab.test", "aud": "pypi", "project_path": "group/demo",
+            "jti": "planted-Zq7", "user_email": "someone@example.com"}  # fmt: skip
+    token = id_token(told)
+    for name, value in (("PYPI_ID_TOKEN", token), ("TESTPYPI_ID_TOKEN", "planted-Zq7.no.token")):
+        monkeypatch.setenv(name, value)
+    assert release.main(["claims", "--package", str(tmp_path)]) == 0
+    said = capsys.readouterr().err
+    line = next(line for line in said.splitlines() if "PYPI_ID_TOKEN: " in line)
+    assert json.loads(line.partition(": ")[2]) == {
+        key: told[key] for key in ("iss", "aud", "project_path")
+    }
+    assert "Zq7" not in said
+    assert "someone" not in said
+    assert not any(part in said for part in token.split("."))
+
+
+def test_claims_need_an_id_token(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("PYPI_ID_TOKEN", "TESTPYPI_ID_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    assert release.main(["claims", "--package", str(tmp_path)]) == 1
+    assert "add `id_tokens: {PYPI_ID_TOKEN: {aud: pypi}}` to the job" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("option", ["--upload-url", "--simple-url"])
