@@ -41,7 +41,6 @@ class Answer:
     ca_chain: str = ""
 
 
-@functools.lru_cache(maxsize=8)
 def proxy_credentials(proxy: urllib.parse.SplitResult) -> dict[str, str]:
     """The header for a proxy whose address has a login in it, as Go's net/http sends it."""
     if proxy.username is None:
@@ -50,6 +49,7 @@ def proxy_credentials(proxy: urllib.parse.SplitResult) -> dict[str, str]:
     return {"Proxy-Authorization": "Basic " + base64.b64encode(given.encode()).decode()}
 
 
+@functools.lru_cache(maxsize=8)
 def tls_context(ca_text: str) -> ssl.SSLContext:
     """The system's trust and one more CA; read once, as the real one reads its pool at start."""
     context = ssl.create_default_context()

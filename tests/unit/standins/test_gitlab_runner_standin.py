@@ -22,6 +22,7 @@ from standins.gitlab_runner.config import Config, ConfigError, warn_of_long_poll
 from standins.gitlab_runner.host import system_id
 from standins.gitlab_runner.log import log
 from standins.gitlab_runner.masking import Masker, Stamps
+from standins.gitlab_runner.network import tls_context
 from standins.gitlab_runner.options import COMMANDS, Options
 from standins.gitlab_runner.script import Script
 from standins.gitlab_runner.service import is_systemd, unit_text
@@ -257,6 +258,11 @@ def test_short_tokens() -> None:
 
 
 @pytest.mark.parametrize("command", ["install", "uninstall", "start", "status"])
+def test_the_trusted_authorities_are_read_once() -> None:
+    """As the real one does; each poll of each runner would pay for it otherwise."""
+    assert tls_context("") is tls_context("")
+
+
 def test_without_systemd_no_service_is_touched(
     command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
