@@ -8,9 +8,16 @@ instance (warehouse, `macaroons/services.py`; seen in public tokens' prefixes).
 from __future__ import annotations
 
 import base64
+import json
 import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timezone
 
 BEGINS = {"PyPI": "pypi-AgEIcHlwaS5vcmc", "TestPyPI": "pypi-AgENdGVzdC5weXBpLm9yZw"}
+# Kinds of a macaroon's fields, and of the index's restrictions (warehouse, macaroons/caveats).
+_IDENTIFIER = 2
+_EXPIRATION, _PROJECT_NAMES, _PROJECT_IDS, _USER = range(4)
 # After the beginning; real ones have 150 and more (detect-secrets takes 70 for the least).
 _REST = re.compile(r"[A-Za-z0-9_-]{70,}")
 
@@ -34,6 +41,101 @@ def _location(value: str) -> str:
     name = data[3 : 3 + data[2]]
     whole = data[:2] == b"\x02\x01" and data[3 + len(name) : 4 + len(name)] == b"\x02"
     return name.decode("ascii", "replace") if whole else ""
+
+
+@dataclass(frozen=True)
+class Scope:
+    """What a token says of itself.
+
+    Attributes:
+        account: whether it may upload to each project of its account; None if it does not say.
+        projects: the names of the projects that it is for; empty if it does not say.
+        expires: when it ends; None for a token that does not say.
+    """
+
+    account: bool | None = None
+    projects: tuple[str, ...] = ()
+    expires: datetime | None = None
+
+    @property
+    def words(self) -> str:
+        """For people."""
+        if self.account:
+            return "all projects of its account"
+        if self.projects:
+            return f"project {', '.join(self.projects)}"
+        return "scope unknown" if self.account is None else "one project"
+
+
+def scope(value: str) -> Scope:
+    """What can be read of a token's restrictions; they are not secret, and not encrypted.
+
+    Restrictions that only the index knows are not in it (warehouse, ``macaroons/caveats``): a token
+    without any is of unknown scope, and not of the whole account.
+    """
+    account: bool | None = None
+    projects: tuple[str, ...] = ()
+    expires = None
+    for said in _caveats(value):
+        if isinstance(said, dict):
+            # Tokens made before 2022.
+            allowed = said.get("permissions")
+            if allowed == "user":
+                account = True if account is None else account
+            elif isinstance(allowed, dict):
+                account, projects = False, _names(allowed.get("projects"))
+        elif isinstance(said, list) and len(said) > 1:
+            kind, first = said[0], said[1]
+            if kind == _EXPIRATION and isinstance(first, int):
+                expires = datetime.fromtimestamp(first, timezone.utc)
+            elif kind == _PROJECT_NAMES:
+                account, projects = False, _names(first)
+            elif kind == _PROJECT_IDS:
+                account = False
+            elif kind == _USER:
+                account = True if account is None else account
+    return Scope(account, projects, expires)
+
+
+def _names(found: object) -> tuple[str, ...]:
+    return tuple(str(one) for one in found) if isinstance(found, list) else ()
+
+
+def _caveats(value: str) -> Iterator[object]:
+    """The restrictions in a token: libmacaroons' second binary format, each as JSON."""
+    try:
+        text = value.removeprefix("pypi-")
+        data = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+        sections = list(_sections(data[1:]))
+    except (ValueError, IndexError):
+        return
+    # The first is the token's own.
+    for section in sections[1:]:
+        try:
+            yield json.loads(section[_IDENTIFIER])
+        except (KeyError, ValueError):
+            continue
+
+
+def _sections(data: bytes) -> Iterator[dict[int, bytes]]:
+    """Its parts, each field by its kind: kind, length as a varint, bytes; 0 ends a part."""
+    at, section = 0, dict[int, bytes]()
+    while at < len(data):
+        kind, at = data[at], at + 1
+        if kind == 0:
+            if not section:
+                return
+            yield section
+            section = {}
+            continue
+        size, shift = 0, 0
+        while True:
+            byte, at = data[at], at + 1
+            size |= (byte & 127) << shift
+            shift += 7
+            if byte < 128:
+                break
+        section[kind], at = data[at : at + size], at + size
 
 
 def problem(value: str, used_for: str) -> str:
