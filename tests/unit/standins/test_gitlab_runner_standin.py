@@ -252,17 +252,17 @@ def test_system_id_is_kept_and_bad_ones_replaced(tmp_path: Path) -> None:
     assert system_id(path) != "nonsense"
 
 
+def test_the_trusted_authorities_are_read_once() -> None:
+    """As the real one does; each poll of each runner would pay for it otherwise."""
+    assert tls_context("") is tls_context("")
+
+
 def test_short_tokens() -> None:
     assert short_token("glrt-abcdefghijklmno") == "abcdefghi"
     assert short_token("glrt-t1_abcdefghijklmno") == "abcdefghi"
 
 
 @pytest.mark.parametrize("command", ["install", "uninstall", "start", "status"])
-def test_the_trusted_authorities_are_read_once() -> None:
-    """As the real one does; each poll of each runner would pay for it otherwise."""
-    assert tls_context("") is tls_context("")
-
-
 def test_without_systemd_no_service_is_touched(
     command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
