@@ -90,3 +90,12 @@ def test_the_program_gets_every_list_of_versions_that_gitlab_makes() -> None:
     for text in ('["3.9","3.14t"]', '["3.9", "3.14t"]', "3.9,3.14t"):
         kept = re.sub(f"[^{pattern}]", "", text)
         assert re.split(r"[\s,]+", kept) == ["3.9", "3.14t"]
+
+
+def test_jobs_have_no_images_and_one_command_each() -> None:
+    """A shell executor ignores an image, has no root, and hides the failure of `a && b`."""
+    jobs = yaml.safe_load(_pipeline_template.rendered(INPUTS, BODY, GOOD))
+    scripts = [line for job in jobs.values() for line in job.get("script", [])]
+    assert len(scripts) > 10
+    assert not [line for line in scripts if "&&" in line or "sudo" in line or "apt" in line]
+    assert not {"image", "services"} & {key for job in jobs.values() for key in job}
