@@ -304,6 +304,21 @@ def modules(wheel: Path) -> list[str]:
     return sorted({match[1] for match in found if match})
 
 
+def is_plain_zip(path: Path) -> bool:
+    """Whether each program reads the same files in an archive.
+
+    Indexes refuse others: something before or behind it, or one name twice (PyPI, August 2025).
+    """
+    with zipfile.ZipFile(path) as archive:
+        names = archive.namelist()
+        begins = min((one.header_offset for one in archive.infolist()), default=0)
+    with path.open("rb") as file:
+        # The last record of an archive without a comment.
+        file.seek(-22, os.SEEK_END)
+        ends = file.read(4) == b"PK\5\6"
+    return begins == 0 and ends and len(set(names)) == len(names)
+
+
 def glibc(text: str) -> tuple[int, int]:
     """The glibc version in a manylinux tag (PEP 600), or in a ceiling such as 2_35."""
     match = _PEP600.fullmatch(text) or re.fullmatch(r"(\d+)[_.](\d+)", text)
@@ -805,6 +820,10 @@ class Release:
             raise Problem(
                 file, f"its metadata says {about['Name']} {about['Version']}", "build it again"
             )
+        if not is_plain_zip(wheel.path):
+            raise Problem(
+                file, "not a plain zip archive, which indexes refuse", "run clean, then build"
+            )
         if wheel.plain_linux:
             raise Problem(file, "a plain linux tag, which indexes refuse", "run repair")
         for platform in wheel.platforms:
@@ -831,7 +850,7 @@ class Release:
     def checked(self) -> dict[str, str]:
         """File names and digests of SHA256SUMS, after comparing each with its file."""
         sums = self.dist / SUMS
-        if not sums.exists():
+        if not sums.is_symlink() and not sums.exists():
             raise Problem(str(sums), "missing", "run check first: it writes it")
         # Who sends a link would have another file of this machine read.
         for path in self.dist.iterdir():

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
@@ -159,6 +159,22 @@ def test_a_link_among_the_files_is_not_followed(tmp_path: Path, name: str) -> No
     with pytest.raises(Problem, match=f"{name}: not a regular file") as caught:
         run.publish()
     assert "Zq7" not in str(caught.value)
+
+
+def test_a_link_into_a_closed_folder_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who may not enter the folder cannot tell whether the file exists."""
+    run = run_of(tmp_path, "publish", "--index", "company")
+    run.dist.mkdir()
+    (run.dist / "SHA256SUMS").symlink_to("/closed/SHA256SUMS")
+
+    def closed(path: Path, **_: object) -> bool:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "exists", closed)
+    with pytest.raises(Problem, match="SHA256SUMS: not a regular file"):
+        run.publish()
 
 
 def test_a_report_is_not_written_through_a_link(tmp_path: Path) -> None:
@@ -496,6 +512,38 @@ def test_a_wheel_that_does_not_belong_is_refused(
     wheel(tmp_path, name, about)
     with pytest.raises(Problem, match=message):
         run.check_wheel(release.wheel_of(tmp_path / name), "demo", "1.0")
+
+
+def bytes_behind(path: Path) -> None:
+    path.write_bytes(path.read_bytes() + b"more")
+
+
+def bytes_before(path: Path) -> None:
+    path.write_bytes(b"more" + path.read_bytes())
+
+
+def a_comment(path: Path) -> None:
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.comment = b"more"
+
+
+def a_name_twice(path: Path) -> None:
+    with zipfile.ZipFile(path, "a") as archive, pytest.warns(UserWarning, match="Duplicate"):
+        archive.writestr(archive.namelist()[0], b"more")
+
+
+@pytest.mark.parametrize("change", [bytes_behind, bytes_before, a_comment, a_name_twice])
+def test_a_wheel_that_programs_read_differently_is_refused(
+    tmp_path: Path, change: Callable[[Path], None]
+) -> None:
+    run = run_of(tmp_path, "check")
+    run.pythons = [python("3.12")]
+    path = tmp_path / "demo-1.0-py3-none-any.whl"
+    wheel(tmp_path, path.name, ABOUT)
+    run.check_wheel(release.wheel_of(path), "demo", "1.0")
+    change(path)
+    with pytest.raises(Problem, match="not a plain zip archive"):
+        run.check_wheel(release.wheel_of(path), "demo", "1.0")
 
 
 def test_the_smoke_command_imports_what_the_wheel_has(tmp_path: Path) -> None:
