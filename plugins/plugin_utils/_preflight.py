@@ -36,11 +36,13 @@ class Project:
 
     Attributes:
         path: as GitLab writes it.
+        issuer: of its ID tokens: GitLab's own address, whichever one the controller has for it.
         config: where its pipeline's configuration is; empty for the usual file.
         sub: the parts of an ID token's ``sub``.
     """
 
     path: str
+    issuer: str
     config: str
     sub: tuple[str, ...]
 
@@ -61,6 +63,7 @@ class Publisher:
     upload: str
     claims: str
     same: bool
+    issuer: str
     package: str
     namespace: str
     project: str
@@ -111,7 +114,7 @@ def publishers(
     return [
         Publisher(
             value(index), f"{jobs}-{upload}", f"{jobs}-claims",
-            value(environment) == value("environment"), package, namespace, name,
+            value(environment) == value("environment"), project.issuer, package, namespace, name,
             project.config or _OWN_FILE, value(environment),
         )
         for index, (environment, upload) in _ENVIRONMENTS.items()
@@ -167,23 +170,22 @@ def shown_claims(trace: str) -> dict[str, dict[str, Any]]:
 
 
 def claim_problems(
-    url: str, wanted: Publisher, claims: Mapping[str, Any], job: str, environment: bool
+    wanted: Publisher, claims: Mapping[str, Any], job: str, environment: bool
 ) -> Iterator[str]:
     """Where a job's claims and a publisher differ.
 
     Args:
-        url: the GitLab.
         wanted: what the index is told.
         claims: of the job's ID token.
         job: its name and number, for messages.
         environment: whether the job has the environment of the uploads to this index.
     """
-    place = urlsplit(url)
+    place = urlsplit(wanted.issuer)
     path = str(claims.get("project_path", ""))
     file = f"{place.netloc}{place.path}/{path}//{wanted.file}@"
     sub = f"project_path:{path}:"
     compared = [
-        ("iss", claims.get("iss") == url, url),
+        ("iss", claims.get("iss") == wanted.issuer, wanted.issuer),
         ("aud", claims.get("aud") in (wanted.index, [wanted.index]), wanted.index),
         ("project_path", path.lower() == wanted.path.lower(), wanted.path),
         ("sub", str(claims.get("sub", "")).startswith(sub), f"{sub}…"),

@@ -36,11 +36,14 @@ class PreflightApi(SettingsApi):
         if found is None:
             return None
         sub = found.get("ci_id_token_sub_claim_components") or ()
-        whole = str(found.get("path_with_namespace") or path)
+        whole = str(found["path_with_namespace"])
         return (
             Project(int(found["id"]), path, str(found.get("default_branch") or "main")),
             _preflight.Project(
-                whole, str(found.get("ci_config_path") or ""), tuple(str(one) for one in sub)
+                whole,
+                str(found["web_url"]).removesuffix(f"/{whole}"),
+                str(found.get("ci_config_path") or ""),
+                tuple(str(one) for one in sub),
             ),
         )
 
@@ -161,7 +164,7 @@ class Preflight:
         name = f"job {job['id']} ({job['name']})"
         problems = list(
             _preflight.claim_problems(
-                self.api.url, publisher, claims, name,
+                publisher, claims, name,
                 environment=publisher.same or job["name"] == publisher.upload,
             )
         )  # fmt: skip

@@ -118,6 +118,8 @@ def test_what_a_preflight_asks(shop: Shop) -> None:
     assert found is not None
     project, seen = found
     assert (project.id, seen.path) == (shop.project.id, shop.project.path)
+    assert seen.issuer.startswith("http")
+    assert not seen.issuer.endswith(("/", shop.project.path))
     assert (seen.config, seen.sub[:1]) == ("", ("project_path",))
     (job,) = api.jobs(project)
     assert (job["name"], job["status"]) == ("show", "manual")

@@ -49,7 +49,7 @@ class FakeGitLab:
 
     seen: _preflight.Project = field(
         default_factory=lambda: _preflight.Project(
-            "Group/demo", "", ("project_path", "ref_type", "ref")
+            "Group/demo", URL, "", ("project_path", "ref_type", "ref")
         )
     )
     job_list: list[dict[str, Any]] = field(default_factory=list)
@@ -181,9 +181,12 @@ def test_a_started_job_that_fails_is_told() -> None:
 @pytest.mark.parametrize(
     ("seen", "words"),
     [
-        (_preflight.Project("group/demo", "ci.yml@other/project", ()), "outside the project"),
-        (_preflight.Project("group/demo", "https://x.example/ci.yml", ()), "outside the project"),
-        (_preflight.Project("group/demo", "", ("ref", "project_path")), "begins with 'ref'"),
+        (_preflight.Project("group/demo", URL, "ci.yml@other/project", ()), "outside the project"),
+        (
+            _preflight.Project("group/demo", URL, "https://x.example/ci.yml", ()),
+            "outside the project",
+        ),
+        (_preflight.Project("group/demo", URL, "", ("ref", "project_path")), "begins with 'ref'"),
     ],
 )
 def test_a_project_that_no_publisher_fits(seen: _preflight.Project, words: str) -> None:
@@ -195,7 +198,7 @@ def test_a_project_that_no_publisher_fits(seen: _preflight.Project, words: str) 
 
 
 def test_another_file_of_the_project_is_what_is_typed() -> None:
-    seen = _preflight.Project("group/demo", "ci/main.yml", ("project_path",))
+    seen = _preflight.Project("group/demo", URL, "ci/main.yml", ("project_path",))
     run = preflight(FakeGitLab(seen=seen), test_index="")
     assert "  Top-level pipeline file path: ci/main.yml" in run.lines
 
