@@ -192,7 +192,7 @@ def test_none_anywhere(site: Site, secrets: set[str]) -> None:
     assert left == ""
 
 
-def test_watch_sees_one_in_each_place(site: Site, tmp_path: Path) -> None:
+def test_watch_sees_one_in_each_place(site: Site) -> None:
     """Planted, it is found: in arguments, environments and temporary files of both sides."""
     planted = chance.token_urlsafe(24)
     wait = "until test -e /run/seen; do sleep 0.1; done"
@@ -210,7 +210,9 @@ def test_watch_sees_one_in_each_place(site: Site, tmp_path: Path) -> None:
         site.sh("rm -f /run/seen")
         stack.callback(site.sh, "touch /run/seen; rm -f /var/tmp/planted")
         with watched(site) as watch:
-            (tmp_path / "planted").write_text(planted)
+            file = site.temporary / "planted"
+            file.write_text(planted)
+            stack.callback(file.unlink)
             site.sh(
                 f"umask 077; echo {planted} > /var/tmp/planted\n"
                 f"sh -c '{wait}' {planted} >/dev/null 2>&1 &\n"
@@ -220,7 +222,7 @@ def test_watch_sees_one_in_each_place(site: Site, tmp_path: Path) -> None:
             sides = ("the host", "the controller")
             kinds = ("arguments", "environment", "temporary file")
             expected = {f"{kind} on {side}" for kind in kinds for side in sides}
-            until(lambda: watch.leaks({planted}) >= expected, 30, "all of them are seen")
+            until(lambda: watch.leaks({planted}) >= expected, 60, f"seen: {', '.join(expected)}")
         assert watch.leaks({planted}) == expected
         # No word of this file, which someone may be copying just now.
         assert watch.leaks({chance.token_urlsafe(24)}) == set()
