@@ -46,7 +46,7 @@ pytestmark = [pytest.mark.lab, pytest.mark.slow]
 PATH = "demo/trusted"
 NAME = "trusted-demo"
 FORM = re.compile(
-    r"(Namespace|Project name|Top-level pipeline file path|Environment name): (\S+?)\""
+    r"(Namespace|Project name|Top-level pipeline file path|Environment name): ([^\s'\"]+)"
 )
 
 
