@@ -24,6 +24,8 @@ class ActionModule(ToolkitAction):
         self.refuse(_project_settings.untyped(args))
         settings, problems = _project_settings.settings_of(args)
         self.refuse(problems)
+        if args["index_tokens_only"]:
+            settings = _project_settings.with_index_tokens_only(settings)
         try:
             api = AccessApi(
                 settings.url,

@@ -27,6 +27,11 @@ def instance(value: str) -> str:
     return next((name for name, begin in BEGINS.items() if value.startswith(begin)), "")
 
 
+def is_one(value: str) -> bool:
+    """Whether a text is an index's token, of a company's own index too."""
+    return bool(instance(value) or _location(value))
+
+
 def _location(value: str) -> str:
     """The name of the index in a whole token; empty if there is none."""
     rest = value.removeprefix("pypi-")

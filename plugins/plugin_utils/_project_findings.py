@@ -7,6 +7,10 @@ import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import (
+    _index_tokens,
+    _project_plan,
+)
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._project_pipelines import (
     Pipelines,
 )
@@ -119,4 +123,34 @@ def of_project(
             f"{place.path}: developers may run pipelines of {', '.join(may)}, which get protected "
             "variables, and override any variable there; set Settings > CI/CD > Variables > "
             "Minimum role to use pipeline variables to No one allowed"
+        )
+
+
+def replaced(
+    place: Place, changes: Sequence[_project_plan.Change], found: Sequence[Mapping[str, Any]]
+) -> Iterator[str]:
+    """About tokens of indexes that are replaced, and stay valid until somebody revokes them.
+
+    Args:
+        place: the project or group.
+        changes: of its variables.
+        found: its variables as they were.
+    """
+    there = {_project_plan.identity(one): one for one in found}
+    for change in changes:
+        old, value = there.get((change.key, change.environment)), change.body.get("value")
+        if old is None or not _index_tokens.is_one(str(value or "")):
+            continue
+        before, description = str(old.get("value") or ""), str(old.get("description") or "")
+        since = _project_plan.set_on(description)
+        same = (
+            _project_plan.marked(description, str(value)) if old.get("hidden") else before == value
+        )
+        if same or not (since or _index_tokens.is_one(before)):
+            continue
+        about = "; ".join([_index_tokens.scope(before).words, *([f"set {since}"] if since else [])])
+        yield (
+            f"{place.path}: the token that {change.key} ({change.environment}) had before "
+            f"({about}) is still valid: revoke it at the index once a release has been published "
+            "with the new one"
         )

@@ -13,6 +13,8 @@ from typing import Any
 _OWN_FILE = ".gitlab-ci.yml"
 # Of the component's jobs: the inputs' defaults, and that of uploads to GitLab's registry.
 _ENVIRONMENTS = {"environment": "pypi", "test_environment": "testpypi"}
+_UPLOADS = {"environment": "publish", "test_environment": "publish-test"}
+_NAME = "release"
 _REGISTRY = "gitlab"
 _READ = ("TWINE_PASSWORD", "TWINE_USERNAME")
 
@@ -25,11 +27,13 @@ class Pipeline:
         whole: whether the role writes all of its configuration, so that it has no other jobs.
         trusted: whether an index knows its jobs by their ID tokens.
         environments: those of its jobs.
+        uploads: the names of the jobs that upload, and their environments.
     """
 
     whole: bool
     trusted: bool
     environments: frozenset[str]
+    uploads: frozenset[tuple[str, str]] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -79,6 +83,11 @@ def pipelines_of(entries: Sequence[Any], inputs: Mapping[str, Any]) -> Pipelines
             entry.get("file", _OWN_FILE) == _OWN_FILE,
             any(package.get("auth") == "trusted" for package in packages),
             frozenset({*environments, _REGISTRY}),
+            frozenset(
+                (f"{package.get('name', _NAME)}-{job}", str(package.get(name, _ENVIRONMENTS[name])))
+                for package in packages
+                for name, job in _UPLOADS.items()
+            ),
         )
     read = {str(one["token_variable"]) for one in given if one.get("token_variable")}
     return Pipelines(found, frozenset(read))

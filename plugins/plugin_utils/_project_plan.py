@@ -10,8 +10,10 @@ import os
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import date
 from typing import Any
 
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import _index_tokens
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._project_settings import (
     ProtectedRef,
 )
@@ -21,7 +23,10 @@ from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._project_variab
 )
 
 Identity = tuple[str, str]
-_MARK = re.compile(r" ?\[runnerhost (?:(\d+) )?([A-Za-z0-9_-]{22})\.([A-Za-z0-9_-]{22})\]\Z")
+_MARK = re.compile(
+    r" ?\[runnerhost(?: (?P<day>\d{4}-\d\d-\d\d))?(?: (?P<token>\d+))?"
+    r"(?: (?P<salt>[A-Za-z0-9_-]{22})\.(?P<digest>[A-Za-z0-9_-]{22}))?\]\Z"
+)
 _ATTRIBUTES = ("protected", "masked", "raw", "variable_type")
 
 
@@ -59,26 +64,40 @@ def mark(value: str, salt: bytes = b"", token: int = 0) -> str:
         salt: random if it is empty.
         token: the number of the deploy token that the value is; 0 for any other.
     """
-    salt = salt or os.urandom(16)
+    return _mark("", token, _digest(value, salt or os.urandom(16)))
+
+
+def _digest(value: str, salt: bytes) -> str:
     # 16 MB and some milliseconds for each guess (RFC 7914).
     digest = hashlib.scrypt(value.encode(), salt=salt, n=2**14, r=8, p=1, dklen=16)
     words = (base64.urlsafe_b64encode(part).decode().rstrip("=") for part in (salt, digest))
-    return "[runnerhost " + (f"{token} " if token else "") + ".".join(words) + "]"
+    return ".".join(words)
+
+
+def _mark(day: str, token: int, digest: str) -> str:
+    words = [word for word in (day, str(token or ""), digest) if word]
+    return f"[{' '.join(['runnerhost', *words])}]" if words else ""
 
 
 def marked(description: str, value: str) -> bool:
     """Whether a description has the mark of this value."""
     found = _MARK.search(description)
-    if not found:
+    if not found or not found["salt"]:
         return False
-    salt = base64.urlsafe_b64decode(found[2] + "==")
-    return hmac.compare_digest(mark(value, salt, int(found[1] or 0)), found[0].strip())
+    salt = base64.urlsafe_b64decode(found["salt"] + "==")
+    return hmac.compare_digest(_digest(value, salt), f"{found['salt']}.{found['digest']}")
 
 
 def token_in(description: str) -> int:
     """The number of the deploy token that a variable holds; 0 if its mark names none."""
     found = _MARK.search(description)
-    return int(found[1] or 0) if found else 0
+    return int(found["token"] or 0) if found else 0
+
+
+def set_on(description: str) -> date | None:
+    """When the toolkit has set an index's token; None if it has not, or before it kept that."""
+    found = _MARK.search(description)
+    return date.fromisoformat(found["day"]) if found and found["day"] else None
 
 
 def unmarked(description: str) -> str:
@@ -89,6 +108,7 @@ def unmarked(description: str) -> str:
 def variables(
     wanted: Sequence[Variable],
     found: Sequence[Mapping[str, Any]],
+    today: date,
     *,
     purge: bool,
     kept: Collection[Identity] = (),
@@ -98,6 +118,7 @@ def variables(
     Args:
         wanted: as it is to be.
         found: as GitLab's API lists it.
+        today: kept with new tokens of indexes, which do not tell their age.
         purge: whether variables that are not wanted are deleted.
         kept: what is not deleted: variables for deploy tokens.
 
@@ -108,7 +129,7 @@ def variables(
     changes = []
     for one in wanted:
         old = there.pop(one.identity, None)
-        change = _create(one) if old is None else _change(one, old)
+        change = _create(one, today) if old is None else _change(one, old, today)
         if change:
             changes.append(change)
     # Last: what takes the place of a purged one is there by then.
@@ -126,24 +147,21 @@ def identity(one: Mapping[str, Any]) -> Identity:
     return str(one["key"]), str(one.get("environment_scope") or ALL)
 
 
-def _create(one: Variable) -> Change:
-    return Change("create", one.key, one.environment, _body(one), tuple(_new_lines(one)))
+def _create(one: Variable, today: date) -> Change:
+    return Change("create", one.key, one.environment, _body(one, today), tuple(_new_lines(one)))
 
 
-def _change(one: Variable, old: Mapping[str, Any]) -> Change | None:
+def _change(one: Variable, old: Mapping[str, Any], today: date) -> Change | None:
     if _is_made_anew(one, old):
         before, after = tuple(_lines(old)), tuple(_new_lines(one))
-        return Change("replace", one.key, one.environment, _body(one), after, before)
-    wanted = _body(one)
-    same_value = (
-        marked(str(old.get("description") or ""), one.value)
-        if one.hidden
-        else old.get("value") == one.value
-    )
+        return Change("replace", one.key, one.environment, _body(one, today), after, before)
+    wanted, description = _body(one, today), str(old.get("description") or "")
+    same_value = marked(description, one.value) if one.hidden else old.get("value") == one.value
     different = [name for name in _attributes(one) if old.get(name) != wanted.get(name)]
-    described = unmarked(str(old.get("description") or ""))
-    if same_value and not different and described == one.description:
+    if same_value and not different and unmarked(description) == one.description:
         return None
+    if same_value:
+        wanted["description"] = _remarked(one, description)
     body = {key: wanted[key] for key in ("value", "description", *different)}
     changed = () if same_value else (f"{one.name}: another value",)
     return Change(
@@ -188,12 +206,16 @@ def held(one: Variable, old: Mapping[str, Any] | None, *, renewed: bool) -> Chan
     wanted, description = _body(one), str(old.get("description") or "")
     different = {name: wanted[name] for name in _attributes(one) if old.get(name) != wanted[name]}
     if unmarked(description) != one.description:
-        found = _MARK.search(description)
-        kept = found[0].strip() if found else ""
-        different["description"] = f"{one.description} {kept}".strip()
+        different["description"] = _remarked(one, description)
     if not different:
         return None
     return Change("update", one.key, one.environment, different, after, before)
+
+
+def _remarked(one: Variable, description: str) -> str:
+    """The wanted description with the mark of the value that stays."""
+    found = _MARK.search(description)
+    return f"{one.description} {found[0].strip() if found else ''}".strip()
 
 
 def filled(change: Change, one: Variable, value: str, token: int) -> Change:
@@ -205,16 +227,16 @@ def filled(change: Change, one: Variable, value: str, token: int) -> Change:
         value: the token.
         token: its number.
     """
-    body = _body(replace(one, value=value), token)
+    body = _body(replace(one, value=value), None, token)
     if change.action == "update":
         body = {name: body[name] for name in ("value", "description", *_attributes(one))}
     return replace(change, body=body)
 
 
-def _body(one: Variable, token: int = 0) -> dict[str, Any]:
-    description = one.description
-    if one.hidden or token:
-        description = f"{description} {mark(one.value, token=token)}".strip()
+def _body(one: Variable, today: date | None = None, token: int = 0) -> dict[str, Any]:
+    day = str(today) if today and _index_tokens.is_one(one.value) else ""
+    digest = _digest(one.value, os.urandom(16)) if one.hidden or token else ""
+    description = f"{one.description} {_mark(day, token, digest)}".strip()
     return {
         "key": one.key,
         "value": one.value,

@@ -10,11 +10,12 @@ import itertools
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ansible_collections.runnerhost.toolkit.plugins.module_utils import _secrets
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import (
+    _index_tokens,
     _project_access,
     _project_variables,
 )
@@ -137,6 +138,20 @@ def _place(where: str, entry: Mapping[str, Any], group: bool) -> Place:
         ),
         _project_access.access_of(where, entry),
     )
+
+
+def with_index_tokens_only(settings: Settings) -> Settings:
+    """The same for the variables that hold a token of an index, of which none is deleted."""
+    places = (
+        Place(
+            place.where,
+            place.path,
+            place.group,
+            tuple(one for one in place.variables or () if _index_tokens.is_one(one.value)),
+        )
+        for place in settings.places
+    )
+    return replace(settings, purge=False, places=tuple(one for one in places if one.variables))
 
 
 def untyped(args: Mapping[str, Any]) -> list[str]:

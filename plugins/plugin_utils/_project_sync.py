@@ -28,7 +28,11 @@ from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._project_settin
     ProtectedRef,
     Settings,
 )
-from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._project_steps import Step, Steps
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._project_steps import (
+    Step,
+    Steps,
+    today,
+)
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._project_variables import ALL
 
 _LEVEL_NAMES = {number: name for name, number in LEVELS.items()}
@@ -130,6 +134,7 @@ class Sync:
             self.diff.append(one.diff())
             self.lines.append(f"{one.place.path}: {_summary(one)}")
             self.changed = True
+            self.lines += _project_findings.replaced(one.place, one.variables, one.found)
             if not self.check:
                 self._apply(one)
         # By hand; once for all projects.
@@ -161,6 +166,7 @@ class Sync:
         variables = _project_plan.variables(
             place.variables or (),
             listed,
+            today(),
             purge=self.settings.purge and place.variables is not None,
             kept={one.identity for one in filled},
         )

@@ -20,6 +20,7 @@ from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import (
     _project_plan,
 )
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._gitlab_settings import SettingsApi
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._project_steps import today
 from standins.gitlab import Settings
 from standins.gitlab.client import LabGitLab
 from standins.gitlab.thread import bound_socket, serving
@@ -128,7 +129,7 @@ def test_first_run_sets_all_and_the_second_changes_nothing(lab: LabGitLab) -> No
     assert [one[key] for key in ("protected", "masked", "hidden", "raw", "variable_type")] == [
         True, True, False, True, "env_var",
     ]  # fmt: skip
-    assert one["description"] == "the test index"
+    assert one["description"] == f"the test index [runnerhost {today()}]"
     before = lab.last_request()
     again = run(lab, *given, protected_tags=[{"name": "v*"}])
     assert (again["changed"], again["diff"], again["msg"]) == (False, [], [f"{DEMO}: as wanted"])
