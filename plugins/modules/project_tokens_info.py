@@ -1,7 +1,7 @@
 #!/usr/bin/python
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The documentation of the `project_tokens_info` action; see plugins/action/project_tokens_info.py."""
+"""The documentation of the action; see plugins/action/project_tokens_info.py."""
 
 from __future__ import annotations
 
