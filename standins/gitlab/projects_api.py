@@ -55,8 +55,7 @@ def project_json(state: State, project: Project) -> dict[str, object]:
         "visibility": project.visibility,
         "empty_repo": Repository(state.store.repository(project)).is_empty(),
         "web_url": f"{url}/{project.path}",
-        # The usual file, and the usual sub of ID tokens: neither can be changed here.
-        "ci_config_path": None,
+        # The usual sub of ID tokens, which cannot be changed here.
         "ci_id_token_sub_claim_components": ["project_path", "ref_type", "ref"],
         "http_url_to_repo": repository_url(state.settings, project),
         "ci_config_path": "",

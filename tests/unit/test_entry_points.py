@@ -136,7 +136,10 @@ def test_the_whole_hosts_order_is_in_one_place() -> None:
     for path in files("playbooks/*.yml"):
         (play,) = load(path)
         named = [a["name"] for p, a, _ in included() if p == path]
-        assert len(named) == 1, path
+        # Projects in GitLab have no order with what is on hosts.
+        assert len(named) == 1 or [n for n in named if not n.endswith("gitlab_project")] == [
+            "runnerhost.toolkit.gitlab_runner"
+        ], path
 
 
 @pytest.mark.parametrize(("old", "new"), _variables.RENAMED.items())

@@ -143,7 +143,7 @@ def test_first_run_sets_all_and_the_second_changes_nothing(lab: LabGitLab) -> No
         ({"raw": False}, {"raw": False}),
         ({"type": "file", "masked": True}, {"variable_type": "file"}),
         ({"masked": False}, {"masked": False}),
-        ({"description": "other"}, {"description": "other"}),
+        ({"description": "other"}, {"description": f"other [runnerhost {today()}]"}),
         ({"value": index_token(".".join(("pypi", "org")), "y")}, {}),
     ],
 )

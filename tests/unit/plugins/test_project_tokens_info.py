@@ -123,7 +123,11 @@ def test_an_old_token_is_a_finding(lab: LabGitLab) -> None:
 def test_only_tokens_of_indexes_are_replaced_when_that_is_asked_for(lab: LabGitLab) -> None:
     other = {**variable("one-value-of-many"), "key": "OTHER"}
     run(lab, variable(ACCOUNT), other)
-    more = {"protected_tags": [{"name": "v*"}], "index_tokens_only": True, "purge": True}
+    more: dict[str, Any] = {
+        "protected_tags": [{"name": "v*"}],
+        "index_tokens_only": True,
+        "purge": True,
+    }
     done = run(lab, variable(PROJECT), **more)
     assert done["msg"][0] == f"{DEMO}: changed TWINE_PASSWORD (pypi)"
     assert listed(lab)["TWINE_PASSWORD", "pypi"]["value"] == PROJECT
