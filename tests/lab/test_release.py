@@ -296,6 +296,21 @@ def test_a_version_that_is_not_the_tags_is_refused_with_its_cure(
     assert set(listed(site)) == before
 
 
+def test_verify_lists_the_tokens_and_what_is_due(site: Site, released: Demo) -> None:
+    """The demo's token may upload to all projects of its account, which a first release needs."""
+    run = site.playbook("verify.yml")
+    said = re.sub(r"\s+", " ", run.output)
+    name = f"{demo_release.PATH}: TWINE_PASSWORD (pypi)"
+    assert re.search(
+        rf"{re.escape(name)}: token of an index, all projects of its account; set [\d-]+, 0 days "
+        r"ago; published by job \d+ \(release-publish\)",
+        said,
+    ), run.output
+    assert f"{name}: may upload to all projects of its account, which only a first" in said
+    assert run.code == 2
+    assert not [one for one in tokens(site).values() if one in run.output]
+
+
 @pytest.mark.slow
 def test_a_second_run_releases_the_next_version_in_two_minutes(
     site: Site, released: Demo, pythons: tuple[str, ...]
