@@ -36,7 +36,8 @@ class ActionModule(ToolkitAction):
         ]
         if not args["projects"]:
             problems.append(f"{_pipeline_settings.ROLE}_projects: empty; expected a project")
-        if url and any(_preflight.uses(given) for one in wanted for given in one.packages):
+        own = [given for one in wanted if one.project for given in one.packages]
+        if url and any(map(_preflight.uses, own)):
             said = _preflight.issuer_problem(url, bool(args["issuer_onboarded"]))
             problems += [said] if said else []
         self.refuse(problems)

@@ -155,7 +155,9 @@ def settings_of(args: Mapping[str, Any], inputs: Mapping[str, Input]) -> tuple[S
         for name, value in (("url", settings.url), ("api_token", settings.token)):
             if not value:
                 problems.append(f"{ROLE}_{name}: missing; {_why(settings)}")
-    if settings.url and any(_preflight.uses(given) for one in wanted for given in one.packages):
+    # A folder may be of another GitLab, or of none.
+    own = [given for one in wanted if one.project for given in one.packages]
+    if settings.url and any(map(_preflight.uses, own)):
         said = _preflight.issuer_problem(settings.url, bool(args["issuer_onboarded"]))
         problems += [said] if said else []
     return settings, problems

@@ -98,13 +98,11 @@ class Preflight:
     def run(self) -> None:
         """Asks about every project with trusted publishing."""
         for one in self.wanted:
+            if not one.project:
+                self.lines.append(f"{one.name}: a folder, and not a project of this GitLab")
+                continue
             if not any(_preflight.uses(given) for given in one.packages):
                 self.lines.append(f"{one.name}: publishes with a token; nothing to compare")
-                continue
-            if not one.project:
-                self.warnings.append(
-                    f"{one.variable}: a folder; name the project of GitLab to have it compared"
-                )
                 continue
             found = self.api.details(one.project)
             if found is None:

@@ -221,6 +221,13 @@ def test_nothing_to_compare() -> None:
     ]
     run = preflight(FakeGitLab(), index="company", test_index="")
     assert "auth: trusted without pypi or testpypi" in run.problems[0]
+    (given,), _ = _pipeline_settings.wanted_of(
+        {"inputs": {"pythons": ["3.12"], "build_tags": ["b"], "auth": "trusted"},
+         "projects": [{"folder": "/srv/demo"}]}, INPUTS,
+    )  # fmt: skip
+    run = Preflight(cast(PreflightApi, FakeGitLab()), [given], INPUTS, False)
+    run.run()
+    assert run.lines == ["/srv/demo: a folder, and not a project of this GitLab"]
     run = preflight(FakeGitLab(), project="group/gone")
     assert "has no project group/gone that this token may see" in run.problems[0]
 
