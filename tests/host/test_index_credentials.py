@@ -111,7 +111,6 @@ def test_files_have_the_listed_indexes_for_their_user_alone(
     for user, home in users(wanted).items():
         path, entries = f"{home}/{name}", expected(listed(wanted, user))[name]
         if not entries:
-            assert not written(host, path), f"{path}: expected no such file, found one"
             continue
         assert written(host, path), f"{path}: expected the toolkit's file, found none of it"
         there = host.file(path)
@@ -120,18 +119,34 @@ def test_files_have_the_listed_indexes_for_their_user_alone(
         assert set(lines) == entries, path
 
 
+def test_files_that_no_index_needs_are_gone(host: Any, wanted: dict[str, Any]) -> None:
+    paths = [
+        f"{home}/{name}"
+        for user, home in users(wanted).items()
+        for name, entries in expected(listed(wanted, user)).items()
+        if not entries
+    ]
+    # One command for all; a link is not the toolkit's.
+    first = f"head -qn 1 $f 2>/dev/null | grep -qxF {shlex.quote(MARK)}"
+    asked = " ".join(map(shlex.quote, paths))
+    each = f"if test ! -L $f && {first}; then echo $f; fi"
+    found = host.run(f"for f in {asked}; do {each}; done").stdout.split()
+    assert found == [], f"expected no such files, found {', '.join(found)}"
+
+
 def test_other_files_with_credentials_are_named(
     host: Any, wanted: dict[str, Any], note: Callable[[str], None]
 ) -> None:
-    for user, home in users(wanted).items():
-        paths = " ".join(f"{home}/{name}" for name in (*FILES, *OTHERS))
-        found = host.run(f"grep -lsE '{_SECRET}' {paths}").stdout.split()
-        for path in found:
-            if not written(host, path):
-                note(
-                    f"{path} holds a credential that the toolkit has not written; each job of "
-                    f"{user} can read it"
-                )
+    paths = {
+        f"{home}/{name}": user for user, home in users(wanted).items() for name in (*FILES, *OTHERS)
+    }
+    found = host.run(f"grep -lsE '{_SECRET}' {' '.join(paths)}").stdout.split()
+    for path in found:
+        if not written(host, path):
+            note(
+                f"{path} holds a credential that the toolkit has not written; each job of "
+                f"{paths[path]} can read it"
+            )
 
 
 def test_packages_come_from_one_index(host: Any, wanted: dict[str, Any]) -> None:
