@@ -123,6 +123,8 @@ class Index:
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
             timeout = 60
+            # Head and body are two packets: the second one would wait for the client's answer.
+            disable_nagle_algorithm = True
 
             def do_GET(self) -> None:
                 size = int(self.headers.get("Content-Length") or 0)
