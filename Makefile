@@ -136,14 +136,14 @@ unit: dev-venv ## Unit tests
 
 .PHONY: unit-lab
 unit-lab: dev-venv
-	$(PY) -m pytest -q tests/unit/lab tests/unit/standins
+	$(PY) -m pytest -q -m "not long" tests/unit/lab tests/unit/standins
 
 .PHONY: unit-rest
 unit-rest: dev-venv
-	$(PY) -m pytest -q tests/unit --ignore tests/unit/lab --ignore tests/unit/standins
+	$(PY) -m pytest -q -m "not long" tests/unit --ignore tests/unit/lab --ignore tests/unit/standins
 
 .PHONY: test-fast
-test-fast: dev-venv ## Lint and unit tests in parallel: under two minutes
+test-fast: dev-venv ## Lint, and the unit tests that are no long ones: under two minutes
 	@$(MAKE) -j3 -Otarget lint unit-lab unit-rest
 
 .PHONY: test

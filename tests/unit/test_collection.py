@@ -17,6 +17,8 @@ import yaml
 
 from tools import collection
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).resolve().parents[2]
 
 WHOLE = (

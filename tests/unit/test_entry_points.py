@@ -16,6 +16,8 @@ import yaml
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import _variables
 from tools.tree import files, roles
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).resolve().parents[2]
 INCLUDES = ("ansible.builtin.import_role", "ansible.builtin.include_role")
 PARTS = ("block", "rescue", "always", "tasks", "pre_tasks")

@@ -17,6 +17,8 @@ from tests import other_python
 from tests.processes import marked
 from tests.suites import BIN, SUITES, Suite, failed_in, find, kinds, last_seconds, write_result
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).resolve().parents[2]
 COLLECT = """
 import pytest

@@ -37,9 +37,13 @@ from tests.unit.plugins import ubuntu_archive as archive
 from tests.unit.plugins.ubuntu_archive import AptHost, Package
 
 needed = [name for name in ("gpg", "apt-get", "apt-cache", "dpkg") if not shutil.which(name)]
-pytestmark = pytest.mark.skipif(
-    bool(needed), reason=f"skipped: {', '.join(needed)} not installed; these tests run the real apt"
-)
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.skipif(
+        bool(needed),
+        reason=f"skipped: {', '.join(needed)} not installed; these tests run the real apt",
+    ),
+]
 
 EXTRA = "build_tools_extra_packages"
 INSTALLED = [Package("libc6", "2.39-1"), Package("ntp", "4"), Package("held", "1")]

@@ -24,6 +24,8 @@ from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._controller imp
     ToolkitAction,
 )
 
+pytestmark = pytest.mark.long
+
 ACTIONS = sorted(path.stem for path in (ROOT / "plugins" / "action").glob("*.py"))
 
 

@@ -25,6 +25,8 @@ from standins.gitlab import Settings
 from standins.gitlab.client import LabGitLab
 from standins.gitlab.thread import bound_socket, serving
 
+pytestmark = pytest.mark.long
+
 ADMIN = "glpat-AdministratorsOwn00"
 DEMO = "group/demo"
 OF_A_PROJECT = ("project", "protected_tags", "protected_branches", "environments", "job_token",

@@ -14,6 +14,8 @@ from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._gitlab_access 
 from standins.gitlab.client import LabGitLab
 from tests.unit.plugins.test_gitlab_project import DEMO, PLANTED, changes, lab, run, token
 
+pytestmark = pytest.mark.long
+
 __all__ = ["lab"]
 PYPI = {"name": "pypi", "tier": "production", "external_url": "https://a.test", "description": "x"}
 

@@ -23,6 +23,8 @@ from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._gitlab_access 
 from standins.gitlab.client import LabGitLab
 from tests.unit.plugins.test_gitlab_project import DEMO, PLANTED, changes, lab, listed, run
 
+pytestmark = pytest.mark.long
+
 __all__ = ["lab"]
 READER = {
     "name": "reader",

@@ -21,6 +21,8 @@ from standins.gitlab import Settings
 from standins.gitlab.thread import bound_socket, serving
 from tests.unit.plugins import test_runner_config as base
 
+pytestmark = pytest.mark.long
+
 ADMIN = "glpat-AdministratorsOwn00"
 SECRET = "the-lab-secret"
 SYSTEM_ID = "s_0123456789ab"

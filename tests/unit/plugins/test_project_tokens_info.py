@@ -25,6 +25,8 @@ from standins.gitlab.client import LabGitLab
 from standins.index import tokens
 from tests.unit.plugins.test_gitlab_project import ADMIN, DEMO, lab, listed, run
 
+pytestmark = pytest.mark.long
+
 __all__ = ["lab"]
 
 HOST = ".".join(("pypi", "org"))

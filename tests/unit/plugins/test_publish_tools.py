@@ -32,6 +32,8 @@ from ansible_collections.runnerhost.toolkit.plugins.modules import publish_tools
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import _publish_lock
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._arguments import ROOT
 
+pytestmark = pytest.mark.long
+
 PYTHON = os.path.realpath(sys.executable)
 PROGRAM_TEXT = "print('the release program')\n"
 

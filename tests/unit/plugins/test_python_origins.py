@@ -46,9 +46,13 @@ from tests.unit.plugins import ubuntu_archive as archive
 from tests.unit.plugins.ubuntu_archive import PPA, PPA_ORIGIN, SYSTEM, AptHost, Package
 
 needed = [name for name in ("gpg", "apt-get", "apt-cache", "dpkg") if not shutil.which(name)]
-pytestmark = pytest.mark.skipif(
-    bool(needed), reason=f"skipped: {', '.join(needed)} not installed; these tests run the real apt"
-)
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.skipif(
+        bool(needed),
+        reason=f"skipped: {', '.join(needed)} not installed; these tests run the real apt",
+    ),
+]
 
 PATTERNS = ("python{version}", "python{version}-venv", "python{version}-dev")
 SUITES = tuple(SYSTEM)

@@ -28,6 +28,8 @@ from standins.gitlab import Settings
 from standins.gitlab.client import LabGitLab
 from standins.gitlab.thread import bound_socket, serving
 
+pytestmark = pytest.mark.long
+
 ADMIN = "glpat-AdministratorsOwn00"
 COMPONENT = "tools/python-release"
 DEMO = "group/demo"

@@ -13,6 +13,8 @@ import yaml
 
 from tools.tree import files
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).resolve().parents[3]
 # These work on the controller and in GitLab.
 ON_CONTROLLER = ("pipeline", "preflight", "project")

@@ -20,6 +20,8 @@ from standins.gitlab.client import LabGitLab, LabGitLabError, LabTimeoutError
 from standins.gitlab.redact import Redactor
 from standins.gitlab.thread import bound_socket, serving
 
+pytestmark = pytest.mark.long
+
 ADMIN = "glpat-AdministratorsOwn00"
 SECRET = "the-lab-secret"
 

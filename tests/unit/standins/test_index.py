@@ -28,6 +28,8 @@ from standins.index.refusals import RULES, Refusal
 from standins.index.server import SIMPLE_JSON, Index
 from standins.index.store import File, normal
 
+pytestmark = pytest.mark.long
+
 LOCATION = base64.urlsafe_b64decode(release._TOKEN_BEGINS["testpypi"].removeprefix("pypi-") + "==")[
     3:
 ].decode()

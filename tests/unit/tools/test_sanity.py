@@ -13,6 +13,8 @@ from tests import other_python
 from tools import sanity
 from tools.tree import ROOT
 
+pytestmark = pytest.mark.long
+
 NO_ROUTE = "ERROR: Could not find a version that satisfies the requirement pylint (from versions: )"
 
 
