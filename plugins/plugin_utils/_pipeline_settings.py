@@ -189,6 +189,7 @@ def wanted_of(
             where = f"{variable}.packages[{number}]" if entry.get("packages") else variable
             declared = workflow if github else inputs
             problems += _pipeline_template.problems(where, declared, given)
+            problems += _preflight.index_problems(where, given, declared)
         problems += _name_problems(variable, packages)
         wanted.append(
             Wanted(

@@ -94,6 +94,19 @@ def uses(given: Mapping[str, Any]) -> bool:
     return given.get("auth") == "trusted"
 
 
+def index_problems(
+    where: str, given: Mapping[str, Any], inputs: Mapping[str, Input]
+) -> Iterator[str]:
+    """Indexes that take no ID token, in a package with trusted publishing."""
+    for name in _ENVIRONMENTS if uses(given) else ():
+        index = str(given.get(name, inputs[name].default))
+        if index and index not in _PUBLIC:
+            yield (
+                f"{where}.{name}: invalid value {index!r} with auth: trusted; expected pypi, "
+                "testpypi or an empty text, or auth: token"
+            )
+
+
 def publishers(
     project: Project, given: Mapping[str, Any], inputs: Mapping[str, Input], package: str
 ) -> list[Publisher]:

@@ -219,7 +219,7 @@ def test_nothing_to_compare() -> None:
     assert preflight(FakeGitLab(), auth="token").lines == [
         "group/demo: publishes with a token; nothing to compare"
     ]
-    run = preflight(FakeGitLab(), index="company", test_index="")
+    run = preflight(FakeGitLab(), index="", test_index="")
     assert "auth: trusted without pypi or testpypi" in run.problems[0]
     (given,), _ = _pipeline_settings.wanted_of(
         {"inputs": {"pythons": ["3.12"], "build_tags": ["b"], "auth": "trusted"},
@@ -276,6 +276,14 @@ def act(**args: Any) -> None:
         ({"api_token": ""}, "release_pipeline_api_token: missing"),
         ({"url": ""}, "release_pipeline_url: missing"),
         ({"projects": []}, "release_pipeline_projects: empty"),
+        (
+            {"projects": [{"project": "group/demo", "inputs": {"index": "gitlab"}}]},
+            "release_pipeline_projects[0].index: invalid value 'gitlab' with auth: trusted",
+        ),
+        (
+            {"projects": [{"project": "group/demo", "inputs": {"test_index": "company"}}]},
+            "release_pipeline_projects[0].test_index: invalid value 'company' with auth: trusted",
+        ),
         ({"projects": [{"project": "group/demo", "inputs": {"auth": "oidc"}}]}, "auth: invalid"),
     ],
 )
