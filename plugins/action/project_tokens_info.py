@@ -30,19 +30,22 @@ class ActionModule(ToolkitAction):
         if days < 0:
             problems.append("gitlab_project_index_token_days: invalid value; expected 0 or more")
         self.refuse(problems)
-        try:
-            api = TokensApi(
-                settings.url,
-                settings.token,
-                args["api_ca_certificate"],
-                args["api_proxy"],
-                variable="gitlab_project_api_token",
-                secrets=frozenset(
-                    one.value for place in settings.places for one in place.variables or ()
-                ),
+        secrets = frozenset(one.value for place in settings.places for one in place.variables or ())
+
+        def api(variable: str, url: str, token: str) -> TokensApi:
+            return TokensApi(
+                url, token, args["api_ca_certificate"], args["api_proxy"], variable, secrets
             )
-            report = Report(settings, api, days, today())
+
+        try:
+            own = api("gitlab_project_api_token", settings.url, settings.token)
+            report = Report(settings, own, days, today())
             report.run()
+            for one in args["access_tokens"]:
+                name, token = one["name"], str(one["token"] or "")
+                # Which one it is has been told already.
+                if token and token != settings.token:
+                    report.ask(name, api(name, one["url"].rstrip("/"), token))
         except ApiProblem as problem:
             raise AnsibleActionFail(str(problem)) from None
         findings = report.findings()

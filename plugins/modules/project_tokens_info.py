@@ -17,6 +17,23 @@ version_added: 0.2.0
 requirements: [python-gitlab]
 extends_documentation_fragment: [runnerhost.toolkit.gitlab_api, runnerhost.toolkit.gitlab_projects]
 options:
+  access_tokens:
+    description: Further access tokens of GitLab; those without a token are left out.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      name:
+        description: The variable that holds it.
+        type: str
+        required: true
+      url:
+        description: The GitLab.
+        type: str
+        default: ""
+      token:
+        description: The token.
+        type: raw
   index_token_days:
     description: How many days old a token of an index may be; V(0) for any age.
     type: int

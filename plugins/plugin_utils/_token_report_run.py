@@ -13,6 +13,7 @@ from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import (
     _token_report,
 )
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._gitlab_access import AccessApi
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._gitlab_api import ApiProblem
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._gitlab_settings import Owner
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._project_settings import (
     Place,
@@ -61,9 +62,16 @@ class Report:
     tokens: list[Token] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
+    def ask(self, variable: str, api: TokensApi) -> None:
+        """Has an access token tell of itself; one without an answer is a problem."""
+        try:
+            self.tokens.append(_token_report.of_access(variable, api.itself()))
+        except ApiProblem as problem:
+            self.problems.append(f"{variable}: {problem}")
+
     def run(self) -> None:
-        """Asks about everything."""
-        self.tokens.append(_token_report.of_access("gitlab_project_api_token", self.api.itself()))
+        """Asks about the projects, and the token that it asks with."""
+        self.ask("gitlab_project_api_token", self.api)
         for place in self.settings.places:
             owner = self.api.owner(place.path, place.group)
             if owner is None:

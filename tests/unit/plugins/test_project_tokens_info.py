@@ -197,6 +197,28 @@ def test_an_access_token_tells_its_end() -> None:
     )
 
 
+def test_the_other_roles_access_tokens_are_listed_once(lab: LabGitLab) -> None:
+    project = lab.project(DEMO)
+    made = lab.api(
+        "POST", f"/projects/{project.id}/access_tokens",
+        json={"name": "pipelines", "scopes": ["api"], "access_level": 40,
+              "expires_at": str(today() + timedelta(days=60))},
+    )  # fmt: skip
+    others = [
+        {"name": "release_pipeline_api_token", "url": lab.base_url, "token": made["token"]},
+        {"name": "gitlab_runner_api_token", "url": lab.base_url, "token": ADMIN},
+        {"name": "unset_api_token", "url": lab.base_url, "token": ""},
+    ]
+    found = report(lab, variable(PROJECT), access_tokens=others)
+    assert made["token"] not in json.dumps(found)
+    listed_here = [line.partition(":")[0] for line in found["msg"] if "access token" in line]
+    assert listed_here == ["gitlab_project_api_token", "release_pipeline_api_token"]
+    others[0]["token"] = "glpat-NobodysOwnToken00000"
+    (finding,) = report(lab, variable(PROJECT), access_tokens=others)["findings"]
+    assert finding.startswith("release_pipeline_api_token: ")
+    assert "glpat-" not in finding
+
+
 def test_wrong_settings_are_refused(lab: LabGitLab) -> None:
     with pytest.raises(AnsibleActionFail, match="gitlab_project_index_token_days: invalid value"):
         report(lab, variable(PROJECT), index_token_days=-1)
