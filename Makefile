@@ -108,6 +108,10 @@ pipeline: venv ## Write release pipelines into projects of your GitLab: INVENTOR
 preflight: venv ## Compare trusted publishers with the claims of real jobs; changes nothing: INVENTORY=…
 	$(VENV)/bin/ansible-playbook -i $(INVENTORY) playbooks/preflight.yml $(ARGS)
 
+.PHONY: doctor
+doctor: venv ## Say why a job of a release has failed, from its saved log: ARGS='-e release_pipeline_doctor_log=FILE'
+	$(VENV)/bin/ansible-playbook -i localhost, playbooks/doctor.yml $(ARGS)
+
 .PHONY: image
 image: venv ## Prepare a golden image of a runner host, without tokens: INVENTORY=… ARGS='--limit NAME'
 	$(VENV)/bin/ansible-playbook -i $(INVENTORY) playbooks/image.yml $(ARGS)

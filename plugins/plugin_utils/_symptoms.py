@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a job's log says of a release that did not happen. Pure; no secret of the log is shown.
+
+The words of tools, indexes and GitLab, with causes and cures, are in data/symptoms.yml.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import _secrets
+
+DATA = Path(__file__).resolve().parents[2] / "data" / "symptoms.yml"
+HEALTHY, UNKNOWN = "healthy", "unknown"
+_LONGEST = 200
+"""Characters of a line that are shown."""
+_LAST = 5
+"""Lines that are shown of a log that says nothing known."""
+# GitLab's times, and marks of its sections (GitLab docs, "Job logs"); terminals' colours.
+_STAMP = re.compile(r"^\d{4}-\d\d-\d\dT[\d:.]+Z \d\d[OE][+ ]?")
+_SECTION = re.compile(r"section_(start|end):\d+:\S*?\r?(?=\x1b|\s|$)")
+_COLOUR = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
+_SUCCEEDED = re.compile(r"^Job succeeded$")
+# What follows a failure, and tells nothing of it.
+_AFTERWARDS = re.compile(
+    r"^(Cleaning up project directory|Uploading artifacts|\$ |ERROR: Job failed|release: failed)"
+)
+
+
+@dataclass(frozen=True)
+class Symptom:
+    """An entry of the data."""
+
+    id: str
+    words: tuple[re.Pattern[str], ...]
+    source: str
+    what: str
+    causes: tuple[str, ...]
+    cure: str
+    general: bool
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What is said of a log.
+
+    Attributes:
+        id: a symptom's; or healthy, or unknown.
+        evidence: lines of the log, each with its number, without secrets.
+    """
+
+    id: str
+    what: str
+    evidence: tuple[str, ...]
+    causes: tuple[str, ...] = ()
+    cure: str = ""
+
+    def lines(self) -> list[str]:
+        """For people."""
+        return [
+            self.what,
+            *(f"  log, line {one}" for one in self.evidence),
+            *(f"  possible cause: {one}" for one in self.causes),
+            *([f"  what to do: {self.cure}"] if self.cure else []),
+        ]
+
+
+@cache
+def symptoms() -> tuple[Symptom, ...]:
+    """All of the data, in its order."""
+    return tuple(
+        Symptom(
+            one["id"],
+            tuple(re.compile(text) for text in one["words"]),
+            one["source"],
+            one["what"],
+            tuple(one["causes"]),
+            one["cure"],
+            bool(one.get("general", False)),
+        )
+        for one in yaml.safe_load(DATA.read_text(encoding="utf-8"))
+    )
+
+
+class Log:
+    """A job's log as one text, whose places lead back to its lines.
+
+    Tools break their lines at a terminal's width, so that words are searched across line ends.
+    """
+
+    def __init__(self, text: str) -> None:
+        self.lines = [_plain(line) for line in re.split(r"\r\n|\n", text)]
+        parts, self._begins, at = [], list[int](), 0
+        for line in self.lines:
+            words = " ".join(line.split())
+            self._begins.append(at)
+            parts.append(words)
+            at += len(words) + 1
+        self.text = " ".join(parts)
+
+    def line_at(self, place: int) -> str:
+        """The line of a place in the text, with its number."""
+        number = bisect_right(self._begins, place)
+        return self.shown(number)
+
+    def shown(self, number: int) -> str:
+        """A line by its number, from 1."""
+        line = _secrets.redact_text(self.lines[number - 1]).strip()
+        return f"{number}: {line[:_LONGEST]}{'…' if len(line) > _LONGEST else ''}"
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether it is the whole log of a job that has succeeded."""
+        said = [line.strip() for line in self.lines if line.strip()]
+        return bool(said) and bool(_SUCCEEDED.match(said[-1]))
+
+    def last_words(self) -> Iterator[str]:
+        """The last lines before the end was told."""
+        numbers = [
+            number
+            for number, line in enumerate(self.lines, 1)
+            if line.strip() and not _AFTERWARDS.match(line.strip())
+        ]
+        yield from map(self.shown, numbers[-_LAST:])
+
+
+def _plain(line: str) -> str:
+    """A line without what GitLab and terminals add; of what was written over, the last."""
+    bare = _COLOUR.sub("", _SECTION.sub("", _STAMP.sub("", line)))
+    return bare.rstrip("\r").rpartition("\r")[2]
+
+
+def diagnose(text: str) -> list[Verdict]:
+    """What a log says: causes, the first of them first; or that all is well, or nothing known."""
+    log = Log(text)
+    if log.succeeded:
+        return [Verdict(HEALTHY, "The job has succeeded; its log has no failure.", ())]
+    found = [(one, place) for one in symptoms() if (place := _place(one, log.text)) >= 0]
+    particular = [(one, place) for one, place in found if not one.general]
+    verdicts = [
+        Verdict(one.id, one.what, (log.line_at(place),), one.causes, one.cure)
+        for one, place in particular or found
+    ]
+    if verdicts:
+        return verdicts
+    return [
+        Verdict(
+            UNKNOWN,
+            "The log says nothing that is known here.",
+            tuple(log.last_words()),
+            (),
+            "read the log from its end upwards, from the first line that names an error",
+        )
+    ]
+
+
+def _place(one: Symptom, text: str) -> int:
+    """Where a text has one of the words; -1 if it has none."""
+    places = [found.start() for words in one.words if (found := words.search(text))]
+    return min(places, default=-1)
+
+
+def shown(verdicts: Sequence[Verdict]) -> list[dict[str, Any]]:
+    """The same as plain data, for JSON."""
+    return [
+        {"id": one.id, "what": one.what, "evidence": list(one.evidence),
+         "causes": list(one.causes), "cure": one.cure}
+        for one in verdicts
+    ]  # fmt: skip
+
+
+def table() -> list[Mapping[str, str]]:
+    """The rows of the documentation's table."""
+    return [
+        {"what": one.what, "causes": " ".join(one.causes), "cure": one.cure} for one in symptoms()
+    ]
