@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -175,10 +175,3 @@ def shown(verdicts: Sequence[Verdict]) -> list[dict[str, Any]]:
          "causes": list(one.causes), "cure": one.cure}
         for one in verdicts
     ]  # fmt: skip
-
-
-def table() -> list[Mapping[str, str]]:
-    """The rows of the documentation's table."""
-    return [
-        {"what": one.what, "causes": " ".join(one.causes), "cure": one.cure} for one in symptoms()
-    ]
