@@ -202,6 +202,12 @@ def test_an_upload_runs_no_code_of_the_project(checker: Checker) -> None:
         (script,) = job["script"]
         assert script.startswith("runnerhost-release publish --settings - ")
         assert set(re.findall(r"\$\w+", script)) <= {"$CI_COMMIT_TAG"}
+    # On the same runner, without files and without an upload.
+    claims = jobs.pop("release-claims")
+    assert claims["extends"] == ".release-publish"
+    assert (claims["script"], claims["needs"]) == (["runnerhost-release claims"], [])
+    assert claims["environment"] == {"name": "pypi", "action": "access"}
+    assert set(claims) == {"extends", "needs", "environment", "id_tokens", "script", "rules"}
     for name, job in jobs.items():
         if "publish" not in name:
             # No environment: no token with its scope.
