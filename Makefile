@@ -12,6 +12,7 @@ INVENTORY ?= $(if $(filter-out demo,$(LAB_NAME)),.lab/$(LAB_NAME)/inventory,inve
 MIRROR ?= mirror.yml
 # Additional arguments for ansible-playbook: ARGS='--limit web1 --check --diff --ask-vault-pass'
 ARGS ?=
+COMMA := ,
 # How many times `make bench` repeats each measurement.
 RUNS ?= 1
 # Show the progress of a drain immediately, even in a pipe.
@@ -109,8 +110,8 @@ preflight: venv ## Compare trusted publishers with the claims of real jobs; chan
 	$(VENV)/bin/ansible-playbook -i $(INVENTORY) playbooks/preflight.yml $(ARGS)
 
 .PHONY: doctor
-doctor: venv ## Say why a job of a release has failed, from its saved log: ARGS='-e release_pipeline_doctor_log=FILE'
-	$(VENV)/bin/ansible-playbook -i localhost, playbooks/doctor.yml $(ARGS)
+doctor: venv ## Say why there is no release: ARGS='-e release_pipeline_doctor_log=FILE', or INVENTORY=… ARGS='-e …_project=… -e …_tag=…'
+	$(VENV)/bin/ansible-playbook -i $(if $(filter file,$(origin INVENTORY)),localhost$(COMMA),$(INVENTORY)) playbooks/doctor.yml $(ARGS)
 
 .PHONY: image
 image: venv ## Prepare a golden image of a runner host, without tokens: INVENTORY=… ARGS='--limit NAME'

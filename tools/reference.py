@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""docs/roles.md and the roles' READMEs from their argument specs: `python -m tools.reference`."""
+"""Writes docs/roles.md and the roles' READMEs from their argument specs, and docs/symptoms.md.
+
+Usage: python -m tools.reference
+"""
 
 from __future__ import annotations
 
@@ -36,6 +39,16 @@ expected.
 
 README_HEAD = """\
 <!-- Written by `make docs` from meta/argument_specs.yml: edit that. -->
+"""
+
+SYMPTOMS = ROOT / "docs" / "symptoms.md"
+SYMPTOMS_HEAD = """\
+# Symptoms of a release that did not happen
+
+<!-- Written by `make docs` from data/symptoms.yml: edit that. -->
+
+[`make doctor`](first-release.md#when-a-release-fails) finds these by itself. `…` stands for
+any name or number.
 """
 
 # Ansible's markup in descriptions (Ansible docs, "Ansible markup") -> Markdown.
@@ -117,9 +130,44 @@ def readme(name: str, checkout: Path = ROOT) -> str:
     return f"{title}\n\n{README_HEAD}\n{rest.lstrip()}"
 
 
+def symptoms(checkout: Path = ROOT) -> str:
+    """The table of symptoms: those of logs, and those that GitLab's API shows."""
+    path = checkout / "data" / "symptoms.yml"
+    known = yaml.safe_load(path.read_text(encoding="utf-8"))
+    parts = [SYMPTOMS_HEAD]
+    for title, key in (("In the log of a job", "words"), ("In GitLab", "sign")):
+        rows = [_symptom(one, one[key]) for one in known if key in one]
+        head = "| What you see | What it means | Possible causes | What to do |"
+        parts.append("\n".join([f"## {title}\n", head, "|---|---|---|---|", *rows, ""]))
+    return "\n".join(parts)
+
+
+def _symptom(one: Mapping[str, Any], seen: str | Sequence[str]) -> str:
+    shown = seen if isinstance(seen, str) else "; ".join(f"`{_said(words)}`" for words in seen)
+    cells = (shown, one["what"], " ".join(one["causes"]), one["cure"])
+    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
+
+
+def _said(words: str) -> str:
+    """A regular expression as people write such things: one of its texts, … for what varies."""
+    text = re.sub(r"\\b", "", words)
+    text = re.sub(r"(\\[wSd]|\.|\[\^?[^\]]*\])(\\S)?([+*]\??|\{[\d,]+\})|\\d", "…", text)
+    # Alternatives: the first; what may be left out: nothing.
+    for _ in range(2):
+        text = re.sub(
+            r"(?<!\\)\(([^()|]*)(\|[^()]*)?(?<!\\)\)(\??)",
+            lambda found: "" if found[3] else found[1],
+            text,
+        )
+    text = re.sub(r"(?<!\\)[^\\]\?", "", text)
+    return (
+        re.sub("…[…+]*", "…", re.sub(r"\\(.)", r"\1", text)).replace("=+", "==").replace("`", "'")
+    )
+
+
 def main() -> int:
-    """Write the document and the roles' READMEs; says which changed."""
-    texts = {TARGET: reference()}
+    """Write the documents; says which changed."""
+    texts = {TARGET: reference(), SYMPTOMS: symptoms()}
     for name in role_order():
         texts[ROOT / "roles" / name / "README.md"] = readme(name)
     for path, text in texts.items():

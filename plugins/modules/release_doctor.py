@@ -7,17 +7,41 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: release_doctor
-short_description: Says why a job of a release has failed, from its log
+short_description: Says why there is no release, from GitLab's API or a saved log
 description:
-  - Runs on the controller alone, without access to GitLab. See the entry point C(operations/doctor)
-    of the role C(release_pipeline).
-  - Changes nothing but the report. No secret of the log is shown.
+  - Runs on the controller alone. See the entry point C(operations/doctor) of the role
+    C(release_pipeline).
+  - Changes nothing but the report. No secret of a log, and no value of a variable, is shown.
+  - Given a tag or a job, it asks GitLab up to about 60 times, however many pipelines there are.
 version_added: 0.2.0
+requirements: [python-gitlab]
+extends_documentation_fragment: [runnerhost.toolkit.gitlab_api]
 options:
   log:
-    description: A file on the controller with the log of a job.
+    description: A file on the controller with the log of a job. GitLab is not asked then.
     type: str
     default: ""
+  project:
+    description: The path of a project in GitLab.
+    type: str
+    default: ""
+  tag:
+    description: A tag of the project.
+    type: str
+    default: ""
+  job:
+    description: The number of a job of the project; V(0) for none.
+    type: int
+    default: 0
+  inputs:
+    description: Inputs of all pipelines, as C(release_pipeline_inputs).
+    type: dict
+    default: {}
+  projects:
+    description: The projects with pipelines, as C(release_pipeline_projects).
+    type: list
+    elements: dict
+    default: []
   report:
     description: A file on the controller for the same as JSON; empty for none.
     type: str
@@ -34,6 +58,13 @@ author:
 """
 
 EXAMPLES = r"""
+- name: Ask why a tag was not released
+  runnerhost.toolkit.release_doctor:
+    url: https://gitlab.example.com
+    api_token: "{{ vault_release_pipeline_api_token }}"
+    project: group/demo
+    tag: v1.2.3
+
 - name: Read a job's log
   runnerhost.toolkit.release_doctor:
     log: job-4711.log
@@ -41,15 +72,24 @@ EXAMPLES = r"""
 
 RETURN = r"""
 healthy:
-  description: Whether it is the log of a job that has succeeded.
+  description: Whether the release was published, or the log is of a job that has succeeded.
   type: bool
   returned: success
 verdicts:
   description:
-    - What the log says, the first cause first. C(id) is C(healthy), C(unknown), or that of an entry
+    - What is found, the first cause first. C(id) is C(healthy), C(unknown), or that of an entry
       in data/symptoms.yml.
   type: list
   elements: dict
+  returned: success
+unseen:
+  description: What the access token may not see.
+  type: list
+  elements: str
+  returned: success
+calls:
+  description: How many answers of GitLab it took.
+  type: int
   returned: success
 msg:
   description: The same in lines.

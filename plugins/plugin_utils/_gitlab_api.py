@@ -38,6 +38,11 @@ class ApiProblem(Exception):
         super().__init__(said)
         self.status = status
 
+    @property
+    def unseen(self) -> bool:
+        """Whether the token may not see what was asked for: GitLab hides it, or says so."""
+        return self.status in (403, 404)
+
 
 def mark(host: str, name: str) -> str:
     """The line in a runner's maintenance note by which a rebuilt host finds it."""

@@ -56,7 +56,7 @@ class PreflightApi(SettingsApi):
             )
         return [dict(one) for one in found]
 
-    def trace(self, project: Project, job: int) -> str:
+    def trace(self, project: Project | Owner, job: int) -> str:
         """A job's log."""
         with self._asked(f"show the log of job {job} of {project.path}"):
             answer: Any = self._client.http_get(f"/projects/{project.id}/jobs/{job}/trace")

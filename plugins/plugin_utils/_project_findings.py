@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -19,7 +18,10 @@ from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._project_settin
     Place,
     ProtectedRef,
 )
-from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._project_variables import ALL
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._project_variables import (
+    ALL,
+    covers,
+)
 
 # Names that guides give to a token, and no uploader reads.
 _READ_BY_NOTHING = ("PYPI_TOKEN", "TESTPYPI_TOKEN", "TEST_PYPI_TOKEN", "TWINE_TOKEN")
@@ -38,16 +40,12 @@ def of_variables(place: Place, pipelines: Pipelines) -> Iterator[str]:
         # Without other jobs, no other environment is used.
         if pipeline is None or not pipeline.whole or not pipelines.reads(one.key):
             continue
-        if not any(_covers(one.environment, name) for name in pipeline.environments):
+        if not any(covers(one.environment, name) for name in pipeline.environments):
             names = ", ".join(sorted(pipeline.environments))
             yield (
                 f"{one.where}: no job of the release pipeline gets {one.name}: its environments "
                 f"are {names} (the inputs environment and test_environment)"
             )
-
-
-def _covers(scope: str, environment: str) -> bool:
-    return bool(re.fullmatch(".*".join(map(re.escape, scope.split("*"))), environment))
 
 
 def of_protection(place: Place, protected: Sequence[ProtectedRef]) -> Iterator[str]:

@@ -15,6 +15,13 @@ from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import _index_t
 
 ALL = "*"
 """The scope of a variable that all environments have."""
+
+
+def covers(scope: str, environment: str) -> bool:
+    """Whether the scope of a variable is one of an environment; * stands for anything."""
+    return bool(re.fullmatch(".*".join(map(re.escape, scope.split("*"))), environment))
+
+
 # GitLab docs, "Project-level CI/CD variables API".
 _KEY = re.compile(r"[A-Za-z0-9_]{1,255}")
 _SCOPE = re.compile(r"[A-Za-z0-9_/\\${}. \-*]{1,255}")

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What a job's log says of a release that did not happen. Pure; no secret of the log is shown.
 
-The words of tools, indexes and GitLab, with causes and cures, are in data/symptoms.yml.
+The words of tools, indexes and GitLab, and what its API shows, with causes and cures, are in
+data/symptoms.yml.
 """
 
 from __future__ import annotations
@@ -37,10 +38,16 @@ _AFTERWARDS = re.compile(
 
 @dataclass(frozen=True)
 class Symptom:
-    """An entry of the data."""
+    """An entry of the data.
+
+    Attributes:
+        words: what a log says; none for what GitLab's API alone shows.
+        sign: what GitLab's API shows; empty for what logs alone say.
+    """
 
     id: str
     words: tuple[re.Pattern[str], ...]
+    sign: str
     source: str
     what: str
     causes: tuple[str, ...]
@@ -50,11 +57,13 @@ class Symptom:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What is said of a log.
+    """What is said of a release.
 
     Attributes:
         id: a symptom's; or healthy, or unknown.
-        evidence: lines of the log, each with its number, without secrets.
+        evidence: lines of logs with their numbers, and what GitLab's API shows, without secrets.
+        general: whether it counts only where nothing else is found.
+        certain: whether the causes were found, and are not only possible.
     """
 
     id: str
@@ -62,13 +71,15 @@ class Verdict:
     evidence: tuple[str, ...]
     causes: tuple[str, ...] = ()
     cure: str = ""
+    general: bool = False
+    certain: bool = False
 
     def lines(self) -> list[str]:
         """For people."""
         return [
             self.what,
-            *(f"  log, line {one}" for one in self.evidence),
-            *(f"  possible cause: {one}" for one in self.causes),
+            *(f"  {one}" for one in self.evidence),
+            *(f"  {'' if self.certain else 'possible '}cause: {one}" for one in self.causes),
             *([f"  what to do: {self.cure}"] if self.cure else []),
         ]
 
@@ -79,7 +90,8 @@ def symptoms() -> tuple[Symptom, ...]:
     return tuple(
         Symptom(
             one["id"],
-            tuple(re.compile(text) for text in one["words"]),
+            tuple(re.compile(text) for text in one.get("words", ())),
+            one.get("sign", ""),
             one["source"],
             one["what"],
             tuple(one["causes"]),
@@ -90,13 +102,20 @@ def symptoms() -> tuple[Symptom, ...]:
     )
 
 
+def verdict(name: str, *evidence: str) -> Verdict:
+    """What the data says of a symptom."""
+    (one,) = (one for one in symptoms() if one.id == name)
+    return Verdict(one.id, one.what, evidence, one.causes, one.cure, one.general)
+
+
 class Log:
     """A job's log as one text, whose places lead back to its lines.
 
     Tools break their lines at a terminal's width, so that words are searched across line ends.
     """
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, where: str) -> None:
+        self._where = where
         self.lines = [_plain(line) for line in re.split(r"\r\n|\n", text)]
         parts, self._begins, at = [], list[int](), 0
         for line in self.lines:
@@ -114,7 +133,7 @@ class Log:
     def shown(self, number: int) -> str:
         """A line by its number, from 1."""
         line = _secrets.redact_text(self.lines[number - 1]).strip()
-        return f"{number}: {line[:_LONGEST]}{'…' if len(line) > _LONGEST else ''}"
+        return f"{self._where}, line {number}: {shortened(line)}"
 
     @property
     def succeeded(self) -> bool:
@@ -132,26 +151,30 @@ class Log:
         yield from map(self.shown, numbers[-_LAST:])
 
 
+def shortened(line: str) -> str:
+    """A line, or its begin."""
+    return f"{line[:_LONGEST]}{'…' if len(line) > _LONGEST else ''}"
+
+
 def _plain(line: str) -> str:
     """A line without what GitLab and terminals add; of what was written over, the last."""
     bare = _COLOUR.sub("", _SECTION.sub("", _STAMP.sub("", line)))
     return bare.rstrip("\r").rpartition("\r")[2]
 
 
-def diagnose(text: str) -> list[Verdict]:
-    """What a log says: causes, the first of them first; or that all is well, or nothing known."""
-    log = Log(text)
+def diagnose(text: str, where: str = "log") -> list[Verdict]:
+    """What a log says: causes, the first of them first; or that all is well, or nothing known.
+
+    Args:
+        text: the log.
+        where: whose it is, for the evidence.
+    """
+    log = Log(text, where)
     if log.succeeded:
         return [Verdict(HEALTHY, "The job has succeeded; its log has no failure.", ())]
     found = [(one, place) for one in symptoms() if (place := _place(one, log.text)) >= 0]
-    particular = [(one, place) for one, place in found if not one.general]
-    verdicts = [
-        Verdict(one.id, one.what, (log.line_at(place),), one.causes, one.cure)
-        for one, place in particular or found
-    ]
-    if verdicts:
-        return verdicts
-    return [
+    verdicts = [verdict(one.id, log.line_at(place)) for one, place in found]
+    return particular(verdicts) or [
         Verdict(
             UNKNOWN,
             "The log says nothing that is known here.",
@@ -160,6 +183,11 @@ def diagnose(text: str) -> list[Verdict]:
             "read the log from its end upwards, from the first line that names an error",
         )
     ]
+
+
+def particular(verdicts: Sequence[Verdict]) -> list[Verdict]:
+    """Those that are not general; all of them where there are none."""
+    return [one for one in verdicts if not one.general] or list(verdicts)
 
 
 def _place(one: Symptom, text: str) -> int:

@@ -221,20 +221,20 @@ async def list_pipelines(request: Request, key: str) -> JSONResponse:
     project, _ = project_for(request, key, REPORTER, "read_api")
     state = state_of(request)
     params = Params(dict(request.query_params))
-    wanted = {name: params.text(name) for name in ("ref", "sha", "status", "source")}
+    wanted = {name: params.text(name) for name in ("ref", "sha", "source")}
+    status = params.text("status")
     scope = params.choice("scope", ("", "running", "pending", "finished", "branches", "tags"), "")
     found = []
     for pipeline in reversed(state.store.pipelines.of(project.id)):
+        # First what costs nothing.
+        if any(getattr(pipeline, name) != value for name, value in wanted.items() if value):
+            continue
         shown = _pipeline_json(state, project, pipeline)
         states = {
             "finished": FINISHED, "running": (RUNNING,), "pending": (PENDING,),
         }.get(scope, (shown["status"],))  # fmt: skip
         kind_fits = scope not in ("branches", "tags") or pipeline.tag == (scope == "tags")
-        if (
-            shown["status"] in states
-            and kind_fits
-            and all(shown[name] == value for name, value in wanted.items() if value)
-        ):
+        if shown["status"] in states and kind_fits and status in ("", shown["status"]):
             found.append(shown)
     return page(request, found)
 

@@ -51,6 +51,11 @@ def project_json(state: State, project: Project) -> dict[str, object]:
         "name": project.name,
         "path": project.name,
         "path_with_namespace": project.path,
+        "namespace": {
+            "kind": "user" if (place := project.path.rpartition("/")[0]) == "root" else "group",
+            "full_path": place,
+        },
+        "builds_access_level": "enabled",
         "default_branch": project.default_branch,
         "visibility": project.visibility,
         "empty_repo": Repository(state.store.repository(project)).is_empty(),

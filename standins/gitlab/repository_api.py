@@ -23,7 +23,7 @@ from standins.gitlab.access import DEVELOPER, REPORTER, page, project_for
 from standins.gitlab.errors import ApiError, bad_request, forbidden, not_found
 from standins.gitlab.params import Params, read_params
 from standins.gitlab.pipelines import pushed
-from standins.gitlab.protection import ZEROS, Change, may_push, refusals
+from standins.gitlab.protection import ZEROS, Change, is_protected, may_push, refusals
 from standins.gitlab.records import Project
 from standins.gitlab.repository import Repository
 from standins.gitlab.state import Identity, state_of
@@ -96,17 +96,23 @@ async def get_branch(request: Request, key: int, name: str) -> dict[str, object]
     commit = repository.commit_of(f"refs/heads/{name}")
     if not commit:
         raise not_found("Branch")
-    return {"name": name, "commit": {"id": commit}, "default": name == project.default_branch}
+    return {
+        "name": name,
+        "commit": {"id": commit},
+        "default": name == project.default_branch,
+        "protected": is_protected(state_of(request).store, project, name, tag=False),
+    }
 
 
 @router.get("/repository/tags/{name:path}")
 async def get_tag(request: Request, key: int, name: str) -> dict[str, object]:
     """Return a tag."""
-    _, repository, _ = find_project(request, key, REPORTER, "read_api")
+    project, repository, _ = find_project(request, key, REPORTER, "read_api")
     commit = repository.commit_of(f"refs/tags/{name}")
     if not commit:
         raise not_found("Tag")
-    return {"name": name, "target": commit, "commit": {"id": commit}}
+    protected = is_protected(state_of(request).store, project, name, tag=True)
+    return {"name": name, "target": commit, "commit": {"id": commit}, "protected": protected}
 
 
 @router.post("/repository/tags")

@@ -11,10 +11,10 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 
 from standins.gitlab.access import MAINTAINER, project_for
-from standins.gitlab.errors import ApiError, bad_request, forbidden, not_found
+from standins.gitlab.errors import ApiError, bad_request, forbidden
 from standins.gitlab.params import read_params
 from standins.gitlab.runners_api import find_runner, runners_page, summary
-from standins.gitlab.state import identity, require_scope, state_of
+from standins.gitlab.state import require_scope, state_of
 
 router = APIRouter(prefix="/api/v4")
 
@@ -22,19 +22,15 @@ router = APIRouter(prefix="/api/v4")
 @router.get("/runners")
 async def list_owned(request: Request) -> JSONResponse:
     """Return the runners of groups and projects: this user owns all of them."""
+    require_scope(request, "manage_runner")
     return runners_page(request, lambda runner: runner.runner_type != "instance_type")
 
 
 @router.get("/projects/{key:path}/runners")
 async def list_of_project(request: Request, key: str) -> JSONResponse:
     """Return what a project may use: its own runners, its groups', and the instance's."""
-    # Who may is checked with the list.
-    identity(request)
-    store = state_of(request).store
-    project = store.project(int(key)) if key.isdigit() else store.project_by_path(key)
-    if project is None:
-        raise not_found("Project")
-    number, groups = project.id, store.groups_of(project)
+    project, _ = project_for(request, key, MAINTAINER, "read_api", "manage_runner")
+    number, groups = project.id, state_of(request).store.groups_of(project)
     return runners_page(
         request,
         lambda runner: (

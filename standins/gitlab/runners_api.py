@@ -15,7 +15,7 @@ from fastapi.responses import JSONResponse
 from standins.gitlab.errors import ApiError, bad_request, forbidden, not_found
 from standins.gitlab.params import Params, read_params
 from standins.gitlab.records import ACTIVE, FINISHED, Runner
-from standins.gitlab.state import State, require_scope, state_of
+from standins.gitlab.state import State, identity, require_scope, state_of
 from standins.gitlab.store import digest, new_token
 
 router = APIRouter(prefix="/api/v4")
@@ -26,6 +26,7 @@ ACCESS_LEVELS = ("not_protected", "ref_protected")
 ONLINE_SECONDS = 2 * 3600
 _LEGACY_TOKEN = re.compile(r"GR1348941[A-Za-z0-9_-]{20}")
 _MIN_TIMEOUT = 600
+_MAINTAINER = 40
 
 
 def timestamp(seconds: float | None) -> str | None:
@@ -205,12 +206,14 @@ async def delete_own_runner(request: Request) -> Response:
 @router.get("/runners/all")
 async def list_all(request: Request) -> JSONResponse:
     """Return every runner, a page of them."""
+    require_scope(request, "manage_runner")
     return runners_page(request, lambda runner: True)
 
 
 @router.get("/groups/{group_id}/runners")
 async def list_of_group(request: Request, group_id: int) -> JSONResponse:
     """Return what a group may use: its own runners, and the instance's."""
+    require_scope(request, "manage_runner")
     return runners_page(
         request,
         lambda runner: runner.group_id == group_id or runner.runner_type == "instance_type",
@@ -219,12 +222,16 @@ async def list_of_group(request: Request, group_id: int) -> JSONResponse:
 
 def runners_page(request: Request, chosen: Callable[[Runner], bool]) -> JSONResponse:
     """One page, with the address of the next in Link (GitLab docs, "Pagination")."""
-    require_scope(request, "manage_runner", "read_api")
     state = state_of(request)
     params = Params(dict(request.query_params))
     kind = params.choice("type", ("", *RUNNER_TYPES), "")
+    tags = set(params.words("tag_list"))
     page, size = params.integer("page") or 1, min(params.integer("per_page") or 20, 100)
-    found = [r for r in state.store.runners() if chosen(r) and kind in ("", r.runner_type)]
+    found = [
+        r
+        for r in state.store.runners()
+        if chosen(r) and kind in ("", r.runner_type) and tags <= set(r.tag_list)
+    ]
     body = [summary(state, runner) for runner in found[(page - 1) * size : page * size]]
     headers = {}
     if len(found) > page * size:
@@ -243,9 +250,28 @@ def summary(state: State, runner: Runner) -> dict[str, object]:
 @router.get("/runners/{runner_id}")
 async def get_runner(request: Request, runner_id: int) -> dict[str, object]:
     """Return a runner's details; never its token."""
-    require_scope(request, "manage_runner", "read_api")
     state = state_of(request)
-    return _details(state, find_runner(state, runner_id))
+    _require_sight(request, runner := find_runner(state, runner_id))
+    return _details(state, runner)
+
+
+def _require_sight(request: Request, runner: Runner) -> None:
+    """Who may see a runner: administrators, and maintainers of a project that it serves.
+
+    After lib/api/ci/helpers/runner.rb, where each user may see an instance's runner.
+    """
+    who = identity(request)
+    bot = who.project_id is not None
+    if bot and runner.runner_type != "instance_type":
+        project = state_of(request).store.project(who.project_id or 0)
+        assert project is not None, "a token's project is never deleted"
+        groups = state_of(request).store.groups_of(project)
+        if who.access_level < _MAINTAINER or not (
+            runner.serves(project.id) or runner.group_id in groups
+        ):
+            raise forbidden()
+    if not bot:
+        require_scope(request, "manage_runner")
 
 
 @router.put("/runners/{runner_id}")
@@ -279,7 +305,7 @@ async def delete_runner(request: Request, runner_id: int) -> Response:
 @router.get("/runners/{runner_id}/managers")
 async def list_managers(request: Request, runner_id: int) -> list[dict[str, object]]:
     """Return the hosts that use a runner's token."""
-    require_scope(request, "manage_runner", "read_api")
+    require_scope(request, "manage_runner")
     state = state_of(request)
     find_runner(state, runner_id)
     busy = {job.system_id for job in state.store.jobs(*ACTIVE) if job.runner_id == runner_id}
@@ -304,7 +330,7 @@ async def list_managers(request: Request, runner_id: int) -> list[dict[str, obje
 @router.get("/runners/{runner_id}/jobs")
 async def list_runner_jobs(request: Request, runner_id: int) -> list[dict[str, object]]:
     """Return the jobs that a runner has or had, newest first."""
-    require_scope(request, "manage_runner", "read_api")
+    require_scope(request, "manage_runner")
     state = state_of(request)
     find_runner(state, runner_id)
     params = Params(dict(request.query_params))

@@ -121,7 +121,9 @@ def require_scope(request: Request, *scopes: str) -> Identity:
 
 def _with_scope(request: Request, *scopes: str) -> Identity:
     found = identity(request)
-    if not {"api", *scopes} & found.scopes:
+    # lib/api/api.rb: read_api is enough for whatever is only read.
+    reads = {"read_api"} if request.method in ("GET", "HEAD") else set()
+    if not {"api", *scopes, *reads} & found.scopes:
         raise insufficient_scope(" ".join(scopes) or "api")
     return found
 

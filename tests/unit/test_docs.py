@@ -79,6 +79,25 @@ def test_role_reference_is_what_the_argument_specs_say() -> None:
     assert text == reference.reference(), "run: python -m tools.reference"
 
 
+def test_the_table_of_symptoms_is_what_the_data_say() -> None:
+    text = reference.SYMPTOMS.read_text(encoding="utf-8")
+    assert text == reference.symptoms(), "run: python -m tools.reference"
+
+
+@pytest.mark.parametrize(
+    ("words", "shown"),
+    [
+        (r"variable \w+: empty;", "variable …: empty;"),
+        (r"Enter your (API token|password):", "Enter your API token:"),
+        (r"(ERROR: )?Job failed: (aborted|canceled)", "Job failed: aborted"),
+        (r"reserved character\(s\)", "reserved character(s)"),
+        (r"\b401\b.{0,40}Unauthorized", "401…Unauthorized"),
+    ],
+)
+def test_a_pattern_is_shown_as_words(words: str, shown: str) -> None:
+    assert reference._said(words) == shown
+
+
 @pytest.mark.parametrize("name", reference.role_order())
 def test_a_roles_readme_is_what_its_argument_spec_says(name: str) -> None:
     text = (ROOT / "roles" / name / "README.md").read_text(encoding="utf-8")

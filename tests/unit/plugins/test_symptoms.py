@@ -92,7 +92,9 @@ def test_what_is_not_known_is_called_so(path: Path) -> None:
         assert "No rule to make target 'publish'" in verdict.evidence[-1]
 
 
-@pytest.mark.parametrize("symptom", _symptoms.symptoms(), ids=lambda one: one.id)
+@pytest.mark.parametrize(
+    "symptom", [one for one in _symptoms.symptoms() if one.words], ids=lambda one: one.id
+)
 def test_each_symptom_has_a_log_that_shows_it(symptom: _symptoms.Symptom) -> None:
     if symptom.id in SAYS:
         # As a tool breaks it, in the middle of other lines.
@@ -101,6 +103,15 @@ def test_each_symptom_has_a_log_that_shows_it(symptom: _symptoms.Symptom) -> Non
         assert found[0].id == symptom.id
     else:
         assert symptom.id in BROKEN.values()
+
+
+@pytest.mark.parametrize("symptom", _symptoms.symptoms(), ids=lambda one: one.id)
+def test_each_symptom_is_told_in_whole_sentences(symptom: _symptoms.Symptom) -> None:
+    """YAML splits an unquoted list at each comma."""
+    for text in (symptom.what, *symptom.causes, symptom.cure):
+        assert text.endswith("."), text
+        assert text[0].isupper() or text.startswith("make "), text
+    assert symptom.source
 
 
 def test_of_several_causes_each_is_told_and_general_ones_only_alone() -> None:
@@ -115,7 +126,7 @@ def test_evidence_is_the_line_as_a_reader_of_the_log_counts_them() -> None:
     stamp = "\x1b[0;m2026-11-29T18:00:00.000000Z 01E "
     text = f"one\r\n{stamp}two\r\n50 %\r100 %\r\nNo space\nleft on device\n"
     (verdict,) = _symptoms.diagnose(text)
-    assert verdict.evidence == ("4: No space",)
+    assert verdict.evidence == ("log, line 4: No space",)
 
 
 def test_every_refusal_of_an_index_is_known() -> None:
@@ -158,8 +169,10 @@ def _log_of(symptom: str) -> str:
 def run(tmp_path: Path, **args: Any) -> dict[str, Any]:
     """The action."""
     action = object.__new__(ActionModule)
+    nothing = {"log": "", "tag": "", "job": 0, "project": "", "url": "", "api_token": "",
+               "report": ""}  # fmt: skip
     action._task = SimpleNamespace(
-        args=args, check_mode=False, async_val=0, action="release_doctor"
+        args={**nothing, **args}, check_mode=False, async_val=0, action="release_doctor"
     )
     action._connection = SimpleNamespace(
         _shell=SimpleNamespace(tmpdir="/tmp"), is_pipelining_enabled=lambda: True
@@ -185,10 +198,24 @@ def test_no_secret_of_a_log_is_shown(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("log", "words"),
-    [("", "release_pipeline_doctor_log: missing"),
-     ("/nowhere/x.log", "cannot be read: No such file"),
+    [("/nowhere/x.log", "cannot be read: No such file"),
      ("/tmp", "cannot be read: Is a directory")],
 )  # fmt: skip
 def test_a_log_that_cannot_be_read_is_refused(tmp_path: Path, log: str, words: str) -> None:
     with pytest.raises(AnsibleActionFail, match=re.escape(words)):
         run(tmp_path, log=log)
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [({}, "_tag, release_pipeline_doctor_job: none set; expected one of them"),
+     ({"log": "x", "tag": "v1"}, "release_pipeline_doctor_log and release_pipeline_doctor_tag set"),
+     ({"tag": "v1", "url": "https://x", "api_token": "t"}, "release_pipeline_doctor_project: miss"),
+     ({"job": 3, "project": "a/b", "api_token": "t"}, "release_pipeline_url: missing"),
+     ({"job": 3, "project": "a/b", "url": "https://x"}, "release_pipeline_api_token: missing")],
+)  # fmt: skip
+def test_an_incomplete_question_is_refused(
+    tmp_path: Path, args: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(AnsibleActionFail, match=re.escape(words)):
+        run(tmp_path, **args)
