@@ -14,6 +14,7 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 from standins.gitlab import (
     control,
     deploy_tokens_api,
+    deployments_api,
     environments_api,
     git_http,
     job_token_api,
@@ -26,6 +27,7 @@ from standins.gitlab import (
     repository_api,
     runner_projects_api,
     runners_api,
+    schedules_api,
     variables_api,
 )
 from standins.gitlab.errors import ApiError
@@ -68,8 +70,8 @@ def create_app(settings: Settings) -> FastAPI:
     # projects_api after those with longer paths: a project's own may have slashes.
     for module in (
         runners_api, runner_projects_api, jobs_api, repository_api, lint_api, pipelines_api,
-        variables_api, protection_api, environments_api, deploy_tokens_api, job_token_api,
-        projects_api, oidc, control, git_http,
+        schedules_api, variables_api, protection_api, environments_api, deployments_api,
+        deploy_tokens_api, job_token_api, projects_api, oidc, control, git_http,
     ):  # fmt: skip
         app.include_router(module.router)
     app.include_router(pipelines_api.current)

@@ -66,6 +66,7 @@ def definition(
         sources=config.get("dependencies"),
         variables=of_file,
         environment=expand(str(environment.get("name") or ""), values),
+        action=str(environment.get("action") or "start"),
         resource_group=expand(str(config.get("resource_group") or ""), values),
         index=job.index,
         total=job.total,

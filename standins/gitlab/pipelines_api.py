@@ -119,6 +119,8 @@ def job_json(state: State, project: Project, job: Job) -> dict[str, Any]:
     pipeline = state.store.pipelines.get(job.pipeline_id)
     archive = next((up for up in job.uploads if up["type"] == "archive"), None)
     runner = state.store.runner(job.runner_id) if job.runner_id else None
+    managers = state.store.managers(runner.id) if runner else []
+    manager = next((one for one in managers if one.system_id == job.system_id), None)
     url = f"{state.settings.external_url}/{project.path}"
     return {
         "id": job.id,
@@ -165,6 +167,17 @@ def job_json(state: State, project: Project, job: Job) -> dict[str, Any]:
             "paused": runner.paused,
             "runner_type": runner.runner_type,
         } if runner else None,
+        "runner_manager": {
+            "id": manager.id,
+            "system_id": manager.system_id,
+            "version": manager.version,
+            "revision": manager.revision,
+            "platform": manager.platform,
+            "architecture": manager.architecture,
+            "created_at": timestamp(manager.created_at),
+            "contacted_at": timestamp(manager.contacted_at),
+            "ip_address": None,
+        } if manager else None,
         "tag_list": job.tags,
         "archived": False,
     }  # fmt: skip
@@ -253,24 +266,30 @@ async def list_jobs(request: Request, key: str, pipeline_id: int) -> JSONRespons
     project, _ = project_for(request, key, REPORTER, "read_api")
     state = state_of(request)
     pipeline = _find_pipeline(state, project, pipeline_id)
+    retried = Params(dict(request.query_params)).boolean("include_retried", False)
+    jobs = state.store.jobs_of(pipeline.id) if retried else scheduler.latest(state, pipeline.id)
+    return _jobs_page(request, state, project, jobs)
+
+
+def _jobs_page(request: Request, state: State, project: Project, jobs: list[Job]) -> JSONResponse:
+    """One page of jobs, the newest first, of the states that the request names."""
     query = request.query_params
     scope = [*query.getlist("scope[]"), *query.getlist("scope")]
     if set(scope) - set(STATUSES):
         raise bad_request("scope does not have a valid value")
-    retried = Params(dict(query)).boolean("include_retried", False)
-    jobs = state.store.jobs_of(pipeline.id) if retried else scheduler.latest(state, pipeline.id)
     shown = [job_json(state, project, job) for job in reversed(jobs)]
     return page(request, [job for job in shown if not scope or job["status"] in scope])
 
 
 @router.post("/pipelines/{pipeline_id:int}/cancel")
 async def cancel_pipeline(request: Request, key: str, pipeline_id: int) -> dict[str, Any]:
-    """Cancel all jobs of a pipeline that are not over."""
+    """Cancel the jobs of a pipeline that are not over; manual ones stay (ci/has_status.rb)."""
     project, who = project_for(request, key, DEVELOPER)
     state = state_of(request)
     pipeline = _find_pipeline(state, project, pipeline_id)
     for job in scheduler.latest(state, pipeline.id):
-        scheduler.cancel(state, _job_to_change(state, project, who, job.id))
+        if job.state != MANUAL:
+            scheduler.cancel(state, _job_to_change(state, project, who, job.id))
     scheduler.process(state, pipeline.id)
     return _pipeline_details(state, project, pipeline)
 
@@ -293,7 +312,7 @@ async def list_project_jobs(request: Request, key: str) -> JSONResponse:
     project, _ = project_for(request, key, REPORTER, "read_api")
     state = state_of(request)
     jobs = [job for job in state.store.jobs() if job.project_id == project.id]
-    return page(request, [job_json(state, project, job) for job in reversed(jobs)])
+    return _jobs_page(request, state, project, jobs)
 
 
 @router.get("/jobs/{job_id:int}")

@@ -10,9 +10,9 @@ import subprocess
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 
-from standins.gitlab.access import GUEST, project_for
+from standins.gitlab.access import GUEST, page, project_for
 from standins.gitlab.errors import ApiError, bad_request, not_found
-from standins.gitlab.params import read_params
+from standins.gitlab.params import Params, read_params
 from standins.gitlab.payload import repository_url
 from standins.gitlab.records import Project
 from standins.gitlab.repository import Repository
@@ -117,6 +117,24 @@ async def get_namespace(request: Request, key: str) -> dict[str, object]:
             kind = "user" if path == "root" else "group"
             return {"id": number, "path": path.rsplit("/", 1)[-1], "full_path": path, "kind": kind}
     raise not_found("Namespace")
+
+
+@router.get("/groups/{key:path}/projects")
+async def list_of_group(request: Request, key: str) -> JSONResponse:
+    """Return the projects of a group, and on demand those of its subgroups."""
+    require_scope(request, "read_api")
+    state = state_of(request)
+    deep = Params(dict(request.query_params)).boolean("include_subgroups", False)
+    for number, path in state.store.namespaces().items():
+        if path != "root" and key.lower() in (str(number), path.lower()):
+            found = [
+                project
+                for project in state.store.projects()
+                if project.namespace.lower() == path.lower()
+                or (deep and number in state.store.groups_of(project))
+            ]
+            return page(request, [project_json(state, project) for project in found])
+    raise not_found("Group")
 
 
 @router.get("/groups/{key:path}")

@@ -105,6 +105,7 @@ class Plan:
         needs: other jobs by their group (job, artifacts, optional, matrix); None: earlier stages.
         sources: groups of earlier stages whose artifacts it takes; None: all.
         variables: those of the configuration.
+        action: what it does with its environment; only start and stop make a deployment.
         attempts: how often it runs again by itself after a failure.
         interruptible: whether a newer pipeline of its branch may cancel it once it has begun.
         id_tokens: variables for ID tokens, and whom each is for.
@@ -119,6 +120,7 @@ class Plan:
     sources: list[str] | None = None
     variables: list[dict[str, Any]] = field(default_factory=list)
     environment: str = ""
+    action: str = "start"
     resource_group: str = ""
     index: int = 0
     total: int = 1
@@ -275,3 +277,18 @@ class Allowed:
     project_id: int
     group: bool
     target: int
+
+
+@dataclass
+class Schedule:
+    """A pipeline schedule of a project; nothing here starts its pipelines."""
+
+    id: int
+    project_id: int
+    description: str
+    ref: str
+    cron: str
+    cron_timezone: str = "UTC"
+    active: bool = True
+    variables: list[dict[str, str]] = field(default_factory=list)
+    created_at: float = 0.0

@@ -35,6 +35,7 @@ from standins.gitlab.records import (
     Project,
     ProtectedRef,
     Runner,
+    Schedule,
     Setting,
 )
 from standins.gitlab.tables import Table
@@ -89,6 +90,7 @@ class Store:
         self.environments = Table(self._db, "environments", Environment, "project_id")
         self.deploy_tokens = Table(self._db, "deploy_tokens", DeployToken, "project_id")
         self.allowed = Table(self._db, "allowed", Allowed, "project_id")
+        self.schedules = Table(self._db, "schedules", Schedule, "project_id")
 
     def close(self) -> None:
         """Close the database."""
@@ -122,6 +124,10 @@ class Store:
         """Return a project by id."""
         doc = self._one("SELECT doc FROM projects WHERE id = ?", key)
         return Project(**doc) if doc else None
+
+    def projects(self) -> list[Project]:
+        """Return all projects, oldest first."""
+        return [Project(**doc) for doc in self._all("SELECT doc FROM projects ORDER BY id")]
 
     def project_by_path(self, path: str) -> Project | None:
         """Return a project by its full path, whatever its case."""
