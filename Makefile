@@ -113,6 +113,10 @@ preflight: venv ## Compare trusted publishers with the claims of real jobs; chan
 doctor: venv ## Say why there is no release: ARGS='-e release_pipeline_doctor_log=FILE', or INVENTORY=… ARGS='-e …_project=… -e …_tag=…'
 	$(VENV)/bin/ansible-playbook -i $(if $(filter file,$(origin INVENTORY)),localhost$(COMMA),$(INVENTORY)) playbooks/doctor.yml $(ARGS)
 
+.PHONY: revoke
+revoke: venv ## In an emergency: stop releases, take tokens out, report: INVENTORY=… ARGS='--check' (docs/emergency.md)
+	$(VENV)/bin/ansible-playbook -i $(INVENTORY) playbooks/revoke.yml $(ARGS)
+
 .PHONY: image
 image: venv ## Prepare a golden image of a runner host, without tokens: INVENTORY=… ARGS='--limit NAME'
 	$(VENV)/bin/ansible-playbook -i $(INVENTORY) playbooks/image.yml $(ARGS)

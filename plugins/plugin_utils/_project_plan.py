@@ -64,10 +64,11 @@ def mark(value: str, salt: bytes = b"", token: int = 0) -> str:
         salt: random if it is empty.
         token: the number of the deploy token that the value is; 0 for any other.
     """
-    return _mark("", token, _digest(value, salt or os.urandom(16)))
+    return _mark("", token, slow_digest(value, salt or os.urandom(16)))
 
 
-def _digest(value: str, salt: bytes) -> str:
+def slow_digest(value: str, salt: bytes) -> str:
+    """A salted digest of a value, with the salt before it."""
     # 16 MB and some milliseconds for each guess (RFC 7914).
     digest = hashlib.scrypt(value.encode(), salt=salt, n=2**14, r=8, p=1, dklen=16)
     words = (base64.urlsafe_b64encode(part).decode().rstrip("=") for part in (salt, digest))
@@ -85,7 +86,13 @@ def marked(description: str, value: str) -> bool:
     if not found or not found["salt"]:
         return False
     salt = base64.urlsafe_b64decode(found["salt"] + "==")
-    return hmac.compare_digest(_digest(value, salt), f"{found['salt']}.{found['digest']}")
+    return hmac.compare_digest(slow_digest(value, salt), f"{found['salt']}.{found['digest']}")
+
+
+def has_digest(description: str) -> bool:
+    """Whether a description has the mark of any value."""
+    found = _MARK.search(description)
+    return bool(found and found["salt"])
 
 
 def token_in(description: str) -> int:
@@ -235,7 +242,7 @@ def filled(change: Change, one: Variable, value: str, token: int) -> Change:
 
 def _body(one: Variable, today: date | None = None, token: int = 0) -> dict[str, Any]:
     day = str(today) if today and _index_tokens.is_one(one.value) else ""
-    digest = _digest(one.value, os.urandom(16)) if one.hidden or token else ""
+    digest = slow_digest(one.value, os.urandom(16)) if one.hidden or token else ""
     description = f"{one.description} {_mark(day, token, digest)}".strip()
     return {
         "key": one.key,

@@ -135,7 +135,7 @@ def _value_problems(one: Variable) -> Iterator[str]:
             f"{one.where}.value: GitLab cannot mask it; expected {expected}, "
             "or masked: false if it is no secret"
         )
-    if one.hidden and not _is_random(one.value):
+    if one.hidden and not is_random(one.value):
         yield (
             f"{one.where}.hidden: the value is too simple: GitLab does not show it again, and a "
             f"digest of it, which the toolkit keeps instead, could be guessed; expected at least "
@@ -143,5 +143,6 @@ def _value_problems(one: Variable) -> Iterator[str]:
         )
 
 
-def _is_random(value: str) -> bool:
+def is_random(value: str) -> bool:
+    """Whether nobody can guess a value from its digest."""
     return len(value) >= _HIDDEN_LENGTH and len(set(value)) >= _HIDDEN_CHARACTERS

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.long
 
 ROOT = Path(__file__).resolve().parents[3]
 # These work on the controller and in GitLab.
-ON_CONTROLLER = ("doctor", "pipeline", "preflight", "project")
+ON_CONTROLLER = ("doctor", "pipeline", "preflight", "project", "revoke")
 PLAYBOOKS = [path for path in files("playbooks/*.yml") if path.stem not in ON_CONTROLLER]
 SETS = (ROOT / "roles/runner_host/vars/main.yml").read_text(encoding="utf-8")
 WHOLE_HOST = {"name": "runnerhost.toolkit.runner_host", "rolespec_validate": False}
