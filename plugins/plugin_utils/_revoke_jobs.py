@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import _project_variables
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._project_pipelines import Pipeline
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._project_settings import (
     ProtectedRef,
@@ -135,6 +135,6 @@ def _is_protected(job: Mapping[str, Any], protected: Sequence[ProtectedRef]) -> 
         return None
     return any(
         (rule.merge is None) == bool(job["tag"])
-        and re.fullmatch(".*".join(map(re.escape, rule.name.split("*"))), str(job["ref"]))
+        and _project_variables.covers(rule.name, str(job["ref"]))
         for rule in protected
     )

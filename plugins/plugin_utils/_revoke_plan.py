@@ -194,8 +194,7 @@ class Reach:
             return True
         if environment is None:
             return None
-        pattern = ".*".join(map(re.escape, self.environment.split("*")))
-        return bool(environment) and re.fullmatch(pattern, environment) is not None
+        return bool(environment) and _project_variables.covers(self.environment, environment)
 
 
 def reach(taken: Taken) -> Reach:

@@ -78,8 +78,9 @@ def _publishing(incident: Incident, listed: Mapping[str, Any]) -> Mapping[str, A
     with _told(incident, listed):
         details = incident.api.get(int(listed["id"]))
     if details is not None and details.get("access_level") != "ref_protected":
+        tags = ", ".join(incident.wanted.tags)
         incident.outcome.todo.append(
-            f"{title(listed)} has the tags {', '.join(incident.wanted.tags)}, but takes jobs of any branch, and so was not "
+            f"{title(listed)} has the tags {tags}, but takes jobs of any branch, and so was not "
             "paused: if it publishes, pause it, and set Protected."
         )
         return None
