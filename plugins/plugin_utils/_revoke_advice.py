@@ -3,14 +3,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import _index_tokens
 
 _SITES = {"PyPI": "pypi", "TestPyPI": "testpypi"}
 
 
-def advice(values: Iterable[str], *, leaked: bool, note: str, todo: Sequence[str]) -> list[str]:
+def advice(values: Collection[str], *, leaked: bool, note: str, todo: Sequence[str]) -> list[str]:
     """The list.
 
     Args:
@@ -32,20 +32,20 @@ def advice(values: Iterable[str], *, leaked: bool, note: str, todo: Sequence[str
     return [f"{n}. {step}" for n, step in enumerate(steps, 1)]
 
 
-def _tokens(values: Iterable[str]) -> Iterator[str]:
-    every = list(values)
-    sites = sorted({_SITES[name] for one in every if (name := _index_tokens.instance(one))})
+def _tokens(values: Collection[str]) -> Iterator[str]:
+    sites = sorted({_SITES[name] for one in values if (name := _index_tokens.instance(one))})
     for site in sites or ["the index"]:
         yield (
-            f"Revoke the token, at {site}: Account settings > API tokens, Options > Remove token. "
-            "Whoever has it can upload until then; nothing that was done here ends that."
+            f"Revoke each token that was taken out, at {site}: Account settings > API tokens, "
+            "Options > Remove token. Whoever has it can upload until then; nothing that was done "
+            "here ends that."
         )
-    if any(one.startswith("gldt-") for one in every):
+    if any(one.startswith("gldt-") for one in values):
         yield (
             "Revoke the deploy token, in GitLab: Settings > Repository > Deploy tokens of the "
             "project. Taking its variable out does not end it."
         )
-    if any(one.startswith("glpat-") for one in every):
+    if any(one.startswith("glpat-") for one in values):
         yield (
             "Revoke the access token, in GitLab: Access tokens of its user, group or project. "
             "Taking its variable out does not end it."

@@ -18,6 +18,7 @@ from typing import Any
 import yaml
 
 from ansible_collections.runnerhost.toolkit.plugins.module_utils import _secrets
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import _project_variables
 
 FORMAT = 1
 CONTINUED_DAYS = 7
@@ -201,12 +202,16 @@ class Note:
         Raises:
             NoteProblem: if that fails.
         """
+        known = sorted((one for one in secrets if len(one) >= 8), key=len, reverse=True)
+        lines = [_hide(" ".join(line.split()), known) for line in section]
+        for one in self.data.variables:
+            # What people have written.
+            if "description" in one.attributes:
+                one.attributes["description"] = _hide(str(one.attributes["description"]), known)
         block = _DATA.format(data=self.data.text())
-        lines = [" ".join(line.split()) if line.strip() else "" for line in section]
         text = "\n".join([self._kept.rstrip("\n"), "", *lines, "", block])
-        for secret in sorted(secrets, key=len, reverse=True):
-            if len(secret) >= 8:
-                text = text.replace(secret, _secrets.HIDDEN)
+        # One that is a word may be that of a path or a key, too, which the undo needs.
+        text = _hide(text, [one for one in known if _project_variables.is_random(one)])
         try:
             if not self.there:
                 # Taken before anything is done; never through a link.
@@ -215,6 +220,12 @@ class Note:
             _replace(self.path, text)
         except OSError as error:
             raise NoteProblem(f"{self.path}: {error.strerror}") from None
+
+
+def _hide(text: str, secrets: Iterable[str]) -> str:
+    for secret in secrets:
+        text = text.replace(secret, _secrets.HIDDEN)
+    return text
 
 
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW

@@ -51,10 +51,14 @@ class Values:
 
     Attributes:
         salt: of the digests.
+        known: what to look for.
+        taken: those of them that are taken out of GitLab.
+        digests: of what was taken out before.
     """
 
     salt: bytes
     known: set[str] = field(default_factory=set, repr=False)
+    taken: set[str] = field(default_factory=set, repr=False)
     digests: set[str] = field(default_factory=set)
     _seen: dict[str, bool] = field(default_factory=dict, repr=False)
 
@@ -66,7 +70,7 @@ class Values:
     def new_digests(self) -> list[str]:
         """Those of random values; another one could be guessed from its digest."""
         made = (
-            _project_plan.slow_digest(one, self.salt) for one in sorted(self.known) if random(one)
+            _project_plan.slow_digest(one, self.salt) for one in sorted(self.taken) if random(one)
         )
         return [one for one in made if one not in self.digests]
 
@@ -120,6 +124,7 @@ def search(
             if taken.why or taken.identity in left:
                 taken.why = taken.why or SAME
                 found.append(Found(holder, taken))
+                values.taken |= _values_of(one, values.known)
                 told += _reference(taken, one)
             else:
                 told += _doubt(taken, one, values)
@@ -148,6 +153,16 @@ def _taken(holder: Holder, one: Mapping[str, Any], keys: Sequence[str], values: 
     )
 
 
+def _values_of(one: Mapping[str, Any], known: set[str]) -> set[str]:
+    """What a variable holds; of a hidden one, what it may hold."""
+    if not one.get("hidden"):
+        return {str(one.get("value") or "").strip()} & known
+    description = str(one.get("description") or "")
+    if _project_plan.has_digest(description):
+        return {value for value in known if _project_plan.marked(description, value)}
+    return known
+
+
 def _reference(taken: Taken, one: Mapping[str, Any]) -> Iterator[str]:
     """The token may be in another variable, which this one names."""
     value = str(one.get("value") or "")
@@ -163,7 +178,7 @@ def _doubt(taken: Taken, one: Mapping[str, Any], values: Values) -> Iterator[str
     if values.inside(one.get("value")):
         yield (
             f"{taken.place}: the value of {taken.name} holds the token among other text, and is "
-            "still there: edit it under Settings > CI/CD > Variables"
+            "still there: edit it."
         )
     elif (
         (values.known or values.digests)
@@ -172,7 +187,7 @@ def _doubt(taken: Taken, one: Mapping[str, Any], values: Values) -> Iterator[str
     ):
         yield (
             f"{taken.place}: {taken.name} is hidden, so nobody can tell whether it holds the "
-            "same token: ask whoever set it"
+            "same token: ask whoever set it."
         )
 
 

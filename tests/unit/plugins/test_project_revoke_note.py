@@ -18,7 +18,10 @@ import requests
 import yaml
 from ansible.errors import AnsibleActionFail
 
-from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import _revoke_note
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import (
+    _project_plan,
+    _revoke_note,
+)
 from tests.unit.plugins.revoke_world import (
     ADMIN,
     DECLARED,
@@ -294,6 +297,34 @@ def test_undo_warns_of_a_token_that_comes_back(world: World) -> None:
     first = world.run()
     (warning,) = world.run(undo=first["note"], check=True)["warnings"]
     assert warning.startswith("gitlab_project_projects[0].variables[0].value: the token that was")
+
+
+@pytest.mark.parametrize("hidden", [False, True])
+def test_undo_does_not_warn_of_a_token_that_is_new_already(world: World, hidden: bool) -> None:
+    """The inventory had another one before the incident was dealt with."""
+    fresh = {**DECLARED, "value": INNOCENT}
+    world.projects = [{"project": DEMO, "variables": [fresh]}]
+    for one in world.store.project_settings.all():
+        if one.key == "UNRELATED":
+            world.store.project_settings.delete(one.id)
+        if hidden and one.environment_scope == "pypi":
+            one.hidden, one.description = True, _project_plan.mark(LEAKED)
+            world.store.project_settings.save(one)
+    first = world.run()
+    assert f"Took {KEY} (pypi) out of {DEMO}" in first["msg"]
+    assert world.run(undo=first["note"], check=True)["warnings"] == []
+    world.projects = [{"project": DEMO, "variables": [DECLARED]}]
+    assert len(world.run(undo=first["note"], check=True)["warnings"]) == 1
+
+
+def test_a_value_that_is_a_word_does_not_spoil_the_note(world: World) -> None:
+    world.variable("projects/group%2Fdemo", "WORD", "group/demo", description="it is group/demo")
+    first = world.run(variables=["WORD"])
+    note = _revoke_note.read(only_note())
+    assert [one.path for one in note.data.variables] == [DEMO]
+    assert "it is group/demo" not in only_note().read_text()
+    assert not world.run(variables=["WORD"])["changed"]
+    assert world.run(undo=first["note"])["failures"] == []
 
 
 def test_undo_goes_on_after_a_refusal(world: World) -> None:
