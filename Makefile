@@ -117,6 +117,10 @@ doctor: venv ## Say why there is no release: ARGS='-e release_pipeline_doctor_lo
 revoke: venv ## In an emergency: stop releases, take tokens out, report: INVENTORY=… ARGS='--check' (docs/emergency.md)
 	$(VENV)/bin/ansible-playbook -i $(INVENTORY) playbooks/revoke.yml $(ARGS)
 
+.PHONY: watch
+watch: venv ## Find files on indexes that no pipeline has released, and tokens that are due; changes nothing: INVENTORY=…
+	$(VENV)/bin/ansible-playbook -i $(INVENTORY) playbooks/watch.yml $(ARGS)
+
 .PHONY: image
 image: venv ## Prepare a golden image of a runner host, without tokens: INVENTORY=… ARGS='--limit NAME'
 	$(VENV)/bin/ansible-playbook -i $(INVENTORY) playbooks/image.yml $(ARGS)

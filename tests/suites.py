@@ -139,7 +139,7 @@ def _folders(root: Path) -> list[Suite]:
         path = str(folder.relative_to(root))
         options = _OPTIONS.get(folder.name, ())
         argv = (*PYTEST, "-q", *options, "--junitxml=JUNIT", path)
-        limit = 1800 if containers else 600
+        limit = 1800 if containers else 900
         found.append(Suite(folder.name, argv, path, containers, limit=limit))
     # What needs containers takes longest.
     return sorted(found, key=lambda suite: not suite.containers)

@@ -15,7 +15,9 @@ description:
   - Given a tag or a job, it asks GitLab up to about 60 times, however many pipelines there are.
 version_added: 0.2.0
 requirements: [python-gitlab]
-extends_documentation_fragment: [runnerhost.toolkit.gitlab_api]
+extends_documentation_fragment:
+  - runnerhost.toolkit.gitlab_api
+  - runnerhost.toolkit.release_pipelines
 options:
   log:
     description: A file on the controller with the log of a job. GitLab is not asked then.
@@ -33,15 +35,6 @@ options:
     description: The number of a job of the project; V(0) for none.
     type: int
     default: 0
-  inputs:
-    description: Inputs of all pipelines, as C(release_pipeline_inputs).
-    type: dict
-    default: {}
-  projects:
-    description: The projects with pipelines, as C(release_pipeline_projects).
-    type: list
-    elements: dict
-    default: []
   report:
     description: A file on the controller for the same as JSON; empty for none.
     type: str

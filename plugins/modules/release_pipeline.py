@@ -13,7 +13,9 @@ description:
   - A file that somebody else has written, or changed, is left alone and named in RV(refused).
 version_added: 0.1.0
 requirements: [python-gitlab]
-extends_documentation_fragment: [runnerhost.toolkit.gitlab_api]
+extends_documentation_fragment:
+  - runnerhost.toolkit.gitlab_api
+  - runnerhost.toolkit.release_pipelines
 options:
   issuer_onboarded:
     description: Whether pypi and testpypi take ID tokens of this GitLab, which is not GitLab.com.
@@ -31,15 +33,6 @@ options:
     description: Its visibility when it is created.
     type: str
     default: internal
-  inputs:
-    description: Inputs of all packages of all projects.
-    type: dict
-    default: {}
-  projects:
-    description: The projects, as in the role's variable.
-    type: list
-    elements: raw
-    default: []
 attributes:
   check_mode:
     description: Can run in check mode and predict the result without changing anything.

@@ -14,21 +14,14 @@ description:
   - Changes nothing, unless O(start) starts the jobs that show claims.
 version_added: 0.1.0
 requirements: [python-gitlab]
-extends_documentation_fragment: [runnerhost.toolkit.gitlab_api]
+extends_documentation_fragment:
+  - runnerhost.toolkit.gitlab_api
+  - runnerhost.toolkit.release_pipelines
 options:
   issuer_onboarded:
     description: Whether pypi and testpypi take ID tokens of this GitLab, which is not GitLab.com.
     type: bool
     default: false
-  inputs:
-    description: Inputs of all packages of all projects.
-    type: dict
-    default: {}
-  projects:
-    description: The projects, as in the role's variable.
-    type: list
-    elements: raw
-    default: []
   start:
     description: Start the job that shows claims where no job has shown them yet, and wait for it.
     type: bool

@@ -66,6 +66,11 @@ class DoctorApi(PreflightApi):
         )
         return [str(one["name"]) for one in found]
 
+    def tags(self, owner: Owner) -> list[str]:
+        """Names of all tags."""
+        found = self._all(f"list the tags of {owner.path}", f"{owner.address}/repository/tags")
+        return [str(one["name"]) for one in found]
+
     def configuration(self, owner: Owner, path: str, ref: str) -> bool:
         """Whether a commit has a file."""
         address = f"{owner.address}/repository/files/{quote(path, safe='')}"

@@ -13,6 +13,7 @@ import ssl
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -331,5 +332,7 @@ def _entry(file: File, url: str) -> dict[str, Any]:
         "url": url,
         "hashes": {"sha256": file.sha256},
         "size": len(file.content),
+        # PEP 700.
+        "upload-time": f"{datetime.fromtimestamp(file.uploaded, UTC):%Y-%m-%dT%H:%M:%S.%fZ}",
         **({"requires-python": file.requires_python} if file.requires_python else {}),
     }

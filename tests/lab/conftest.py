@@ -14,8 +14,8 @@ from tests.__main__ import containers_problem
 from tests.lab.site import Site
 
 WITH_TOOLS = {
-    "company-network", "hostile-release", "image", "killed-controller", "os-upgrade", "release",
-    "secrets", "site", "trusted-publishing",
+    "company-network", "doctor", "hostile-release", "image", "killed-controller", "os-upgrade",
+    "release", "secrets", "site", "trusted-publishing",
 }  # fmt: skip
 """Test files whose hosts have the tools for publishing, as by default."""
 

@@ -30,9 +30,9 @@ def short_lived(tmp_path_factory: pytest.TempPathFactory) -> str:
     home.chmod(0o700)
     gpg = ["gpg", "--homedir", str(home), "--batch", "--pinentry-mode", "loopback"]
     make = [*gpg, "--passphrase", "", "--quick-generate-key", "Test key", "ed25519", "sign", "3d"]
-    subprocess.run(make, check=True, capture_output=True, timeout=60)
+    subprocess.run(make, check=True, capture_output=True, timeout=300)
     done = subprocess.run(
-        [*gpg, "--armor", "--export"], check=True, capture_output=True, timeout=60
+        [*gpg, "--armor", "--export"], check=True, capture_output=True, timeout=300
     )
-    subprocess.run(["gpgconf", "--homedir", str(home), "--kill", "all"], check=False, timeout=60)
+    subprocess.run(["gpgconf", "--homedir", str(home), "--kill", "all"], check=False, timeout=300)
     return done.stdout.decode()

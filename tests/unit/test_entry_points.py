@@ -175,7 +175,7 @@ def test_a_former_name_reaches_the_task_as_ansible_runs_it(tmp_path: Path) -> No
     done = subprocess.run(
         [program, "-i", tmp_path / "hosts.yml", tmp_path / "play.yml",
          "-e", '{"rotate_names": ["a"]}', "-e", "reboot_timeout=9"],
-        cwd=ROOT, capture_output=True, text=True, check=False, timeout=60,
+        cwd=ROOT, capture_output=True, text=True, check=False, timeout=300,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout
     assert "names=['a'] 9" in done.stdout

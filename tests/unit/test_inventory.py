@@ -48,7 +48,7 @@ def listed(inventory: Path, config: str) -> tuple[dict[str, object], str]:
     path.write_text(config, encoding="utf-8")
     done = subprocess.run(
         [sys.executable, "-m", "ansible", "inventory", "-i", str(inventory), "--list"],
-        cwd=inventory.parent, capture_output=True, text=True, check=True, timeout=60,
+        cwd=inventory.parent, capture_output=True, text=True, check=True, timeout=300,
         env={**os.environ, "ANSIBLE_CONFIG": str(path), "NO_COLOR": "1"},
     )  # fmt: skip
     found: dict[str, object] = json.loads(done.stdout)

@@ -160,7 +160,7 @@ def test_two_suites_run_at_a_time(machine: Machine) -> None:
     done = subprocess.run(
         [sys.executable, "-c", script], cwd=ROOT,
         env={"PATH": str(here), "RUNNERHOST_RESULTS": str(machine.results)},
-        capture_output=True, text=True, check=False, timeout=60,
+        capture_output=True, text=True, check=False, timeout=300,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     assert re.search(r"(?m)^lab/drain +lint is here$", done.stdout)
@@ -179,7 +179,7 @@ def test_a_suite_without_an_end_is_failed_with_all_that_it_has_started(machine: 
     done = subprocess.run(
         [sys.executable, "-c", script], cwd=ROOT,
         env={"PATH": str(machine.programs), "RUNNERHOST_RESULTS": str(machine.results)},
-        capture_output=True, text=True, check=False, timeout=60,
+        capture_output=True, text=True, check=False, timeout=300,
     )  # fmt: skip
     assert re.fullmatch(r"lint +not done after 1 s", done.stdout.splitlines()[-2])
     assert done.stdout.splitlines()[-1] == "failed"

@@ -96,7 +96,7 @@ def variables(lab: Lab, host: str) -> dict[str, Any]:
     program = Path(sys.executable).with_name("ansible-inventory")
     done = subprocess.run(
         [str(program), "-i", str(lab.inventory.parent), "--host", host],
-        cwd=CHECKOUT, capture_output=True, text=True, check=True, timeout=60,
+        cwd=CHECKOUT, capture_output=True, text=True, check=True, timeout=300,
     )  # fmt: skip
     found: dict[str, Any] = json.loads(done.stdout)
     return found

@@ -174,7 +174,7 @@ def test_apt_reads_what_is_left(tmp_path: Path) -> None:
     options = {"sourcelist": "/dev/null", "sourceparts": str(tmp_path)}
     done = subprocess.run(
         ["apt-get", *(f"-oDir::Etc::{name}={value}" for name, value in options.items()),
-         "--print-uris", "update"], capture_output=True, text=True, check=False, timeout=60,
+         "--print-uris", "update"], capture_output=True, text=True, check=False, timeout=300,
     )  # fmt: skip
     assert "E:" not in done.stderr
     assert re.findall(r"'(\S+)InRelease'", done.stdout) == ["http://b.example.com/dists/noble/"]

@@ -193,7 +193,7 @@ def test_failing_tests_are_told_in_words(tmp_path: Path, monkeypatch: pytest.Mon
              str(ROOT / "tests/host/test_python_versions.py")],
         ),
         env=host_tests.environment(str(tmp_path / "host.json"), str(tmp_path / "result.json")),
-        cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60,
+        cwd=tmp_path, capture_output=True, text=True, check=False, timeout=300,
     )  # fmt: skip
     assert done.returncode == 1, done.stdout + done.stderr
     one, *others = json.loads((tmp_path / "result.json").read_text())["failures"]

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.long
 
 ROOT = Path(__file__).resolve().parents[3]
 # These work on the controller and in GitLab.
-ON_CONTROLLER = ("doctor", "pipeline", "preflight", "project", "revoke")
+ON_CONTROLLER = ("doctor", "pipeline", "preflight", "project", "revoke", "watch")
 PLAYBOOKS = [path for path in files("playbooks/*.yml") if path.stem not in ON_CONTROLLER]
 SETS = (ROOT / "roles/runner_host/vars/main.yml").read_text(encoding="utf-8")
 WHOLE_HOST = {"name": "runnerhost.toolkit.runner_host", "rolespec_validate": False}
@@ -41,7 +41,7 @@ def listed(
     program = Path(sys.executable).with_name("ansible-playbook")
     return subprocess.run(
         [str(program), str(playbook), "--list-hosts", *arguments], cwd=cwd, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False, timeout=60,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False, timeout=300,
         env={**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "COLUMNS": "1000",
              "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".ansible" / "collections")},
     )  # fmt: skip

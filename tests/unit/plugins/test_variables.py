@@ -197,7 +197,7 @@ def test_host_group_play_and_command_line_are_looked_at(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=300,
     )
     assert done.returncode == 2
     assert "refused, nothing was changed: 6 problems:" in done.stdout, done.stdout

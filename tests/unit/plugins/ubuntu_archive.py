@@ -174,7 +174,7 @@ def ubuntu(suite: str) -> list[Package]:
 def architecture() -> str:
     """The architecture that apt here asks for."""
     done = subprocess.run(
-        ["dpkg", "--print-architecture"], capture_output=True, text=True, check=True, timeout=60
+        ["dpkg", "--print-architecture"], capture_output=True, text=True, check=True, timeout=300
     )
     return done.stdout.strip()
 
@@ -308,7 +308,7 @@ class AptHost:
     def run(self, *command: str) -> str:
         """One command of apt; raises with its words where it fails."""
         done = subprocess.run(
-            command, env=self.environment, capture_output=True, text=True, check=False, timeout=60
+            command, env=self.environment, capture_output=True, text=True, check=False, timeout=300
         )
         assert done.returncode == 0, f"{' '.join(command)}: {done.stdout}{done.stderr}"
         return done.stdout
