@@ -15,7 +15,7 @@ from tests.lab.site import Site
 
 WITH_TOOLS = {
     "company-network", "doctor", "hostile-release", "image", "killed-controller", "os-upgrade",
-    "release", "secrets", "site", "trusted-publishing",
+    "release", "revoke", "secrets", "site", "trusted-publishing",
 }  # fmt: skip
 """Test files whose hosts have the tools for publishing, as by default."""
 
