@@ -10,10 +10,12 @@ from datetime import datetime, timezone
 
 from ansible.errors import AnsibleActionFail
 
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import _secrets
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import (
     _index_settings,
     _project_settings,
     _revoke_note,
+    _revoke_plan,
     _revoke_run,
     _revoke_settings,
     _revoke_undo,
@@ -69,7 +71,7 @@ class ActionModule(ToolkitAction):
             self.refuse([f"{_revoke_settings.ROLE}_note: {problem}"])
             raise
         failed = incident.outcome.failed
-        return {
+        result = {
             "changed": incident.changed,
             "diff": incident.outcome.diffs(),
             "failures": failed,
@@ -81,6 +83,10 @@ class ActionModule(ToolkitAction):
             ],
             "_ansible_verbose_always": not failed,
         }
+        # Names of runners and branches may hold it too.
+        leaked = frozenset(filter(_revoke_plan.random, incident.values.known))
+        plain: Mapping[str, object] = _secrets.redact(result, leaked)
+        return plain
 
     def _undo(self, settings: Settings, api: RevokeApi) -> Mapping[str, object]:
         try:

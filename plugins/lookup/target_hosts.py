@@ -14,6 +14,7 @@ description:
   - Refuses an inventory that does not exist, a group that the inventory lacks or that is empty, a
     limit with no host of the group, and, where the collection's own playbooks are run directly,
     tags that no task has.
+  - For V(localhost), which is in no group, any limit is refused instead.
   - Refuses a file or folder in C(group_vars) or C(host_vars) whose name differs from that of a
     group or host by a typo; C(runnerhost_unknown_variables=warn) only warns about it.
 options:
@@ -58,6 +59,7 @@ from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import (
     _variables as variables_of_inventory,
 )
 
+CONTROLLER = "localhost"
 OWN_PLAYBOOKS = Path(__file__).resolve().parents[2] / "playbooks"
 SPECIAL_TAGS = ("all", "always", "never", "tagged", "untagged")
 MOLECULE_TAGS = ("molecule-idempotence-notest", "molecule-notest", "notest")
@@ -103,7 +105,9 @@ class LookupModule(LookupBase):  # type: ignore[misc]
         if not found:
             return
         switch = variables_of_inventory.SWITCH
-        if given.get(switch) == "warn" or self._some_host_has(groups[group], switch, given):
+        if given.get(switch) == "warn" or self._some_host_has(
+            groups.get(group) or groups.get("all", []), switch, given
+        ):
             for text in found:
                 Display().warning(text)
             return
@@ -131,6 +135,28 @@ def problem(group: str, tags: Sequence[str], variables: Mapping[str, Any]) -> st
         # With a comma it is a list of hosts.
         if "," not in source and not os.path.exists(source):
             return f"--inventory: '{source}' does not exist; expected an inventory file or folder"
+    limit = variables.get("ansible_limit")
+    if group == CONTROLLER and limit:
+        return (
+            f"--limit: invalid value '{limit}'; expected no limit, since this playbook works on "
+            "the controller alone"
+        )
+    found = "" if group == CONTROLLER else _group_problem(group, sources, variables)
+    if found:
+        return found
+    # A playbook of a user's own may give its tags to what it imports.
+    if not all(_own(str(playbook)) for playbook in context.CLIARGS.get("args", ())):
+        return ""
+    known = {*tags, *SPECIAL_TAGS, *MOLECULE_TAGS}
+    for option, name in (("--tags", "ansible_run_tags"), ("--skip-tags", "ansible_skip_tags")):
+        unknown = sorted({str(tag) for tag in variables.get(name) or []} - known)
+        if unknown:
+            takes = f"any of {', '.join(tags)}" if tags else "none: this playbook has no tags"
+            return f"{option}: invalid value '{', '.join(unknown)}'; expected {takes}"
+    return ""
+
+
+def _group_problem(group: str, sources: Sequence[str], variables: Mapping[str, Any]) -> str:
     groups = variables.get("groups") or {}
     shown = ", ".join(sources) or "none"
     if not groups.get(group):
@@ -148,15 +174,6 @@ def problem(group: str, tags: Sequence[str], variables: Mapping[str, Any]) -> st
             f"--limit: invalid value '{variables.get('ansible_limit')}', which names no host of "
             f"the group {group}; expected any of {_some(groups[group])}"
         )
-    # A playbook of a user's own may give its tags to what it imports.
-    if not all(_own(str(playbook)) for playbook in context.CLIARGS.get("args", ())):
-        return ""
-    known = {*tags, *SPECIAL_TAGS, *MOLECULE_TAGS}
-    for option, name in (("--tags", "ansible_run_tags"), ("--skip-tags", "ansible_skip_tags")):
-        unknown = sorted({str(tag) for tag in variables.get(name) or []} - known)
-        if unknown:
-            takes = f"any of {', '.join(tags)}" if tags else "none: this playbook has no tags"
-            return f"{option}: invalid value '{', '.join(unknown)}'; expected {takes}"
     return ""
 
 

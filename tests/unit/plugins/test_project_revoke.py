@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
@@ -119,6 +120,15 @@ def test_only_runners_that_publish_are_paused(world: World) -> None:
     assert "runner 3 (open publisher) has the tags publish, but takes jobs of any branch" in said
     assert "builder)" not in said
     assert "runner 1 (publisher): hosts s_publisher" in said
+
+
+def test_a_runner_whose_name_holds_the_token(world: World) -> None:
+    """Neither the output nor the diff nor the note shows it: `run` looks for that itself."""
+    body = {"description": f"publisher with {LEAKED}"}
+    world.lab.api("PUT", f"/runners/{world.runners['publisher']}", json=body)
+    result = world.run()
+    assert "publisher with " in words(result)
+    assert "publisher with " in json.dumps(result["diff"])
 
 
 def test_all_of_the_tags_decide(world: World) -> None:

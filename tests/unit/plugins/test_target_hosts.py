@@ -83,6 +83,34 @@ def test_what_matches_nothing_is_refused(
     assert said in " ".join(done.stdout.split())
 
 
+@pytest.mark.parametrize("playbook", ON_CONTROLLER)
+def test_a_playbook_of_the_controller_takes_no_limit(playbook: str, tmp_path: Path) -> None:
+    """Ansible would do nothing, and end well."""
+    done = listed(f"playbooks/{playbook}.yml", "-i", inventory(tmp_path), "--limit", "h1")
+    assert done.returncode != 0
+    assert "--limit: invalid value 'h1'; expected no limit, since this playbook" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [(["-i", "{folder}/nowhere"], "nowhere' does not exist; expected an inventory"),
+     (["-i", "{good}", "--tags", "project"], "this playbook has no tags")],
+)  # fmt: skip
+def test_nor_what_matches_nothing(arguments: list[str], said: str, tmp_path: Path) -> None:
+    words = [word.format(folder=tmp_path, good=inventory(tmp_path)) for word in arguments]
+    done = listed("playbooks/project.yml", *words)
+    assert done.returncode != 0
+    assert said in " ".join(done.stdout.split())
+
+
+@pytest.mark.parametrize("sources", [["localhost,"], ["{good}"]])
+def test_the_controller_needs_no_group(sources: list[str], tmp_path: Path) -> None:
+    words = [word.format(good=inventory(tmp_path, web={"hosts": {"w": {}}})) for word in sources]
+    done = listed("playbooks/doctor.yml", "-i", *words)
+    assert done.returncode == 0, done.stdout
+    assert "      localhost\n" in done.stdout
+
+
 def test_an_empty_group_is_refused(tmp_path: Path) -> None:
     done = listed("playbooks/site.yml", "-i", inventory(tmp_path, runner_hosts={"hosts": {}}))
     assert done.returncode != 0
