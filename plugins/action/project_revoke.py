@@ -94,6 +94,8 @@ class ActionModule(ToolkitAction):
         except NoteProblem as problem:
             self.refuse([f"{_revoke_settings.ROLE}_undo: {problem}"])
             raise
+        if not self._task.args.get("resume", True):
+            return {"changed": False, "failures": [], "note": str(note.path), "msg": []}
         undo = _revoke_undo.Undo(settings, api, note, bool(self._task.check_mode))
         undo.run()
         return {

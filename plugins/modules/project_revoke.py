@@ -39,6 +39,10 @@ options:
     description: A note whose incident is undone; empty for an incident.
     type: str
     default: ""
+  resume:
+    description: V(false) only reads what O(undo) names, and resumes no runner yet.
+    type: bool
+    default: true
 attributes:
   check_mode:
     description: Can run in check mode and predict the result without changing anything.

@@ -275,6 +275,14 @@ def test_undo_resumes_what_this_incident_has_paused(world: World) -> None:
         world.run(note=first["note"])
 
 
+def test_undo_may_only_read_the_note_first(world: World) -> None:
+    first = world.run()
+    assert not world.run(undo=first["note"], resume=False)["changed"]
+    assert world.paused() == PUBLISHERS
+    with pytest.raises(AnsibleActionFail, match="gitlab_project_revoke_undo: "):
+        world.run(undo="nowhere.md", resume=False)
+
+
 def test_undo_tells_what_is_left(world: World) -> None:
     world.job(OTHER, "build", "v2.0", state="running")
     first = world.run()
@@ -378,9 +386,13 @@ def test_the_playbook(world: World, tmp_path: Path) -> None:
     undo = ("-e", f"gitlab_project_revoke_undo={note}")
     assert f"{KEY} (pypi)" in play("--check", "--diff", *undo)
     assert world.paused() == PUBLISHERS
+    since = world.lab.last_request()
     said = play(*undo)
     assert "is still in the inventory, and is put back" in " ".join(said.split())
     assert world.paused() == []
+    # A job that waits is taken at once: its variables are there by then.
+    written = [one["path"] for one in world.lab.requests(since) if one["method"] != "GET"]
+    assert [path.split("/")[3] for path in written] == ["projects", "runners", "runners"], written
     assert f"{KEY} pypi" in world.left()
     assert "changed=0" in play(*undo)
     world.lab.fault("*/variables/*", "status", method="DELETE", status=403)
