@@ -3,22 +3,27 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import re
 import stat
 import tempfile
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 
+from lab import services
 from lab.checkout import Checkout
 from lab.inventory import read_pythons
 from lab.jobs import project_at
 from lab.pipeline_tools import ensure_pipeline_tools
 from lab.pipelines import Pipeline, follow
 from lab.platforms import all_platforms
-from lab.world import up
+from lab.world import status, up
 from standins.gitlab.client import LabGitLab, ProjectInfo
 from tests.lab.broken_releases import job_beside, several
 from tests.lab.leaks import leaks
@@ -200,4 +205,62 @@ def test_an_emergency_is_rehearsed_made_and_undone(
     # What only a person can put back is named.
     assert "UPLOAD_TOKEN" in undone.output
     assert token not in rehearsal.note.read_text()
+    assert leaks(site, {token}) == set()
+
+
+def uploaded_by_hand(site: Site, token: str, number: str, tag: str) -> None:
+    """Whoever has the token uploads a wheel, past all pipelines."""
+    stem = f"rehearsed_demo-{number}"
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        for name in ("WHEEL", "METADATA", "RECORD"):
+            archive.writestr(f"{stem}.dist-info/{name}", "\n")
+    content = packed.getvalue()
+    form = {":action": "file_upload", "protocol_version": "1", "metadata_version": "2.1",
+            "name": NAME, "version": number, "filetype": "bdist_wheel", "pyversion": "py3",
+            "sha256_digest": hashlib.sha256(content).hexdigest()}  # fmt: skip
+    answer = requests.post(
+        f"{index_url(site)}/legacy/", data=form, auth=("__token__", token), timeout=30,
+        files={"content": (f"{stem}-{tag}.whl", content)}, verify=str(site.lab.ca_file),
+    )  # fmt: skip
+    assert answer.status_code == 200, answer.text
+
+
+def index_url(site: Site) -> str:
+    """The index, as the controller reaches it."""
+    network = status(site.lab).network
+    assert network
+    return services.index_url(str(network.gateway), "index")
+
+
+def test_the_watch_names_what_was_uploaded_past_the_pipeline(
+    site: Site,
+    rehearsal: Rehearsal,
+    project: ProjectInfo,
+    token: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The first test has released 1.0.0 and 1.0.2."""
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(site.lab.ca_file))
+    url = index_url(site)
+    inputs = {"index": "lab", "upload_url": f"{url}/legacy/", "simple_url": f"{url}/simple/",
+              "test_index": ""}  # fmt: skip
+
+    def watched() -> str:
+        extra = {**rehearsal.inventory, "release_pipeline_inputs": inputs}
+        run = site.playbook("watch.yml", extra=extra)
+        # The lab's token may upload all projects of its account, which is a finding, too.
+        assert run.code == 2
+        return re.sub(r"\s+", " ", run.output)
+
+    before = watched()
+    assert f"{ONE}: lab: {NAME}: 4 files of 2 versions, 4 compared with the jobs" in before
+    assert "find out who has uploaded it" not in before
+    uploaded_by_hand(site, token, "1.0.2", "cp312-cp312-win_amd64")
+    uploaded_by_hand(site, token, "6.6.6", "py3-none-any")
+    after = watched()
+    assert "rehearsed_demo-1.0.2-cp312-cp312-win_amd64.whl (1 file, uploaded 20" in after
+    assert f"{NAME} 6.6.6 (1 file, uploaded 20" in after
+    assert f"{ONE} has no tag v6.6.6" in after
+    assert after.count("find out who has uploaded it") == 2
     assert leaks(site, {token}) == set()
