@@ -29,6 +29,10 @@ _LAST = 5
 _STAMP = re.compile(r"^\d{4}-\d\d-\d\dT[\d:.]+Z \d\d[OE][+ ]?")
 _SECTION = re.compile(r"section_(start|end):\d+:\S*?\r?(?=\x1b|\s|$)")
 _COLOUR = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
+# What release.py says of a variable, which is none of its value.
+_TOLD = re.compile(
+    r"(\b\w+)(?=: (?:empty;|has white space or a line end|a token of |not an API token|set: it ))"
+)
 _SUCCEEDED = re.compile(r"^Job succeeded$")
 # What follows a failure, and tells nothing of it.
 _AFTERWARDS = re.compile(
@@ -132,7 +136,8 @@ class Log:
 
     def shown(self, number: int) -> str:
         """A line by its number, from 1."""
-        line = _secrets.redact_text(self.lines[number - 1]).strip()
+        line = _TOLD.sub(r"\1\0", self.lines[number - 1])
+        line = _secrets.redact_text(line).replace("\0", "").strip()
         return f"{self._where}, line {number}: {shortened(line)}"
 
     @property

@@ -129,6 +129,17 @@ def test_evidence_is_the_line_as_a_reader_of_the_log_counts_them() -> None:
     assert verdict.evidence == ("log, line 4: No space",)
 
 
+@pytest.mark.parametrize(
+    "said",
+    ["variable TWINE_PASSWORD: empty; set it in GitLab",
+     "variable MY_TOKEN: has white space or a line end around it; save it without",
+     "variable TWINE_PASSWORD: a token of testpypi; make one at pypi"],
+)  # fmt: skip
+def test_what_is_said_of_a_variable_is_shown_whole(said: str) -> None:
+    (verdict,) = _symptoms.diagnose(f"release: {said}\n")
+    assert verdict.evidence == (f"log, line 1: release: {said}",)
+
+
 def test_every_refusal_of_an_index_is_known() -> None:
     """The stand-ins' words are these symptoms; what only a broken uploader hears is left out."""
     left_out = {
