@@ -48,7 +48,7 @@ SYMPTOMS_HEAD = """\
 <!-- Written by `make docs` from data/symptoms.yml: edit that. -->
 
 [`make doctor`](first-release.md#when-a-release-fails) finds these by itself. `…` stands for
-any name or number.
+any name or number. Where there are several causes, the last sentence says how to tell them apart.
 """
 
 # Ansible's markup in descriptions (Ansible docs, "Ansible markup") -> Markdown.
@@ -144,7 +144,8 @@ def symptoms(checkout: Path = ROOT) -> str:
 
 def _symptom(one: Mapping[str, Any], seen: str | Sequence[str]) -> str:
     shown = seen if isinstance(seen, str) else "; ".join(f"`{_said(words)}`" for words in seen)
-    cells = (shown, one["what"], " ".join(one["causes"]), one["cure"])
+    causes = " ".join([*one["causes"], *([f"*{one['tell']}*"] if "tell" in one else [])])
+    cells = (shown, one["what"], causes, one["cure"])
     return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
 
 

@@ -269,7 +269,11 @@ class Doctor:
 
 def _in_the_way(jobs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Those that have failed or wait, failures first, and no more of them than are read."""
-    failed = [job for job in jobs if job["status"] == "failed" and not job["allow_failure"]]
+    failed = [
+        job
+        for job in jobs
+        if job["status"] == "failed" and (_is_upload(job) or not job["allow_failure"])
+    ]
     others = [job for job in jobs if job["status"] not in ("failed", "success")]
     return [*failed[:LOGS], *others]
 

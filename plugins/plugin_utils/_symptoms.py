@@ -47,6 +47,7 @@ class Symptom:
     Attributes:
         words: what a log says; none for what GitLab's API alone shows.
         sign: what GitLab's API shows; empty for what logs alone say.
+        tell: how to tell several causes apart; empty for one.
     """
 
     id: str
@@ -55,6 +56,7 @@ class Symptom:
     source: str
     what: str
     causes: tuple[str, ...]
+    tell: str
     cure: str
     general: bool
 
@@ -77,6 +79,7 @@ class Verdict:
     cure: str = ""
     general: bool = False
     certain: bool = False
+    tell: str = ""
 
     def lines(self) -> list[str]:
         """For people."""
@@ -84,6 +87,7 @@ class Verdict:
             self.what,
             *(f"  {one}" for one in self.evidence),
             *(f"  {'' if self.certain else 'possible '}cause: {one}" for one in self.causes),
+            *([f"  how to tell: {self.tell}"] if self.tell and not self.certain else []),
             *([f"  what to do: {self.cure}"] if self.cure else []),
         ]
 
@@ -99,6 +103,7 @@ def symptoms() -> tuple[Symptom, ...]:
             one["source"],
             one["what"],
             tuple(one["causes"]),
+            one.get("tell", ""),
             one["cure"],
             bool(one.get("general", False)),
         )
@@ -109,7 +114,7 @@ def symptoms() -> tuple[Symptom, ...]:
 def verdict(name: str, *evidence: str) -> Verdict:
     """What the data says of a symptom."""
     (one,) = (one for one in symptoms() if one.id == name)
-    return Verdict(one.id, one.what, evidence, one.causes, one.cure, one.general)
+    return Verdict(one.id, one.what, evidence, one.causes, one.cure, one.general, tell=one.tell)
 
 
 class Log:
@@ -205,6 +210,6 @@ def shown(verdicts: Sequence[Verdict]) -> list[dict[str, Any]]:
     """The same as plain data, for JSON."""
     return [
         {"id": one.id, "what": one.what, "evidence": list(one.evidence),
-         "causes": list(one.causes), "cure": one.cure}
+         "causes": list(one.causes), "tell": "" if one.certain else one.tell, "cure": one.cure}
         for one in verdicts
     ]  # fmt: skip

@@ -233,6 +233,12 @@ def test_a_failure_that_is_allowed_is_none() -> None:
     assert only.id == _symptoms.HEALTHY
 
 
+def test_an_upload_that_may_fail_has_failed_all_the_same() -> None:
+    gitlab = FakeGitLab(jobs=[failed(allow_failure=True)], logs={2: EMPTY}, held=[])
+    (only,) = found(gitlab)
+    assert only.id == "variable_empty"
+
+
 def test_a_log_counts_more_than_the_reason() -> None:
     """A full disk is why the runner could not run the job."""
     log = "OSError: [Errno 28] No space left on device\nERROR: Job failed (system failure)\n"

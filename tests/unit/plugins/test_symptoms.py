@@ -108,10 +108,11 @@ def test_each_symptom_has_a_log_that_shows_it(symptom: _symptoms.Symptom) -> Non
 @pytest.mark.parametrize("symptom", _symptoms.symptoms(), ids=lambda one: one.id)
 def test_each_symptom_is_told_in_whole_sentences(symptom: _symptoms.Symptom) -> None:
     """YAML splits an unquoted list at each comma."""
-    for text in (symptom.what, *symptom.causes, symptom.cure):
+    for text in (symptom.what, *symptom.causes, symptom.cure, *filter(None, [symptom.tell])):
         assert text.endswith("."), text
-        assert text[0].isupper() or text.startswith("make "), text
+        assert text[0].isupper() or text.startswith(("make ", "git ", "yaml_errors ")), text
     assert symptom.source
+    assert bool(symptom.tell) == (len(symptom.causes) > 1)
 
 
 def test_of_several_causes_each_is_told_and_general_ones_only_alone() -> None:
