@@ -75,7 +75,7 @@ def find(root: Path = ROOT, results: Path = RESULTS) -> tuple[Suite, ...]:
     return (
         *plain[:1],
         Suite("lint", ("make", "lint"), limit=600),
-        Suite("unit", ("make", "unit", "ARGS=--junitxml=JUNIT"), tests="tests/unit", limit=900),
+        Suite("unit", ("make", "unit", "ARGS=--junitxml=JUNIT"), tests="tests/unit", limit=1800),
         *_folders(root),
         _molecule("molecule", usual),
         *plain[1:],
