@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab.places import cache_dir, write
+from lab.places import cache_dir, locked, write
 from lab.run import LabError, run
 
 RENEW_BEFORE = 30 * 86400
@@ -36,6 +36,12 @@ class Key:
 def ensure_key(name: str, user_id: str, expires: str) -> Key:
     """The key `name`, created if it is missing; `expires` in gpg's format ("never", "2y")."""
     folder = cache_dir() / "keys"
+    # Of two labs that are started at once, one would sign with the other's key.
+    with locked(folder / f"{name}.lock"):
+        return _ensure_key(folder, name, user_id, expires)
+
+
+def _ensure_key(folder: Path, name: str, user_id: str, expires: str) -> Key:
     key_files = folder / f"{name}.secret.asc", folder / f"{name}.asc"
     if all(path.exists() for path in key_files):
         found = parse_key(_show(key_files[1]))

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -115,6 +116,17 @@ missing = [name for name in ("gpg", "apt-ftparchive") if not shutil.which(name)]
 needs_tools = pytest.mark.skipif(
     bool(missing), reason=f"skipped: {', '.join(missing)} not installed"
 )
+
+
+@needs_tools
+def test_two_labs_at_once_have_one_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both find none, in an empty cache."""
+    monkeypatch.setenv("RUNNERHOST_CACHE", str(tmp_path / "cache"))
+    with ThreadPoolExecutor(2) as pool:
+        one, two = pool.map(lambda _: ensure_key("test", "Lab test", "never"), range(2))
+    assert one == two
+    (tmp_path / "Release").write_text("Suite: x\n")
+    clearsign(one, tmp_path / "Release", tmp_path / "InRelease")
 
 
 @needs_tools
