@@ -66,7 +66,7 @@ class ActionModule(ToolkitAction):
         try:
             note = _revoke_note.find(str(self._task.args["note"]), settings.url, now)
             incident = Incident(settings, wanted, api, note, check)
-            _revoke_run.run(incident, credentials)
+            _revoke_run.run(incident, credentials, self._task.args)
         except NoteProblem as problem:
             self.refuse([f"{_revoke_settings.ROLE}_note: {problem}"])
             raise

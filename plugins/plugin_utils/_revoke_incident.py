@@ -32,6 +32,7 @@ class Outcome:
         done: what was changed, or would be, and when.
         places: where the token was.
         jobs: which jobs could have had it.
+        files: those of indexes that no pipeline has uploaded.
         todo: what this run leaves to a person.
         failed: what went wrong.
         diff: lines before and after, by their header.
@@ -40,6 +41,7 @@ class Outcome:
     done: list[tuple[str, str]] = field(default_factory=list)
     places: list[str] = field(default_factory=list)
     jobs: list[str] = field(default_factory=list)
+    files: list[str] = field(default_factory=list)
     todo: list[str] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
     diff: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
@@ -155,6 +157,7 @@ class Incident:
             *_items("Done", [f"{at} {words}" for at, words in told.done]),
             *_items("Places that had the token", told.places),
             *_items(f"Jobs since {since} that could have had the token", told.jobs),
+            *_items("Files on indexes that no pipeline has uploaded", told.files),
             *_items("Failed", told.failed),
             *(["### Left to do, by a person", "", *self.advice, ""] if self.advice else []),
             f"GitLab gave {self.api.calls} answers.",

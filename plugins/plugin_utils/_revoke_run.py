@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import (
     _revoke_advice,
+    _revoke_files,
     _revoke_jobs,
     _revoke_plan,
     _revoke_runners,
@@ -54,8 +55,8 @@ def read_only(api: RevokeApi) -> list[str]:
     ]
 
 
-def run(incident: Incident, credentials: Credentials) -> None:
-    """Does everything.
+def run(incident: Incident, credentials: Credentials, args: Mapping[str, Any]) -> None:
+    """Does everything; ``args`` are the action's.
 
     Raises:
         ApiProblem: if GitLab shows no project at all; nothing was changed.
@@ -70,6 +71,7 @@ def run(incident: Incident, credentials: Credentials) -> None:
     _cancel(incident)
     if incident.wanted.keys:
         _report(incident)
+        _revoke_files.report(incident, args)
     incident.advice = _revoke_advice.advice(
         incident.values.known,
         leaked=bool(incident.wanted.keys or incident.note.data.variables),
@@ -87,6 +89,7 @@ def lines(incident: Incident) -> list[str]:
         *([words for __, words in told.done] or ["Nothing to change in GitLab"]),
         *_part("Places that had the token:", told.places),
         *_part("Jobs that could have had the token:", [*jobs[:_SHOWN], *more]),
+        *_part("Files on indexes that no pipeline has uploaded:", told.files),
         *_part("Left to do, by a person:", incident.advice),
     ]
 

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import (
     _project_plan,
     _revoke_note,
 )
+from standins.index.server import Index
+from standins.index.store import File
 from tests.unit.plugins.revoke_world import (
     ADMIN,
     DECLARED,
@@ -398,3 +401,24 @@ def test_the_playbook(world: World, tmp_path: Path) -> None:
     world.lab.fault("*/variables/*", "status", method="DELETE", status=403)
     said = play("-e", json.dumps({"gitlab_project_revoke_note": "second.md"}), code=2)
     assert "may not do that (403)" in said
+
+
+def test_files_that_no_pipeline_has_uploaded_are_named(world: World) -> None:
+    with Index() as index:
+        stray = File("lab_demo-9.9.9.tar.gz", "sdist", "9.9.9", b"by whoever has the token")
+        index.pypi.projects.make("lab-demo").add(stray)
+        actions = [{"action": "create", "file_path": "pyproject.toml",
+                    "content": '[project]\nname = "lab-demo"\n'}]  # fmt: skip
+        body = {"branch": "main", "commit_message": "x", "actions": actions}
+        number = world.lab.project(DEMO).id
+        world.lab.api("POST", f"/projects/{number}/repository/commits", json=body)
+        inputs = {"pythons": ["3.12"], "build_tags": ["build"], "index": "lab", "test_index": "",
+                  "upload_url": f"{index.url}/legacy/",
+                  "simple_url": f"{index.url}/simple/"}  # fmt: skip
+        result = world.run(pipelines=[{"project": DEMO}], pipeline_inputs=inputs)
+    said = f"lab: lab-demo 9.9.9 (1 file, uploaded {datetime.now(timezone.utc):%Y-%m-%d}): {DEMO} "
+    assert any(said in line for line in result["msg"]), result["msg"]
+    assert said in only_note().read_text()
+    result = world.run(pipelines=[{"project": DEMO}], pipeline_inputs=inputs)
+    assert "no answer" in words(result)
+    assert result["failures"] == []
