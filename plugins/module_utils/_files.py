@@ -110,7 +110,7 @@ def _write(path: str, folder: str, text: str, mode: int, uid: int, gid: int) -> 
 
 
 def _own_temporary(folder: str) -> tuple[int, str]:
-    for _ in range(_TRIES):
+    for __ in range(_TRIES):
         handle, path = tempfile.mkstemp(prefix=_TEMPORARY, dir=folder)
         if _lock_own(handle, path):
             return handle, path
@@ -123,7 +123,7 @@ def scratch_folder(prefix: str, place: str) -> tuple[int, str]:
     Returns:
         An open descriptor of the folder, which holds its lock, and the path.
     """
-    for _ in range(_TRIES):
+    for __ in range(_TRIES):
         path = tempfile.mkdtemp(prefix=prefix, dir=place)
         with contextlib.suppress(FileNotFoundError):
             handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)

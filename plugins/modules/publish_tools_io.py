@@ -199,7 +199,8 @@ def pip_has_settings(environment: Mapping[str, str]) -> bool:
     """Whether pip is told on this host where packages come from, beside `network_access`."""
     if any(_PIP_VARIABLE.fullmatch(name) and name not in environment for name in os.environ):
         return True
-    files = (os.path.expanduser(path) for path in PIP_FILES)
+    home = os.environ.get("HOME") or "/root"
+    files = (path.replace("~", home, 1) for path in PIP_FILES)
     return any(
         _PIP_SETTING.search(_files.read_text(path)) for path in files if os.path.isfile(path)
     )

@@ -232,10 +232,10 @@ class Doctor:
             yield verdict("no_runner", waits)
             return
         why = [_runner_problem(one, protected) for one in found]
-        if any(not name for name, _ in why):
+        if any(not name for name, __ in why):
             yield verdict("runner_busy", waits, *(said for name, said in why if not name))
             return
-        for name in dict.fromkeys(name for name, _ in why):
+        for name in dict.fromkeys(name for name, __ in why):
             yield verdict(name, waits, *(said for other, said in why if other == name))
 
     def _whole(

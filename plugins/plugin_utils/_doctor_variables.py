@@ -71,7 +71,7 @@ def explained(found: Verdict, asked: Asked, holders: Sequence[Holder]) -> Verdic
     if reaching:
         path, one = reaching[0]
         return _of_value(found, f"{key} ({_scope(one)}) of {path}", one, environment)
-    if any(held is None for _, held in holders):
+    if any(held is None for __, held in holders):
         # Another one may be there.
         return found
     if fitting:
@@ -79,7 +79,7 @@ def explained(found: Verdict, asked: Asked, holders: Sequence[Holder]) -> Verdic
     if named:
         words = f"{key} is set for other environments than the job's, which is {environment}."
         return _caused(found, words)
-    found = _shown(found, f"no variable {key} in {', '.join(path for path, _ in holders)}")
+    found = _shown(found, f"no variable {key} in {', '.join(path for path, __ in holders)}")
     return _caused(found, f"GitLab has no variable {key} for this project.")
 
 

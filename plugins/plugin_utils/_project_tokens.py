@@ -66,7 +66,7 @@ class TokenPlan:
     def words(self) -> str:
         """For the summary."""
         name = f"deploy token {self.entry.name}"
-        keys = ", ".join(one.name for one, _ in self.variables)
+        keys = ", ".join(one.name for one, __ in self.variables)
         if self.renewed:
             old = any(one.id in self.held.values() for one in self.issued)
             return f"{'renewed' if old else 'created'} {name} in {keys}"
@@ -76,13 +76,13 @@ class TokenPlan:
     def before(self) -> list[str]:
         """The old lines of the diff."""
         gone = self.issued if self.renewed else self.left_over
-        lines = [line for _, change in self.variables for line in change.before]
+        lines = [line for __, change in self.variables for line in change.before]
         return [*(_line(one) for one in gone), *lines]
 
     def after(self) -> list[str]:
         """The new ones."""
         made = Issued(0, self.entry.name, "", self.entry.scopes, self.ends)
-        lines = [line for _, change in self.variables for line in change.words]
+        lines = [line for __, change in self.variables for line in change.words]
         return [*([_line(made)] if self.renewed else []), *lines]
 
 
@@ -162,7 +162,7 @@ class Tokens:
             ApiProblem: if it could not be done; the variables hold a valid token as before. A
                 TakenError if another run has made a variable since it was listed.
         """
-        for _ in range(_ROUNDS):
+        for __ in range(_ROUNDS):
             self._once(owner, wanted)
             wanted = plan(
                 wanted.entry, self._api.deploy_tokens(owner), self._api.variables(owner), today

@@ -167,7 +167,9 @@ _KINDS: Mapping[str, type] = {"int": int, "str": str, "bool": bool}
 def _typed(kind: Any, given: Mapping[str, Any]) -> Any:
     for one in fields(kind):
         wanted = _KINDS.get(str(one.type), list if str(one.type).startswith("list") else dict)
-        if type(given[one.name]) is not wanted:
+        value = given[one.name]
+        # True is an int, too.
+        if not isinstance(value, wanted) or (wanted is int and isinstance(value, bool)):
             raise ValueError(one.name)
     return kind(**given)
 

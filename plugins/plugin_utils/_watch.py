@@ -11,9 +11,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
-
-from packaging.version import InvalidVersion, Version
+from typing import TYPE_CHECKING, Any
 
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import _preflight
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._doctor_api import DoctorApi
@@ -26,7 +24,11 @@ from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._watch_index im
     Listed,
     files_of,
     public_simple,
+    version,
 )
+
+if TYPE_CHECKING:
+    from packaging.version import Version
 
 VERSIONS = 20
 """How many versions are compared with pipelines where the index tells no times."""
@@ -130,7 +132,7 @@ class Watch:
 
         for name, (job, address) in _TARGETS.items():
             index = str(value(name) or "")
-            kind, _, number = index.partition(":")
+            kind, __, number = index.partition(":")
             if not index:
                 continue
             own = kind == "gitlab"
@@ -162,21 +164,21 @@ class Watch:
                 by_version.setdefault(file.version, []).append(file)
         released = _versions(tags, target.prefix)
         compared = left = 0
-        for place, version in enumerate(sorted(by_version, reverse=True)):
-            found = by_version[version]
-            if version not in released:
-                if version.is_devrelease and target.dev:
+        for place, number in enumerate(sorted(by_version, reverse=True)):
+            found = by_version[number]
+            if number not in released:
+                if number.is_devrelease and target.dev:
                     left += 1
                     continue
                 self.findings.append(
-                    f"{what} {version} ({_uploaded(found)}): {project.path} has no tag "
-                    f"{target.prefix}{version}; {_NEXT}"
+                    f"{what} {number} ({_uploaded(found)}): {project.path} has no tag "
+                    f"{target.prefix}{number}; {_NEXT}"
                 )
                 continue
             recent = [one for one in found if self._is_recent(one, place)]
             if recent:
                 compared += len(recent)
-                self._pipelines(project, what, target, released[version], recent)
+                self._pipelines(project, what, target, released[number], recent)
         self.lines.append(
             f"{project.path}: {what}: {len(files)} files of {len(by_version)} versions, "
             f"{compared} compared with the jobs that uploaded them"
@@ -232,11 +234,8 @@ def _versions(tags: Sequence[str], prefix: str) -> dict[Version, str]:
     """The tags that stand for a version."""
     found = {}
     for tag in tags:
-        if tag.startswith(prefix):
-            try:
-                found[Version(tag.removeprefix(prefix))] = tag
-            except InvalidVersion:
-                continue
+        if tag.startswith(prefix) and (known := version(tag.removeprefix(prefix))):
+            found[known] = tag
     return found
 
 

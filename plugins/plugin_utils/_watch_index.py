@@ -7,16 +7,11 @@ import re
 from dataclasses import dataclass
 from datetime import datetime
 from html.parser import HTMLParser
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
-from packaging.utils import (
-    InvalidSdistFilename,
-    InvalidWheelFilename,
-    parse_sdist_filename,
-    parse_wheel_filename,
-)
-from packaging.version import InvalidVersion, Version
+if TYPE_CHECKING:
+    from packaging.version import Version
 
 _ACCEPTED = "application/vnd.pypi.simple.v1+json, text/html;q=0.5"
 _SECONDS = 30
@@ -112,15 +107,34 @@ class _Links(HTMLParser):
         address = urlsplit(dict(attrs).get("href") or "") if tag == "a" else None
         if address is not None:
             name = unquote(address.path.rpartition("/")[2])
-            kind, _, value = address.fragment.partition("=")
+            kind, __, value = address.fragment.partition("=")
             self.files.append(Listed(name, version_of(name), value if kind == "sha256" else ""))
 
 
 def version_of(name: str) -> Version | None:
     """The version in a file's name."""
+    # ansible-core brings it.
+    from packaging.utils import (
+        InvalidSdistFilename,
+        InvalidWheelFilename,
+        parse_sdist_filename,
+        parse_wheel_filename,
+    )
+    from packaging.version import InvalidVersion
+
     try:
         if name.endswith(".whl"):
             return parse_wheel_filename(name)[1]
         return parse_sdist_filename(name)[1]
     except (InvalidWheelFilename, InvalidSdistFilename, InvalidVersion):
+        return None
+
+
+def version(text: str) -> Version | None:
+    """A version; None if the text is none."""
+    from packaging.version import InvalidVersion, Version
+
+    try:
+        return Version(text)
+    except InvalidVersion:
         return None

@@ -120,6 +120,25 @@ for name in {modules!r}:
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}/{path.name}")
+def test_what_ansible_tests_sanity_refuses(path: Path) -> None:
+    """It imports plugins beside ansible-core and PyYAML alone, and takes _ for a translation."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    roots = {
+        name.partition(".")[0]
+        for node in tree.body
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for name in (
+            [node.module or ""]
+            if isinstance(node, ast.ImportFrom)
+            else [one.name for one in node.names]
+        )
+    }
+    assert roots <= {"ansible", "ansible_collections", "yaml", *sys.stdlib_module_names}
+    names = [node for node in ast.walk(tree) if isinstance(node, ast.Name)]
+    assert not [node.lineno for node in names if node.id == "_"]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}/{path.name}")
 def test_files_and_functions_are_short(path: Path) -> None:
     """About 400 lines and 60 lines, so that a file has one subject and a function one task."""
     text = path.read_text(encoding="utf-8")
