@@ -29,13 +29,7 @@ class ActionModule(ToolkitAction):
         inputs = _pipeline_settings.Template().inputs
         wanted, problems = _pipeline_settings.wanted_of(args, inputs)
         url, token = str(args["url"]).rstrip("/"), str(args["api_token"])
-        problems += [
-            f"{_pipeline_settings.ROLE}_{name}: missing; projects are compared by GitLab's API"
-            for name, value in (("url", url), ("api_token", token))
-            if not value
-        ]
-        if not args["projects"]:
-            problems.append(f"{_pipeline_settings.ROLE}_projects: empty; expected a project")
+        problems += _pipeline_settings.missing(args, "projects are compared")
         own = [given for one in wanted if one.project for given in one.packages]
         if url and any(map(_preflight.uses, own)):
             said = _preflight.issuer_problem(url, bool(args["issuer_onboarded"]))

@@ -25,13 +25,7 @@ class ActionModule(ToolkitAction):
         inputs = _pipeline_settings.Template().inputs
         wanted, problems = _pipeline_settings.wanted_of(args, inputs)
         url, token = str(args["url"]).rstrip("/"), str(args["api_token"])
-        problems += [
-            f"{_pipeline_settings.ROLE}_{name}: missing; tags and pipelines are read by its API"
-            for name, value in (("url", url), ("api_token", token))
-            if not value
-        ]
-        if not args["projects"]:
-            problems.append(f"{_pipeline_settings.ROLE}_projects: empty; expected a project")
+        problems += _pipeline_settings.missing(args, "tags and pipelines are read")
         if int(args["days"]) < 1:
             problems.append(
                 f"{_pipeline_settings.ROLE}_watch_days: invalid value; expected 1 or more"

@@ -23,18 +23,12 @@ class DoctorApi(PreflightApi):
     """One GitLab, for an access token with the scope read_api.
 
     Attributes:
-        calls: how many requests were answered.
         unseen: what this token may not see.
     """
 
     def __init__(self, *args: Any, **more: Any) -> None:
         super().__init__(*args, **more)
-        self.calls = 0
         self.unseen: list[str] = []
-        self._client.session.hooks["response"].append(self._count)
-
-    def _count(self, *_args: Any, **_more: Any) -> None:
-        self.calls += 1
 
     def may(self, what: str, asked: Callable[[], _Found]) -> _Found | None:
         """An answer; None if this token may not have it."""

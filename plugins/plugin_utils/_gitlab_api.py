@@ -107,6 +107,9 @@ class Api:
         proxy: of the controller; empty for what its environment says.
         variable: what the inventory calls the token, for messages.
         secrets: what else GitLab is told, and no message may show.
+
+    Attributes:
+        calls: how many answers there were.
     """
 
     def __init__(
@@ -125,6 +128,8 @@ class Api:
         import requests
 
         session = requests.Session()
+        self.calls = 0
+        session.hooks["response"].append(self._count)
         if proxy:
             session.proxies = {"http": proxy, "https": proxy}
         self._errors = (gitlab.exceptions.GitlabError, requests.RequestException, OSError)
@@ -138,6 +143,9 @@ class Api:
             session=session,
             user_agent="runnerhost.toolkit",
         )
+
+    def _count(self, *_args: object, **_more: object) -> None:
+        self.calls += 1
 
     @contextmanager
     def _asked(self, what: str) -> Iterator[None]:

@@ -163,6 +163,23 @@ def settings_of(args: Mapping[str, Any], inputs: Mapping[str, Input]) -> tuple[S
     return settings, problems
 
 
+def missing(args: Mapping[str, Any], why: str) -> list[str]:
+    """What an action lacks that asks GitLab about the projects.
+
+    Args:
+        args: ``url``, ``api_token`` and ``projects``, as the role's variables.
+        why: what GitLab is asked for.
+    """
+    problems = [
+        f"{ROLE}_{name}: missing; {why} by GitLab's API"
+        for name in ("url", "api_token")
+        if not args[name]
+    ]
+    if not args["projects"]:
+        problems.append(f"{ROLE}_projects: empty; expected a project")
+    return problems
+
+
 def wanted_of(
     args: Mapping[str, Any], inputs: Mapping[str, Input]
 ) -> tuple[list[Wanted], list[str]]:

@@ -25,19 +25,10 @@ MANUAL = "manual"
 
 
 class RevokeApi(AccessApi):
-    """One GitLab, for an access token with the scope api of a maintainer (of groups: owner).
-
-    Attributes:
-        calls: how many answers there were.
-    """
+    """One GitLab, for an access token with the scope api of a maintainer (of groups: owner)."""
 
     def __init__(self, url: str, token: str, ca_certificate: str, proxy: str) -> None:
         super().__init__(url, token, ca_certificate, proxy, "gitlab_project_api_token")
-        self.calls = 0
-        self._client.session.hooks["response"].append(self._count)
-
-    def _count(self, *_: object, **__: object) -> None:
-        self.calls += 1
 
     def learn(self, values: Iterable[str]) -> None:
         """Keeps values out of all messages."""

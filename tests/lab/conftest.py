@@ -9,7 +9,11 @@ from collections.abc import Iterator
 
 import pytest
 
+from lab.pipeline_tools import ensure_pipeline_tools
 from lab.places import Lab
+from lab.platforms import all_platforms
+from lab.world import up
+from standins.gitlab.client import LabGitLab
 from tests.__main__ import containers_problem
 from tests.lab.site import Site
 
@@ -42,3 +46,14 @@ def site(request: pytest.FixtureRequest) -> Iterator[Site]:
     finally:
         one.verb("down")
         shutil.rmtree(one.temporary, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def gitlab(site: Site) -> Iterator[LabGitLab]:
+    """The lab's GitLab, once the host can publish; test files with a demo have their own."""
+    ensure_pipeline_tools()
+    up(site.lab, [all_platforms()["jammy"]], publishing=True)
+    run = site.playbook("site.yml")
+    assert run.code == 0, run.output
+    with site.gitlab() as client:
+        yield client

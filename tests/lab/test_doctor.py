@@ -17,12 +17,10 @@ import pytest
 from lab.checkout import Checkout
 from lab.inventory import read_pythons
 from lab.jobs import project_at
-from lab.pipeline_tools import ensure_pipeline_tools
 from lab.pipelines import ENDED
 from lab.pki import ensure_ca
-from lab.platforms import all_platforms
 from lab.services import bind
-from lab.world import status, up
+from lab.world import status
 from standins.gitlab.client import LabGitLab, ProjectInfo
 from standins.index.server import Index
 from tests.lab.broken_releases import BROKEN, HEALTHY, HOST, UNKNOWN, Case, token_of
@@ -45,18 +43,11 @@ def path_of(name: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def gitlab(site: Site) -> Iterator[LabGitLab]:
-    ensure_pipeline_tools()
-    up(site.lab, [all_platforms()["jammy"]], publishing=True)
-    run = site.playbook("site.yml")
-    assert run.code == 0, run.output
-    with site.gitlab() as client:
-        # One that never calls, and one that is paused.
-        client.create_runner(description="offline", tag_list="offline", run_untagged=False)
-        client.create_runner(
-            description="paused", tag_list="paused", run_untagged=False, paused=True
-        )
-        yield client
+def gitlab(gitlab: LabGitLab) -> LabGitLab:
+    """With two more runners: one that never calls, and one that is paused."""
+    gitlab.create_runner(description="offline", tag_list="offline", run_untagged=False)
+    gitlab.create_runner(description="paused", tag_list="paused", run_untagged=False, paused=True)
+    return gitlab
 
 
 @pytest.fixture(scope="module")

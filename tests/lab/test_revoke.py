@@ -9,7 +9,6 @@ import re
 import stat
 import tempfile
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +19,8 @@ from lab import services
 from lab.checkout import Checkout
 from lab.inventory import read_pythons
 from lab.jobs import project_at
-from lab.pipeline_tools import ensure_pipeline_tools
 from lab.pipelines import Pipeline, follow
-from lab.platforms import all_platforms
-from lab.world import status, up
+from lab.world import status
 from standins.gitlab.client import LabGitLab, ProjectInfo
 from tests.lab.broken_releases import job_beside, several
 from tests.lab.leaks import leaks
@@ -37,16 +34,6 @@ ONE, TWO = "demo/one", "demo/two"
 NAME = "rehearsed-demo"
 LONG = "sleep 4321"
 """A job that is running when the token leaks."""
-
-
-@pytest.fixture(scope="module")
-def gitlab(site: Site) -> Iterator[LabGitLab]:
-    ensure_pipeline_tools()
-    up(site.lab, [all_platforms()["jammy"]], publishing=True)
-    run = site.playbook("site.yml")
-    assert run.code == 0, run.output
-    with site.gitlab() as client:
-        yield client
 
 
 @pytest.fixture(scope="module")

@@ -25,14 +25,12 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey, RSAPubli
 from lab.checkout import Checkout
 from lab.inventory import read_pythons
 from lab.jobs import project_at
-from lab.pipeline_tools import ensure_pipeline_tools
 from lab.pipelines import follow
 from lab.pki import ensure_ca
 from lab.places import GITLAB_PORT
-from lab.platforms import all_platforms
 from lab.run import LabError
 from lab.services import bind
-from lab.world import status, up
+from lab.world import status
 from standins.gitlab.client import LabGitLab, ProjectInfo
 from standins.index import oidc, tokens
 from standins.index.server import Index
@@ -55,16 +53,6 @@ def gateway(site: Site) -> str:
     network = status(site.lab).network
     assert network
     return str(network.gateway)
-
-
-@pytest.fixture(scope="module")
-def gitlab(site: Site) -> Iterator[LabGitLab]:
-    ensure_pipeline_tools()
-    up(site.lab, [all_platforms()["jammy"]], publishing=True)
-    run = site.playbook("site.yml")
-    assert run.code == 0, run.output
-    with site.gitlab() as client:
-        yield client
 
 
 def issuer_and_key(site: Site) -> tuple[str, RSAPublicKey]:
