@@ -289,6 +289,18 @@ def test_each_test_file_is_in_one_suite() -> None:
             assert len(names) == 1, path
 
 
+def test_two_folders_of_a_suite_may_have_test_files_of_one_name(tmp_path: Path) -> None:
+    for folder in ("lab", "plugins"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "test_same.py").write_text(f"def test_{folder}() -> None: pass\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider",
+         "-c", str(ROOT / "pyproject.toml"), "--rootdir", str(tmp_path), str(tmp_path)],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert "2 passed" in done.stdout, done.stdout + done.stderr
+
+
 def test_each_suite_has_a_name_and_a_file_of_its_own() -> None:
     assert len({suite.name for suite in SUITES}) == len(SUITES)
     assert len({suite.result for suite in SUITES}) == len(SUITES)

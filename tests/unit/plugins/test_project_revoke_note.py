@@ -165,6 +165,14 @@ def test_remarks_of_people_stay(world: World) -> None:
     assert text.endswith("```\n")
 
 
+def test_a_token_that_a_person_has_pasted_into_the_note_is_hidden(world: World) -> None:
+    note = Path(world.run()["note"])
+    note.write_text(note.read_text().replace("## ", f"It was {LEAKED} in the log.\n\n## ", 1))
+    world.variable("projects/group%2Fother", "AGAIN", LEAKED)
+    world.run()
+    assert "It was (hidden) in the log." in note.read_text()
+
+
 def test_a_note_is_named_and_continued(world: World) -> None:
     first = world.run(note="leak.md")
     assert first["note"] == str(Path.cwd() / "leak.md")
