@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import fnmatch
 import glob
+import os
 from collections.abc import Mapping
 
 _DPKG_STATUS = "/var/lib/dpkg/status"
-# What dpkg has done since it last wrote that file whole: left by a transaction that was cut off.
-_DPKG_JOURNAL = "/var/lib/dpkg/updates/[0-9]*"
+# Beside it: what dpkg has done since it last wrote it, left by a transaction that was cut off.
+_JOURNAL = "updates/[0-9]*"
 _APT_STATES = "/var/lib/apt/extended_states"
 
 
@@ -82,7 +83,7 @@ def providers(names: set[str], status_file: str = _DPKG_STATUS) -> dict[str, lis
     return found
 
 
-def unfinished(status_file: str = _DPKG_STATUS, journal: str = _DPKG_JOURNAL) -> list[str]:
+def unfinished(status_file: str = _DPKG_STATUS) -> list[str]:
     """What a transaction that was cut off has left undone; empty as a rule.
 
     Packages that are neither installed nor gone (dpkg(1), "Package states"), and dpkg's journal.
@@ -101,7 +102,8 @@ def unfinished(status_file: str = _DPKG_STATUS, journal: str = _DPKG_JOURNAL) ->
                         found.append(name)
     except FileNotFoundError:
         return []
-    return [*found, *(["dpkg's journal"] if glob.glob(journal) else [])]
+    journal = glob.glob(os.path.join(glob.escape(os.path.dirname(status_file)), _JOURNAL))
+    return [*found, *(["dpkg's journal"] if journal else [])]
 
 
 def automatic(states_file: str = _APT_STATES) -> set[str]:
