@@ -109,7 +109,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Begins what takes longest, in a second shell beside the first tests.
+    """Begins what takes longest beside the first tests, for each file in a shell of its own.
 
     The function `ahead` of a file of tests names such commands. They change nothing that another
     test reads.
@@ -119,18 +119,15 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     modules = dict.fromkeys(
         item.module for item in session.items if isinstance(item, pytest.Function)
     )
-    texts = [
-        text
-        for module in modules
-        if hasattr(module, "ahead")
-        for text in module.ahead(given()["variables"])
-    ]
-    pool = ThreadPoolExecutor(1)
-    shell = RootShell(given()["ssh"])
-    for text in texts:
-        _BEGUN[text] = pool.submit(shell.run, text, COMMAND_SECONDS)
-    pool.submit(shell.close)
-    pool.shutdown(wait=False)
+    for module in modules:
+        if not hasattr(module, "ahead"):
+            continue
+        pool = ThreadPoolExecutor(1)
+        shell = RootShell(given()["ssh"])
+        for text in module.ahead(given()["variables"]):
+            _BEGUN[text] = pool.submit(shell.run, text, COMMAND_SECONDS)
+        pool.submit(shell.close)
+        pool.shutdown(wait=False)
 
 
 class Root(base.BaseBackend):  # type: ignore[misc]

@@ -555,29 +555,6 @@ def test_runners_that_the_inventory_does_not_name(
                 note(f"{service}: runner {name!r}, {number(one)}, is not in the inventory")
 
 
-def test_gitlab_knows_the_runner(
-    host: Any, unit: dict[str, str], truth: str, runner: dict[str, Any]
-) -> None:
-    """Asked with the service's own environment: a proxy may stand in it."""
-    running(unit)
-    done = host.run(
-        f"xargs -0 -a /proc/{unit['MainPID']}/environ sh -c "
-        '\'path=$1 name=$2; shift 2; exec env -i "$@" '
-        'gitlab-runner verify --config "$path" --name "$name"\' sh %s %s',
-        truth,
-        runner["name"],
-    )
-    said = re.sub(r"\x1b\[[0-9;]*m", "", done.stderr + done.stdout)
-    lines = [line for line in said.splitlines() if re.search("ERROR|FATAL|PANIC", line)]
-    lines += [line for line in said.splitlines() if "not valid" in line]
-    told = (
-        f"runner {runner['name']!r}: expected valid in GitLab, "
-        f"found {(lines or said.splitlines() or ['no answer'])[-1]}"
-    )
-    assert done.rc == 0, told
-    assert "is valid" in said, told
-
-
 # --- other daemons keep off
 
 
