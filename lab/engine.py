@@ -78,6 +78,16 @@ class Network:
         """Address of the `number`th host (from 0), away from the gateway."""
         return str(self.subnet.network_address + 10 + number)
 
+    def options(self, number: int) -> list[str]:
+        """Options of `podman create` for the `number`th host.
+
+        Its MAC address follows from its address: packets for a host that replaces another one, or
+        restarts, would else go to the old MAC until the kernel forgets it, half a minute later.
+        """
+        address = ipaddress.IPv4Address(self.address(number))
+        mac = ":".join(f"{byte:02x}" for byte in b"\x02\x00" + address.packed)
+        return ["--network", self.name, "--ip", str(address), "--mac-address", mac]
+
 
 @dataclass(frozen=True)
 class Container:

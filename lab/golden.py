@@ -117,7 +117,7 @@ def start_builder(golden: Golden) -> None:
     engine(
         "create", "--name", name, "--hostname", BUILDER,
         "--label", f"{LABEL}={lab.id}", "--label", f"{PLATFORM_LABEL}={BUILDER}",
-        "--network", network.name, "--ip", network.address(machine.number), "--systemd=false",
+        *network.options(machine.number), "--systemd=false",
         "--add-host", f"{GITLAB_NAME}:{gateway}", "--add-host", f"{MIRROR_NAME}:{gateway}",
         ensure_image(engine, golden.platform),
         "/bin/sh", "-c", "mkdir -p /run/sshd && exec /usr/sbin/sshd -D",

@@ -126,7 +126,7 @@ def start(
     engine(
         "create", "--name", name, "--hostname", platform.name,
         "--label", f"{LABEL}={lab.id}", "--label", f"{PLATFORM_LABEL}={platform.name}",
-        "--network", network.name, "--ip", network.address(platform.number),
+        *network.options(platform.number),
         *(word for one in NAMES for word in ("--add-host", f"{one}:{gateway}")),
         # If a host restarts, its container ends and the engine starts it again.
         "--restart", "unless-stopped",

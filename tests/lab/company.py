@@ -131,8 +131,8 @@ def start(site: Site) -> Company:
     gateway = str(network.gateway)
     engine.remove(name)
     engine(
-        "create", "--name", name, "--label", f"{LABEL}={lab.id}", "--network", network.name,
-        "--ip", address, "--add-host", f"{GITLAB_NAME}:{gateway}",
+        "create", "--name", name, "--label", f"{LABEL}={lab.id}", *network.options(100),
+        "--add-host", f"{GITLAB_NAME}:{gateway}",
         "--add-host", f"{MIRROR_NAME}:{gateway}", ensure_image(engine, platform),
         "sleep", "infinity",
     )  # fmt: skip

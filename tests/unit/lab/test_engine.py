@@ -78,6 +78,10 @@ def test_network_and_addresses() -> None:
     )
     assert str(network.gateway) == "10.89.3.1"
     assert [network.address(number) for number in (0, 1)] == ["10.89.3.10", "10.89.3.11"]
+    # Whatever replaces a host at its address has its MAC address too.
+    assert network.options(1) == [
+        "--network", "n", "--ip", "10.89.3.11", "--mac-address", "02:00:0a:59:03:0b",
+    ]  # fmt: skip
 
 
 def test_container_without_network_has_no_address() -> None:
