@@ -5,23 +5,32 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 
-from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import _index_tokens
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._revoke_note import Taken
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._revoke_plan import kinds
 
 _SITES = {"PyPI": "pypi", "TestPyPI": "testpypi"}
 
 
-def advice(values: Collection[str], *, leaked: bool, note: str, todo: Sequence[str]) -> list[str]:
+def advice(
+    values: Collection[str],
+    variables: Sequence[Taken],
+    *,
+    leaked: bool,
+    note: str,
+    todo: Sequence[str],
+) -> list[str]:
     """The list.
 
     Args:
         values: what was leaked, as far as it is known.
+        variables: what was taken out, by this run and earlier ones.
         leaked: whether variables were to be taken out.
         note: the file, for the undo.
         todo: what this run could not do.
     """
     steps = [*todo]
     if leaked:
-        steps = [*_tokens(values), *todo, *_account()]
+        steps = [*_tokens(values, variables), *todo, *_account()]
     steps += _releases()
     steps.append(
         "Undo, once the cause is removed"
@@ -32,20 +41,33 @@ def advice(values: Collection[str], *, leaked: bool, note: str, todo: Sequence[s
     return [f"{n}. {step}" for n, step in enumerate(steps, 1)]
 
 
-def _tokens(values: Collection[str]) -> Iterator[str]:
-    sites = sorted({_SITES[name] for one in values if (name := _index_tokens.instance(one))})
+def _tokens(values: Collection[str], variables: Sequence[Taken]) -> Iterator[str]:
+    # An earlier run knew values that nobody can read any more.
+    found = {kind for one in variables for kind in one.attributes.get("kinds", ())}
+    found.update(*map(kinds, values))
+    sites = sorted(_SITES[kind] for kind in found if kind in _SITES)
     for site in sites or ["the index"]:
         yield (
             f"Revoke each token that was taken out, at {site}: Account settings > API tokens, "
             "Options > Remove token. Whoever has it can upload until then; nothing that was done "
             "here ends that."
         )
-    if any(one.startswith("gldt-") for one in values):
+    numbers = {
+        (one.place, int(one.attributes["deploy_token"]))
+        for one in variables
+        if one.attributes.get("deploy_token")
+    }
+    for place, number in sorted(numbers):
+        yield (
+            f"Revoke deploy token {number}, in GitLab: Settings > Repository > Deploy tokens of "
+            f"{place}. Taking its variable out does not end it."
+        )
+    if "gldt-" in found and not numbers:
         yield (
             "Revoke the deploy token, in GitLab: Settings > Repository > Deploy tokens of the "
             "project. Taking its variable out does not end it."
         )
-    if any(one.startswith("glpat-") for one in values):
+    if "glpat-" in found:
         yield (
             "Revoke the access token, in GitLab: Access tokens of its user, group or project. "
             "Taking its variable out does not end it."

@@ -76,10 +76,15 @@ class RevokeApi(AccessApi):
                 raise
 
     def pipelines(self, owner: Owner, status: str) -> list[dict[str, Any]]:
-        """A project's pipelines of one status."""
-        what = f"list the pipelines of {owner.path}"
+        """A project's pipelines of one status, and their child pipelines."""
+        what, address = f"list the pipelines of {owner.path}", f"{owner.address}/pipelines"
         try:
-            return self._all(what, f"{owner.address}/pipelines", query_data={"status": status})
+            # GitLab lists child pipelines only by their source (merge request 149839).
+            return [
+                one
+                for more in ({}, {"source": "parent_pipeline"})
+                for one in self._all(what, address, query_data={"status": status, **more})
+            ]
         except ApiProblem as problem:
             # A status that this GitLab does not have yet.
             if problem.status == 400 and "does not have a valid value" in str(problem):

@@ -293,7 +293,8 @@ def find(named: str, url: str, now: datetime) -> Note:
         if note.data.undone:
             raise NoteProblem(f"{path}: undone on {note.data.undone}; expected another name")
         return note
-    for path in sorted(Path.cwd().glob("incident-*.md"), reverse=True):
+    notes = []
+    for path in Path.cwd().glob("incident-*.md"):
         try:
             # Another user's, in a folder that several share, is not trusted.
             if path.lstat().st_uid != os.geteuid():
@@ -302,10 +303,12 @@ def find(named: str, url: str, now: datetime) -> Note:
         except (NoteProblem, OSError):
             continue
         if last.data.url == url:
-            recent = last.data.begun >= stamp(now - timedelta(days=CONTINUED_DAYS))
-            if recent and not last.data.undone:
-                return last
-            break
+            notes.append(last)
+    # Whatever people have named older ones.
+    newest = max(notes, key=lambda note: note.data.begun, default=None)
+    since = stamp(now - timedelta(days=CONTINUED_DAYS))
+    if newest and newest.data.begun >= since and not newest.data.undone:
+        return newest
     return Note(Path.cwd() / f"incident-{now:%Y%m%dT%H%M%SZ}.md", fresh)
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import (
+    _index_tokens,
     _project_plan,
     _project_variables,
 )
@@ -100,6 +101,13 @@ def random(value: str) -> bool:
     return _project_variables.is_random(value)
 
 
+def kinds(value: str) -> list[str]:
+    """What kind of token a value is: its index, or the prefix of GitLab's; empty for others."""
+    index = _index_tokens.instance(value)
+    prefixes = [prefix for prefix in ("gldt-", "glpat-") if value.startswith(prefix)]
+    return [*([index] if index else []), *prefixes]
+
+
 def search(
     holders: Iterable[Holder], keys: Sequence[str], values: Values, pending: Iterable[Taken]
 ) -> tuple[list[Found], list[str]]:
@@ -139,6 +147,10 @@ def _taken(holder: Holder, one: Mapping[str, Any], keys: Sequence[str], values: 
         attributes["description"] = _project_plan.unmarked(description)
     if holder.ref:
         attributes["ref"] = holder.ref
+    if number := _project_plan.token_in(description):
+        attributes["deploy_token"] = number
+    if found := kinds(str(one.get("value") or "")):
+        attributes["kinds"] = found
     marked = one.get("hidden") and any(_project_plan.marked(description, v) for v in values.known)
     same = values.has(one.get("value")) or marked
     return Taken(

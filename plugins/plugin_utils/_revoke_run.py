@@ -71,9 +71,16 @@ def run(incident: Incident, credentials: Credentials, args: Mapping[str, Any]) -
     _cancel(incident)
     if incident.wanted.keys:
         _report(incident)
+        # What was done and is left to do is on disk before indexes are asked.
+        _advise(incident)
         _revoke_files.report(incident, args)
+    _advise(incident)
+
+
+def _advise(incident: Incident) -> None:
     incident.advice = _revoke_advice.advice(
         incident.values.known,
+        incident.note.data.variables,
         leaked=bool(incident.wanted.keys or incident.note.data.variables),
         note=str(incident.note.path) if incident.note.there else "NOTE.md",
         todo=incident.outcome.todo,
@@ -114,11 +121,13 @@ def _find(incident: Incident) -> None:
 
 def _cancel(incident: Incident) -> None:
     api, outcome, records = incident.api, incident.outcome, incident.note.data.pipelines
-    known, found = {one.id for one in records}, []
+    known = {one.id for one in records}
+    found: dict[int, tuple[Owner, dict[str, Any]]] = {}
     for owner in incident.projects:
         with outcome.told(owner.path, f"{owner.path}: cancel what runs under Build > Pipelines."):
             for status in NOT_OVER:
-                found += [(owner, one) for one in api.pipelines(owner, status)]
+                # One may have gone from one status to another meanwhile.
+                found |= {int(one["id"]): (owner, one) for one in api.pipelines(owner, status)}
             for one in api.pipelines(owner, MANUAL):
                 outcome.todo.append(
                     f"{owner.path}: pipeline {one['id']} of {one['ref']} waits for a person, which "
@@ -126,11 +135,11 @@ def _cancel(incident: Incident) -> None:
                 )
     records += [
         Cancelled(owner.path, int(one["id"]), str(one["ref"]), str(one["web_url"]))
-        for owner, one in found
+        for owner, one in found.values()
         if int(one["id"]) not in known
     ]
     incident.save()
-    for owner, one in found:
+    for owner, one in found.values():
         name = f"pipeline {one['id']}"
         with outcome.told(owner.path, f"{owner.path}: cancel {name}: {one['web_url']}"):
             incident.change(
@@ -150,7 +159,11 @@ def _report(incident: Incident) -> None:
 
 def _reaches(incident: Incident) -> dict[Owner, list[Reach]]:
     """Who got the variables, by project; those of a group go to all of its projects."""
-    owners = {(owner.kind, owner.path.lower()): owner for __, owner in incident.owners}
+
+    def key(owner: Owner) -> tuple[str, str]:
+        return owner.kind, owner.path.lower()
+
+    owners = {key(owner): owner for __, owner in incident.owners}
     found: dict[Owner, list[Reach]] = {}
     below: dict[Owner, list[Owner]] = {}
     for one in incident.note.data.variables:
@@ -162,10 +175,23 @@ def _reaches(incident: Incident) -> dict[Owner, list[Reach]]:
             below[owner] = []
             with incident.outcome.told(owner.path):
                 below[owner] = incident.api.group_projects(owner)
+                _undeclared(incident, owner, [p for p in below[owner] if key(p) not in owners])
         for project in below.get(owner, [owner]):
             same = owners.get(("projects", project.path.lower()), project)
             found.setdefault(same, []).append(_revoke_plan.reach(one))
     return found
+
+
+def _undeclared(incident: Incident, group: Owner, projects: Sequence[Owner]) -> None:
+    """Projects that got a group's variable, and that the inventory does not name."""
+    if projects:
+        shown = ", ".join(one.path for one in projects[:_SHOWN])
+        more = f" and {len(projects) - _SHOWN} more" if len(projects) > _SHOWN else ""
+        incident.outcome.todo.append(
+            f"{group.path}: its variable reached projects that gitlab_project_projects does not "
+            f"name: {shown}{more}. Their own variables, schedules and runners were not searched, "
+            "and their pipelines not cancelled: cancel what runs under Build > Pipelines."
+        )
 
 
 def _report_project(incident: Incident, owner: Owner, reaches: Sequence[Reach]) -> None:

@@ -9,6 +9,7 @@ from functools import partial
 
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import _revoke_plan
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._gitlab_api import ApiProblem
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._project_variables import ALL
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._revoke_incident import Incident
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._revoke_note import Taken, stamp
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._revoke_plan import Found, Holder
@@ -45,7 +46,9 @@ def take_out(incident: Incident, credentials: Credentials) -> None:
         outcome.places.append(f"{one.taken.place}: {one.taken.name}{how}")
     # First, so that a killed run leaves what it was about to do.
     incident.save()
-    for one in found:
+    # Last those for all environments: of a group, they are deleted by their key alone, of which
+    # GitLab then expects a single one (lib/api/helpers/variables_helpers.rb).
+    for one in sorted(found, key=lambda one: one.taken.environment == ALL):
         _delete(incident, one, there[one.taken.identity])
     now = {one.taken.identity for one in found}
     outcome.places += [

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import _preflight
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._doctor_api import DoctorApi
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._gitlab_api import ApiProblem
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._gitlab_projects import Project
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._gitlab_settings import Owner
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._pipeline_settings import Wanted
@@ -91,18 +92,24 @@ class Watch:
     def run(self) -> None:
         """Compares the indexes of all projects."""
         for one in self.wanted:
-            if not one.project:
-                continue
-            project = self.api.project(one.project)
-            if project is None:
-                self.problems.append(
-                    f"{one.variable}.project: {self.api.url} has no project {one.project} that "
-                    "this token may see"
-                )
-                continue
-            tags = self.api.tags(Owner("projects", project.id, project.path))
-            for given in one.packages:
-                self._package(project, given, tags)
+            if one.project:
+                try:
+                    self._project(one)
+                except ApiProblem as problem:
+                    # The others are compared all the same.
+                    self.problems.append(f"{one.project}: {problem}")
+
+    def _project(self, one: Wanted) -> None:
+        project = self.api.project(one.project)
+        if project is None:
+            self.problems.append(
+                f"{one.variable}.project: {self.api.url} has no project {one.project} that "
+                "this token may see"
+            )
+            return
+        tags = self.api.tags(Owner("projects", project.id, project.path))
+        for given in one.packages:
+            self._package(project, given, tags)
 
     def _package(self, project: Project, given: Mapping[str, Any], tags: Sequence[str]) -> None:
         folder = str(given.get("package", "."))

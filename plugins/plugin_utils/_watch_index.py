@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timezone
 from html.parser import HTMLParser
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote, urljoin, urlsplit
 
 if TYPE_CHECKING:
     from packaging.version import Version
@@ -65,15 +65,21 @@ def files_of(
 
     url = f"{simple.rstrip('/')}/{re.sub('[-_.]+', '-', package).lower()}/"
     try:
-        # A registry may forward what it does not have to another host.
         answer = requests.get(
             url, headers={"Accept": _ACCEPTED}, verify=verify, auth=login, timeout=_SECONDS,
             allow_redirects=False,
         )  # fmt: skip
     except (requests.RequestException, OSError) as error:
         raise IndexProblem(f"{url}: no answer: {type(error).__name__}") from None
-    if answer.status_code == 404 or answer.is_redirect:
+    if answer.status_code == 404:
         return []
+    if answer.is_redirect:
+        place = urlsplit(urljoin(url, answer.headers["Location"]))
+        # GitLab's registry forwards what it does not have to another host.
+        if login and place.hostname != urlsplit(url).hostname:
+            return []
+        there = f"{place.scheme}://{place.netloc.rpartition('@')[2]}{place.path}"
+        raise IndexProblem(f"{url}: redirects to {there}: set its final address")
     if answer.status_code != 200:
         raise IndexProblem(f"{url}: HTTP {answer.status_code}")
     if "json" not in answer.headers.get("Content-Type", ""):
@@ -82,17 +88,21 @@ def files_of(
         return links.files
     try:
         return [_listed(one) for one in answer.json()["files"]]
-    except (KeyError, TypeError, ValueError):
+    except (AttributeError, KeyError, TypeError, ValueError):
         raise IndexProblem(f"{url}: its JSON is not a simple index's") from None
 
 
 def _listed(one: dict[str, Any]) -> Listed:
     name, uploaded = str(one["filename"]), str(one.get("upload-time") or "")
+    when = datetime.fromisoformat(uploaded.replace("Z", "+00:00")) if uploaded else None
+    if when and not when.tzinfo:
+        # PEP 700 has all times in UTC.
+        when = when.replace(tzinfo=timezone.utc)
     return Listed(
         name,
         version_of(name),
         str(one["hashes"].get("sha256", "")),
-        datetime.fromisoformat(uploaded.replace("Z", "+00:00")) if uploaded else None,
+        when,
     )
 
 

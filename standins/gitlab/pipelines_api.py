@@ -242,6 +242,9 @@ async def list_pipelines(request: Request, key: str) -> JSONResponse:
         # First what costs nothing.
         if any(getattr(pipeline, name) != value for name, value in wanted.items() if value):
             continue
+        # Those are listed by their source alone (merge request 149839).
+        if pipeline.source == "parent_pipeline" != wanted["source"]:
+            continue
         shown = _pipeline_json(state, project, pipeline)
         states = {
             "finished": FINISHED, "running": (RUNNING,), "pending": (PENDING,),

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from ansible.errors import AnsibleActionFail
 
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import _revoke_note
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._revoke_plan import Reach, Values
 from tests.unit.plugins.revoke_world import (
     DEMO,
@@ -157,6 +158,9 @@ def test_an_instances_runner_that_the_token_may_not_touch_is_no_failure(
     result = world.run()
     assert result["failures"] == []
     assert world.paused() == ["publisher"]
+    # The undo has nothing to do with it, whatever an administrator does.
+    numbers = [one.id for one in _revoke_note.read(Path(result["note"])).data.runners]
+    assert numbers == [world.runners["publisher"]]
     assert f"runner {number} (shared publisher) has the tags publish, and was not paused" in words(
         result
     )
@@ -192,6 +196,15 @@ def test_pipelines_that_are_not_over_are_cancelled(world: World) -> None:
     ]
     assert len([line for line in result["msg"] if line.startswith("Cancelled")]) == 4
     assert "pipeline 5 of main waits for a person, which GitLab cannot cancel" in words(result)
+
+
+def test_child_pipelines_are_cancelled_too(world: World) -> None:
+    """GitLab lists them by their source alone."""
+    world.job(DEMO, "x", "main", state="running", source="parent_pipeline")
+    world.job(DEMO, "x", "main", state="manual", started_at=None, source="parent_pipeline")
+    result = world.run()
+    assert world.statuses() == ["canceling", "manual"]
+    assert "pipeline 2 of main waits for a person" in words(result)
 
 
 # -- who had it -------------------------------------------------------------------------------
@@ -266,7 +279,14 @@ def test_a_groups_variable_reached_all_of_its_projects(world: World) -> None:
     alone(world, owner="groups/group", protected=False)
     for path in (DEMO, "group/deep/undeclared"):
         world.job(path, "upload", "main")
-    assert jobs(world) == ["1", "2"]
+    result = world.run()
+    assert [line.split(": ")[0] for line in section(result, "Jobs")] == [
+        DEMO, "group/deep/undeclared",
+    ]  # fmt: skip
+    # What was not searched is left to a person.
+    (left,) = [line for line in section(result, "Left") if "does not name: " in line]
+    assert "group: its variable reached projects" in left
+    assert "does not name: group/deep/undeclared. Their own" in left
 
 
 def test_a_schedules_variable_reached_the_pipelines_of_the_schedule(world: World) -> None:

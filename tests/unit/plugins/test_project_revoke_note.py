@@ -182,6 +182,28 @@ def test_a_note_is_named_and_continued(world: World) -> None:
     assert world.run()["note"] != first["note"]
 
 
+def test_a_note_with_a_name_of_its_own_hides_no_newer_one(world: World) -> None:
+    old = Path(world.run()["note"])
+    data = _revoke_note.read(old).data
+    text = old.read_text().replace(f"begun: '{data.begun}'", "begun: '2001-01-01 00:00:00'")
+    named = Path("incident-pypi.md")
+    named.write_text(text)
+    named.chmod(0o600)
+    assert world.run()["note"] == str(old)
+
+
+def test_a_deploy_token_is_told_by_its_number_also_later(world: World) -> None:
+    """Its value is in no inventory, and gone from GitLab with the first run."""
+    mark = _project_plan.mark("gldt-made", token=7)
+    world.variable("projects/group%2Fother", KEY, "gldt-made", environment_scope="read",
+                   description=mark, masked_and_hidden=True)  # fmt: skip
+    said = "Revoke deploy token 7, in GitLab: Settings > Repository > Deploy tokens of group/other."
+    for __ in range(2):
+        result = world.run()
+        assert said in words(result)
+        assert "at pypi: Account settings" in words(result)
+
+
 def test_a_note_of_last_month_or_of_another_gitlab_is_not_continued(world: World) -> None:
     world.run()
     old = only_note()

@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
+import http.server
 import json
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -76,10 +79,11 @@ def watch(demo: Shop, server: Index, **inputs: Any) -> dict[str, Any]:
              "simple_url": f"{server.url}/simple/", "upload_url": f"{server.url}/legacy/",
              **inputs}  # fmt: skip
     days = given.pop("days", 30)
+    projects = given.pop("projects", [demo.project.path])
     action = object.__new__(ActionModule)
     args = {"url": demo.gitlab.base_url, "api_token": demo.gitlab.create_token("read_api"),
             "api_ca_certificate": "", "api_proxy": "", "inputs": given, "days": days,
-            "projects": [{"project": demo.project.path}]}  # fmt: skip
+            "projects": [{"project": path} for path in projects]}  # fmt: skip
     action._task = SimpleNamespace(args=args, check_mode=False, async_val=0, action="release_watch")
     action._connection = SimpleNamespace(
         _shell=SimpleNamespace(tmpdir="/tmp"), is_pipelining_enabled=lambda: True
@@ -87,6 +91,31 @@ def watch(demo: Shop, server: Index, **inputs: Any) -> dict[str, Any]:
     result: dict[str, Any] = action.run(None, {})
     assert args["api_token"] not in json.dumps(result)
     return result
+
+
+@contextmanager
+def answering(status: int, body: bytes = b"", **headers: str) -> Iterator[str]:
+    """The address of a server that has one answer."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status)
+            for name, value in headers.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: Any) -> None:
+            """Nothing."""
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}"
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 def findings(demo: Shop, server: Index, **inputs: Any) -> list[str]:
@@ -163,6 +192,52 @@ def test_what_cannot_be_compared_is_told(demo: Shop, index: Index) -> None:
     assert problem.startswith(f"group/demo: lab: {address}/lab-demo/: no answer: ")
     (problem,) = watch(demo, index, package="sub")["problems"]
     assert problem == "group/demo: sub/pyproject.toml of its default branch has no name"
+
+
+def test_a_redirect_is_no_index_without_files(demo: Shop, index: Index) -> None:
+    """But for GitLab's registry, which forwards what it does not have to another host."""
+    with answering(302, Location="/elsewhere/?key=secret") as url:
+        (problem,) = watch(demo, index, simple_url=url)["problems"]
+        assert problem.endswith(f"redirects to {url}/elsewhere/: set its final address")
+        with pytest.raises(_watch_index.IndexProblem, match="redirects to"):
+            _watch_index.files_of(url, "x", login=("user", "password"))
+    with answering(302, Location="https://index.test/simple/x/") as url:
+        assert _watch_index.files_of(url, "x", login=("user", "password")) == []
+        with pytest.raises(_watch_index.IndexProblem, match="redirects to"):
+            _watch_index.files_of(url, "x")
+
+
+@pytest.mark.parametrize(
+    ("file", "told"),
+    [
+        ({"filename": "x-1.tar.gz", "hashes": {}, "upload-time": "2026-11-30T07:00:00"}, True),
+        ({"filename": "x-1.tar.gz", "hashes": None}, False),
+        ({"filename": "x-1.tar.gz", "hashes": {}, "upload-time": "today"}, False),
+    ],
+)
+def test_odd_json_of_an_index(file: dict[str, Any], told: bool) -> None:
+    body = json.dumps({"files": [file]}).encode()
+    with answering(200, body, **{"Content-Type": "application/json"}) as url:
+        if told:
+            (listed,) = _watch_index.files_of(url, "x")
+            assert listed.uploaded is not None
+            assert listed.uploaded.tzinfo
+        else:
+            with pytest.raises(_watch_index.IndexProblem, match="is not a simple index's"):
+                _watch_index.files_of(url, "x")
+
+
+def test_what_gitlab_refuses_of_one_project_keeps_no_other_from_being_compared(
+    demo: Shop, index: Index
+) -> None:
+    other = demo.gitlab.create_project("group/other")
+    for address in (f"/api/v4/projects/{other.id}/*", f"/api/v4/projects/{other.id}"):
+        demo.gitlab.fault(address, "status", status=403, count=None)
+    result = watch(demo, index, projects=[other.path, demo.project.path])
+    (problem,) = result["problems"]
+    assert problem.startswith("group/other: ")
+    assert "403" in problem
+    assert [line.split(":")[0] for line in result["msg"]][-1:] == [demo.project.path]
 
 
 def test_wrong_input_is_refused(demo: Shop, index: Index) -> None:
