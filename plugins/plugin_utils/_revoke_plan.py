@@ -134,6 +134,11 @@ def search(
                 found.append(Found(holder, taken))
                 values.taken |= _values_of(one, values.known)
                 told += _reference(taken, one)
+                if one.get("hidden") and not _values_of(one, values.known):
+                    told.append(
+                        f"{taken.place}: {taken.name} was hidden, and its value is not known here, "
+                        "so the same token was not searched under other names: ask whoever set it."
+                    )
             else:
                 told += _doubt(taken, one, values)
     return found, told

@@ -418,6 +418,15 @@ def test_a_value_inside_another_text_and_hidden_ones_are_told(world: World) -> N
     assert world.left() == ["UNRELATED *", "PYPIRC *", "UNKNOWN *", "TWINE_USERNAME *", "LEVEL"]
 
 
+def test_a_hidden_value_that_nobody_knows_is_told(world: World) -> None:
+    alone(world, masked_and_hidden=True, masked=True)
+    world.variable("projects/group%2Fdemo", "SAME", LEAKED)
+    result = world.run(projects=[{"project": DEMO}], groups=[])
+    (line,) = [one for one in section(result, "Left") if "was hidden" in one]
+    assert f"{DEMO}: {KEY} (pypi) was hidden, and its value is not known here" in line
+    assert world.left() == ["SAME *"]
+
+
 def test_short_values_mean_nothing() -> None:
     values = Values(b"x" * 16)
     for value in ("", "true", "1234567", None, 5):
