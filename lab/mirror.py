@@ -35,6 +35,8 @@ PYTHON_PATH = "/deadsnakes/ppa/ubuntu"
 RUNNER_PATH = "/runner/gitlab-runner/ubuntu"
 PYTHON_ORIGIN = "LP-PPA-deadsnakes"
 """The Origin in the PPA's Release files, which pins match."""
+PYTHON_LABEL = "New Python Versions"
+"""Their Label, which apt shows in a simulation."""
 RUNNER_ORIGIN = "packages.gitlab.com/runner/gitlab-runner"
 COMPANY_PYTHON_PATH = "/company/deadsnakes"
 COMPANY_RUNNER_PATH = "/company/gitlab-runner"
@@ -85,7 +87,7 @@ def _ensure_python_suite(engine: Engine, platform: Platform, key: Key) -> Path:
             pool.mkdir(parents=True)
             for python in platform.foreign_pythons:
                 build_python(debian_mirror(engine, platform), platform, python, pool)
-            publish(scratch, platform.name, "main", PYTHON_ORIGIN, PYTHON_ORIGIN, key)
+            publish(scratch, platform.name, "main", PYTHON_ORIGIN, PYTHON_LABEL, key)
     return folder
 
 

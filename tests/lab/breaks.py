@@ -30,6 +30,24 @@ from lab.run import run
 from tests.lab.site import Site
 
 IMAGES = "gitlab-runner-helper-images"
+PENDING_UPGRADE = r"""
+mkdir -p /root/pending && cd /root/pending
+for version in 1.0 2.0; do
+    mkdir -p $version/DEBIAN
+    printf '%s\n' 'Package: lab-pending' "Version: $version" 'Architecture: all' \
+        'Maintainer: Lab <lab@example.com>' 'Description: -' > $version/DEBIAN/control
+    dpkg-deb --build $version $version.deb
+done
+dpkg --install 1.0.deb
+rm 1.0.deb
+dpkg-scanpackages . > Packages
+printf '%s\n' 'Origin: LP-PPA-deadsnakes' 'Label: New Python Versions' "Date: $(date -Ru)" \
+    SHA256: " $(sha256sum Packages | cut -d' ' -f1) $(stat -c %s Packages) Packages" > Release
+echo 'deb [trusted=yes] file:/root/pending ./' > /etc/apt/sources.list.d/pending.list
+rm /etc/apt/preferences.d/runnerhost-deadsnakes
+apt-get update -qq
+"""
+"""Without the pin apt would replace an installed package by one of the PPA's origin."""
 
 
 class Mirror:

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import _env_file
-from tests.lab.breaks import make_due
+from tests.lab.breaks import PENDING_UPGRADE, make_due
 from tests.lab.earlier import compare
 from tests.lab.leaks import known_secrets, leaks, logs
 from tests.lab.manifest import take
@@ -409,15 +409,32 @@ def test_verify_is_red_on_a_host_that_has_drifted(site: Site) -> None:
     # Other tests leave settings of their own.
     assert site.playbook("site.yml").code == 0
     site.sh("chmod 0644 /etc/gitlab-runner/env-file; rm /etc/needrestart/conf.d/50-runnerhost.conf")
-    run = site.playbook("verify.yml")
-    assert run.code != 0
-    assert "/etc/gitlab-runner/env-file: expected mode 0600, found mode 0644" in run.output
-    assert "50-runnerhost.conf: expected a file, found nothing" in run.output
-    assert "2 differences from the inventory" in run.output
-    assert "assert " not in run.output
-    mended = site.playbook("site.yml")
-    assert mended.counts()["changed"] == 1, mended.output
-    assert site.playbook("verify.yml").code == 0
+    # A package that the PPA would replace, once its pin is gone.
+    site.sh(PENDING_UPGRADE)
+    try:
+        run = site.playbook("verify.yml")
+        assert run.code != 0
+        assert "/etc/gitlab-runner/env-file: expected mode 0600, found mode 0644" in run.output
+        assert "50-runnerhost.conf: expected a file, found nothing" in run.output
+        assert "priority of Python 3.9: expected over 500, found 500" in run.output
+        assert (
+            "pin keeps all else of the repository back: expected nothing, found 500" in run.output
+        )
+        assert (
+            "lab-pending: expected no version of LP-PPA-deadsnakes, "
+            "found 2.0, which an upgrade installs" in run.output
+        )
+        assert "5 differences from the inventory" in run.output
+        assert "assert " not in run.output
+        mended = site.playbook("site.yml")
+        assert mended.counts()["changed"] == 1, mended.output
+        # The upgrade is offered still, and the pin keeps apt from it.
+        assert site.playbook("verify.yml").code == 0
+    finally:
+        site.sh(
+            "dpkg --purge lab-pending; apt-get update -qq\n"
+            "rm -rf /root/pending /etc/apt/sources.list.d/pending.list; apt-get update -qq"
+        )
 
 
 def test_verify_tells_a_full_disk_and_runners_that_were_registered_by_hand(site: Site) -> None:

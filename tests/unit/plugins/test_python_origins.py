@@ -43,7 +43,7 @@ from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._controller imp
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._python_plan import STAMP
 from lab.keys import Key, ensure_key
 from tests.unit.plugins import ubuntu_archive as archive
-from tests.unit.plugins.ubuntu_archive import PPA, PPA_ORIGIN, SYSTEM, AptHost, Package
+from tests.unit.plugins.ubuntu_archive import PPA, PPA_LABEL, PPA_ORIGIN, SYSTEM, AptHost, Package
 
 needed = [name for name in ("gpg", "apt-get", "apt-cache", "dpkg") if not shutil.which(name)]
 pytestmark = [
@@ -341,7 +341,7 @@ def test_from_the_ppa_and_nothing_else_is(machine: Machine, version: str) -> Non
     assert {step.name for step in steps} >= {*names, f"libpython{base}-stdlib"}
     for step in steps:
         assert (step.what, step.old) == ("Inst", ""), step
-        assert step.origin == (PPA_ORIGIN if of_version(version, step.name) else "Ubuntu"), step
+        assert step.label == (PPA_LABEL if of_version(version, step.name) else "Ubuntu"), step
         assert not of_version(version, step.name) or step.new == full, step
     # And the repository alone changes nothing that is on the host.
     assert machine.host.simulate("dist-upgrade") == []
@@ -357,7 +357,7 @@ def test_the_systems_own_needs_no_repository(machine: Machine, version: str) -> 
     machine.apply(plan)
     steps = machine.host.simulate("install", *plan["packages"])
     assert {step.name for step in steps} >= set(plan["missing"])
-    assert {(step.what, step.old, step.origin) for step in steps} == {("Inst", "", "Ubuntu")}
+    assert {(step.what, step.old, step.label) for step in steps} == {("Inst", "", "Ubuntu")}
 
 
 @pytest.mark.parametrize("machine", [(suite, "ppa") for suite in SUITES], indirect=True, ids=SUITES)
@@ -371,7 +371,7 @@ def test_all_at_once(machine: Machine) -> None:
     for step in steps:
         foreign = any(of_version(version, step.name) for version in PPA[suite])
         assert (step.what, step.old) == ("Inst", ""), step
-        assert step.origin == (PPA_ORIGIN if foreign else "Ubuntu"), step
+        assert step.label == (PPA_LABEL if foreign else "Ubuntu"), step
 
 
 @pytest.mark.parametrize("machine", [("jammy", "ppa")], indirect=True, ids=["jammy"])
@@ -414,7 +414,7 @@ def test_a_mirror_of_more_replaces_nothing(machine: Machine) -> None:
     for step in machine.host.simulate("install", *plan["packages"], "python3-venv"):
         foreign = of_version("3.11", step.name)
         assert (step.what, step.old) == ("Inst", ""), step
-        assert step.origin == (PPA_ORIGIN if foreign else "Ubuntu"), step
+        assert step.label == (PPA_LABEL if foreign else "Ubuntu"), step
 
 
 @pytest.mark.parametrize("machine", [("jammy", "older-3.11")], indirect=True, ids=["jammy"])
@@ -429,9 +429,9 @@ def test_jammys_release_candidate_does_not_win_by_its_number(machine: Machine) -
     assert set(machine.host.candidates(*names).values()) == {"3.11.0~b5-1+jammy1"}
     # With all that belongs to it, however it is asked for.
     steps = machine.host.simulate("install", *plan["packages"], "python3.11-full")
-    origins = {step.name: step.origin for step in steps if of_version("3.11", step.name)}
-    assert set(origins.values()) == {PPA_ORIGIN}
-    assert "idle-python3.11" in origins
+    labels = {step.name: step.label for step in steps if of_version("3.11", step.name)}
+    assert set(labels.values()) == {PPA_LABEL}
+    assert "idle-python3.11" in labels
 
 
 @pytest.mark.parametrize("machine", [("jammy", "ppa")], indirect=True, ids=["jammy"])

@@ -25,6 +25,8 @@ from typing import Any
 from lab.keys import Key, clearsign
 
 PPA_ORIGIN = "LP-PPA-deadsnakes"
+PPA_LABEL = "New Python Versions"
+"""The Label in the PPA's Release files, which apt shows in a simulation; pins match the Origin."""
 SYSTEM = {"jammy": "3.10", "noble": "3.12", "resolute": "3.14"}
 """Each suite's own Python: the PPA has none of that version."""
 
@@ -195,7 +197,8 @@ def publish_index(root: Path, suite: str, origin: str, text: str, key: Key) -> N
     index.write_text(text)
     digest = hashlib.sha256(text.encode()).hexdigest()
     (dist / "Release").write_text(
-        f"Origin: {origin}\nLabel: {origin}\nSuite: {suite}\nCodename: {suite}\n"
+        f"Origin: {origin}\nLabel: {PPA_LABEL if origin == PPA_ORIGIN else origin}\n"
+        f"Suite: {suite}\nCodename: {suite}\n"
         f"Architectures: {arch}\nComponents: main\n"
         f"Date: {datetime.now(UTC):%a, %d %b %Y %H:%M:%S} UTC\n"
         f"SHA256:\n {digest} {len(text.encode())} main/binary-{arch}/Packages\n"
@@ -241,7 +244,7 @@ APT::Update::Error-Mode "any";
 
 _LINE = re.compile(
     r"^(?P<what>Inst|Remv) (?P<name>\S+)(?: \[(?P<old>[^]]*)\])?"
-    r"(?: \((?P<new>\S+) (?P<origin>[^:)]*):)?",
+    r"(?: \((?P<new>\S+) (?P<label>[^:)]*):)?",
     re.MULTILINE,
 )
 
@@ -256,7 +259,8 @@ class Step:
     old: str
     """The version that is installed now, or an empty text."""
     new: str
-    origin: str
+    label: str
+    """Of the source that it comes from."""
 
 
 class AptHost:
@@ -332,7 +336,7 @@ class AptHost:
         """What ``apt-get`` would do."""
         output = self.run("apt-get", "-s", "-q", "--no-install-recommends", *arguments)
         return [
-            Step(m["what"], m["name"], m["old"] or "", m["new"] or "", m["origin"] or "")
+            Step(m["what"], m["name"], m["old"] or "", m["new"] or "", m["label"] or "")
             for m in _LINE.finditer(output)
         ]
 
