@@ -382,7 +382,10 @@ def test_leftover_processes_are_killed(host: Any, wanted: dict[str, Any]) -> Non
     kill, only = text.splitlines()
     if wanted["gitlab_runner_kill_leftover_processes"]:
         assert kill == "b true", "logind's KillUserProcesses: expected yes, found no"
-        assert only == "as 0" or f'"{wanted["gitlab_runner_user"]}"' in only
+        user = wanted["gitlab_runner_user"]
+        assert only == "as 0" or f'"{user}"' in only, (
+            f"logind's KillOnlyUsers: expected none or {user} among them, found {only}"
+        )
     else:
         assert not host.file(LOGIND).exists, f"{LOGIND}: expected no such file, found one"
 
@@ -394,7 +397,8 @@ def test_job_user_has_no_systemd_manager(host: Any, wanted: dict[str, Any]) -> N
         assert kind in ("notify", "notify-reload")
         return
     assert kind == "oneshot"
-    assert not host.file(f"/var/lib/systemd/linger/{wanted['gitlab_runner_user']}").exists
+    linger = f"/var/lib/systemd/linger/{wanted['gitlab_runner_user']}"
+    assert not host.file(linger).exists, f"{linger}: expected no such file, found one"
     done = host.run(
         f"su -s /bin/bash {wanted['gitlab_runner_user']} -c 'systemd-run --user --quiet true'"
     )
@@ -412,7 +416,9 @@ def test_jobs_see_no_other_processes(
     running(unit)
     mounts = host.check_output(f"cat /proc/{unit['MainPID']}/mountinfo")
     proc = [line for line in mounts.splitlines() if line.split()[4] == "/proc"]
-    assert any("hidepid=invisible" in line or "hidepid=2" in line for line in proc)
+    assert any("hidepid=invisible" in line or "hidepid=2" in line for line in proc), (
+        f"/proc of gitlab-runner: expected mounted with hidepid=invisible, found {proc}"
+    )
 
 
 def test_jobs_files_are_for_no_other_user(host: Any, wanted: dict[str, Any]) -> None:
@@ -458,7 +464,9 @@ def test_isolated_runners_share_nothing(host: Any, wanted: dict[str, Any]) -> No
         # Seen from inside: a container may ignore both silently.
         mounts = host.check_output(f"cat /proc/{unit['MainPID']}/mountinfo").splitlines()
         at = {line.split()[4]: line for line in mounts}
-        assert re.search(r"hidepid=(invisible|2)", at["/proc"])
+        assert re.search(r"hidepid=(invisible|2)", at["/proc"]), (
+            f"/proc of {service}: expected mounted with hidepid=invisible, found {at['/proc']}"
+        )
         assert "/tmp" in at
         process = host.check_output(f"ps -o args= -p {unit['MainPID']}")
         assert f"--user {user}" in process

@@ -20,8 +20,8 @@ def proxies(wanted: dict[str, Any]) -> dict[str, str]:
 
 def test_apt_takes_the_proxies(host: Any, wanted: dict[str, Any]) -> None:
     if not proxies(wanted):
-        assert not host.file(APT_CONF).exists
-        assert not host.file(APT_DIRECT).exists
+        for path in (APT_CONF, APT_DIRECT):
+            assert not host.file(path).exists, f"{path}: expected no such file, found one"
         return
     text = host.check_output("apt-config dump --format '%f=%v%n' Acquire")
     for scheme in ("http", "https"):
@@ -52,13 +52,17 @@ def test_credentials_are_roots_alone(host: Any, wanted: dict[str, Any]) -> None:
 
 
 def test_the_host_trusts_the_private_cas(host: Any, wanted: dict[str, Any]) -> None:
-    bundle = host.file("/etc/ssl/certs/ca-certificates.crt").content_string
+    trusted = "/etc/ssl/certs/ca-certificates.crt"
+    bundle = host.file(trusted).content_string
     files = host.check_output(
         "cat /usr/local/share/ca-certificates/runnerhost-*.crt 2>/dev/null || true"
     )
     blocks = re.findall(r"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", files, re.S)
     assert len(blocks) == len(wanted["network_access_ca_certificates"])
-    assert all(block in bundle for block in blocks)
+    missing = [block for block in blocks if block not in bundle]
+    assert not missing, (
+        f"{trusted}: expected all private CAs, found {len(missing)} of {len(blocks)} missing"
+    )
 
 
 def test_the_distribution_comes_from_its_mirror(host: Any, wanted: dict[str, Any]) -> None:
@@ -70,5 +74,6 @@ def test_the_distribution_comes_from_its_mirror(host: Any, wanted: dict[str, Any
         "apt-get indextargets --format '$(SOURCESENTRY) $(SITE)$(REPO_URI)' 'Created-By: Packages'"
     )
     own = ("/etc/apt/sources.list:", "/etc/apt/sources.list.d/ubuntu.sources:")
-    assert not [line for line in listed.splitlines() if line.startswith(own)]
+    active = [line for line in listed.splitlines() if line.startswith(own)]
+    assert not active, f"the distribution's own sources: expected none, found {active[0]}"
     assert f"{DISTRIBUTION}:" in listed

@@ -129,7 +129,9 @@ def test_venvs_can_be_made(host: Any, python: str) -> None:
     done = host.run(make_venv(python))
     said = (done.stderr.strip().splitlines() or [f"exit code {done.rc}"])[-1]
     assert done.rc == 0, f"a venv of Python {python}: expected to be made, found {said}"
-    assert done.stdout.startswith("pip "), f"pip of Python {python}"
+    assert done.stdout.startswith("pip "), (
+        f"pip of Python {python}: expected its version, found {done.stdout.strip() or 'nothing'}"
+    )
 
 
 def test_headers_are_there(host: Any, python: str) -> None:
@@ -195,7 +197,7 @@ def test_pin_prefers_the_repositorys_build(
 ) -> None:
     """Above the 500 of every other source, so that a newer number there does not win."""
     match = re.search(r"(?m)^ \*\*\* \S+ (-?\d+)$", policy[f"python{python}"])
-    assert match
+    assert match, f"python{python}: expected installed, found nothing"
     if python != system:
         number = int(match.group(1))
         assert number > 500, f"apt's priority of Python {python}: expected over 500, found {number}"
@@ -212,7 +214,9 @@ def test_pin_keeps_all_else_of_the_repository_back(
     )
     high = [int(number) for number in priorities if int(number) >= 100]
     assert not high, f"apt's priority of {ours}: expected below 100, found {max(high)}"
-    assert priorities or set(wanted["python_versions_wanted"]) <= {system}
+    assert priorities or set(wanted["python_versions_wanted"]) <= {system}, (
+        f"apt's sources: expected one with the origin {ours}, found none"
+    )
 
 
 def test_nothing_else_would_come_from_the_repository(

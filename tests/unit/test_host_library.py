@@ -55,3 +55,15 @@ def test_what_is_run_ahead_is_what_tests_run() -> None:
         assert begun <= used, path
         seen += len(begun)
     assert seen
+
+
+def test_what_is_no_comparison_says_what_was_expected_and_found() -> None:
+    """`make verify` shows what a comparison compared; of all else it knows the message alone."""
+    seen = 0
+    for path in files("tests/host/test_*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Assert) and not isinstance(node.test, ast.Compare):
+                told = ast.unparse(node.msg) if node.msg else ""
+                assert re.search("(?s): expected .*, found ", told), f"{path}:{node.lineno}"
+                seen += 1
+    assert seen
