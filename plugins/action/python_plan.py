@@ -58,14 +58,14 @@ class ActionModule(ToolkitAction):
             host.system,
         )
         planner = Planner(wanted, host, key)
-        candidates = self._candidates(planner, network, variables)
-        left = planner.left(candidates)
-        if left:
+        asked = self._candidates(planner, network, variables)
+        # Where the sources were not asked, nothing is known of what they offer.
+        if asked and (left := planner.left(asked)):
             warnings.append(
                 f"the host has {', '.join(left)}, which no source offers for this release: they "
                 "stay as they are until apt takes them away"
             )
-        plan = planner.plan(candidates)
+        plan = planner.plan(asked or Candidates())
         # Not asdict, which copies dpkg's records.
         result["plan"] = {field.name: getattr(plan, field.name) for field in fields(plan)}
         if warnings:
@@ -81,11 +81,11 @@ class ActionModule(ToolkitAction):
 
     def _candidates(
         self, planner: Planner, network: _network.Network, variables: Mapping[str, Any]
-    ) -> Candidates:
-        """What the sources offer; refuses wanted versions that they lack."""
+    ) -> Candidates | None:
+        """What the sources offer, if they are asked; refuses wanted versions that they lack."""
         question = planner.question() if planner.asks() else {}
         if not question:
-            return Candidates()
+            return None
         # The role network_access warns of its key.
         distribution, __ = self.distribution_offer(
             variables, planner.host.texts[DISTRIBUTION_SOURCES]

@@ -91,6 +91,8 @@ def test_second_run_changes_nothing(site: Site) -> None:
     second = site.playbook("site.yml", "--diff", "-vvv")
     assert second.code == 0, second.output
     assert second.counts()["changed"] == 0, second.output
+    warned = re.findall(r"\[WARNING\]: (.*)", second.output)
+    assert [text for text in warned if "reached its end of life" not in text] == []
 
 
 def test_host_is_the_one_that_an_earlier_version_left(site: Site, fresh: dict[str, Any]) -> None:

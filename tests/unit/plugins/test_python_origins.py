@@ -463,6 +463,8 @@ def test_a_repository_that_is_there_is_not_asked_again(machine: Machine) -> None
     plan = machine.plan("3.11", "3.12")
     assert plan["missing"] == plan["unchecked"] == []
     assert CANDIDATES not in machine.asked
+    # Nothing is said of what nobody has asked for.
+    assert machine.warnings == []
 
 
 @pytest.mark.parametrize("machine", [("noble", "ppa")], indirect=True, ids=["noble"])
