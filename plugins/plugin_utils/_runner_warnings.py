@@ -85,6 +85,14 @@ def replaced(
                 f"give the token of runner {before}"
             )
         elif held and index in unasked and unasked[index].fallback is None:
+            there = found.runner(index)
+            if there.get("token") == runner.token:
+                warnings.append(
+                    f"{runner.at}: its url changes from {there.get('url')} to {runner.url}: the "
+                    f"runner that GitLab has there for the same token takes the place of runner "
+                    f"{held}"
+                )
+                continue
             warnings.append(
                 f"{runner.at}: its token is not the one of runner {held}, which the host has for "
                 "it: the runner that GitLab has for this token takes its place here"

@@ -236,20 +236,35 @@ def test_an_upgraded_library_does_not_restart_the_runner_under_its_job(whole: Si
 def test_copies_of_one_machine_are_named_with_what_to_do(whole: Site, tmp_path: Path) -> None:
     data = yaml.safe_load((whole.inventory / "hosts.yml").read_text(encoding="utf-8"))
     groups = data["all"]["children"]
-    # One machine under two names is what a copy with the same machine id is.
     host = groups["runner_hosts"]["hosts"]["jammy"]
-    more = {
-        "runner_hosts": {"hosts": {"copy": host}},
-        "stand_in_packages": {"hosts": {"copy": {}}},
-    }
     path = tmp_path / "copy.yml"
     path.touch(mode=0o600)
-    path.write_text(yaml.safe_dump({"all": {"children": more}}), encoding="utf-8")
+
+    def name(**more: str) -> None:
+        """Has the inventory call the machine `copy` too."""
+        named = {
+            "runner_hosts": {"hosts": {"copy": {**host, **more}}},
+            "stand_in_packages": {"hosts": {"copy": {}}},
+        }
+        path.write_text(yaml.safe_dump({"all": {"children": named}}), encoding="utf-8")
+
     token = whole.variables["lab_runner_tokens"]["jammy"][0]
     extra = {
         "python_versions_wanted": PYTHONS,
         "gitlab_runner_runners": [{"name": "jammy-build", "token": token}],
     }
+    name()
+    twice = whole.playbook("site.yml", "-i", str(path), extra=extra)
+    assert twice.code != 0, twice.output
+    said = re.sub(r"\s+", " ", twice.output)
+    assert "copy, jammy are one machine, listed under several names" in said
+    assert sum(one["changed"] for one in twice.recap.values()) == 0
+    # With another address it may be a copy with the same machine id.
+    real = f" -o HostName={host['ansible_host']} -o HostKeyAlias={host['ansible_host']}"
+    name(
+        ansible_host="copy.runnerhost.test",
+        ansible_ssh_common_args=host["ansible_ssh_common_args"] + real,
+    )
     both = whole.playbook("site.yml", "--check", "-i", str(path), extra=extra)
     assert both.code == 0, both.output
     said = re.sub(r"\s+", " ", both.output)

@@ -583,6 +583,13 @@ def test_token_of_another_runner_is_said_with_both_ids() -> None:
     assert not converge(host, runners=runners)["warnings"]
 
 
+def test_another_address_with_the_same_token_is_said_as_such() -> None:
+    host = provisioned()
+    (said,) = converge(host, check=True, url="https://new.example.com")["warnings"]
+    assert f"its url changes from {URL} to https://new.example.com: the runner that" in said
+    assert "its token" not in said
+
+
 def test_token_of_another_runner_of_the_host_is_said_too() -> None:
     host = provisioned()
     host.text = (host.text or "") + (
