@@ -196,6 +196,20 @@ _EXECUTORS = (
     "parallels",
     "virtualbox",
 )
+# The table of each other executor, and which executors read it (GitLab Runner docs, "Advanced
+# configuration"; common/config.go).
+_DOCKER = ("docker", "docker-windows", "docker+machine", "docker-autoscaler")
+EXECUTOR_TABLES = {
+    "docker": _DOCKER,
+    "machine": ("docker+machine",),
+    "kubernetes": ("kubernetes",),
+    "custom": ("custom",),
+    "ssh": ("ssh", "parallels", "virtualbox"),
+    "parallels": ("parallels",),
+    "virtualbox": ("virtualbox",),
+    "instance": ("instance",),
+    "autoscaler": ("docker-autoscaler", "instance"),
+}
 CHOICES = {
     "runner_type": RUNNER_TYPES,
     "access_level": ("not_protected", "ref_protected"),

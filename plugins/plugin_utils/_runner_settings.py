@@ -21,10 +21,12 @@ from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import (
     _runner_validation,
     _tokens,
 )
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._runner_keys import EXECUTOR_TABLES
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._services import (
     VARIABLE,
     Service,
     leaving_services,
+    present,
     services,
 )
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._variables import misread
@@ -144,7 +146,7 @@ def settings_of(args: Mapping[str, Any], host: str) -> Settings:
 def warnings(found: Iterable[Service]) -> list[str]:
     """What the user should know of settings that are allowed."""
     listed = list(found)
-    return [*open_addresses(listed), *too_few_jobs(listed)]
+    return [*open_addresses(listed), *too_few_jobs(listed), *other_executors(listed)]
 
 
 def open_addresses(found: Iterable[Service]) -> Iterator[str]:
@@ -172,6 +174,32 @@ def too_few_jobs(found: Iterable[Service]) -> list[str]:
         for service in found
         if service.concurrent < (count := len(service.present))
     ]
+
+
+def other_executors(found: Iterable[Service]) -> Iterator[str]:
+    """Warnings for executors that the toolkit does not prepare, and for tables of them unused.
+
+    No refusals: a host that was set up manually keeps what it has.
+    """
+    for service in found:
+        for index, runner in enumerate(service.runners):
+            if not present([runner]):
+                continue
+            at = f"{service.variable('runners')}[{index}] ({runner['name']})"
+            executor = str(runner.get("executor", "shell"))
+            if executor != "shell":
+                yield (
+                    f"{at}.executor is {executor!r}: the toolkit prepares and checks a host for "
+                    "the executor shell alone"
+                )
+            unused = [
+                k for k, of in EXECUTOR_TABLES.items() if runner.get(k) and executor not in of
+            ]
+            if unused:
+                yield (
+                    f"{at}: {', '.join(unused)}: no effect with the executor {executor}; remove "
+                    "what is not meant, or set executor"
+                )
 
 
 # --- validation ----------------------------------------------------------------------------------
@@ -285,17 +313,28 @@ def _api_problems(args: Mapping[str, Any]) -> Iterator[str]:
         yield f"gitlab_runner_api_proxy: invalid value {shown}; expected http://HOST:PORT"
 
 
-_SIZE = (r"\d+[KMGT]?|\d+%|infinity", "a size such as 8G or 80%, or infinity")
+_SHARE = r"(?:100|[1-9]\d?)%"
+_WEIGHT = r"10000|[1-9]\d{0,3}"
+_SIZE = (rf"\d+[KMGT]?|{_SHARE}|infinity", "a size such as 8G or 80%, or infinity")
 _LIMITS = {
     "MemoryMax": _SIZE,
     "MemoryHigh": _SIZE,
     "MemorySwapMax": _SIZE,
-    "CPUQuota": (r"\d+%", "a share such as 200% (two CPUs)"),
-    "CPUWeight": (r"\d+|idle", "a number such as 100, or idle"),
-    "IOWeight": (r"\d+", "a number such as 100"),
-    "TasksMax": (r"\d+|\d+%|infinity", "a number such as 4096, a share such as 80%, or infinity"),
+    "CPUQuota": (r"[1-9]\d*%", "a share such as 200% (two CPUs)"),
+    "CPUWeight": (rf"{_WEIGHT}|idle", "a number from 1 to 10000, or idle"),
+    "IOWeight": (_WEIGHT, "a number from 1 to 10000"),
+    "TasksMax": (
+        rf"[1-9]\d*|{_SHARE}|infinity",
+        "a number such as 4096, a share such as 80%, or infinity",
+    ),
 }
-"""systemd's settings for a slice, and what each takes (systemd.resource-control)."""
+"""systemd's settings for a slice, and what each takes (systemd.resource-control).
+
+systemd itself ignores a value that it cannot read, with a line in the journal.
+"""
+_LEAST_MEMORY = 64 << 20
+"""Bytes: with less no shell of a job starts, and a number without its unit was meant otherwise."""
+_LEAST_JOURNAL = 1 << 20
 _NUMBERS = {
     **dict.fromkeys(("builds_max_age_days", "cache_max_age_days", "temporary_max_age_days"), 36500),
     **dict.fromkeys(("min_free_space_percent", "min_free_inodes_percent"), 90),
@@ -319,7 +358,7 @@ def limit_and_cleanup_problems(limits_and_cleanup: Mapping[str, Any]) -> list[st
             "expected an absolute path that ends in .prom"
         )
     size = str(limits_and_cleanup.get("journal_max_use") or "")
-    if size and not re.fullmatch(r"\d+[KMGTPE]?", size):
+    if size and (_bytes(size) or 0) < _LEAST_JOURNAL:
         found.append(
             f"gitlab_runner_journal_max_use: invalid value {size!r}; "
             "expected a size such as 1G, or nothing"
@@ -341,4 +380,23 @@ def _limit_problems(limits: Any) -> list[str]:
                 f"gitlab_runner_job_limits.{name}: invalid value {value!r}; "
                 f"expected {_LIMITS[name][1]}"
             )
+    sizes = {name: _bytes(str(limits.get(name))) for name in ("MemoryMax", "MemoryHigh")}
+    for name, size in sizes.items():
+        if size is not None and size < _LEAST_MEMORY:
+            found.append(
+                f"gitlab_runner_job_limits.{name}: invalid value {limits[name]!r}, which is {size} "
+                "bytes; expected at least 64M"
+            )
+    most, high = sizes["MemoryMax"], sizes["MemoryHigh"]
+    if most is not None and high is not None and high > most >= _LEAST_MEMORY:
+        found.append(
+            f"gitlab_runner_job_limits.MemoryHigh: invalid value {limits['MemoryHigh']!r}; "
+            f"expected at most MemoryMax, {limits['MemoryMax']!r}, above which it has no effect"
+        )
     return found
+
+
+def _bytes(size: str) -> int | None:
+    """A size of systemd's in bytes, whose units are powers of 1024; None for anything else."""
+    match = re.fullmatch(r"(\d+)([KMGTPE]?)", size)
+    return int(match[1]) << (10 * " KMGTPE".index(match[2] or " ")) if match else None

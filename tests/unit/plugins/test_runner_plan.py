@@ -19,6 +19,7 @@ from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import (
     _network,
     _runner_checks,
     _runner_host,
+    _runner_keys,
     _runner_lists,
     _runner_planning,
     _runner_settings,
@@ -174,6 +175,38 @@ def test_fewer_jobs_at_once_than_runners_are_warned_of(
     assert [said.startswith(start) for said, start in zip(found, named, strict=True)] == [
         True for _ in named
     ]
+
+
+@pytest.mark.parametrize(
+    ("entry", "named"),
+    [
+        ({}, []),
+        ({"executor": "shell", "docker": {}}, []),
+        ({"docker": {"image": "x"}, "machine": {"IdleCount": 1}}, ["docker, machine: no effect"]),
+        ({"executor": "docker", "docker": {"image": "x"}}, ["executor is 'docker': the toolkit"]),
+        (
+            {"executor": "custom", "custom": {"run_exec": "/x"}, "ssh": {"host": "x"}},
+            ["executor is 'custom'", "ssh: no effect with the executor custom"],
+        ),
+        ({"state": "absent", "executor": "docker"}, []),
+    ],
+)
+def test_other_executors_and_their_tables_are_warned_of(
+    entry: dict[str, Any], named: list[str]
+) -> None:
+    args = {
+        "concurrent": 1,
+        "runners": [{"name": "gone", "state": "absent"}, {"name": "a", **entry}],
+    }
+    found = _runner_settings.warnings(services(args))
+    assert [part in said for said, part in zip(found, named, strict=True)] == [True for _ in named]
+    assert all(said.startswith("gitlab_runner_runners[1] (a)") for said in found)
+
+
+def test_each_other_executor_has_a_table_that_the_validation_knows() -> None:
+    known = {executor for each in _runner_keys.EXECUTOR_TABLES.values() for executor in each}
+    assert known == set(_runner_keys.CHOICES["executor"]) - {"shell"}
+    assert set(_runner_keys.EXECUTOR_TABLES) <= set(_runner_keys.RUNNER)
 
 
 def test_all_problems_at_once() -> None:
@@ -421,6 +454,7 @@ def test_absent_entry_takes_a_name_alone() -> None:
         ({"builds_max_age_days": -1}, "builds_max_age_days: invalid value -1"),
         ({"min_free_space_percent": "5%"}, "min_free_space_percent: invalid value '5%'"),
         ({"journal_max_use": "lots"}, "journal_max_use: invalid value 'lots'"),
+        ({"journal_max_use": "1"}, "journal_max_use: invalid value '1'"),
         ({"metrics_file": "metrics.txt"}, "metrics_file: invalid value 'metrics.txt'"),
     ],
 )
@@ -548,15 +582,38 @@ def test_refused_address_says_what_is_wrong_with_it(url: Any, says: str) -> None
         ("MemoryMax", "8 GB", "invalid value '8 GB'; expected a size such as 8G or 80%"),
         ("MemorySwapMax", "x", "expected a size such as 8G or 80%"),
         ("CPUQuota", 2, "invalid value 2; expected a share such as 200%"),
-        ("CPUWeight", "high", "expected a number such as 100, or idle"),
-        ("IOWeight", "1%", "expected a number such as 100"),
+        ("CPUQuota", "0%", "expected a share such as 200%"),
+        ("CPUWeight", "high", "expected a number from 1 to 10000, or idle"),
+        ("CPUWeight", 0, "expected a number from 1 to 10000, or idle"),
+        ("IOWeight", "1%", "expected a number from 1 to 10000"),
+        ("IOWeight", 10001, "expected a number from 1 to 10000"),
         ("TasksMax", "many", "expected a number such as 4096, a share such as 80%, or infinity"),
+        ("TasksMax", 0, "expected a number such as 4096"),
+        ("MemoryMax", "150%", "expected a size such as 8G or 80%"),
+        # Bytes, where gigabytes were meant.
+        ("MemoryMax", 6, "invalid value 6, which is 6 bytes; expected at least 64M"),
+        ("MemoryHigh", "512K", "which is 524288 bytes; expected at least 64M"),
     ],
 )
 def test_refused_limit_says_what_it_takes(name: str, value: Any, says: str) -> None:
     (said,) = _runner_settings.limit_and_cleanup_problems({"job_limits": {name: value}})
     assert said.startswith(f"gitlab_runner_job_limits.{name}: ")
     assert says in said
+
+
+@pytest.mark.parametrize(
+    ("limits", "says"),
+    [
+        ({"MemoryMax": "8G", "MemoryHigh": "8192M"}, ""),
+        ({"MemoryMax": "80%", "MemoryHigh": "70G", "MemorySwapMax": 0}, ""),
+        ({"MemoryMax": "64M", "CPUWeight": 10000, "TasksMax": "100%"}, ""),
+        ({"MemoryMax": "8G", "MemoryHigh": "9G"}, "'9G'; expected at most MemoryMax, '8G'"),
+    ],
+)
+def test_limits_that_contradict_each_other(limits: dict[str, Any], says: str) -> None:
+    found = _runner_settings.limit_and_cleanup_problems({"job_limits": limits})
+    assert len(found) == bool(says), found
+    assert all(says in said for said in found)
 
 
 class HostWithLegacyRunner(runner_plan.ActionModule):
