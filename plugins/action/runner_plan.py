@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import Any, ClassVar
 
 from ansible.errors import AnsibleError
@@ -58,9 +59,10 @@ class ActionModule(ToolkitAction):
         if has_keys:
             warnings += self.no_file_on_host("the jobs' SSH keys")
         made = None if settings.image else _job_user.certificates(network.authorities)
-        facts = _runner_host.facts(
-            self.ask(HOST_INFO, _runner_host.question(settings, made), self.variables)["info"]
-        )
+        question = _runner_host.question(settings, made, str(args["gitlab_url"]), network)
+        # A proxy's password may be in the question.
+        with self.quiet() if network.login else nullcontext():
+            facts = _runner_host.facts(self.ask(HOST_INFO, question, self.variables)["info"])
         warnings += _runner_checks.host_warnings(settings, facts)
         key, warned = self.key(
             "gitlab_runner_repository_key",

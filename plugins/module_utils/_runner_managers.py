@@ -38,8 +38,7 @@ def remove(
         GitLab's status, 0 for no answer; and why the host is still on the runner, without a
         secret: empty if it is not.
     """
-    # The runner's own rule (network/client.go).
-    base = url.rstrip("/").removesuffix("/ci").rstrip("/")
+    base = bare(url)
     body = json.dumps({"token": token, "system_id": system_id}).encode()
     try:
         request = Request(
@@ -48,7 +47,7 @@ def remove(
             method="DELETE",
             headers={"Content-Type": "application/json", "Accept": "application/json"},
         )
-        context = _trusting(urlsplit(base).hostname or "", tls, folder)
+        context = trusting(urlsplit(base).hostname or "", tls, folder)
         with build_opener(HTTPSHandler(context=context)).open(request, timeout=SECONDS) as answer:
             # A proxy may answer 200 in GitLab's place.
             said = "" if answer.status == 204 else f"{answer.status} {answer.reason}"
@@ -61,7 +60,12 @@ def remove(
         return 0, _secrets.redact_text(str(getattr(error, "reason", error)), {token})
 
 
-def _trusting(name: str, tls: Mapping[str, str], folder: str) -> ssl.SSLContext:
+def bare(url: str) -> str:
+    """An address without what the runner itself takes off it (network/client.go)."""
+    return url.rstrip("/").removesuffix("/ci").rstrip("/")
+
+
+def trusting(name: str, tls: Mapping[str, str], folder: str) -> ssl.SSLContext:
     """The system's authorities, and the files that gitlab-runner takes for a GitLab."""
     context = ssl.create_default_context()
     authority = tls.get("tls-ca-file") or _there(f"{folder}/certs/{name}.crt")

@@ -6,11 +6,12 @@ Runs on the hosts: standard library of Python 3.10 alone.
 
 from __future__ import annotations
 
+import glob
 import os
 from collections.abc import Mapping
-from typing import TypedDict
+from typing import Any, TypedDict
 
-from ansible_collections.runnerhost.toolkit.plugins.module_utils import _system
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import _files, _system
 
 
 def has_systemd() -> bool:
@@ -94,3 +95,28 @@ def logind() -> Logind | None:
         "kill": lines[0].split()[-1] == "true",
         "only": sorted({word.strip('"') for word in lines[1].split()[2:]}),
     }
+
+
+def logind_foreign(ours: str) -> dict[str, Any]:
+    """The settings of `logind` as the host's other files have them.
+
+    Files in the order of logind.conf(5): a drop-in's name decides, whatever its folder.
+    """
+    drop_ins: dict[str, str] = {}
+    for folder in ("/usr/lib", "/usr/local/lib", "/run", "/etc"):
+        for path in glob.glob(f"{folder}/systemd/logind.conf.d/*.conf"):
+            drop_ins[os.path.basename(path)] = path
+    kill = False
+    only: list[str] = []
+    for path in ["/etc/systemd/logind.conf", *(drop_ins[name] for name in sorted(drop_ins))]:
+        if path == ours or not os.path.isfile(path):
+            continue
+        for line in _files.read_text(path).splitlines():
+            key, mark, value = line.strip().partition("=")
+            if not mark:
+                continue
+            if key.strip() == "KillUserProcesses":
+                kill = value.strip().lower() in ("1", "yes", "true", "on")
+            elif key.strip() == "KillOnlyUsers":
+                only = [*only, *value.split()] if value.strip() else []
+    return {"kill": kill, "only": only}

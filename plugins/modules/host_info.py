@@ -112,6 +112,39 @@ options:
         type: list
         elements: str
         default: []
+  gitlab:
+    description:
+      - The GitLab of each runner service. Of those whose service has no config.toml yet,
+        C(gitlab_problems) says which give the host no answer, and why.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      label:
+        description: The variable that has the address.
+        type: str
+        required: true
+      url:
+        description: The address.
+        type: str
+        required: true
+      folder:
+        description: The folder of the service's config.toml.
+        type: str
+        required: true
+      tls:
+        description: The runner's C(tls-ca-file), C(tls-cert-file) and C(tls-key-file).
+        type: dict
+        default: {}
+      environment:
+        description: The service's variables for proxies; a password may be in them.
+        type: dict
+        default: {}
+  gitlab_authorities:
+    description: Private CAs that the host is to trust, as PEM texts.
+    type: list
+    elements: str
+    default: []
   credential_files:
     description:
       - Homes whose files with credentials of package indexes are returned as C(credential_files),
@@ -163,7 +196,6 @@ info:
 """
 
 import glob
-import os
 import re
 from typing import Any
 
@@ -194,31 +226,6 @@ def provided(asked: list[str], records: dict[str, dict[str, str]]) -> dict[str, 
         }
         for name, by in (_dpkg.providers(lacking) if lacking else {}).items()
     }
-
-
-def logind_foreign(ours: str) -> dict[str, Any]:
-    """The same two settings as the host's other files have them.
-
-    Files in the order of logind.conf(5): a drop-in's name decides, whatever its folder.
-    """
-    drop_ins: dict[str, str] = {}
-    for folder in ("/usr/lib", "/usr/local/lib", "/run", "/etc"):
-        for path in glob.glob(f"{folder}/systemd/logind.conf.d/*.conf"):
-            drop_ins[os.path.basename(path)] = path
-    kill = False
-    only: list[str] = []
-    for path in ["/etc/systemd/logind.conf", *(drop_ins[name] for name in sorted(drop_ins))]:
-        if path == ours or not os.path.isfile(path):
-            continue
-        for line in _files.read_text(path).splitlines():
-            key, mark, value = line.strip().partition("=")
-            if not mark:
-                continue
-            if key.strip() == "KillUserProcesses":
-                kill = value.strip().lower() in ("1", "yes", "true", "on")
-            elif key.strip() == "KillOnlyUsers":
-                only = [*only, *value.split()] if value.strip() else []
-    return {"kill": kill, "only": only}
 
 
 def configs(pattern: str) -> dict[str, bool]:
@@ -309,6 +316,19 @@ ARGUMENTS: dict[str, Any] = {
     "other_runners": {"type": "bool", "default": False},
     "other_runners_beside": {"type": "dict"},
     "credential_files": {"type": "list", "elements": "str", "default": []},
+    "gitlab": {
+        "type": "list",
+        "elements": "dict",
+        "default": [],
+        "options": {
+            "label": {"type": "str", "required": True},
+            "url": {"type": "str", "required": True},
+            "folder": {"type": "str", "required": True},
+            "tls": {"type": "dict", "default": {}},
+            "environment": {"type": "dict", "default": {}, "no_log": True},
+        },
+    },
+    "gitlab_authorities": {"type": "list", "elements": "str", "default": []},
     "publish_tools": {
         "type": "dict",
         "options": {
@@ -355,11 +375,17 @@ def found(asked: dict[str, Any], check: bool) -> dict[str, Any]:
         info["units"] = units(asked["units"])
     if asked["logind"]:
         info["logind"] = _systemd.logind()
-        info["logind_foreign"] = logind_foreign(asked["logind_ours"])
+        info["logind_foreign"] = _systemd.logind_foreign(asked["logind_ours"])
     if asked["other_runners"] or asked["other_runners_beside"] is not None:
         info["other_runners"] = other_runners(asked["other_runners_beside"])
     if asked["publish_tools"]:
         info["publish_tools"] = publish_tools(asked["publish_tools"])
+    if asked["gitlab"]:
+        from ansible_collections.runnerhost.toolkit.plugins.module_utils import _gitlab_reach
+
+        info["gitlab_problems"] = _gitlab_reach.problems(
+            asked["gitlab"], asked["gitlab_authorities"]
+        )
     if asked["credential_files"]:
         from ansible_collections.runnerhost.toolkit.plugins.module_utils import _credential_files
 

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,10 +18,15 @@ from ansible_collections.runnerhost.toolkit.plugins.module_utils._runner_facts i
 )
 from ansible_collections.runnerhost.toolkit.plugins.module_utils._runner_processes import Report
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import _job_user
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._network import Network
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._runner_file import (
+    gitlab_environment,
+)
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._runner_settings import Settings
-from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._services import Service
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._services import Service, present
 
 LOGIND = "systemd-logind.service"
+_TLS = ("tls-ca-file", "tls-cert-file", "tls-key-file")
 # Those that the role writes on every host, whatever its services.
 HOST_UNITS = ("runnerhost-clean.timer", "runnerhost-disk.service", "runnerhost-disk.timer")
 
@@ -59,7 +64,7 @@ class HostFacts:
         accounts: of the job users, by name; None for one that is missing.
         units: properties of units, by the name that they were asked for.
         missing_groups: wanted groups that it does not have.
-        problems: paths that a service cannot use.
+        problems: paths that a service cannot use, and a GitLab that gives the host no answer.
         logind: what logind has in force; None where none runs.
         logind_foreign: the same as other files than the toolkit's have it.
         daemons: runners that the toolkit does not manage, and what would start one.
@@ -92,12 +97,16 @@ def manager_of(service: Service) -> str:
     return f"user@{{uid:{service.user}}}.service"
 
 
-def question(settings: Settings, made: Collection[str] | None) -> dict[str, Any]:
-    """What the host is asked, in one call: the arguments of `host_info`.
+def question(
+    settings: Settings, made: Collection[str] | None, url: str, network: Network
+) -> dict[str, Any]:
+    """What the host is asked, in one call: the arguments of `host_info`; secret with a login.
 
     Args:
         settings: the inventory's.
         made: files that this run brings; none for an image.
+        url: the GitLab of runners without one of their own.
+        network: how the host reaches it.
     """
     paths, services = settings.paths, settings.services
     return {
@@ -132,7 +141,32 @@ def question(settings: Settings, made: Collection[str] | None) -> dict[str, Any]
         "logind_ours": paths.logind,
         "globs": [DROP_INS],
         "other_runners": True,
+        # An image never asks GitLab.
+        "gitlab": [] if settings.image else list(gitlabs(services, url, network)),
+        "gitlab_authorities": [text for __, text in network.authorities],
     }
+
+
+def gitlabs(services: Sequence[Service], url: str, network: Network) -> Iterator[dict[str, Any]]:
+    """The GitLab of each runner that is to be there, as `host_info` takes it."""
+    for service in services:
+        environment = gitlab_environment(network.environment(), service.environment)
+        for index, runner in enumerate(service.runners):
+            if present([runner]):
+                own = runner.get("url")
+                at = f"{service.variable('runners')}[{index}] ({runner['name']}).url"
+                yield {
+                    "label": at if own else "gitlab_runner_url",
+                    "url": str(own or url),
+                    "folder": service.folder,
+                    "tls": {key: str(runner[key]) for key in _TLS if runner.get(key)},
+                    # The bundle of trusted CAs is not written yet.
+                    "environment": {
+                        name: value
+                        for name, value in environment.items()
+                        if not name.lower().startswith("ssl_")
+                    },
+                }
 
 
 def facts(info: Mapping[str, Any]) -> HostFacts:
@@ -147,7 +181,7 @@ def facts(info: Mapping[str, Any]) -> HostFacts:
         accounts=info["users"],
         units=info.get("units", {}),
         missing_groups=frozenset(info["missing_groups"]),
-        problems=info["problems"],
+        problems=[*info["problems"], *info.get("gitlab_problems", [])],
         logind=Logind.of(info["logind"]),
         logind_foreign=Logind.of(info["logind_foreign"]) or Logind(False, ()),
         daemons=info["other_runners"],

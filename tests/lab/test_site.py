@@ -64,6 +64,12 @@ def test_refused_before_a_fresh_host_is_touched(site: Site) -> None:
         said = re.sub(r"\s+", " ", run.output)
         assert "build_tools_extra_packages: cannot install 'libffi-devel'" in said
         assert "did you mean libffi-dev?" in said
+        url = site.variables["lab_gitlab_url"].replace("https://", "http://")
+        run = site.playbook("site.yml", *mode, extra={"gitlab_runner_url": url})
+        assert run.code != 0
+        said = re.sub(r"\s+", " ", run.output)
+        assert f"gitlab_runner_url: {url} cannot be used from this host: " in said
+        assert "https:// in place of http://?" in said
     assert snapshot(site) == before
 
 

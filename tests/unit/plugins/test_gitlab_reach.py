@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a host without a runner learns of its GitLab, against servers on this machine."""
+
+from __future__ import annotations
+
+import ssl
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trustme
+
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import _gitlab_reach
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import (
+    _network,
+    _runner_host,
+    _services,
+)
+
+NAMES = ("http_proxy", "https_proxy", "no_proxy", "all_proxy")
+
+
+@pytest.fixture(autouse=True)
+def no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in (*NAMES, *map(str.upper, NAMES)):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+@contextmanager
+def serving(
+    status: int = 401, body: bytes = b"{}", authority: trustme.CA | None = None
+) -> Iterator[tuple[int, list[str]]]:
+    """A server that answers everything alike: its port, and what it was asked."""
+    asked: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def do_CONNECT(self) -> None:
+            asked.append(self.path)
+            self.send_error(407)
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    class Server(HTTPServer):
+        def handle_error(self, *_: Any) -> None:
+            """A client that speaks no TLS is no news."""
+
+    server = Server(("127.0.0.1", 0), Handler)
+    if authority:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        authority.issue_cert("127.0.0.1").configure_cert(context)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield server.server_address[1], asked
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def problems(url: str, authorities: tuple[str, ...] = (), **more: Any) -> list[str]:
+    one = {"label": "gitlab_runner_url", "url": url, "folder": "/nowhere", "tls": {}}
+    return _gitlab_reach.problems([{**one, "environment": {}, **more}], authorities)
+
+
+def pem(authority: trustme.CA) -> str:
+    return authority.cert_pem.bytes().decode()
+
+
+@pytest.mark.parametrize("status", [200, 401, 403, 404, 500])
+def test_whatever_answers_may_be_a_gitlab(status: int) -> None:
+    with serving(status) as (port, asked):
+        assert problems(f"http://127.0.0.1:{port}/ci/") == []
+    assert asked == ["/api/v4/version"]
+
+
+def test_private_authorities_of_this_run_and_of_the_runner_count(
+    authority: trustme.CA, tmp_path: Path
+) -> None:
+    (tmp_path / "ca.pem").write_text(pem(authority))
+    with serving(authority=authority) as (port, _):
+        url = f"https://127.0.0.1:{port}"
+        (said,) = problems(url)
+        assert said.startswith(f"gitlab_runner_url: {url} cannot be used from this host: ")
+        assert "its certificate is not trusted (" in said
+        assert said.endswith("is its CA in network_access_ca_certificates?")
+        assert problems(url, (pem(trustme.CA()),)) == [said]
+        assert problems(url, (pem(authority),)) == []
+        assert problems(url, tls={"tls-ca-file": str(tmp_path / "ca.pem")}) == []
+
+
+def test_wrong_scheme(authority: trustme.CA) -> None:
+    with serving(authority=authority) as (port, _):
+        (said,) = problems(f"http://127.0.0.1:{port}")
+    assert said.endswith("it ends the connection without an answer: https:// in place of http://?")
+    with serving(400, b"The plain HTTP request was sent to HTTPS port") as (port, _):
+        (said,) = problems(f"http://127.0.0.1:{port}")
+    assert said.endswith("its port speaks TLS: https:// in place of http://?")
+    with serving() as (port, _):
+        (said,) = problems(f"https://127.0.0.1:{port}")
+    assert said.endswith("its port does not speak TLS: http:// in place of https://?")
+
+
+def test_nothing_there() -> None:
+    with serving() as (port, _):
+        pass
+    (said,) = problems(f"http://127.0.0.1:{port}")
+    assert said.endswith("nothing answers at its address")
+    (said,) = problems("https://gitlab.invalid")
+    assert said.endswith("its host name is unknown")
+
+
+def test_no_answer_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_gitlab_reach, "SECONDS", 0.2)
+    with serving() as (port, _), HTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as deaf:
+        (said,) = problems(f"http://127.0.0.1:{deaf.server_address[1]}")
+        assert said.endswith("it does not answer in time")
+        assert problems(f"http://127.0.0.1:{port}") == []
+
+
+def test_proxies_are_the_services() -> None:
+    with serving(407) as (port, asked):
+        proxy = f"http://login:hunter2@127.0.0.1:{port}"
+        through = {"http_proxy": proxy, "https_proxy": proxy}
+        for scheme in ("http", "https"):
+            (said,) = problems(f"{scheme}://gitlab.invalid", environment=through)
+            assert said.endswith("the proxy asks for a login: network_access_proxy_login")
+            assert "hunter2" not in said
+        assert asked == ["http://gitlab.invalid/api/v4/version", "gitlab.invalid:443"]
+        # Go's rules: a name with all below it, an address, a network.
+        for exempt, host in (("invalid", "gitlab.invalid"), ("192.0.2.0/24", "192.0.2.7")):
+            url = f"http://{host}:1"
+            with pytest.MonkeyPatch.context() as patched:
+                patched.setattr(_gitlab_reach, "SECONDS", 0.2)
+                (said,) = problems(url, environment={**through, "no_proxy": exempt})
+            assert "the proxy" not in said
+        assert len(asked) == 2
+
+
+def test_one_question_for_each_gitlab_and_none_where_a_runner_asks(tmp_path: Path) -> None:
+    with serving() as (port, asked):
+        one = {"label": "x", "url": f"http://127.0.0.1:{port}", "tls": {}, "environment": {}}
+        (tmp_path / "config.toml").touch()
+        services = [{**one, "folder": "/nowhere"}, {**one, "folder": "/elsewhere"}]
+        assert _gitlab_reach.problems([{**one, "folder": str(tmp_path)}], ()) == []
+        assert asked == []
+        assert _gitlab_reach.problems(services, ()) == []
+        assert len(asked) == 1
+
+
+def test_what_is_asked_of_the_inventorys_runners() -> None:
+    network = _network.Network(https_proxy="http://proxy:3128", authorities=(("/ca.crt", "PEM"),))
+    found = _services.services({
+        "runners": [
+            {"name": "gone", "state": "absent"},
+            {"name": "a", "tls-ca-file": "/a.pem"},
+            {"name": "b", "url": "https://other.example.com"},
+        ],
+        "environment": {"no_proxy": "example.com"},
+        "concurrent": 1,
+    })  # fmt: skip
+    first, second = _runner_host.gitlabs(found, "https://gitlab.example.com", network)
+    assert (first["label"], first["url"]) == ("gitlab_runner_url", "https://gitlab.example.com")
+    assert first["tls"] == {"tls-ca-file": "/a.pem"}
+    assert first["folder"] == "/etc/gitlab-runner"
+    assert second["label"] == "gitlab_runner_runners[2] (b).url"
+    assert second["url"] == "https://other.example.com"
+    # The bundle of trusted CAs, which SSL_CERT_FILE names, is written later.
+    assert {name.lower() for name in first["environment"]} == {"https_proxy", "no_proxy"}
+    assert first["environment"]["no_proxy"] == "example.com"
