@@ -255,6 +255,11 @@ def explained(wanted: Wanted, output: str) -> str:
         return f"publish_tools_python: {wanted.python} brings no pip; {remedy}"
     reasons = (
         ("DO NOT MATCH THE HASHES", "the index has other files than the lock names"),
+        (
+            "(from versions: none)",
+            "the index has no version of one of them: is network_access_package_index_url the "
+            "address of a simple index, which often ends in /simple?",
+        ),
         ("No matching distribution", "the index does not have all that the lock names"),
         ("certificate", "the index's certificate is not trusted: network_access_ca_certificates"),
         ("Tunnel connection failed: 407", "the proxy asks for a login: network_access_proxy_login"),

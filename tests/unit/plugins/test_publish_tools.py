@@ -307,6 +307,25 @@ def test_what_cannot_be_installed_or_does_not_start_leaves_nothing(
     assert list((tmp_path / "temporary").iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        (
+            "Could not find a version that satisfies the requirement uv==1 (from versions: none)\n"
+            "ERROR: No matching distribution found for uv==1",
+            "the index has no version of one of them: is network_access_package_index_url the",
+        ),
+        (
+            "Could not find a version that satisfies the requirement uv==1 (from versions: 0.8)\n"
+            "ERROR: No matching distribution found for uv==1",
+            "the index does not have all that the lock names",
+        ),
+    ],
+)
+def test_a_wrong_address_and_an_old_mirror_are_told_apart(said: str, reason: str) -> None:
+    assert f"; {reason}" in publish_tools_io.explained(wanted("x"), said)
+
+
 # In place of the real one: notes how it is called, and what pip has installed by then.
 UV = """import os, pathlib, sys
     place = pathlib.Path(os.environ["TMPDIR"])
