@@ -381,9 +381,9 @@ def found(asked: dict[str, Any], check: bool) -> dict[str, Any]:
     if asked["publish_tools"]:
         info["publish_tools"] = publish_tools(asked["publish_tools"])
     if asked["gitlab"]:
-        from ansible_collections.runnerhost.toolkit.plugins.module_utils import _gitlab_reach
+        from ansible_collections.runnerhost.toolkit.plugins.module_utils import _gitlab_probe
 
-        info["gitlab_problems"] = _gitlab_reach.problems(
+        info["gitlab_problems"] = _gitlab_probe.problems(
             asked["gitlab"], asked["gitlab_authorities"]
         )
     if asked["credential_files"]:

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import trustme
 
-from ansible_collections.runnerhost.toolkit.plugins.module_utils import _gitlab_reach
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import _gitlab_probe
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import (
     _network,
     _runner_host,
@@ -77,7 +77,7 @@ def serving(
 
 def problems(url: str, authorities: tuple[str, ...] = (), **more: Any) -> list[str]:
     one = {"label": "gitlab_runner_url", "url": url, "folder": "/nowhere", "tls": {}}
-    return _gitlab_reach.problems([{**one, "environment": {}, **more}], authorities)
+    return _gitlab_probe.problems([{**one, "environment": {}, **more}], authorities)
 
 
 def pem(authority: trustme.CA) -> str:
@@ -128,7 +128,7 @@ def test_nothing_there() -> None:
 
 
 def test_no_answer_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_gitlab_reach, "SECONDS", 0.2)
+    monkeypatch.setattr(_gitlab_probe, "SECONDS", 0.2)
     with serving() as (port, _), HTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as deaf:
         (said,) = problems(f"http://127.0.0.1:{deaf.server_address[1]}")
         assert said.endswith("it does not answer in time")
@@ -148,7 +148,7 @@ def test_proxies_are_the_services() -> None:
         for exempt, host in (("invalid", "gitlab.invalid"), ("192.0.2.0/24", "192.0.2.7")):
             url = f"http://{host}:1"
             with pytest.MonkeyPatch.context() as patched:
-                patched.setattr(_gitlab_reach, "SECONDS", 0.2)
+                patched.setattr(_gitlab_probe, "SECONDS", 0.2)
                 (said,) = problems(url, environment={**through, "no_proxy": exempt})
             assert "the proxy" not in said
         assert len(asked) == 2
@@ -159,9 +159,9 @@ def test_one_question_for_each_gitlab_and_none_where_a_runner_asks(tmp_path: Pat
         one = {"label": "x", "url": f"http://127.0.0.1:{port}", "tls": {}, "environment": {}}
         (tmp_path / "config.toml").touch()
         services = [{**one, "folder": "/nowhere"}, {**one, "folder": "/elsewhere"}]
-        assert _gitlab_reach.problems([{**one, "folder": str(tmp_path)}], ()) == []
+        assert _gitlab_probe.problems([{**one, "folder": str(tmp_path)}], ()) == []
         assert asked == []
-        assert _gitlab_reach.problems(services, ()) == []
+        assert _gitlab_probe.problems(services, ()) == []
         assert len(asked) == 1
 
 
