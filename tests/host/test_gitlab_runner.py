@@ -504,9 +504,25 @@ def number(runner: dict[str, Any]) -> str:
 
 
 def test_runner_is_configured(
-    config: dict[str, Any], noted: list[dict[str, Any]], runner: dict[str, Any]
+    config: dict[str, Any],
+    noted: list[dict[str, Any]],
+    runner: dict[str, Any],
+    wanted: dict[str, Any],
 ) -> None:
-    """By its id: a foreign runner may have the same name. Zero values may be left out."""
+    is_configured(config, noted, runner, wanted["gitlab_runner_url"])
+
+
+def is_configured(
+    config: dict[str, Any], noted: list[dict[str, Any]], runner: dict[str, Any], url: str
+) -> None:
+    """By its id: a foreign runner may have the same name. Zero values may be left out.
+
+    Args:
+        config: a service's config.toml.
+        noted: the entries of the file beside it.
+        runner: the inventory's entry.
+        url: the GitLab of entries that name none.
+    """
     name = runner["name"]
     ids = {note["id"] for note in noted if note["name"] == name}
     found = [r for r in config.get("runners", []) if r.get("id") in ids]
@@ -517,10 +533,19 @@ def test_runner_is_configured(
         pytest.fail(f"runner {name!r}: expected {own}, found {told}", pytrace=False)
     assert found[0]["name"] == name, f"name of the runner with {number(found[0])}"
     assert found[0]["token"] == "present", f"runner {name!r}: expected a token, found none"
-    for key, value in runner.items():
+    here, there = str(found[0].get("url", "")), str(runner.get("url") or url)
+    assert bare_url(here) == bare_url(there), (
+        f"url of runner {name!r}: expected {there}, found {here or 'nothing'}"
+    )
+    for key, value in {"executor": "shell", **runner}.items():
         # What GitLab itself holds of the runner is not in the file.
         if key not in ("token", "url", "cache", "gitlab", "state"):
             assert (found[0].get(key) or None) == (value or None), f"{key} of runner {name!r}"
+
+
+def bare_url(url: str) -> str:
+    """A GitLab's address as the role compares it (plugins/plugin_utils/_runner_keys.py)."""
+    return url.rstrip("/").removesuffix("/ci").rstrip("/").lower()
 
 
 def test_runners_that_the_inventory_does_not_name(

@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What `make verify` compares of a host's runners and their service."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+# tests/host, as pytest finds it there.
+from test_gitlab_runner import bare_url, is_configured
+
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import _runner_keys
+
+GITLAB = "https://gitlab.example"
+NOTED = [{"name": "build", "id": 7}]
+
+
+def config(**more: Any) -> dict[str, Any]:
+    runner = {"name": "build", "id": 7, "url": GITLAB, "executor": "shell", "token": "present"}
+    return {"concurrent": 1, "runners": [{**runner, **more}]}
+
+
+@pytest.mark.parametrize(
+    ("here", "entry", "url"),
+    [
+        (GITLAB, {}, f"{GITLAB}/"),
+        (f"{GITLAB}/ci/", {}, GITLAB),
+        (f"{GITLAB}/", {"url": GITLAB}, "https://other.example"),
+    ],
+)
+def test_spellings_of_one_gitlab_do_not_differ(here: str, entry: dict[str, Any], url: str) -> None:
+    is_configured(config(url=here), NOTED, {"name": "build", **entry}, url)
+
+
+@pytest.mark.parametrize(
+    ("entry", "url"), [({}, "https://other.example"), ({"url": "https://other.example/"}, GITLAB)]
+)
+def test_a_runner_of_another_gitlab_differs(entry: dict[str, Any], url: str) -> None:
+    with pytest.raises(AssertionError) as told:
+        is_configured(config(), NOTED, {"name": "build", **entry}, url)
+    expected = entry.get("url", url)
+    assert f"url of runner 'build': expected {expected}, found {GITLAB}" in str(told.value)
+
+
+def test_an_executor_that_the_entry_leaves_out_is_shell() -> None:
+    with pytest.raises(AssertionError, match="executor of runner 'build'"):
+        is_configured(config(executor="docker"), NOTED, {"name": "build"}, GITLAB)
+
+
+@pytest.mark.parametrize("url", [GITLAB, f"{GITLAB}/CI/", f"{GITLAB}//", "http://h/x/ci"])
+def test_addresses_are_compared_as_the_role_does_it(url: str) -> None:
+    assert bare_url(url) == _runner_keys.bare_url(url)
