@@ -90,11 +90,16 @@ def unit(host: Any) -> dict[str, str]:
 @pytest.fixture(scope="session")
 def config(host: Any, truth: str) -> dict[str, Any]:
     """config.toml, without its tokens."""
-    text = host.file(truth).content_string
+    return parsed(host, truth)
+
+
+def parsed(host: Any, path: str) -> dict[str, Any]:
+    """A config.toml without its tokens."""
+    text = host.file(path).content_string
     try:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as problem:
-        pytest.fail(f"{truth}: expected valid TOML, found {problem}", pytrace=False)
+        pytest.fail(f"{path}: expected valid TOML, found {problem}", pytrace=False)
     for runner in data.get("runners", []):
         runner["token"] = "present" if runner.get("token") else ""
     return data
@@ -167,6 +172,20 @@ def test_one_source_names_the_repository(host: Any, wanted: dict[str, Any]) -> N
     )
     own = ["/etc/apt/sources.list.d/runnerhost-gitlab-runner.sources"]
     assert sorted(text.split()) == own, f"files of apt's sources that name {place}"
+
+
+def test_source_is_that_of_the_inventory(host: Any, wanted: dict[str, Any]) -> None:
+    path = "/etc/apt/sources.list.d/runnerhost-gitlab-runner.sources"
+    text = host.file(path).content_string
+    found = {
+        key: value.split()
+        for key, value in re.findall(r"(?m)^(URIs|Suites|Components): (.*)$", text)
+    }
+    address = wanted["gitlab_runner_repository_url"]
+    expected = {"URIs": [address], "Components": wanted["gitlab_runner_repository_components"]}
+    if "gitlab_runner_repository_suite" in wanted:
+        expected["Suites"] = [wanted["gitlab_runner_repository_suite"]]
+    assert {key: found.get(key, []) for key in expected} == expected, f"settings in {path}"
 
 
 def test_apt_reads_its_sources_without_a_complaint(host: Any) -> None:
@@ -481,6 +500,41 @@ def test_concurrency(config: dict[str, Any], wanted: dict[str, Any]) -> None:
     assert config.get("concurrent", 1) == wanted["gitlab_runner_concurrent"], (
         "concurrent in config.toml"
     )
+
+
+def test_global_settings(config: dict[str, Any], wanted: dict[str, Any]) -> None:
+    assert part(config, wanted["gitlab_runner_settings"]) == wanted["gitlab_runner_settings"], (
+        "gitlab_runner_settings in config.toml"
+    )
+
+
+def part(found: Any, wanted: dict[str, Any]) -> dict[str, Any]:
+    """Of a table of config.toml what the inventory names; the daemon adds keys and drops zeros."""
+    table = found if isinstance(found, dict) else {}
+    return {
+        key: part(table.get(key), value)
+        if isinstance(value, dict)
+        else table.get(key) or (None if value else value)
+        for key, value in wanted.items()
+    }
+
+
+def test_isolated_runners_are_configured(
+    host: Any, wanted: dict[str, Any], state: dict[str, list[str]]
+) -> None:
+    paused = [value.partition(":")[0] for value in state.get("paused", [])]
+    for one in wanted["gitlab_runner_isolated"]:
+        if one.get("state", "present") == "absent":
+            continue
+        service = f"gitlab-runner-{one['name']}"
+        ending = ".runnerhost-drained" if service in paused else ""
+        found = parsed(host, f"/etc/{service}/config.toml{ending}")
+        settings = {"concurrent": one.get("concurrent", 1), **(one.get("settings") or {})}
+        assert part({"concurrent": 1, **found}, settings) == settings, f"config.toml of {service}"
+        noted = noted_in(host, f"/etc/{service}")
+        for runner in one["runners"]:
+            if runner.get("state", "present") != "absent":
+                is_configured(found, noted, runner, wanted["gitlab_runner_url"])
 
 
 @pytest.fixture(scope="session")

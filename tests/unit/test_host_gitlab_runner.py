@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 # tests/host, as pytest finds it there.
-from test_gitlab_runner import bare_url, is_configured
+from test_gitlab_runner import bare_url, is_configured, part
 
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import _runner_keys
 
@@ -51,3 +51,22 @@ def test_an_executor_that_the_entry_leaves_out_is_shell() -> None:
 @pytest.mark.parametrize("url", [GITLAB, f"{GITLAB}/CI/", f"{GITLAB}//", "http://h/x/ci"])
 def test_addresses_are_compared_as_the_role_does_it(url: str) -> None:
     assert bare_url(url) == _runner_keys.bare_url(url)
+
+
+@pytest.mark.parametrize(
+    ("found", "wanted", "same"),
+    [
+        ({"check_interval": 5, "log_level": "info"}, {"check_interval": 5}, True),
+        ({"check_interval": 5}, {"check_interval": 3}, False),
+        # The daemon leaves zeros out, and adds keys to a table.
+        ({}, {"check_interval": 0, "listen_address": ""}, True),
+        ({}, {"listen_address": "127.0.0.1:9252"}, False),
+        ({"listen_address": "127.0.0.1:9252"}, {"listen_address": ""}, False),
+        ({"session_server": {"a": "b", "timeout": 9}}, {"session_server": {"a": "b"}}, True),
+        ({}, {"session_server": {"a": "b"}}, False),
+    ],
+)  # fmt: skip
+def test_global_settings_are_compared_as_far_as_the_inventory_names_them(
+    found: dict[str, Any], wanted: dict[str, Any], same: bool
+) -> None:
+    assert (part(found, wanted) == wanted) is same
