@@ -29,6 +29,7 @@ UNIT_PROPERTIES = [
     "UnitFileState",
     "NeedDaemonReload",
     "MainPID",
+    "NRestarts",
     "DropInPaths",
     "KillSignal",
     "KillMode",
