@@ -17,6 +17,21 @@ FOLDER = "/etc/gitlab-runner"
 SERVICE = "gitlab-runner.service"
 DROP_IN = "/etc/systemd/system/gitlab-runner.service.d/zz-runnerhost.conf"
 LOGIND = "/etc/systemd/logind.conf.d/zz-runnerhost.conf"
+# The key, beside a unit's properties, of the words about a daemon that does not stay up.
+UNSTEADY = "(unsteady)"
+# A daemon that has run for so long is steady, or, where it ended often in that time, for less.
+YOUNG_SECONDS, LEAST_SECONDS = 600, 30
+_LAST_WORDS = r'FATAL|PANIC|panic:|"level":"(?:fatal|panic)"'
+# systemd's clock, and how the daemon has ended since its settings were changed last.
+_ENDINGS = """
+/usr/bin/python3 -I -S -c 'import time; print(time.monotonic())'
+since=$(stat -c %Y {folder}/config.toml {folder}/env-file \
+    /etc/systemd/system/{service}.d/zz-runnerhost.conf 2>/dev/null | sort -n | tail -n 1)
+young=$(($(date +%s) - 600))
+[ "${{since:-0}}" -gt $young ] || since=$young
+journalctl -u {service} -b --no-pager -o cat --since=@$since -n 200 \
+    --grep 'FATAL|PANIC|panic:|"level":"(fatal|panic)"|Failed with result' 2>/dev/null || true
+"""
 
 
 # What the toolkit's own watches and verbs have under way, one `name=value` a line.
@@ -84,7 +99,66 @@ def unit(host: Any) -> dict[str, str]:
     while found.get("SubState") in (None, "auto-restart", "start-pre") and time.monotonic() < end:
         text = host.check_output(f"systemctl show {SERVICE}")
         found = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
+    found[UNSTEADY] = unsteady(host, SERVICE, found)
     return found
+
+
+def unsteady(host: Any, service: str, unit: dict[str, str]) -> str:
+    """How a daemon that ends again and again is told; empty for one that runs steadily.
+
+    systemd has just started it at most moments. A restart that the toolkit has signalled counts as
+    one of systemd's own, and leaves no complaint behind.
+
+    Args:
+        host: the host.
+        service: its name.
+        unit: its properties.
+    """
+    if unit.get("NRestarts", "0") == "0":
+        return ""
+    folder = f"/etc/{service.removesuffix('.service')}"
+    text = host.check_output(_ENDINGS.format(service=service, folder=folder))
+    now, __, rest = text.partition("\n")
+    age = int(float(now) - int(unit.get("ExecMainStartTimestampMonotonic", "0")) / 1e6)
+    return unsteady_words(service, unit, age, rest.splitlines())
+
+
+def unsteady_words(service: str, unit: dict[str, str], age: int, lines: list[str]) -> str:
+    """The same, of what the host has answered.
+
+    Args:
+        service: its name.
+        unit: its properties.
+        age: seconds since its last start.
+        lines: of its journal.
+    """
+    last = [line for line in lines if re.search(_LAST_WORDS, line)]
+    failed = [line for line in lines if "Failed with result" in line]
+    # One end without a word may be a signal that came before the daemon handled it.
+    ends = last or len(failed) > 1
+    # The faster it has ended, the sooner one that stays up counts as mended.
+    often = len(last) or len(failed)
+    young = max(LEAST_SECONDS, min(YOUNG_SECONDS, 3 * YOUNG_SECONDS // max(often, 1)))
+    if unit.get("SubState") != "auto-restart" and not (ends and age < young):
+        return ""
+    count = int(unit["NRestarts"])
+    why = plain((last or failed or ["nothing in its journal says why"])[-1])
+    return (
+        f"{service}: expected running steadily, found restarted "
+        f"{'once' if count == 1 else f'{count} times'}, the last {age} second{'' if age == 1 else 's'} ago: {why}"
+    )
+
+
+def plain(line: str) -> str:
+    """A line of the journal without colours; of one in JSON what it says."""
+    text = re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", line)
+    try:
+        entry = json.loads(text)
+    except ValueError:
+        entry = None
+    if isinstance(entry, dict):
+        text = " ".join(str(entry[key]) for key in ("msg", "error") if entry.get(key))
+    return " ".join(text.split())
 
 
 @pytest.fixture(scope="session")
@@ -119,7 +193,8 @@ def job_environment(host: Any, wanted: dict[str, Any], unit: dict[str, str]) -> 
 
 
 def running(unit: dict[str, str]) -> None:
-    """Ends the test where the daemon, of which it asks, does not run."""
+    """Ends the test where the daemon, of which it asks, does not run, or not for long."""
+    assert not unit.get(UNSTEADY), unit[UNSTEADY]
     assert unit.get("MainPID", "0") != "0", (
         f"{SERVICE}: expected enabled and running, found {_is(unit)}"
     )
@@ -200,6 +275,7 @@ def test_apt_reads_its_sources_without_a_complaint(host: Any) -> None:
 
 
 def test_service_is_enabled_and_running(unit: dict[str, str]) -> None:
+    assert not unit.get(UNSTEADY), unit[UNSTEADY]
     here = (unit["ActiveState"], unit["SubState"], unit.get("UnitFileState"))
     assert here == ("active", "running", "enabled"), (
         f"{SERVICE}: expected enabled and running, found {_is(unit)}"
@@ -475,6 +551,8 @@ def test_isolated_runners_share_nothing(host: Any, wanted: dict[str, Any]) -> No
             for line in host.check_output(f"systemctl show {service}.service").splitlines()
             if "=" in line
         )
+        told = unsteady(host, f"{service}.service", unit)
+        assert not told, told
         assert (unit["ActiveState"], unit.get("UnitFileState")) == ("active", "enabled"), (
             f"{service}.service: expected enabled and active, found {_is(unit)}"
         )

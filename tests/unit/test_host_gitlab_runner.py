@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 # tests/host, as pytest finds it there.
-from test_gitlab_runner import bare_url, is_configured, part
+from test_gitlab_runner import bare_url, is_configured, part, unsteady_words
 
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import _runner_keys
 
@@ -70,3 +70,43 @@ def test_global_settings_are_compared_as_far_as_the_inventory_names_them(
     found: dict[str, Any], wanted: dict[str, Any], same: bool
 ) -> None:
     assert (part(found, wanted) == wanted) is same
+
+
+UNIT = "gitlab-runner.service"
+FATAL = "\x1b[31;1mFATAL: Failed to create listener\x1b[0;m   \x1b[31;1merror\x1b[0;m=bind: in use"
+FAILED = f"{UNIT}: Failed with result 'exit-code'."
+RUNS, WAITS = ({"SubState": state, "NRestarts": "20"} for state in ("running", "auto-restart"))
+
+
+def test_a_daemon_that_ends_again_and_again_is_told_with_its_last_words() -> None:
+    lines = [FATAL, FAILED, FATAL, FAILED]
+    assert unsteady_words(UNIT, RUNS, 1, lines) == (
+        f"{UNIT}: expected running steadily, found restarted 20 times, the last 1 second ago: "
+        "FATAL: Failed to create listener error=bind: in use"
+    )
+    once = {**RUNS, "NRestarts": "1"}
+    text = '{"level":"fatal","msg":"no token","error":"e"}'
+    assert unsteady_words(UNIT, once, 9, [text]).endswith(
+        "found restarted once, the last 9 seconds ago: no token e"
+    )
+
+
+@pytest.mark.parametrize(
+    ("unit", "age", "lines", "steady"),
+    [
+        # Restarted when idle: no complaint, or that of one signal which came too early.
+        (RUNS, 1, [], True),
+        (RUNS, 1, [FAILED], True),
+        (RUNS, 1, [FAILED, FAILED], False),
+        (WAITS, 1, [], False),
+        # Twice in ten minutes, or all the time.
+        (RUNS, 500, [FATAL, FATAL], False),
+        (RUNS, 601, [FATAL, FATAL], True),
+        (RUNS, 29, [FATAL] * 99, False),
+        (RUNS, 31, [FATAL] * 99, True),
+    ],
+)
+def test_when_a_daemon_counts_as_steady(
+    unit: dict[str, str], age: int, lines: list[str], steady: bool
+) -> None:
+    assert (unsteady_words(UNIT, unit, age, lines) == "") is steady

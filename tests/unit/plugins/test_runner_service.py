@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from subprocess import CompletedProcess
 from types import SimpleNamespace
@@ -260,9 +261,9 @@ def test_a_daemon_that_systemd_starts_again_and_again_is_no_running_one(
     """As the next run finds it: up at each look, until the count has grown."""
     units = {UNIT: {**GOOD, "NRestarts": "50"}}
     monkeypatch.setattr(_drain, "age", lambda _: 0.5)
-    monkeypatch.setattr(_drain.time, "sleep", lambda _: units[UNIT].update(NRestarts="51"))
+    monkeypatch.setattr(time, "sleep", lambda _: units[UNIT].update(NRestarts="51"))
     monkeypatch.setattr(_drain, "is_listening", lambda _: False)
-    monkeypatch.setattr(_drain.time, "monotonic", lambda: -1.0)
+    monkeypatch.setattr(time, "monotonic", lambda: -1.0)
     answer, _ = run_module(monkeypatch, units, says="FATAL: no token", services=[wanted(UNIT)])
     assert "does not stay up, systemd starts it again and again: no token; mend" in answer["msg"]
     assert "changed" not in answer
