@@ -141,11 +141,11 @@ def unsteady_words(service: str, unit: dict[str, str], age: int, lines: list[str
     young = max(LEAST_SECONDS, min(YOUNG_SECONDS, 3 * YOUNG_SECONDS // max(often, 1)))
     if unit.get("SubState") != "auto-restart" and not (ends and age < young):
         return ""
-    count = int(unit["NRestarts"])
+    count, ago = int(unit["NRestarts"]), f"{age} second{'' if age == 1 else 's'} ago"
     why = plain((last or failed or ["nothing in its journal says why"])[-1])
     return (
         f"{service}: expected running steadily, found restarted "
-        f"{'once' if count == 1 else f'{count} times'}, the last {age} second{'' if age == 1 else 's'} ago: {why}"
+        f"{'once' if count == 1 else f'{count} times'}, the last {ago}: {why}"
     )
 
 
