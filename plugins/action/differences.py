@@ -39,6 +39,7 @@ class ActionModule(ToolkitAction):
         found = [
             *_differences.from_gitlab(asked),
             *_differences.from_tests(args.get("tests") or {}),
+            *_differences.from_files((args.get("tests") or {}).get("files") or {}),
         ]
         # config.toml may hold one name twice.
         found = list(dict.fromkeys(found))
@@ -49,7 +50,11 @@ class ActionModule(ToolkitAction):
             for one in (args.get("reached") or {}, tests)
             if isinstance(one, dict) and one.get("obstacle")
         ]
-        for name, one in (("the tests of the host", tests), ("virtual environments", venvs)):
+        for name, one in (
+            ("the tests of the host", tests),
+            ("virtual environments", venvs),
+            ("files of the toolkit", tests.get("files") or {}),
+        ):
             if one.get("failed"):
                 said = f"{name}: {one.get('msg') or 'no answer'}"
                 obstacles.append({"source": "connection", "found": said, "remedy": ""})

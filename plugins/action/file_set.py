@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleActionFail, AnsibleError
-from ansible.template import trust_as_template
 
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import _templates
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._arguments import ROOT
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._controller import ToolkitAction
 
@@ -58,20 +58,11 @@ class ActionModule(ToolkitAction):
         return result
 
     def _render(self, name: str, variables: Mapping[str, Any]) -> str:
-        """A template of the role.
-
-        Not by the template lookup, which copies all variables of the play for each.
-        """
+        """A template of the role."""
         role = self._task.args["templates_of"]
         folder = ROOT / "roles" / role / "templates"
         try:
             path = folder / name if role else Path(self._find_needle("templates", name))
-            text = trust_as_template(self._loader.get_text_file_contents(str(path)))
-            templar = self._templar.copy_with_new_env(
-                searchpath=[str(path.parent)], available_variables=variables
-            )
-            return str(
-                templar.template(text, escape_backslashes=False, overrides={"trim_blocks": True})
-            )
         except AnsibleError as error:
             raise AnsibleActionFail(f"{name}: {error}") from error
+        return _templates.rendered(path, self._loader, self._templar, variables)

@@ -12,6 +12,7 @@ import sys
 import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from ansible import context
@@ -22,11 +23,15 @@ from ansible_collections.runnerhost.toolkit.plugins.module_utils import _secrets
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import (
     _host_ssh,
     _index_settings,
+    _network,
+    _templates,
     _variables,
+    _wanted_files,
 )
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._arguments import (
     ROOT,
     missing_packages,
+    validated,
 )
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._controller import (
     ToolkitAction,
@@ -41,6 +46,7 @@ from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._unreachable im
 ROLES = _variables.ROLES
 TIMEOUT = 600
 VENV_INFO = "runnerhost.toolkit.venv_info"
+RUNNER_PLAN = "runnerhost.toolkit.runner_plan"
 
 
 class ActionModule(ToolkitAction):
@@ -68,7 +74,7 @@ class ActionModule(ToolkitAction):
                 obstacle = ssh.probe()
                 if obstacle:
                     return self._stopped(obstacle)
-                return self._tested(folder, roles)
+                return self._tested(folder, roles, ssh)
             except subprocess.TimeoutExpired:
                 text = f"the tests have not ended within {TIMEOUT} s"
                 remedy = "see what the host is busy with, then run again"
@@ -77,7 +83,7 @@ class ActionModule(ToolkitAction):
                 ssh.close()
 
     @staticmethod
-    def _stopped(obstacle: Obstacle) -> Mapping[str, object]:
+    def _stopped(obstacle: Obstacle) -> Mapping[str, Any]:
         told = {"source": obstacle.source, "found": obstacle.found, "remedy": obstacle.remedy}
         return {"changed": False, "obstacle": _secrets.redact(told), "failures": []}
 
@@ -93,7 +99,7 @@ class ActionModule(ToolkitAction):
             json.dump(given, stream)
         return ssh
 
-    def _tested(self, folder: str, roles: list[str]) -> Mapping[str, object]:
+    def _tested(self, folder: str, roles: list[str], ssh: _host_ssh.Ssh) -> Mapping[str, object]:
         """What the tests have found, and beside them the host's virtual environments."""
         answer = os.path.join(folder, "result.json")
         arguments = [str(argument) for argument in self._task.args.get("arguments", [])]
@@ -107,11 +113,69 @@ class ActionModule(ToolkitAction):
         ) as tests:
             try:
                 pythons = self._pythons() if "python_versions" in roles else {}
+                files = self._files(ssh, roles)
                 output = "".join(tests.communicate(timeout=TIMEOUT))
             except BaseException:
                 tests.kill()
                 raise
-        return {**pythons, **self._answered(answer, tests.returncode, output)}
+        told = self._answered(answer, tests.returncode, output)
+        if "answer" in files:
+            said = [str(one["what"]) for one in told.get("failures", [])]
+            found = _wanted_files.differences(files.pop("answer"), files.pop("items"), said)
+            files["differences"] = found
+        return {**pythons, **told, "files": files}
+
+    def _files(self, ssh: _host_ssh.Ssh, roles: list[str]) -> dict[str, Any]:
+        """The files whose content the inventory says, and what the host has in their place."""
+        try:
+            items = self._wanted_files(roles)
+            done = ssh.run(_wanted_files.question(items), TIMEOUT)
+            if done.returncode:
+                said = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+                raise AnsibleActionFail(f"the host's files cannot be read: {said}")
+            return {"answer": done.stdout, "items": items}
+        except AnsibleError as error:
+            # The tests say what they have found all the same.
+            return {"failed": True, "msg": _secrets.redact_text(str(error))}
+
+    def _wanted_files(self, roles: list[str]) -> list[dict[str, Any]]:
+        """The items of `file_set`, rendered."""
+        network = self.network(self.variables)
+        found: list[dict[str, Any]] = []
+        if "network_access" in roles:
+            mirror = bool(self._resolved("network_access").get("network_access_distribution_url"))
+            found += _wanted_files.of_network(network, mirror)
+        if "gitlab_runner" in roles:
+            found += self._files_of_runner(network)
+        return found
+
+    def _files_of_runner(self, network: _network.Network) -> list[dict[str, Any]]:
+        """Those of gitlab_runner, by the role's own lists and templates."""
+        role = ROOT / "roles" / "gitlab_runner"
+        merged = {**self._merged(*ROLES), **self._loaded(role / "vars" / "main.yml")}
+        tasks = self._loaded(role / "tasks" / "plan.yml")
+        given = next(one[RUNNER_PLAN] for one in tasks if RUNNER_PLAN in one)
+        templar = self._templar.copy_with_new_env(available_variables=merged)
+        args, problems = validated("runner_plan", templar.template(given))
+        self.refuse(problems)
+        plan = _wanted_files.of_runner(args, self._host(), network)
+        merged["__gitlab_runner_planned"] = {"plan": plan}
+        templar = self._templar.copy_with_new_env(available_variables=merged)
+        items = templar.template(merged["__gitlab_runner_host_files"])
+        unknown = [args["paths"][name] for name in ("sources", "logind", "machine")]
+        found = _wanted_files.of_host(plan, items, unknown)
+        for one in found:
+            name, own = one.pop("template", ""), one.pop("vars", {})
+            if name and one.get("state", "file") == "file":
+                path = role / "templates" / name
+                one["content"] = _templates.rendered(
+                    path, self._loader, self._templar, {**merged, **own}
+                )
+        return found
+
+    def _loaded(self, path: Path) -> Any:
+        """A role's YAML file, with its templates."""
+        return self._loader.load_from_file(str(path), trusted_as_template=True)
 
     def _pythons(self) -> Mapping[str, object]:
         """The host's virtual environments, and what is wanted of its Pythons."""
@@ -130,7 +194,7 @@ class ActionModule(ToolkitAction):
             "end_of_life_warning_days": wanted.get("python_versions_end_of_life_warning_days", -1),
         }
 
-    def _answered(self, answer: str, code: int, output: str) -> Mapping[str, object]:
+    def _answered(self, answer: str, code: int, output: str) -> Mapping[str, Any]:
         """What pytest's exit code and result say.
 
         Args:
@@ -180,13 +244,8 @@ class ActionModule(ToolkitAction):
 
     def _resolved(self, *roles: str) -> dict[str, Any]:
         """The public variables of these roles, as plain data."""
-        merged = {}
-        for role in roles:
-            path = str(ROOT / "roles" / role / "defaults" / "main.yml")
-            merged.update(self._loader.load_from_file(path, trusted_as_template=True))
-        names = sorted(merged)
-        # `name:` without a value says what leaving it out says.
-        merged.update((name, value) for name, value in self.variables.items() if value is not None)
+        merged = self._merged(*roles)
+        names = sorted(self._defaults(*roles))
         templar = self._templar.copy_with_new_env(available_variables=merged)
         found = {}
         for name in names:
@@ -197,6 +256,19 @@ class ActionModule(ToolkitAction):
                 continue
         plain: dict[str, Any] = json.loads(json.dumps(found, default=str))
         return plain
+
+    def _defaults(self, *roles: str) -> dict[str, Any]:
+        """The defaults of these roles."""
+        found: dict[str, Any] = {}
+        for role in roles:
+            found.update(self._loaded(ROOT / "roles" / role / "defaults" / "main.yml"))
+        return found
+
+    def _merged(self, *roles: str) -> dict[str, Any]:
+        """The defaults of these roles, overlaid by the host's variables."""
+        # `name:` without a value says what leaving it out says.
+        given = {name: value for name, value in self.variables.items() if value is not None}
+        return {**self._defaults(*roles), **given}
 
     def _ssh(self, folder: str) -> _host_ssh.Ssh:
         """How to reach the host.

@@ -7,13 +7,16 @@ Runs on the hosts: standard library of Python 3.10 alone.
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NoReturn
 
 from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
     _drain,
     _files,
+    _runner_cli,
     _secrets,
     _system,
     _systemd,
@@ -98,6 +101,70 @@ def journal(unit: str) -> list[str]:
     return _secrets.redact_text(done.stdout).splitlines()
 
 
+# The daemon's last words, in each of its formats.
+_LAST_WORDS = re.compile(r'FATAL|PANIC|panic:|"level":"(?:fatal|panic)"')
+_LISTENER = re.compile(r"(?i)listen(?:er)?\b|bind: ")
+
+
+def restarts(unit: dict[str, str]) -> int:
+    """How often systemd has started a unit again by itself since somebody has started it."""
+    return int(unit.get("NRestarts") or 0)
+
+
+def ended(unit: dict[str, str], before: int) -> bool:
+    """True if the daemon has ended by itself.
+
+    Args:
+        unit: the unit's properties.
+        before: systemd's own starts that have another reason.
+    """
+    gone = unit.get("SubState") == AUTO_RESTART or unit.get("ActiveState") == "failed"
+    return gone or restarts(unit) > before
+
+
+def last_words(unit: str) -> str:
+    """Why the daemon of a unit has ended, in its own words; empty if it did not say."""
+    argv = ["journalctl", "-u", unit, "-b", "-n", "200", "--no-pager", "-o", "cat"]
+    lines = [line for line in _system.run(argv).stdout.splitlines() if _LAST_WORDS.search(line)]
+    return _secrets.redact_text(_runner_cli.plain(lines[-1])) if lines else ""
+
+
+def fail_as_ended(service: Service) -> NoReturn:
+    """Tells why a service does not stay up."""
+    unit, said = service.unit, last_words(service.unit)
+    if _LISTENER.search(said):
+        cure = (
+            "set listen_address (or session_server) to an address of this host with a free port, "
+            "or end the program that has it"
+        )
+    else:
+        cure = f"mend what it names (journalctl -u {unit})"
+    raise Problem(
+        f"{unit} does not stay up, systemd starts it again and again: "
+        f"{said or 'it says not why'}; {cure}, then run this again",
+        journal(unit),
+    )
+
+
+def await_ready(service: Service, before: int) -> None:
+    """Waits until the daemon handles signals, which it does after all that may end its start.
+
+    Args:
+        service: the service.
+        before: systemd's own starts that have another reason.
+    """
+    end = time.monotonic() + BACK_SECONDS
+    while True:
+        now = service.properties()
+        if ended(now, before):
+            fail_as_ended(service)
+        pid = int(now.get("MainPID") or 0)
+        ready = now.get("ActiveState") == "active" and _drain.age(pid) is not None
+        if (ready and _drain.is_listening(pid)) or time.monotonic() > end:
+            return
+        time.sleep(0.2)
+
+
 def mark_of(unit: str) -> str:
     """The file that marks a signalled restart of a service; a reboot removes it."""
     return f"/run/runnerhost/{unit.removesuffix('.service')}.restart"
@@ -121,21 +188,29 @@ def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
     return True
 
 
-def start(service: Service, unit: dict[str, str], actions: Actions) -> None:
-    """Starts a service that does not run, also if systemd would start it later."""
+def start(service: Service, unit: dict[str, str], actions: Actions) -> int:
+    """Starts a service that does not run, also if systemd would start it later.
+
+    Returns how often systemd has started it again by then.
+    """
+    count = restarts(unit)
     if unit.get("SubState") == AUTO_RESTART:
         # The package's own unit waits 120 s, ours one: what is back by then may have a job.
         if wait_until(lambda: service.properties().get("SubState") != AUTO_RESTART, SOON_SECONDS):
-            return
+            return restarts(service.properties())
         # systemd leaves a start waiting for that time too.
         actions.do(f"start {service.unit}", ["systemctl", "restart", service.unit], service.unit)
+        count = 0 if actions.check else restarts(service.properties())
     elif unit.get("ActiveState") not in ("active", "activating", "reloading", "deactivating"):
         actions.do(f"start {service.unit}", ["systemctl", "start", service.unit], service.unit)
+        # A start by hand counts from nothing.
+        count = 0
     else:
-        return
+        return count
     if not actions.check:
         # systemd answers before the new process has its environment.
-        wait_until(service.runs, BACK_SECONDS)
+        wait_until(lambda: service.runs() or ended(service.properties(), count), BACK_SECONDS)
+    return count
 
 
 def restart_when_idle(service: Service, actions: Actions) -> bool:
@@ -165,5 +240,14 @@ def restart_when_idle(service: Service, actions: Actions) -> bool:
     os.makedirs(os.path.dirname(mark), mode=0o755, exist_ok=True)
     if read_mark(service.unit) != due:
         _files.write_atomic(mark, due + "\n", 0o644)
-    wait_until(lambda: service.runs() or _system.has_children(pid), BACK_SECONDS)
+    before = restarts(now)
+
+    def over() -> bool:
+        # Its own end is the first restart.
+        again = restarts(service.properties()) > before + 1
+        return again or service.runs() or _system.has_children(pid)
+
+    wait_until(over, BACK_SECONDS)
+    if restarts(service.properties()) > before + 1:
+        fail_as_ended(service)
     return not service.runs()

@@ -30,6 +30,7 @@ UNIT_PROPERTIES = [
     "UnitFileState",
     "NeedDaemonReload",
     "MainPID",
+    "NRestarts",
     "DropInPaths",
     "KillSignal",
     "KillMode",

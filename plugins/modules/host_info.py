@@ -252,13 +252,23 @@ def resolve(name: str) -> str:
 
 
 def units(asked: list[str]) -> dict[str, dict[str, str]]:
-    """Properties of units, by the name that was asked for, each with its ``generation``."""
+    """Properties of units, by the name that was asked for, each with its ``generation``.
+
+    ``steady`` is ``no`` where systemd has started it again and it is not ready yet: it may end so
+    each time.
+    """
     real = {name: resolve(name) for name in asked}
     found = _systemd.units([name for name in real.values() if name])
     # One unit may be asked for by two names.
     answer = {name: dict(found.get(real[name], {})) for name in asked}
     for unit in answer.values():
-        unit["generation"] = _system.generation(int(unit.get("MainPID") or 0))
+        pid = int(unit.get("MainPID") or 0)
+        unit["generation"] = _system.generation(pid)
+        if int(unit.get("NRestarts") or 0) and pid:
+            from ansible_collections.runnerhost.toolkit.plugins.module_utils import _drain
+
+            gone = _drain.age(pid) is None
+            unit["steady"] = "no" if gone or not _drain.is_listening(pid) else "yes"
     return answer
 
 

@@ -11,6 +11,7 @@ short_description: Runs tests/host against a host, over the connection that Ansi
 description:
   - Resolves the roles' variables of the host as Ansible does (vault, groups, limits), hands them
     without secrets to pytest, and runs the testinfra suite that says what a provisioned host is.
+  - Meanwhile compares the files whose content follows from these variables with the host's own.
   - Read-only.
 version_added: 0.1.0
 options:
@@ -77,6 +78,12 @@ venvs:
       with C(msg) if there was no answer.
   type: dict
   returned: with C(python_versions) among the roles
+files:
+  description:
+    - C(differences), the files whose content or mode is not the inventory's, each as one of
+      RV(failures); C(failed) with C(msg) if they could not be read.
+  type: dict
+  returned: if the tests ran
 wanted:
   description: The wanted versions of Python.
   type: list

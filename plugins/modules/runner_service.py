@@ -97,6 +97,7 @@ from ansible_collections.runnerhost.toolkit.plugins.module_utils._service_restar
     Actions,
     Problem,
     Service,
+    await_ready,
     journal,
     mark_of,
     restart_when_idle,
@@ -156,10 +157,13 @@ def converge(service: Service, actions: Actions) -> bool:
         raise Problem(masked[0] if masked else missing)
     if unit.get("UnitFileState") != "enabled":
         actions.do(f"enable {service.unit}", ["systemctl", "enable", service.unit], service.unit)
-    start(service, unit, actions)
+    count = start(service, unit, actions)
+    # What is signalled now, or was earlier, is a restart too.
+    due = 0 if service.runs() else 1
     if restart_when_idle(service, actions):
         return True
     if not actions.check:
+        await_ready(service, count + due)
         if not wait_until(
             lambda: service.properties().get("ActiveState") == "active", BACK_SECONDS
         ):

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-TESTS, GITLAB = "tests/host", "gitlab"
+TESTS, GITLAB, FILES = "tests/host", "gitlab", "files"
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Difference:
         expected: the wanted value or relation; empty where `what` says all of it.
         found: what is there instead; likewise.
         where: the test that says so, or the service.
-        source: ``tests/host`` or ``gitlab``.
+        source: ``tests/host``, ``gitlab`` or ``files``.
     """
 
     what: str
@@ -36,6 +36,11 @@ class Difference:
 def from_tests(result: Mapping[str, Any]) -> list[Difference]:
     """The failures that `host_tests` returned."""
     return [Difference(**one, source=TESTS) for one in result.get("failures", [])]
+
+
+def from_files(result: Mapping[str, Any]) -> list[Difference]:
+    """The files whose content is not the inventory's, from `host_tests`."""
+    return [Difference(**one, source=FILES) for one in result.get("differences", [])]
 
 
 def from_gitlab(results: Iterable[Mapping[str, Any]]) -> list[Difference]:

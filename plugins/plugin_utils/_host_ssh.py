@@ -53,16 +53,7 @@ class Ssh:
             return Obstacle(CONTROLLER, text, f"install {program} on this machine")
         test = "test $(id -u) = 0 && file=$(mktemp) && rm $file"
         try:
-            done = subprocess.run(
-                [*self.argv, shlex.join([*self.remote, test])],
-                input=self.stdin,
-                env={**os.environ, **({"SSHPASS": self.password} if self.password else {})},
-                capture_output=True,
-                text=True,
-                errors="replace",
-                timeout=PROBE_SECONDS,
-                check=False,
-            )
+            done = self._run(test, PROBE_SECONDS)
         except subprocess.TimeoutExpired:
             text = f"the host has not answered within {PROBE_SECONDS} s"
             return Obstacle(CONNECTION, text, "try the same login with ssh by hand")
@@ -70,6 +61,24 @@ class Ssh:
             return None
         __, begun, said = done.stderr.partition(self.mark)
         return of_command(done.returncode, "" if begun else done.stdout, said or done.stderr)
+
+    def run(self, script: str, seconds: float) -> subprocess.CompletedProcess[str]:
+        """A shell script's result, without what the login and sudo print of their own."""
+        done = self._run(script, seconds)
+        out, err = (text.partition(f"{self.mark}\n")[2] for text in (done.stdout, done.stderr))
+        return subprocess.CompletedProcess([], done.returncode, out, err or done.stderr)
+
+    def _run(self, script: str, seconds: float) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*self.argv, shlex.join([*self.remote, script])],
+            input=self.stdin,
+            env={**os.environ, **({"SSHPASS": self.password} if self.password else {})},
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=seconds,
+            check=False,
+        )
 
     def close(self) -> None:
         """Ends the connection, if one was opened."""

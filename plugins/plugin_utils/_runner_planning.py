@@ -255,6 +255,7 @@ def converged(
         and (unit.get("KillSignal"), unit.get("KillMode")) == ("3", "mixed")
         and service.drop_in in unit.get("DropInPaths", "").split()
         and unit.get("generation") == mark
+        and unit.get("steady") != "no"
         and disabled == (not user_manager)
     )
 

@@ -59,6 +59,8 @@ _NAMES = ("shell", "config_exec", "prepare_exec", "run_exec", "cleanup_exec")
 
 # Go's time.ParseDuration.
 _DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ns|us|ms|s|m|h))+\Z")
+_ADDRESS = re.compile(r"(?:\[[^\]\s]*\]|[^\s:\[\]]*)(?::(?P<port>[0-9]*))?")
+_LAST_PORT = 65535
 _TAKES = {
     "str": "a string",
     "int": "a whole number of 0 or more",
@@ -198,11 +200,27 @@ def _value_problems(at: str, key: str, item: Any, kind: str) -> Iterator[str]:
         return
     if key in CHOICES and item not in CHOICES[key]:
         yield f"{at}: invalid value {shown!r}; expected one of {', '.join(CHOICES[key])}"
+    if key == "listen_address" and not _is_address(item, at.endswith("session_server." + key)):
+        yield (
+            f"{at}: invalid value {shown!r}; expected HOST:PORT with a port from 1 to {_LAST_PORT}"
+        )
     for text in _texts(item):
         if any((ord(c) < 32 and c not in "\t\n") or ord(c) == 127 for c in text):
             yield f"{at}: invalid value with control characters; expected printable text"
         elif "\n" in text and not key.endswith("_script"):
             yield f"{at}: invalid value with a line break; expected one line"
+
+
+def _is_address(text: str, needs_port: bool) -> bool:
+    """True if a daemon with this address can start, as far as the text says.
+
+    For its metrics the runner adds a missing port, 9252 (commands/multi.go); nothing is no address.
+    """
+    match = _ADDRESS.fullmatch(text)
+    if not text or not match:
+        return not text
+    port = match["port"]
+    return 1 <= int(port) <= _LAST_PORT if port else not needs_port
 
 
 def _has_plain(item: Any) -> bool:

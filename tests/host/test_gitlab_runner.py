@@ -17,6 +17,21 @@ FOLDER = "/etc/gitlab-runner"
 SERVICE = "gitlab-runner.service"
 DROP_IN = "/etc/systemd/system/gitlab-runner.service.d/zz-runnerhost.conf"
 LOGIND = "/etc/systemd/logind.conf.d/zz-runnerhost.conf"
+# The key, beside a unit's properties, of the words about a daemon that does not stay up.
+UNSTEADY = "(unsteady)"
+# A daemon that has run for so long is steady, or, where it ended often in that time, for less.
+YOUNG_SECONDS, LEAST_SECONDS = 600, 30
+_LAST_WORDS = r'FATAL|PANIC|panic:|"level":"(?:fatal|panic)"'
+# systemd's clock, and how the daemon has ended since its settings were changed last.
+_ENDINGS = """
+/usr/bin/python3 -I -S -c 'import time; print(time.monotonic())'
+since=$(stat -c %Y {folder}/config.toml {folder}/env-file \
+    /etc/systemd/system/{service}.d/zz-runnerhost.conf 2>/dev/null | sort -n | tail -n 1)
+young=$(($(date +%s) - 600))
+[ "${{since:-0}}" -gt $young ] || since=$young
+journalctl -u {service} -b --no-pager -o cat --since=@$since -n 200 \
+    --grep 'FATAL|PANIC|panic:|"level":"(fatal|panic)"|Failed with result' 2>/dev/null || true
+"""
 
 
 # What the toolkit's own watches and verbs have under way, one `name=value` a line.
@@ -84,17 +99,81 @@ def unit(host: Any) -> dict[str, str]:
     while found.get("SubState") in (None, "auto-restart", "start-pre") and time.monotonic() < end:
         text = host.check_output(f"systemctl show {SERVICE}")
         found = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
+    found[UNSTEADY] = unsteady(host, SERVICE, found)
     return found
+
+
+def unsteady(host: Any, service: str, unit: dict[str, str]) -> str:
+    """How a daemon that ends again and again is told; empty for one that runs steadily.
+
+    systemd has just started it at most moments. A restart that the toolkit has signalled counts as
+    one of systemd's own, and leaves no complaint behind.
+
+    Args:
+        host: the host.
+        service: its name.
+        unit: its properties.
+    """
+    if unit.get("NRestarts", "0") == "0":
+        return ""
+    folder = f"/etc/{service.removesuffix('.service')}"
+    text = host.check_output(_ENDINGS.format(service=service, folder=folder))
+    now, __, rest = text.partition("\n")
+    age = int(float(now) - int(unit.get("ExecMainStartTimestampMonotonic", "0")) / 1e6)
+    return unsteady_words(service, unit, age, rest.splitlines())
+
+
+def unsteady_words(service: str, unit: dict[str, str], age: int, lines: list[str]) -> str:
+    """The same, of what the host has answered.
+
+    Args:
+        service: its name.
+        unit: its properties.
+        age: seconds since its last start.
+        lines: of its journal.
+    """
+    last = [line for line in lines if re.search(_LAST_WORDS, line)]
+    failed = [line for line in lines if "Failed with result" in line]
+    # One end without a word may be a signal that came before the daemon handled it.
+    ends = last or len(failed) > 1
+    # The faster it has ended, the sooner one that stays up counts as mended.
+    often = len(last) or len(failed)
+    young = max(LEAST_SECONDS, min(YOUNG_SECONDS, 3 * YOUNG_SECONDS // max(often, 1)))
+    if unit.get("SubState") != "auto-restart" and not (ends and age < young):
+        return ""
+    count, ago = int(unit["NRestarts"]), f"{age} second{'' if age == 1 else 's'} ago"
+    why = plain((last or failed or ["nothing in its journal says why"])[-1])
+    return (
+        f"{service}: expected running steadily, found restarted "
+        f"{'once' if count == 1 else f'{count} times'}, the last {ago}: {why}"
+    )
+
+
+def plain(line: str) -> str:
+    """A line of the journal without colours; of one in JSON what it says."""
+    text = re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", line)
+    try:
+        entry = json.loads(text)
+    except ValueError:
+        entry = None
+    if isinstance(entry, dict):
+        text = " ".join(str(entry[key]) for key in ("msg", "error") if entry.get(key))
+    return " ".join(text.split())
 
 
 @pytest.fixture(scope="session")
 def config(host: Any, truth: str) -> dict[str, Any]:
     """config.toml, without its tokens."""
-    text = host.file(truth).content_string
+    return parsed(host, truth)
+
+
+def parsed(host: Any, path: str) -> dict[str, Any]:
+    """A config.toml without its tokens."""
+    text = host.file(path).content_string
     try:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as problem:
-        pytest.fail(f"{truth}: expected valid TOML, found {problem}", pytrace=False)
+        pytest.fail(f"{path}: expected valid TOML, found {problem}", pytrace=False)
     for runner in data.get("runners", []):
         runner["token"] = "present" if runner.get("token") else ""
     return data
@@ -114,7 +193,8 @@ def job_environment(host: Any, wanted: dict[str, Any], unit: dict[str, str]) -> 
 
 
 def running(unit: dict[str, str]) -> None:
-    """Ends the test where the daemon, of which it asks, does not run."""
+    """Ends the test where the daemon, of which it asks, does not run, or not for long."""
+    assert not unit.get(UNSTEADY), unit[UNSTEADY]
     assert unit.get("MainPID", "0") != "0", (
         f"{SERVICE}: expected enabled and running, found {_is(unit)}"
     )
@@ -169,6 +249,20 @@ def test_one_source_names_the_repository(host: Any, wanted: dict[str, Any]) -> N
     assert sorted(text.split()) == own, f"files of apt's sources that name {place}"
 
 
+def test_source_is_that_of_the_inventory(host: Any, wanted: dict[str, Any]) -> None:
+    path = "/etc/apt/sources.list.d/runnerhost-gitlab-runner.sources"
+    text = host.file(path).content_string
+    found = {
+        key: value.split()
+        for key, value in re.findall(r"(?m)^(URIs|Suites|Components): (.*)$", text)
+    }
+    address = wanted["gitlab_runner_repository_url"]
+    expected = {"URIs": [address], "Components": wanted["gitlab_runner_repository_components"]}
+    if "gitlab_runner_repository_suite" in wanted:
+        expected["Suites"] = [wanted["gitlab_runner_repository_suite"]]
+    assert {key: found.get(key, []) for key in expected} == expected, f"settings in {path}"
+
+
 def test_apt_reads_its_sources_without_a_complaint(host: Any) -> None:
     done = host.run("apt-get indextargets --format '$(SITE)'")
     said = done.stderr.strip().splitlines()
@@ -181,6 +275,7 @@ def test_apt_reads_its_sources_without_a_complaint(host: Any) -> None:
 
 
 def test_service_is_enabled_and_running(unit: dict[str, str]) -> None:
+    assert not unit.get(UNSTEADY), unit[UNSTEADY]
     here = (unit["ActiveState"], unit["SubState"], unit.get("UnitFileState"))
     assert here == ("active", "running", "enabled"), (
         f"{SERVICE}: expected enabled and running, found {_is(unit)}"
@@ -456,6 +551,8 @@ def test_isolated_runners_share_nothing(host: Any, wanted: dict[str, Any]) -> No
             for line in host.check_output(f"systemctl show {service}.service").splitlines()
             if "=" in line
         )
+        told = unsteady(host, f"{service}.service", unit)
+        assert not told, told
         assert (unit["ActiveState"], unit.get("UnitFileState")) == ("active", "enabled"), (
             f"{service}.service: expected enabled and active, found {_is(unit)}"
         )
@@ -483,6 +580,41 @@ def test_concurrency(config: dict[str, Any], wanted: dict[str, Any]) -> None:
     )
 
 
+def test_global_settings(config: dict[str, Any], wanted: dict[str, Any]) -> None:
+    assert part(config, wanted["gitlab_runner_settings"]) == wanted["gitlab_runner_settings"], (
+        "gitlab_runner_settings in config.toml"
+    )
+
+
+def part(found: Any, wanted: dict[str, Any]) -> dict[str, Any]:
+    """Of a table of config.toml what the inventory names; the daemon adds keys and drops zeros."""
+    table = found if isinstance(found, dict) else {}
+    return {
+        key: part(table.get(key), value)
+        if isinstance(value, dict)
+        else table.get(key) or (None if value else value)
+        for key, value in wanted.items()
+    }
+
+
+def test_isolated_runners_are_configured(
+    host: Any, wanted: dict[str, Any], state: dict[str, list[str]]
+) -> None:
+    paused = [value.partition(":")[0] for value in state.get("paused", [])]
+    for one in wanted["gitlab_runner_isolated"]:
+        if one.get("state", "present") == "absent":
+            continue
+        service = f"gitlab-runner-{one['name']}"
+        ending = ".runnerhost-drained" if service in paused else ""
+        found = parsed(host, f"/etc/{service}/config.toml{ending}")
+        settings = {"concurrent": one.get("concurrent", 1), **(one.get("settings") or {})}
+        assert part({"concurrent": 1, **found}, settings) == settings, f"config.toml of {service}"
+        noted = noted_in(host, f"/etc/{service}")
+        for runner in one["runners"]:
+            if runner.get("state", "present") != "absent":
+                is_configured(found, noted, runner, wanted["gitlab_runner_url"])
+
+
 @pytest.fixture(scope="session")
 def noted(host: Any) -> list[dict[str, Any]]:
     """Which entry of the inventory became which runner."""
@@ -504,9 +636,25 @@ def number(runner: dict[str, Any]) -> str:
 
 
 def test_runner_is_configured(
-    config: dict[str, Any], noted: list[dict[str, Any]], runner: dict[str, Any]
+    config: dict[str, Any],
+    noted: list[dict[str, Any]],
+    runner: dict[str, Any],
+    wanted: dict[str, Any],
 ) -> None:
-    """By its id: a foreign runner may have the same name. Zero values may be left out."""
+    is_configured(config, noted, runner, wanted["gitlab_runner_url"])
+
+
+def is_configured(
+    config: dict[str, Any], noted: list[dict[str, Any]], runner: dict[str, Any], url: str
+) -> None:
+    """By its id: a foreign runner may have the same name. Zero values may be left out.
+
+    Args:
+        config: a service's config.toml.
+        noted: the entries of the file beside it.
+        runner: the inventory's entry.
+        url: the GitLab of entries that name none.
+    """
     name = runner["name"]
     ids = {note["id"] for note in noted if note["name"] == name}
     found = [r for r in config.get("runners", []) if r.get("id") in ids]
@@ -517,10 +665,19 @@ def test_runner_is_configured(
         pytest.fail(f"runner {name!r}: expected {own}, found {told}", pytrace=False)
     assert found[0]["name"] == name, f"name of the runner with {number(found[0])}"
     assert found[0]["token"] == "present", f"runner {name!r}: expected a token, found none"
-    for key, value in runner.items():
+    here, there = str(found[0].get("url", "")), str(runner.get("url") or url)
+    assert bare_url(here) == bare_url(there), (
+        f"url of runner {name!r}: expected {there}, found {here or 'nothing'}"
+    )
+    for key, value in {"executor": "shell", **runner}.items():
         # What GitLab itself holds of the runner is not in the file.
         if key not in ("token", "url", "cache", "gitlab", "state"):
             assert (found[0].get(key) or None) == (value or None), f"{key} of runner {name!r}"
+
+
+def bare_url(url: str) -> str:
+    """A GitLab's address as the role compares it (plugins/plugin_utils/_runner_keys.py)."""
+    return url.rstrip("/").removesuffix("/ci").rstrip("/").lower()
 
 
 def test_runners_that_the_inventory_does_not_name(

@@ -190,6 +190,10 @@ def test_repository_is_written_whole(host: Any, system: str, wanted: dict[str, A
     assert f"{file.mode:04o}" == "0644", f"mode of {SOURCES}"
     assert "Signed-By:" in file.content_string, SOURCES
     assert "Enabled: no" not in file.content_string, SOURCES
+    address = re.search(r"(?m)^URIs: (.*)$", file.content_string)
+    expected = wanted["python_versions_repository_url"]
+    found = address[1] if address else "nothing"
+    assert found.rstrip("/") == expected.rstrip("/"), f"URIs in {SOURCES}"
 
 
 def test_pin_prefers_the_repositorys_build(

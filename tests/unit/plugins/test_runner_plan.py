@@ -403,6 +403,7 @@ def test_settled() -> None:
         {"KillMode": "control-group"},
         {"DropInPaths": "/etc/other.conf"},
         {"generation": "g0"},
+        {"steady": "no"},
     ],
     ids=lambda service: next(iter(service)),
 )

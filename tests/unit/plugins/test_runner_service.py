@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from subprocess import CompletedProcess
 from types import SimpleNamespace
@@ -114,9 +115,20 @@ def run_module(
     monkeypatch: pytest.MonkeyPatch,
     units: dict[str, dict[str, str]],
     check_mode: bool = False,
+    started: dict[str, str] | None = None,
+    says: str = "",
     **params: Any,
 ) -> tuple[dict[str, Any], list[list[str]]]:
-    """The module's answer on a host with these units, and the commands that it ran."""
+    """The module's answer on a host with these units, and the commands that it ran.
+
+    Args:
+        monkeypatch: pytest's.
+        units: the host's.
+        check_mode: whether it only predicts.
+        started: what a start makes of a unit.
+        says: its journal.
+        params: the module's.
+    """
     ran: list[list[str]] = []
 
     def end(**answer: Any) -> None:
@@ -127,8 +139,8 @@ def run_module(
         if argv[1] == "enable":
             units[argv[2]]["UnitFileState"] = "enabled"
         if argv[1] == "start":
-            units[argv[2]].update(RUNS, MainPID="18")
-        return CompletedProcess(argv, 0, "", "")
+            units[argv[2]].update({**RUNS, "MainPID": "18", **(started or {})})
+        return CompletedProcess(argv, 0, says if argv[0] == "journalctl" else "", "")
 
     given = {
         "user_manager": True, "logind": {"kill": False, "only": []}, "reloaded": False,
@@ -218,3 +230,77 @@ def test_a_service_whose_stop_would_kill_jobs_is_refused(
         monkeypatch, units, guard=guard, services=[wanted(UNIT), wanted(OTHER, isolated=True)]
     )
     assert answer["msg"].startswith(f"{OTHER} would be stopped with signal 15")
+
+
+LISTENER = (
+    "INFO: Listening\n\x1b[31;1mFATAL: Failed to create listener for metrics server\x1b[0;m "
+    "\x1b[31;1merror\x1b[0;m=listen tcp 127.0.0.1:22: bind: address already in use\n"
+)
+
+
+def test_a_daemon_that_ends_after_its_start_is_told_with_its_last_words(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    units = {UNIT: {**GOOD, **DEAD, "MainPID": "0"}}
+    answer, _ = run_module(
+        monkeypatch, units, started={**RUNS, "NRestarts": "2"}, says=LISTENER,
+        services=[wanted(UNIT)],
+    )  # fmt: skip
+    assert answer["msg"] == (
+        f"{UNIT} does not stay up, systemd starts it again and again: Failed to create listener "
+        "for metrics server error=listen tcp 127.0.0.1:22: bind: address already in use; set "
+        "listen_address (or session_server) to an address of this host with a free port, or end "
+        "the program that has it, then run this again"
+    )
+    assert answer["actions"] == [f"start {UNIT}"]
+
+
+def test_a_daemon_that_systemd_starts_again_and_again_is_no_running_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As the next run finds it: up at each look, until the count has grown."""
+    units = {UNIT: {**GOOD, "NRestarts": "50"}}
+    monkeypatch.setattr(_drain, "age", lambda _: 0.5)
+    monkeypatch.setattr(time, "sleep", lambda _: units[UNIT].update(NRestarts="51"))
+    monkeypatch.setattr(_drain, "is_listening", lambda _: False)
+    monkeypatch.setattr(time, "monotonic", lambda: -1.0)
+    answer, _ = run_module(monkeypatch, units, says="FATAL: no token", services=[wanted(UNIT)])
+    assert "does not stay up, systemd starts it again and again: no token; mend" in answer["msg"]
+    assert "changed" not in answer
+
+
+def test_a_daemon_that_systemd_has_started_again_and_that_is_ready_is_well(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(_drain, "age", lambda _: 0.5)
+    monkeypatch.setattr(_drain, "is_listening", lambda _: True)
+    answer, ran = run_module(
+        monkeypatch, {UNIT: {**GOOD, "NRestarts": "50"}}, services=[wanted(UNIT)]
+    )
+    assert (answer["changed"], ran) == (False, [])
+
+
+@pytest.mark.parametrize("count", ["4", "5"])
+def test_a_signalled_restart_is_no_end_of_its_own(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, count: str
+) -> None:
+    """systemd counts it; one more is one too many."""
+    unit = {**RUNS, "MainPID": "17", "NRestarts": "3"}
+
+    def run(argv: list[str], **_: object) -> CompletedProcess[str]:
+        if argv[1] == "kill":
+            unit.update(MainPID="18", NRestarts=count)
+        return CompletedProcess(argv, 0, "", "")
+
+    monkeypatch.setattr(_system, "run", run)
+    monkeypatch.setattr(_systemd, "units", lambda _: {UNIT: {**unit}})
+    monkeypatch.setattr(_system, "generation", lambda pid: "new" if pid == 18 else "old")
+    monkeypatch.setattr(_system, "has_children", lambda _: False)
+    monkeypatch.setattr(_service_restart, "mark_of", lambda _: str(tmp_path / "mark"))
+    monkeypatch.setattr(_drain, "await_listening", lambda _: None)
+    actions = _service_restart.Actions(False)
+    if count == "4":
+        assert not _service_restart.restart_when_idle(SERVICE, actions)
+    else:
+        with pytest.raises(_service_restart.Problem, match="does not stay up"):
+            _service_restart.restart_when_idle(SERVICE, actions)

@@ -110,3 +110,36 @@ def test_null_takes_a_time_limit_away_in_gitlab() -> None:
     found = _gitlab_api.differences(wanted, {"maximum_timeout": 900}, "")
     assert found == {"maximum_timeout": (900, None)}
     assert _gitlab_api.differences(wanted, {"maximum_timeout": None}, "") == {}
+
+
+@pytest.mark.parametrize(
+    ("address", "port_needed", "valid"),
+    [
+        ("127.0.0.1:9252", True, True),
+        (":1", True, True),
+        ("[::1]:65535", True, True),
+        ("", True, True),
+        # The runner adds 9252.
+        ("localhost", False, True),
+        ("localhost", True, False),
+        ("0.0.0.0:99999", False, False),
+        ("0.0.0.0:65536", True, False),
+        ("0.0.0.0:0", False, False),
+        ("0.0.0.0:-1", False, False),
+        ("0.0.0.0:http", False, False),
+        ("::1", False, False),
+        ("::1:9252", False, False),
+    ],
+)
+def test_an_address_with_a_port_that_is_none_is_refused(
+    address: str, port_needed: bool, valid: bool
+) -> None:
+    own = {"listen_address": address}
+    given = {"session_server": own} if port_needed else own
+    found = _runner_validation.settings_problems("gitlab_runner_settings", given)
+    at = "gitlab_runner_settings" + (".session_server" if port_needed else "")
+    says = (
+        f"{at}.listen_address: invalid value {address!r}; expected HOST:PORT with a port from 1 to "
+        "65535"
+    )
+    assert found == ([] if valid else [says])
