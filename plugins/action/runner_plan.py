@@ -151,7 +151,9 @@ class ActionModule(ToolkitAction):
             self.refuse([f"gitlab_runner_api_ca_certificate: {error}"])
             raise
         except ApiProblem as problem:
-            self.refuse([f"gitlab_runner_api_token: {problem}"])
+            # Without an answer the token is not what is wrong.
+            about = "gitlab_runner_api_token: " if problem.status else ""
+            self.refuse([f"{about}{problem}"])
             raise
         if sync.created and CREATE not in scopes and MANAGE not in scopes:
             self.refuse(
