@@ -242,6 +242,19 @@ class ToolkitAction(ActionBase):  # type: ignore[misc]
             said = f"refused, {untouched}: " + "\n- ".join(lines)
             raise AnsibleActionFail(_secrets.redact_message(said))
 
+    def refuse_here(self, problems: list[str]) -> None:
+        """Refuses as `refuse`, and names the group or host whose variables this play cannot see."""
+        self.refuse(self.set_elsewhere(problems))
+
+    def set_elsewhere(self, problems: list[str]) -> list[str]:
+        """What `_variables.set_elsewhere` makes of problems in this inventory."""
+        return _variables.set_elsewhere(
+            problems,
+            self.variables.get("hostvars") or {},
+            self.variables.get("groups") or {},
+            str(self.variables.get("inventory_hostname", "localhost")),
+        )
+
     def validate(
         self, roles: list[str], task_vars: Mapping[str, Any], more: Iterable[str] = ()
     ) -> list[str]:

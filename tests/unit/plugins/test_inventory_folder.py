@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -79,3 +80,22 @@ def test_a_list_of_hosts_has_no_folder_and_needs_none(tmp_path: Path) -> None:
     words = ["-i", "h1,", "-e", '{"gitlab_project_url": "{{ inventory_dir }}"}']
     done = played(str(ROOT / "playbooks/project.yml"), *words, cwd=tmp_path)
     assert "inventory_dir: the inventory is no file or folder; expected one" in done.stdout
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("playbook", "variable"),
+    [("project", "gitlab_project_projects"), ("pipeline", "release_pipeline_projects"),
+     ("revoke", "gitlab_project_url"), ("preflight", "release_pipeline_api_token"),
+     ("watch", "release_pipeline_projects")],
+)  # fmt: skip
+def test_what_is_set_for_hosts_alone_is_told(playbook: str, variable: str, tmp_path: Path) -> None:
+    folder = inventory(tmp_path / "mine", "some_other", {"h1": {}})
+    hosts: Any = {"all": {"children": {"runner_hosts": {"hosts": {"h1": {}, "h2": {}}}}}}
+    (folder / "hosts.yml").write_text(yaml.safe_dump(hosts))
+    (folder / "group_vars" / "runner_hosts.yml").write_text(
+        yaml.safe_dump({variable: "{{ vault_that_is_not_there }}"})
+    )
+    said = played(f"playbooks/{playbook}.yml", "-i", str(folder)).stdout
+    assert "for localhost; it is set for the group runner_hosts: move it to group_vars/all" in said
+    assert said.count(f"- {variable}: ") > 0
