@@ -7,8 +7,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from ansible.errors import AnsibleError
-
 from ansible_collections.runnerhost.toolkit.plugins.module_utils._runner_facts import PAIR
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import (
     _gitlab_sync,
@@ -147,9 +145,6 @@ class ActionModule(ToolkitAction):
                 self.find_file,
             )
             scopes = sync.scopes()
-        except AnsibleError as error:
-            self.refuse([f"gitlab_runner_api_ca_certificate: {error}"])
-            raise
         except ApiProblem as problem:
             # Without an answer the token is not what is wrong.
             about = "gitlab_runner_api_token: " if problem.status else ""

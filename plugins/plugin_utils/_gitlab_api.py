@@ -15,7 +15,10 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from ansible_collections.runnerhost.toolkit.plugins.module_utils import _secrets
-from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._arguments import missing_packages
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._arguments import (
+    EXPECTED_FILE,
+    missing_packages,
+)
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._gitlab_reach import (
     Place,
     is_gitlabs,
@@ -142,8 +145,8 @@ class Api:
         self._place = Place(url, variable.removesuffix("_api_token"), ca_certificate)
         if ca_certificate and not os.path.exists(ca_certificate):
             raise ApiProblem(
-                f"{self._place.authority}: the file {ca_certificate} does not exist; expected an "
-                "absolute path, or one that begins with {{ inventory_dir }}/"
+                f"{self._place.authority}: the file {ca_certificate} does not exist; "
+                + EXPECTED_FILE
             )
         session = requests.Session()
         self.calls = 0
