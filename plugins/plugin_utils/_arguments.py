@@ -117,7 +117,7 @@ def _value(where: str, value: Any, option: Mapping[str, Any], problems: list[str
     try:
         found = DEFAULT_TYPE_VALIDATORS[kind](value)
     except (TypeError, ValueError):
-        problems.append(_invalid(where, value, _variables.TAKES.get(kind, f"a {kind}")))
+        problems.append(_invalid(where, value, _variables.takes(where, kind)))
         return value
     choices = option.get("choices")
     if choices is not None and any(one not in choices for one in _several(found)):

@@ -88,6 +88,8 @@ TAKES = {
     "list": "a list",
     "dict": "a mapping",
 }
+# What a number counts whose name ends so.
+UNITS = {"timeout": "seconds", "deadline": "seconds", "days": "days"}
 # Texts that a list takes, where that is a matter of their form alone.
 _PACKAGE = (
     r"[a-z0-9][a-z0-9+.-]+(:[a-z0-9-]+)?(=[A-Za-z0-9.+~:*-]+)?",
@@ -307,7 +309,7 @@ def _type_problems(name: str, value: Any, option: Mapping[str, Any]) -> Iterator
         return
     kind = str(option["type"])
     if not _fits(value, kind):
-        expected = f"{TAKES[kind]}{_advice(name, value, kind)}"
+        expected = f"{takes(name, kind)}{_advice(name, value, kind)}"
         yield f"{name}: invalid value {shown(name, value)}; expected {expected}"
     elif "choices" in option and value not in option["choices"]:
         choices = " or ".join(map(str, option["choices"]))
@@ -343,6 +345,12 @@ def _advice(name: str, value: Any, kind: str) -> str:
     if kind == "bool" and value in ("false", "False", "no", "off", "0"):
         return f", on the command line as JSON: -e '{{\"{name}\": false}}'"
     return ""
+
+
+def takes(name: str, kind: str) -> str:
+    """What a variable or option takes, with the unit that its name tells."""
+    unit = UNITS.get(re.split(r"[._]", name)[-1]) if kind in ("int", "float") else None
+    return TAKES.get(kind, f"a {kind}") + (f" of {unit}" if unit else "")
 
 
 def quote_it(value: Any) -> str:

@@ -137,6 +137,10 @@ def test_all_in_one_and_a_variable_makes_them_warnings() -> None:
     ("name", "value", "says"),
     [
         ("gitlab_runner_concurrent", "many", "'many'; expected a whole number"),
+        ("gitlab_runner_stop_timeout", "2h", "'2h'; expected a whole number of seconds"),
+        ("gitlab_runner_drain_deadline", "2h", "'2h'; expected a whole number of seconds"),
+        ("gitlab_runner_reboot_timeout", "5m", "'5m'; expected a whole number of seconds"),
+        ("gitlab_runner_cache_max_age_days", "9d", "'9d'; expected a whole number of days"),
         ("gitlab_runner_concurrent", 2.5, "2.5; expected a whole number"),
         ("gitlab_runner_concurrent", True, "true; expected a whole number"),
         ("gitlab_runner_concurrent", [1], "a list; expected a whole number"),
