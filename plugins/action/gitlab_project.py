@@ -23,7 +23,7 @@ class ActionModule(ToolkitAction):
         args = self._task.args
         self.refuse(_project_settings.untyped(args))
         settings, problems = _project_settings.settings_of(args)
-        self.refuse(problems)
+        self.refuse_here(problems)
         if args["index_tokens_only"]:
             settings = _project_settings.with_index_tokens_only(settings)
         try:

@@ -58,7 +58,8 @@ class ActionModule(ToolkitAction):
         unknown = [role for role in roles if role not in ROLES]
         if unknown:
             raise AnsibleActionFail(
-                f"roles: invalid value {', '.join(unknown)}; expected some of {', '.join(ROLES)}"
+                f"roles: invalid value {', '.join(unknown)}; expected one or more of: "
+                + ", ".join(ROLES)
             )
         hand_over = str(self._task.args.get("hand_over") or "")
         if hand_over:

@@ -45,7 +45,7 @@ class ActionModule(ToolkitAction):
         else:
             # A token that was made unfit in the inventory, in haste, keeps nobody from stopping.
             problems = [one for one in problems if not _INSIDE.match(one)]
-        self.refuse(problems + wrong)
+        self.refuse_here(problems + wrong)
         try:
             api = RevokeApi(
                 settings.url, settings.token, args["api_ca_certificate"], args["api_proxy"]

@@ -13,7 +13,11 @@ from typing import Any, ClassVar
 from ansible.errors import AnsibleError
 
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import _publish_lock
-from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._arguments import ROOT
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._arguments import (
+    NO_FILE,
+    ROOT,
+    unreadable,
+)
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._controller import (
     HOST_INFO,
     ToolkitAction,
@@ -73,12 +77,9 @@ class ActionModule(ToolkitAction):
             # As they are, line ends too: their digests are compared.
             lock, program = (one.read_bytes().decode() for one in (path, PROGRAM))
         except (AnsibleError, OSError, UnicodeDecodeError) as error:
-            self.refuse(
-                [
-                    f"publish_tools_lock: cannot read {source or OWN_LOCK}; expected a lock of pip "
-                    f"with hashes ({error})"
-                ]
-            )
+            said = unreadable("publish_tools_lock", str(source or OWN_LOCK), error)
+            lacks = said.endswith(NO_FILE)
+            self.refuse([said if lacks else f"{said}; expected a lock of pip with hashes"])
             raise
         self.refuse(_publish_lock.lock_problems(lock, str(path)))
         return {"lock": lock, "program": program}

@@ -34,7 +34,7 @@ class ActionModule(ToolkitAction):
     def act(self) -> Mapping[str, object]:
         """Returns the verdicts, the first cause first."""
         args = self._task.args
-        self.refuse(_problems(args))
+        self.refuse_here(_problems(args))
         calls, unseen = 0, list[str]()
         if args["log"]:
             verdicts = _symptoms.diagnose(self._read(str(args["log"])))

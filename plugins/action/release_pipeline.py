@@ -29,7 +29,11 @@ class ActionModule(ToolkitAction):
         """Returns what was done and what was refused."""
         template = Template()
         settings, problems = settings_of(self._task.args, template.inputs)
-        self.refuse(problems)
+        name = "release_pipeline_projects"
+        if not self._task.args["projects"] and not any(one.startswith(name) for one in problems):
+            # Without projects only the component is written: nobody wants that who has set some.
+            problems += [one for one in self.set_elsewhere([f"{name}: empty"]) if "; " in one]
+        self.refuse_here(problems)
         try:
             api = self._api(settings) if settings.needs_gitlab else None
             sync = Sync(settings, template, api, bool(self._task.check_mode))

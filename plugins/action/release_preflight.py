@@ -34,7 +34,7 @@ class ActionModule(ToolkitAction):
         if url and any(map(_preflight.uses, own)):
             said = _preflight.issuer_problem(url, bool(args["issuer_onboarded"]))
             problems += [said] if said else []
-        self.refuse(problems)
+        self.refuse_here(problems)
         try:
             api = PreflightApi(
                 url, token, args["api_ca_certificate"], args["api_proxy"],

@@ -30,7 +30,7 @@ class ActionModule(ToolkitAction):
             problems.append(
                 f"{_pipeline_settings.ROLE}_watch_days: invalid value; expected 1 or more"
             )
-        self.refuse(problems)
+        self.refuse_here(problems)
         try:
             api = DoctorApi(
                 url, token, args["api_ca_certificate"], args["api_proxy"],

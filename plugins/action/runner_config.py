@@ -15,6 +15,7 @@ from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._config_action 
     TOKENS,
     ConfigAction,
 )
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._gitlab_api import ApiProblem
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._runner_convergence import (
     Convergence,
 )
@@ -33,13 +34,17 @@ class ActionModule(ConfigAction):
             variable = f"{_services.VARIABLE} ({args['isolated']}).runners"
         self.refuse(_runner_config_plan.problems(args, variable))
         wanted = _runner_config_plan.wanted_config(args, variable)
-        gitlab = _gitlab_sync.gitlab_sync(
-            wanted.runners,
-            _gitlab_sync.access(args, str(args["url"])),
-            str(self.variables.get("inventory_hostname", "")),
-            self.find_file,
-            recreate=args["recreate"],
-        )
+        try:
+            gitlab = _gitlab_sync.gitlab_sync(
+                wanted.runners,
+                _gitlab_sync.access(args, str(args["url"])),
+                str(self.variables.get("inventory_hostname", "")),
+                self.find_file,
+                recreate=args["recreate"],
+            )
+        except ApiProblem as problem:
+            self.refuse([str(problem)])
+            raise
         run = Convergence(self.io(), gitlab, wanted, check_mode=self._task.check_mode)
         outcome = run.run()
         outcome.warnings = [*exposed, *outcome.warnings]

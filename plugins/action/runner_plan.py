@@ -8,8 +8,6 @@ from collections.abc import Mapping
 from contextlib import nullcontext
 from typing import Any, ClassVar
 
-from ansible.errors import AnsibleError
-
 from ansible_collections.runnerhost.toolkit.plugins.module_utils._runner_facts import PAIR
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import (
     _gitlab_sync,
@@ -149,11 +147,10 @@ class ActionModule(ToolkitAction):
                 self.find_file,
             )
             scopes = sync.scopes()
-        except AnsibleError as error:
-            self.refuse([f"gitlab_runner_api_ca_certificate: {error}"])
-            raise
         except ApiProblem as problem:
-            self.refuse([f"gitlab_runner_api_token: {problem}"])
+            # Without an answer the token is not what is wrong.
+            about = "gitlab_runner_api_token: " if problem.status else ""
+            self.refuse([f"{about}{problem}"])
             raise
         if sync.created and CREATE not in scopes and MANAGE not in scopes:
             self.refuse(

@@ -252,25 +252,30 @@ def offered(names: Iterable[str]) -> list[str]:
 
 
 _NO_SUITE = "there is no such suite at this address: one of the two is wrong"
-_NO_TLS = "its port does not speak TLS: http:// in place of https://?"
+UNKNOWN_NAME = "its host name is unknown"
+NOTHING_ANSWERS = "nothing answers at its address"
+UNTRUSTED = "its certificate is not trusted"
+REFUSES = "it refuses access"
+TOO_SLOW = "it does not answer in time"
+NO_TLS = "its port does not speak TLS: http:// in place of https://?"
 # The first that is found. apt ends with "is not signed" whatever it could not fetch, and whatever
 # its gpgv (Debian 12, jammy, noble) or sqv (Debian 13) has refused: what each says stands before.
 _REASONS = (
-    ("Could not resolve", "its host name is unknown"),
-    ("failure resolving", "its host name is unknown"),
-    ("Could not connect", "nothing answers at its address"),
-    ("Connection refused", "nothing answers at its address"),
-    ("Unable to connect", "nothing answers at its address"),
+    ("Could not resolve", UNKNOWN_NAME),
+    ("failure resolving", UNKNOWN_NAME),
+    ("Could not connect", NOTHING_ANSWERS),
+    ("Connection refused", NOTHING_ANSWERS),
+    ("Unable to connect", NOTHING_ANSWERS),
     # GnuTLS's words, and those of the OpenSSL of newer releases.
-    ("unexpected TLS packet", _NO_TLS),
-    ("wrong version number", _NO_TLS),
+    ("unexpected TLS packet", NO_TLS),
+    ("wrong version number", NO_TLS),
     # Before what a certificate may be otherwise; the words are GnuTLS's.
     ("uses expired certificate", "its certificate has expired, or is the host's clock ahead?"),
     ("not yet valid certificate", "its certificate is not valid yet: is the host's clock behind?"),
-    ("certificate", "its certificate is not trusted"),
+    ("certificate", UNTRUSTED),
     (" 407 ", "the proxy asks for a login: network_access_proxy_login"),
     (" 401 ", "it asks for a password"),
-    (" 403 ", "it refuses access"),
+    (" 403 ", REFUSES),
     (
         "SHA1 is not considered secure",
         "its key is self-signed with SHA-1, which this system's apt (sqv) rejects: use a mirror "
@@ -290,7 +295,7 @@ _REASONS = (
     ("couldn't be verified", "it is signed by another key than the one given"),
     ("does not have a Release file", _NO_SUITE),
     ("404", _NO_SUITE),
-    ("no answer in", "it does not answer in time"),
+    ("no answer in", TOO_SLOW),
 )
 
 

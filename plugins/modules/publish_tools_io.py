@@ -213,7 +213,7 @@ def check(path: str, wanted: Wanted) -> None:
         there = sorted(os.listdir(f"{path}/bin"))
         raise Failed(
             f"publish_tools_commands: the lock brings no {', '.join(lacking)}; "
-            f"expected some of {', '.join(there)}"
+            f"expected one or more of: {', '.join(there)}"
         )
     programs = [f"{path}/bin/{name}" for name in wanted.commands]
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:

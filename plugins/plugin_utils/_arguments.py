@@ -27,6 +27,22 @@ ROOT = Path(__file__).resolve().parents[2]
 _MODULES = {"python-gitlab": "gitlab", "pytest-testinfra": "testinfra"}
 
 
+EXPECTED_FILE = "expected an absolute path, or one that begins with {{ inventory_dir }}/"
+NO_FILE = f"no such file; {EXPECTED_FILE}"
+
+
+def unreadable(variable: str, name: str, error: Exception) -> str:
+    """That a file of the controller cannot be read, and why, in one line.
+
+    Args:
+        variable: that names the file.
+        name: as the inventory has it.
+        error: what reading it, or searching for it, has raised.
+    """
+    why = NO_FILE if isinstance(error, FileNotFoundError) else getattr(error, "strerror", None)
+    return f"{variable}: cannot read {name}: {why or error}"
+
+
 @cache
 def documentation(action: str) -> Mapping[str, Any]:
     """The DOCUMENTATION of plugins/modules/ACTION.py, with the options of its fragments."""
@@ -101,7 +117,7 @@ def _value(where: str, value: Any, option: Mapping[str, Any], problems: list[str
     try:
         found = DEFAULT_TYPE_VALIDATORS[kind](value)
     except (TypeError, ValueError):
-        problems.append(_invalid(where, value, _variables.TAKES.get(kind, f"a {kind}")))
+        problems.append(_invalid(where, value, _variables.takes(where, kind)))
         return value
     choices = option.get("choices")
     if choices is not None and any(one not in choices for one in _several(found)):

@@ -12,7 +12,10 @@ from typing import Any
 
 from ansible.errors import AnsibleError
 
-from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._arguments import missing_packages
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._arguments import (
+    missing_packages,
+    unreadable,
+)
 
 FOLDER = "/usr/local/share/ca-certificates"
 VARIABLE = "network_access_ca_certificates"
@@ -33,7 +36,7 @@ def read(
         try:
             text = Path(find_file(str(file))).read_text(encoding="utf-8").strip() + "\n"
         except (OSError, AnsibleError) as error:
-            wrong.append(f"{VARIABLE}: cannot read {file}: {error}")
+            wrong.append(unreadable(VARIABLE, str(file), error))
             continue
         wrong += problems(str(file), text)
         name = hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Any, ClassVar, TypedDict, TypeVar, cast
 
 from ansible import constants
-from ansible.errors import AnsibleActionFail
+from ansible.errors import AnsibleActionFail, AnsibleError, AnsibleFileNotFound
 from ansible.module_utils.common.text.converters import to_text
 from ansible.module_utils.urls import open_url
 from ansible.plugins.action import ActionBase
@@ -28,6 +28,7 @@ from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import (
     _variables,
 )
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._arguments import (
+    NO_FILE,
     ROOT,
     documentation,
     missing_packages,
@@ -240,7 +241,21 @@ class ToolkitAction(ActionBase):  # type: ignore[misc]
         if problems:
             lines = problems if len(problems) == 1 else [f"{len(problems)} problems:", *problems]
             said = f"refused, {untouched}: " + "\n- ".join(lines)
-            raise AnsibleActionFail(_secrets.redact_message(said))
+            # What a handler has caught is said in it: Ansible would print both.
+            raise AnsibleActionFail(_secrets.redact_message(said)) from None
+
+    def refuse_here(self, problems: list[str]) -> None:
+        """Refuses as `refuse`, and names the group or host whose variables this play cannot see."""
+        self.refuse(self.set_elsewhere(problems))
+
+    def set_elsewhere(self, problems: list[str]) -> list[str]:
+        """What `_variables.set_elsewhere` makes of problems in this inventory."""
+        return _variables.set_elsewhere(
+            problems,
+            self.variables.get("hostvars") or {},
+            self.variables.get("groups") or {},
+            str(self.variables.get("inventory_hostname", "localhost")),
+        )
 
     def validate(
         self, roles: list[str], task_vars: Mapping[str, Any], more: Iterable[str] = ()
@@ -371,12 +386,20 @@ class ToolkitAction(ActionBase):  # type: ignore[misc]
         try:
             return _repository_keys.read(variable, source, fingerprint, deployed, self._fetch)
         except _openpgp.KeyProblem as problem:
-            self.refuse([str(problem)])
-            raise
+            said = str(problem)
+        self.refuse([said])
+        raise AssertionError(said)
 
     def find_file(self, name: str) -> str:
-        """A controller's file: absolute, or searched for as Ansible's file lookup does."""
-        return str(self._find_needle("files", name))
+        """A controller's file: absolute, or searched for as Ansible's file lookup does.
+
+        Raises:
+            AnsibleError: with the reason alone; Ansible's own lists every folder, in many lines.
+        """
+        try:
+            return str(self._find_needle("files", name))
+        except AnsibleFileNotFound:
+            raise AnsibleError(NO_FILE) from None
 
     def _fetch(self, source: str) -> str:
         if _repository_keys.is_remote(source):

@@ -8,13 +8,22 @@ token, and knows no scope below ``api``; so it cannot give a rebuilt host its ow
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from ansible_collections.runnerhost.toolkit.plugins.module_utils import _secrets
-from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._arguments import missing_packages
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._arguments import (
+    EXPECTED_FILE,
+    missing_packages,
+)
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._gitlab_reach import (
+    Place,
+    is_gitlabs,
+    without_words,
+)
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._runner_keys import (
     CHANGEABLE_KEYS,
     CREATION_KEYS,
@@ -97,6 +106,10 @@ def _bare(note: str) -> str:
     return "\n".join(part for part in note.split("\n") if not part.startswith(_MARK)).strip()
 
 
+class _OtherError(Exception):
+    """A page where GitLab's API would have answered with JSON."""
+
+
 class Api:
     """One GitLab, for one access token.
 
@@ -105,7 +118,8 @@ class Api:
         token: an access token with the scopes create_runner and manage_runner, or api.
         ca_certificate: a PEM file on the controller; empty for what the controller trusts.
         proxy: of the controller; empty for what its environment says.
-        variable: what the inventory calls the token, for messages.
+        variable: what the inventory calls the token, for messages; those with the address, the
+            CA and the proxy are named like it.
         secrets: what else GitLab is told, and no message may show.
 
     Attributes:
@@ -127,14 +141,22 @@ class Api:
         import gitlab
         import requests
 
+        self.url, self._variable = url, variable
+        self._place = Place(url, variable.removesuffix("_api_token"), ca_certificate)
+        if ca_certificate and not os.path.exists(ca_certificate):
+            raise ApiProblem(
+                f"{self._place.authority}: the file {ca_certificate} does not exist; "
+                + EXPECTED_FILE
+            )
         session = requests.Session()
         self.calls = 0
-        session.hooks["response"].append(self._count)
+        # The Content-Type of the last answer.
+        self._kind = ""
+        session.hooks["response"].append(self._note)
         if proxy:
             session.proxies = {"http": proxy, "https": proxy}
         self._errors = (gitlab.exceptions.GitlabError, requests.RequestException, OSError)
         self._secrets = frozenset({token, *secrets})
-        self.url, self._variable = url, variable
         self._client = gitlab.Gitlab(
             url,
             private_token=token,
@@ -144,17 +166,28 @@ class Api:
             user_agent="runnerhost.toolkit",
         )
 
-    def _count(self, *_args: object, **_more: object) -> None:
+    def _note(self, answer: Any, *_args: object, **_more: object) -> None:
         self.calls += 1
+        self._kind = str(answer.headers.get("Content-Type", "")).partition(";")[0].strip()
+        # GitLab's web pages lead to its login, and another server's may answer to everything.
+        if 200 <= answer.status_code < 300 and self._kind == "text/html":
+            raise _OtherError(self._place.other(answer.status_code, self._kind, ""))
 
     @contextmanager
     def _asked(self, what: str) -> Iterator[None]:
         try:
             yield
+        except _OtherError as error:
+            raise ApiProblem(str(error)) from None
         except self._errors as error:
             status = int(getattr(error, "response_code", 0) or 0)
+            body = getattr(error, "response_body", None) or b""
+            text = body.decode(errors="replace") if isinstance(body, bytes) else str(body)
+            # Without a status: that nothing is there of what was asked for is not known.
+            if status and (other := self._place.other(status, self._kind, text)):
+                raise ApiProblem(other) from None
             said = _secrets.redact_text(str(error), self._secrets)
-            why = self._why(status, said)
+            why = self._why(status, said, is_gitlabs(text))
             raise ApiProblem(f"{self.url}, asked to {what}: {why}", status) from None
 
     def scopes(self) -> tuple[set[str], str]:
@@ -260,11 +293,15 @@ class Api:
             found: Any = self._client.http_get("/version")
         return str(found["version"])
 
-    def _why(self, status: int, said: str) -> str:
+    def _why(self, status: int, said: str, gitlabs: bool) -> str:
         if status == 401:
             return f"it does not know {self._variable} (401): expired, revoked, or another GitLab's"
+        if status and not gitlabs and self._kind == "text/html":
+            return without_words(status, self._kind)
         if status == 403:
             return f"{self._variable} may not do that (403): {said}"
         if status:
             return f"it answered {status}: {said}"
-        return f"no answer: {said}"
+        if "redirection" in said:
+            return f"set {self._place.address} to its final address: {said}"
+        return f"no answer: {self._place.no_answer(said) or said}"

@@ -9,7 +9,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from ansible.errors import AnsibleError
+
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import _gitlab_api
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._arguments import unreadable
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._runner_keys import RUNNER_TYPES
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._runner_lists import WantedRunner
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._runner_toml import Data
@@ -222,8 +225,16 @@ class Access:
     proxy: str = field(default="", repr=False)
 
     def api(self, find_file: Callable[[str], str]) -> _gitlab_api.Api:
-        """GitLab's API. `find_file` finds a file of the controller."""
-        authority = find_file(self.ca_certificate) if self.ca_certificate else ""
+        """GitLab's API. `find_file` finds a file of the controller.
+
+        Raises:
+            ApiProblem: if the CA's file is not there, or the client is missing.
+        """
+        try:
+            authority = find_file(self.ca_certificate) if self.ca_certificate else ""
+        except AnsibleError as error:
+            variable = "gitlab_runner_api_ca_certificate"
+            raise _gitlab_api.ApiProblem(unreadable(variable, self.ca_certificate, error)) from None
         return _gitlab_api.Api(self.url, self.token, authority, self.proxy)
 
 

@@ -71,8 +71,8 @@ def user_problems(services: Iterable[Service], indexes: Iterable[Index]) -> list
     """What names a user that runs no jobs."""
     known = [service.user for service in services]
     return [
-        f"{VARIABLE} ({index.name}).users: {user} runs no jobs on this host; expected some of "
-        f"{', '.join(known)}"
+        f"{VARIABLE} ({index.name}).users: {user} runs no jobs on this host; expected one or "
+        f"more of: {', '.join(known)}"
         for index in indexes
         for user in index.users
         if user not in known

@@ -21,6 +21,10 @@ class KeyProblem(ValueError):
     """The key cannot be used; the message says why."""
 
 
+class OtherKey(KeyProblem):
+    """The key is none that is trusted: either it or the fingerprint is the wrong one."""
+
+
 @dataclass(frozen=True)
 class Key:
     """A public key.
@@ -86,7 +90,10 @@ def check(key: Key, fingerprint: str, now: datetime) -> None:
     """
     wanted = plain_fingerprint(fingerprint)
     if key.fingerprint != wanted:
-        raise KeyProblem(f"has the fingerprint {key.fingerprint}, trusted is {wanted}")
+        raise OtherKey(
+            f"has the fingerprint {key.fingerprint}, trusted is {wanted}; compare both with what "
+            "the vendor publishes, and set the one that is wrong"
+        )
     if key.expires is not None and key.expires <= now:
         raise KeyProblem(
             f"has expired on {key.expires:%Y-%m-%d}: its owner renews it under the same "

@@ -10,6 +10,7 @@ from ansible.errors import AnsibleError
 
 from ansible_collections.runnerhost.toolkit.plugins.module_utils import _apt_sources, _secrets
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import _openpgp
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._arguments import unreadable
 
 # Days before its expiry from which on a key is warned of.
 WARNING_DAYS = 60
@@ -50,11 +51,14 @@ def read(
         key = _openpgp.read(fetch(source))
         _openpgp.check(key, fingerprint, now)
     except _openpgp.KeyProblem as problem:
-        raise _openpgp.KeyProblem(f"{variable}: the key from {shown} {problem}") from problem
+        about = variable
+        if isinstance(problem, _openpgp.OtherKey):
+            about = f"{variable}, {variable}_fingerprint"
+        raise _openpgp.KeyProblem(f"{about}: the key from {shown} {problem}") from None
     except (OSError, AnsibleError) as error:
         if held is None:
-            why = _secrets.redact_text(str(error))
-            raise _openpgp.KeyProblem(f"{variable}: cannot read {shown}: {why}") from error
+            said = _secrets.redact_text(unreadable(variable, shown, error))
+            raise _openpgp.KeyProblem(said) from None
         key = held
         warnings.append(f"{variable}: cannot read {shown}; the host's own copy is used")
     left = key.days_left(now)

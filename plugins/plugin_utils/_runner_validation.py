@@ -196,7 +196,10 @@ def _value_problems(at: str, key: str, item: Any, kind: str) -> Iterator[str]:
             got = f"invalid value {shown!r}"
         # YAML reads 0027, 3.10, yes and dates as other types than text.
         unquoted = kind in ("str", "duration", "list", "map") and _has_plain(item)
-        yield f"{at}: {got}; expected {_TAKES[kind]}{': quote it' if unquoted else ''}"
+        takes = _TAKES[kind]
+        if kind == "int" and key.endswith("_timeout"):
+            takes = "a whole number of seconds, 0 or more"
+        yield f"{at}: {got}; expected {takes}{': quote it' if unquoted else ''}"
         return
     if key in CHOICES and item not in CHOICES[key]:
         yield f"{at}: invalid value {shown!r}; expected one of {', '.join(CHOICES[key])}"

@@ -88,12 +88,15 @@ TAKES = {
     "list": "a list",
     "dict": "a mapping",
 }
+# What a number counts whose name ends so.
+UNITS = {"timeout": "seconds", "deadline": "seconds", "days": "days"}
 # Texts that a list takes, where that is a matter of their form alone.
 _PACKAGE = (
     r"[a-z0-9][a-z0-9+.-]+(:[a-z0-9-]+)?(=[A-Za-z0-9.+~:*-]+)?",
     "a package name, alone or as name=version",
 )
 _FORMS = {"build_tools_packages": _PACKAGE, "build_tools_extra_packages": _PACKAGE}
+_LACKING = re.compile(r"(\w+): (empty|missing|invalid or missing)\b")
 _WORDS = {"list": "a list", "dict": "a mapping", "nothing": "nothing"}
 _TRUE = ("true", "yes", "on", "1", "y", "t")
 
@@ -165,6 +168,45 @@ def _unknown(roles: list[str], variables: Mapping[str, Any]) -> Iterator[str]:
             yield f"{name}: unknown variable; {hint}"
         elif near_name := _slip(plain, counts):
             yield f"{name}: unknown variable; did you mean {RENAMED.get(near_name, near_name)}?"
+
+
+def set_elsewhere(
+    problems: Iterable[str],
+    hosts: Mapping[str, Mapping[str, Any]],
+    groups: Mapping[str, Iterable[str]],
+    here: str,
+) -> list[str]:
+    """The same problems; of a variable that lacks a value here and is set for hosts, where it is.
+
+    A play on the controller sees the variables of the group all alone.
+
+    Args:
+        problems: each begins with the variable.
+        hosts: the variables of each host of the inventory.
+        groups: its groups, each with its hosts.
+        here: the host that the play works on.
+    """
+    found = []
+    for problem in problems:
+        match = _LACKING.match(problem)
+        name = match[1] if match else ""
+        having = {str(host) for host in hosts if host != here and name and name in hosts[host]}
+        if not having or not match:
+            found.append(problem)
+            continue
+        group = next(
+            (
+                str(one)
+                for one, its in groups.items()
+                if one not in ("all", "ungrouped") and {str(host) for host in its} == having
+            ),
+            "",
+        )
+        where = f"the group {group}" if group else f"the host {sorted(having)[0]}"
+        found.append(
+            f"{name}: {match[2]} for {here}; it is set for {where}: move it to group_vars/all"
+        )
+    return found
 
 
 def misnamed_files(
@@ -267,7 +309,7 @@ def _type_problems(name: str, value: Any, option: Mapping[str, Any]) -> Iterator
         return
     kind = str(option["type"])
     if not _fits(value, kind):
-        expected = f"{TAKES[kind]}{_advice(name, value, kind)}"
+        expected = f"{takes(name, kind)}{_advice(name, value, kind)}"
         yield f"{name}: invalid value {shown(name, value)}; expected {expected}"
     elif "choices" in option and value not in option["choices"]:
         choices = " or ".join(map(str, option["choices"]))
@@ -303,6 +345,12 @@ def _advice(name: str, value: Any, kind: str) -> str:
     if kind == "bool" and value in ("false", "False", "no", "off", "0"):
         return f", on the command line as JSON: -e '{{\"{name}\": false}}'"
     return ""
+
+
+def takes(name: str, kind: str) -> str:
+    """What a variable or option takes, with the unit that its name tells."""
+    unit = UNITS.get(re.split(r"[._]", name)[-1]) if kind in ("int", "float") else None
+    return TAKES.get(kind, f"a {kind}") + (f" of {unit}" if unit else "")
 
 
 def quote_it(value: Any) -> str:

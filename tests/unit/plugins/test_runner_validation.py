@@ -81,7 +81,7 @@ def test_taken() -> None:
         ({"runners": []}, "gitlab_runner_runners"),
         ({"log_level": "verbose"}, "one of panic"),
         ({"check_interval": "3s"}, "whole number"),
-        ({"session_server": {"session_timeout": "1h"}}, "whole number"),
+        ({"session_server": {"session_timeout": "1h"}}, "a whole number of seconds, 0 or more"),
         ({"listen_adress": ":9252"}, "did you mean 'listen_address'?"),
         ([], "invalid value of type list; expected a mapping"),
     ],

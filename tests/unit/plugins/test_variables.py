@@ -137,6 +137,10 @@ def test_all_in_one_and_a_variable_makes_them_warnings() -> None:
     ("name", "value", "says"),
     [
         ("gitlab_runner_concurrent", "many", "'many'; expected a whole number"),
+        ("gitlab_runner_stop_timeout", "2h", "'2h'; expected a whole number of seconds"),
+        ("gitlab_runner_drain_deadline", "2h", "'2h'; expected a whole number of seconds"),
+        ("gitlab_runner_reboot_timeout", "5m", "'5m'; expected a whole number of seconds"),
+        ("gitlab_runner_cache_max_age_days", "9d", "'9d'; expected a whole number of days"),
         ("gitlab_runner_concurrent", 2.5, "2.5; expected a whole number"),
         ("gitlab_runner_concurrent", True, "true; expected a whole number"),
         ("gitlab_runner_concurrent", [1], "a list; expected a whole number"),
@@ -291,3 +295,30 @@ ANY = st.recursive(
 @given(value=ANY)
 def test_no_value_makes_the_validation_itself_fail(name: str, value: Any) -> None:
     _runner_settings.problems({**GOOD, name: value})
+
+
+PLACES: dict[str, list[str]] = {
+    "all": ["h1", "h2", "web"], "ungrouped": [], "runner_hosts": ["h1", "h2"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("having", "where"),
+    [(("h1", "h2"), "the group runner_hosts"), (("h2",), "the host h2"),
+     (("web", "h1"), "the host h1"), ((), "")],
+)  # fmt: skip
+def test_a_variable_that_only_hosts_have_is_found_there(
+    having: tuple[str, ...], where: str
+) -> None:
+    hosts: dict[str, dict[str, Any]] = {
+        name: {"gitlab_project_projects": []} if name in having else {} for name in PLACES["all"]
+    }
+    problems = [
+        "gitlab_project_projects: empty; expected at least one project, or a group",
+        "gitlab_project_url: invalid or missing; expected one",
+        "gitlab_project_projects[0]: invalid project",
+    ]
+    found = _variables.set_elsewhere(problems, hosts, PLACES, "localhost")
+    assert found[1:] == problems[1:]
+    told = f"empty for localhost; it is set for {where}: move it to group_vars/all"
+    assert found[0] == (f"gitlab_project_projects: {told}" if where else problems[0])
