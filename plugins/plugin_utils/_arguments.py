@@ -28,6 +28,10 @@ _MODULES = {"python-gitlab": "gitlab", "pytest-testinfra": "testinfra"}
 
 
 EXPECTED_FILE = "expected an absolute path, or one that begins with {{ inventory_dir }}/"
+# On localhost, which the inventory does not name, Ansible has no inventory_dir.
+EXPECTED_FILE_OF_CONTROLLER = (
+    "expected an absolute path, or one from the folder in which you run this"
+)
 NO_FILE = f"no such file; {EXPECTED_FILE}"
 
 

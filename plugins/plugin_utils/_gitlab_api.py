@@ -17,6 +17,7 @@ from typing import Any
 from ansible_collections.runnerhost.toolkit.plugins.module_utils import _secrets
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._arguments import (
     EXPECTED_FILE,
+    EXPECTED_FILE_OF_CONTROLLER,
     missing_packages,
 )
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._gitlab_reach import (
@@ -144,9 +145,10 @@ class Api:
         self.url, self._variable = url, variable
         self._place = Place(url, variable.removesuffix("_api_token"), ca_certificate)
         if ca_certificate and not os.path.exists(ca_certificate):
+            of_host = variable.startswith("gitlab_runner")
+            expected = EXPECTED_FILE if of_host else EXPECTED_FILE_OF_CONTROLLER
             raise ApiProblem(
-                f"{self._place.authority}: the file {ca_certificate} does not exist; "
-                + EXPECTED_FILE
+                f"{self._place.authority}: the file {ca_certificate} does not exist; {expected}"
             )
         session = requests.Session()
         self.calls = 0

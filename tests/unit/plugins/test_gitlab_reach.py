@@ -179,7 +179,7 @@ def test_a_port_without_tls() -> None:
 def test_the_file_of_the_ca(tmp_path: Path) -> None:
     assert said("https://localhost", str(tmp_path / "ca.pem")) == (
         f"gitlab_project_api_ca_certificate: the file {tmp_path}/ca.pem does not exist; expected "
-        "an absolute path, or one that begins with {{ inventory_dir }}/"
+        "an absolute path, or one from the folder in which you run this"
     )
     (tmp_path / "ca.pem").write_text("no certificate\n")
     with server() as port:
