@@ -66,6 +66,15 @@ def test_each_check_in_one_shape() -> None:
     assert found["words"][1] == ("private file [/etc/x]: expected 384, found 420")
 
 
+def test_files_are_differences_and_unread_ones_an_obstacle() -> None:
+    found = run(tests={"failures": [], "files": {"differences": [FAILURE]}})
+    assert found["differences"] == [{**FAILURE, "source": "files"}]
+    assert found["words"][-1] == "1 difference from the inventory"
+    found = run(tests={"failures": [], "files": {"failed": True, "msg": "no python3"}})
+    assert found["obstacles"][0]["found"] == "files of the toolkit: no python3"
+    assert "nothing differs" not in str(found["words"])
+
+
 def test_nothing_differs() -> None:
     loop = {"results": [{"unit": "gitlab-runner-publish.service", "problems": []}]}
     found = run(gitlab=[{"problems": []}, loop, {"skipped": True}], tests={"failures": []})

@@ -24,6 +24,7 @@ from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import (
     _runner_planning,
     _runner_settings,
     _runner_versions,
+    _wanted_files,
 )
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._runner_host import Logind
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._runner_versions import Offer
@@ -387,6 +388,26 @@ def converged(
 ) -> bool:
     """Whether a host whose service has these properties has nothing left to do."""
     return planned(service, manager, **logind).converged
+
+
+def test_a_verification_wants_the_files_of_the_plan() -> None:
+    publish = {"name": "publish", "runners": [{"name": "p", "token": TOKEN}]}
+    args = {**GOOD, "isolated": [publish], "environment": {"A": "b"}, "image": False}
+    network = _network.Network()
+    settings = _runner_settings.settings_of(args, "host")
+    plan = _runner_planning.make(
+        settings,
+        host(),
+        network,
+        _runner_versions.repository(settings.wanted, "KEY"),
+        _runner_versions.packages(settings.wanted, host(), None),
+        [],
+    ).public()
+    wanted = _wanted_files.of_runner(args, "host", network)
+    same = ("files", "job_users", "preferences")
+    assert {key: wanted[key] for key in same} == {key: plan[key] for key in same}
+    bare = [{k: v for k, v in one.items() if k != "unit_missing"} for one in plan["services"]]
+    assert wanted["services"] == bare
 
 
 def test_settled() -> None:
