@@ -63,6 +63,9 @@ def test_what_is_no_comparison_says_what_was_expected_and_found() -> None:
     for path in files("tests/host/test_*.py"):
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             if isinstance(node, ast.Assert) and not isinstance(node.test, ast.Compare):
+                if isinstance(node.msg, ast.Name | ast.Subscript):
+                    # Made where it is known.
+                    continue
                 told = ast.unparse(node.msg) if node.msg else ""
                 assert re.search("(?s): expected .*, found ", told), f"{path}:{node.lineno}"
                 seen += 1
