@@ -129,6 +129,8 @@ class ActionModule(ToolkitAction):
         """The files whose content the inventory says, and what the host has in their place."""
         try:
             items = self._wanted_files(roles)
+            if not items:
+                return {}
             done = ssh.run(_wanted_files.question(items), TIMEOUT)
             if done.returncode:
                 said = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
