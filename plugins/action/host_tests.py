@@ -130,6 +130,8 @@ class ActionModule(ToolkitAction):
         """The files whose content the inventory says, and what the host has in their place."""
         try:
             items = self._wanted_files(roles)
+            if not items:
+                return {}
             done = ssh.run(_wanted_files.question(items), TIMEOUT)
             if done.returncode:
                 said = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
@@ -155,14 +157,14 @@ class ActionModule(ToolkitAction):
         role = ROOT / "roles" / "gitlab_runner"
         merged = {**self._merged(*ROLES), **self._loaded(role / "vars" / "main.yml")}
         tasks = self._loaded(role / "tasks" / "plan.yml")
-        given = next(one[RUNNER_PLAN] for one in tasks if RUNNER_PLAN in one)
+        task = next(one for one in tasks if RUNNER_PLAN in one)
         templar = self._templar.copy_with_new_env(available_variables=merged)
-        args, problems = validated("runner_plan", templar.template(given))
+        args, problems = validated("runner_plan", templar.template(task[RUNNER_PLAN]))
         self.refuse(problems)
         plan = _wanted_files.of_runner(args, self._host(), network)
-        merged["__gitlab_runner_planned"] = {"plan": plan}
+        merged[task["register"]] = {"plan": plan}
         templar = self._templar.copy_with_new_env(available_variables=merged)
-        items = templar.template(merged["__gitlab_runner_host_files"])
+        items = templar.template(merged["gitlab_runner_host_files"])
         unknown = [args["paths"][name] for name in ("sources", "logind", "machine")]
         found = _wanted_files.of_host(plan, items, unknown)
         for one in found:

@@ -56,6 +56,7 @@ RENAMED = {
 RESULTS = (
     "build_tools_plan",
     "gitlab_runner_file_set",
+    "gitlab_runner_host_files",
     "gitlab_runner_plan",
     "gitlab_runner_verified",
     "index_credentials_file_set",

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 # tests/host, as pytest finds it there.
-from test_gitlab_runner import bare_url, is_configured, part, unsteady_words
+from test_gitlab_runner import bare_url, is_configured, part, source_sides, unsteady_words
 
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import _runner_keys
 
@@ -70,6 +70,26 @@ def test_global_settings_are_compared_as_far_as_the_inventory_names_them(
     found: dict[str, Any], wanted: dict[str, Any], same: bool
 ) -> None:
     assert (part(found, wanted) == wanted) is same
+
+
+@pytest.mark.parametrize(
+    ("suite", "components", "text", "same"),
+    [
+        ("jammy", ["main"], "URIs: https://H/u\nSuites: jammy\nComponents: main\n", True),
+        ("jammy", ["main"], "URIs: https://h/u/\nSuites: noble\nComponents: main\n", False),
+        ("jammy", ["main"], "URIs: https://other/u\nSuites: jammy\nComponents: main\n", False),
+        ("./", ["main"], "URIs: https://h/u\nSuites: ./\n", True),
+        (None, ["main"], "URIs: https://h/u\nSuites: jammy\nComponents: main\n", True),
+        ("jammy", ["main"], "", False),
+    ],
+)
+def test_a_source_is_compared_but_for_its_key(
+    suite: str | None, components: list[str], text: str, same: bool
+) -> None:
+    wanted = {"url": "https://H/u/", "components": components, "suite": suite}
+    given = {f"gitlab_runner_repository_{k}": v for k, v in wanted.items() if v is not None}
+    found, expected = source_sides(text, given)
+    assert (found == expected) is same
 
 
 UNIT = "gitlab-runner.service"
