@@ -24,10 +24,9 @@ options:
 """
 
 EXAMPLES = r"""
-- name: Set up projects in GitLab
-  hosts: "{{ lookup('runnerhost.toolkit.target_hosts', 'localhost') }}"
-  vars:
-    inventory_dir: "{{ lookup('runnerhost.toolkit.inventory_folder') }}"
+- name: Show the folder
+  ansible.builtin.debug:
+    msg: "{{ lookup('runnerhost.toolkit.inventory_folder') }}"
 """
 
 RETURN = r"""
