@@ -90,10 +90,7 @@ def check(key: Key, fingerprint: str, now: datetime) -> None:
     """
     wanted = plain_fingerprint(fingerprint)
     if key.fingerprint != wanted:
-        raise OtherKey(
-            f"has the fingerprint {key.fingerprint}, trusted is {wanted}; compare both with what "
-            "the vendor publishes, and set the one that is wrong"
-        )
+        raise OtherKey(f"has the fingerprint {key.fingerprint}, trusted is {wanted}")
     if key.expires is not None and key.expires <= now:
         raise KeyProblem(
             f"has expired on {key.expires:%Y-%m-%d}: its owner renews it under the same "

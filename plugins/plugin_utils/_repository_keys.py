@@ -51,10 +51,13 @@ def read(
         key = _openpgp.read(fetch(source))
         _openpgp.check(key, fingerprint, now)
     except _openpgp.KeyProblem as problem:
-        about = variable
+        hint = ""
         if isinstance(problem, _openpgp.OtherKey):
-            about = f"{variable}, {variable}_fingerprint"
-        raise _openpgp.KeyProblem(f"{about}: the key from {shown} {problem}") from None
+            hint = (
+                f" ({variable}_fingerprint); compare both with what the vendor publishes, and set "
+                "the one that is wrong"
+            )
+        raise _openpgp.KeyProblem(f"{variable}: the key from {shown} {problem}{hint}") from None
     except (OSError, AnsibleError) as error:
         if held is None:
             said = _secrets.redact_text(unreadable(variable, shown, error))

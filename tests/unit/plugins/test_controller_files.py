@@ -83,7 +83,7 @@ def test_a_key_with_another_fingerprint_names_both_variables() -> None:
         )
     own = _openpgp.read(key).fingerprint
     assert str(failed.value) == (
-        "python_versions_repository_key, python_versions_repository_key_fingerprint: the key from "
-        f"a.asc has the fingerprint {own}, trusted is {'AB' * 20}; compare both with what the "
+        f"python_versions_repository_key: the key from a.asc has the fingerprint {own}, trusted is "
+        f"{'AB' * 20} (python_versions_repository_key_fingerprint); compare both with what the "
         "vendor publishes, and set the one that is wrong"
     )
