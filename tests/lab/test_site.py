@@ -425,9 +425,7 @@ def test_verify_is_red_on_a_host_that_has_drifted(site: Site) -> None:
         assert "/etc/gitlab-runner/env-file: expected mode 0600, found mode 0644" in run.output
         assert "50-runnerhost.conf: expected a file, found nothing" in run.output
         assert "priority of Python 3.9: expected over 500, found 500" in run.output
-        assert (
-            "pin keeps all else of the repository back: expected nothing, found 500" in run.output
-        )
+        assert "priority of LP-PPA-deadsnakes: expected below 100, found 500" in run.output
         assert (
             "lab-pending: expected no version of LP-PPA-deadsnakes, "
             "found 2.0, which an upgrade installs" in run.output
