@@ -34,8 +34,8 @@ def problems(services: Iterable[Mapping[str, Any]], authorities: Sequence[str]) 
     """Which addresses give no answer, one message each.
 
     Args:
-        services: each with ``label`` (its variable), ``url``, ``folder`` (of its config.toml: where
-            there is one, its own GitLab is not asked), ``tls`` (the entry's files) and
+        services: each with ``label`` (its variable), ``url``, ``folder`` (of its config.toml: a
+            service that has one is left out), ``tls`` (the entry's files) and
             ``environment``, which decides about proxies as it does for gitlab-runner.
         authorities: private CAs that this run adds to the host's, in PEM.
     """
@@ -75,7 +75,7 @@ def unanswered(url: str, tls: Mapping[str, str], folder: str, authorities: Itera
     except HTTPError as error:
         return _refusal(error)
     except (OSError, HTTPException, ValueError) as error:
-        return _words(getattr(error, "reason", error))
+        return _words(getattr(error, "reason", error), plain=base.startswith("http://"))
 
 
 def _direct(name: str) -> bool:
@@ -103,7 +103,7 @@ def _refusal(error: HTTPError) -> str:
     return ""
 
 
-def _words(error: object) -> str:
+def _words(error: object, *, plain: bool) -> str:
     text = str(error)
     if isinstance(error, socket.gaierror):
         return "its host name is unknown"
@@ -122,6 +122,7 @@ def _words(error: object) -> str:
         return "it does not answer in time"
     if "407" in text:
         return "the proxy asks for a login: network_access_proxy_login"
-    if isinstance(error, ConnectionError | HTTPException):
-        return f"it ends the connection without an answer: {_PLAIN}"
+    if isinstance(error, ConnectionError | HTTPException | ssl.SSLEOFError):
+        # What a port with TLS does where it is spoken to without.
+        return f"it ends the connection without an answer{f': {_PLAIN}' if plain else ''}"
     return _secrets.redact_text(text)

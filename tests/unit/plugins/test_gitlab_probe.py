@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
+import struct
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -116,6 +118,27 @@ def test_wrong_scheme(authority: trustme.CA) -> None:
     with serving() as (port, _):
         (said,) = problems(f"https://127.0.0.1:{port}")
     assert said.endswith("its port does not speak TLS: http:// in place of https://?")
+
+
+@pytest.mark.parametrize("reset", [False, True])
+def test_an_ended_connection_is_no_wrong_scheme_with_tls(reset: bool) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+
+        def end() -> None:
+            client = server.accept()[0]
+            client.recv(1)
+            # Without waiting for what is still unread, the peer gets a reset.
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", reset, 0))
+            if not reset:
+                client.recv(100_000)
+            client.close()
+
+        ending = threading.Thread(target=end)
+        ending.start()
+        (said,) = problems(f"https://127.0.0.1:{port}")
+        ending.join()
+    assert said.endswith("it ends the connection without an answer")
 
 
 def test_nothing_there() -> None:
