@@ -25,9 +25,17 @@ from urllib.request import (
 )
 
 from ansible_collections.runnerhost.toolkit.plugins.module_utils import _runner_managers, _secrets
+from ansible_collections.runnerhost.toolkit.plugins.module_utils._no_answer import (
+    NEEDS_TLS,
+    NO_TLS,
+    NOTHING_ANSWERS,
+    PROXY_LOGIN,
+    TOO_SLOW,
+    UNKNOWN_NAME,
+    UNTRUSTED,
+)
 
 SECONDS = 20.0
-_PLAIN = "https:// in place of http://?"
 
 
 def problems(services: Iterable[Mapping[str, Any]], authorities: Sequence[str]) -> list[str]:
@@ -96,33 +104,31 @@ def _direct(name: str) -> bool:
 def _refusal(error: HTTPError) -> str:
     """Without a token GitLab refuses (401), and something in front of it may do so, too."""
     if error.code == 407:
-        return "the proxy asks for a login: network_access_proxy_login"
+        return PROXY_LOGIN
     # nginx, GitLab's own included.
     if error.code == 400 and b"HTTPS port" in error.read(10_000):
-        return f"its port speaks TLS: {_PLAIN}"
+        return NEEDS_TLS
     return ""
 
 
 def _words(error: object, *, plain: bool) -> str:
     text = str(error)
     if isinstance(error, socket.gaierror):
-        return "its host name is unknown"
+        return UNKNOWN_NAME
     if isinstance(error, ssl.SSLCertVerificationError):
-        return (
-            f"its certificate is not trusted ({error.verify_message}): is its CA in "
-            "network_access_ca_certificates?"
-        )
+        return f"{UNTRUSTED} ({error.verify_message}): is its CA in network_access_ca_certificates?"
     if isinstance(error, ssl.SSLError) and error.reason in (
         "WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST", "PACKET_LENGTH_TOO_LONG",
     ):  # fmt: skip
-        return "its port does not speak TLS: http:// in place of https://?"
+        return NO_TLS
     if isinstance(error, ConnectionRefusedError):
-        return "nothing answers at its address"
+        return NOTHING_ANSWERS
     if isinstance(error, TimeoutError):
-        return "it does not answer in time"
+        return TOO_SLOW
     if "407" in text:
-        return "the proxy asks for a login: network_access_proxy_login"
+        return PROXY_LOGIN
     if isinstance(error, ConnectionError | HTTPException | ssl.SSLEOFError):
         # What a port with TLS does where it is spoken to without.
-        return f"it ends the connection without an answer{f': {_PLAIN}' if plain else ''}"
+        hint = f"; perhaps {NEEDS_TLS}" if plain else ""
+        return f"it ends the connection without an answer{hint}"
     return _secrets.redact_text(text)

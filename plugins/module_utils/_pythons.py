@@ -12,6 +12,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ansible_collections.runnerhost.toolkit.plugins.module_utils._no_answer import (
+    NO_TLS,
+    NOTHING_ANSWERS,
+    PROXY_LOGIN,
+    REFUSES,
+    TOO_SLOW,
+    UNKNOWN_NAME,
+    UNTRUSTED,
+)
 from ansible_collections.runnerhost.toolkit.plugins.module_utils._secrets import kind_of, unfit
 
 _VERSION = re.compile(r"(?P<base>3\.(?:[6-9]|[1-9][0-9]))(?:-(?P<flavour>[a-z][a-z0-9]*))?\Z")
@@ -252,12 +261,6 @@ def offered(names: Iterable[str]) -> list[str]:
 
 
 _NO_SUITE = "there is no such suite at this address: one of the two is wrong"
-UNKNOWN_NAME = "its host name is unknown"
-NOTHING_ANSWERS = "nothing answers at its address"
-UNTRUSTED = "its certificate is not trusted"
-REFUSES = "it refuses access"
-TOO_SLOW = "it does not answer in time"
-NO_TLS = "its port does not speak TLS: http:// in place of https://?"
 # The first that is found. apt ends with "is not signed" whatever it could not fetch, and whatever
 # its gpgv (Debian 12, jammy, noble) or sqv (Debian 13) has refused: what each says stands before.
 _REASONS = (
@@ -273,7 +276,7 @@ _REASONS = (
     ("uses expired certificate", "its certificate has expired, or is the host's clock ahead?"),
     ("not yet valid certificate", "its certificate is not valid yet: is the host's clock behind?"),
     ("certificate", UNTRUSTED),
-    (" 407 ", "the proxy asks for a login: network_access_proxy_login"),
+    (" 407 ", PROXY_LOGIN),
     (" 401 ", "it asks for a password"),
     (" 403 ", REFUSES),
     (

@@ -10,7 +10,8 @@ import json
 import re
 from dataclasses import dataclass
 
-from ansible_collections.runnerhost.toolkit.plugins.module_utils._pythons import (
+from ansible_collections.runnerhost.toolkit.plugins.module_utils._no_answer import (
+    NEEDS_TLS,
     NO_TLS,
     NOTHING_ANSWERS,
     REFUSES,
@@ -19,7 +20,6 @@ from ansible_collections.runnerhost.toolkit.plugins.module_utils._pythons import
     UNTRUSTED,
 )
 
-_NEEDS_TLS = "its port speaks TLS: https:// in place of http://?"
 # What a web server itself, or GitLab while it starts, says without JSON: it may be GitLab's.
 _NOT_OF_AN_ADDRESS = (403, 429)
 _NAME = ("Failed to resolve", "Name or service not known", "nodename nor servname")
@@ -79,7 +79,7 @@ class Place:
                 return said
         if any(mark in error for mark in _CLOSED):
             if self.url.startswith("http://"):
-                return f"it closes the connection; perhaps {_NEEDS_TLS} Check {self.address}"
+                return f"it closes the connection; perhaps {NEEDS_TLS} Check {self.address}"
             return f"it closes the connection; check {self.address}, and GitLab's own log"
         return ""
 
@@ -128,7 +128,7 @@ class Place:
             return ""
         said = f"{self.url} does not answer as GitLab's API (HTTP {status}, {kind or 'no type'}): "
         if "plain HTTP request was sent to HTTPS port" in body:
-            return f"{said}{_NEEDS_TLS} Correct {self.address}"
+            return f"{said}{NEEDS_TLS} Correct {self.address}"
         return (
             f"{said}set {self.address} to the address of GitLab, without the path of a group or "
             "project"

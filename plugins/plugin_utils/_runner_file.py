@@ -29,7 +29,8 @@ TRIES = 5
 ROTATION_SOON = 10.0
 # The daemon rotates once this part of a token's life is over.
 ROTATION_PART = 0.75
-_TLS = {
+# The variables of a job with the files that an entry of config.toml names.
+TLS_FILES = {
     "CI_SERVER_TLS_CA_FILE": "tls-ca-file",
     "CI_SERVER_TLS_CERT_FILE": "tls-cert-file",
     "CI_SERVER_TLS_KEY_FILE": "tls-key-file",
@@ -105,7 +106,7 @@ class Request:
     @classmethod
     def of_table(cls, index: int, table: Mapping[str, Any], token: str) -> Request:
         """A wanted runner's, by its table in config.toml."""
-        tls = {variable: str(table.get(key, "")) for variable, key in _TLS.items()}
+        tls = {variable: str(table.get(key, "")) for variable, key in TLS_FILES.items()}
         return cls(index, str(table["name"]), str(table["url"]), token, tls)
 
 

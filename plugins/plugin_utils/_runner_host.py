@@ -20,13 +20,13 @@ from ansible_collections.runnerhost.toolkit.plugins.module_utils._runner_process
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import _job_user
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._network import Network
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._runner_file import (
+    TLS_FILES,
     gitlab_environment,
 )
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._runner_settings import Settings
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._services import Service, present
 
 LOGIND = "systemd-logind.service"
-_TLS = ("tls-ca-file", "tls-cert-file", "tls-key-file")
 # Those that the role writes on every host, whatever its services.
 HOST_UNITS = ("runnerhost-clean.timer", "runnerhost-disk.service", "runnerhost-disk.timer")
 
@@ -159,7 +159,7 @@ def gitlabs(services: Sequence[Service], url: str, network: Network) -> Iterator
                     "label": at if own else "gitlab_runner_url",
                     "url": str(own or url),
                     "folder": service.folder,
-                    "tls": {key: str(runner[key]) for key in _TLS if runner.get(key)},
+                    "tls": {key: str(runner[key]) for key in TLS_FILES.values() if runner.get(key)},
                     # The bundle of trusted CAs is not written yet.
                     "environment": {
                         name: value

@@ -111,7 +111,9 @@ def test_private_authorities_of_this_run_and_of_the_runner_count(
 def test_wrong_scheme(authority: trustme.CA) -> None:
     with serving(authority=authority) as (port, _):
         (said,) = problems(f"http://127.0.0.1:{port}")
-    assert said.endswith("it ends the connection without an answer: https:// in place of http://?")
+    assert said.endswith(
+        "without an answer; perhaps its port speaks TLS: https:// in place of http://?"
+    )
     with serving(400, b"The plain HTTP request was sent to HTTPS port") as (port, _):
         (said,) = problems(f"http://127.0.0.1:{port}")
     assert said.endswith("its port speaks TLS: https:// in place of http://?")
