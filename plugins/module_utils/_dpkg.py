@@ -83,6 +83,22 @@ def providers(names: set[str], status_file: str = _DPKG_STATUS) -> dict[str, lis
     return found
 
 
+def provided(asked: list[str], records: dict[str, dict[str, str]]) -> dict[str, dict[str, str]]:
+    """A record for each name that is not installed and that an installed package provides."""
+    # As a rule there are none, and dpkg's file is not read again.
+    lacking = {n for n in asked if not set(n) & set("*?[") and not is_installed(records.get(n))}
+    wanted = automatic() if lacking else set()
+    return {
+        name: {
+            "version": "",
+            "status": "install ok installed",
+            # One that somebody wanted, if there is one.
+            "provided_by": min(by, key=lambda one: (one in wanted, one)),
+        }
+        for name, by in (providers(lacking) if lacking else {}).items()
+    }
+
+
 def unfinished(status_file: str = _DPKG_STATUS) -> list[str]:
     """What a transaction that was cut off has left undone; empty as a rule.
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whether a GitLab answers this host, asked before the host has a runner that could ask.
+"""Whether GitLab answers this host and knows its runners' tokens, asked before it has a runner.
 
 Runs on the hosts: standard library of Python 3.10 alone.
 """
@@ -7,10 +7,14 @@ Runs on the hosts: standard library of Python 3.10 alone.
 from __future__ import annotations
 
 import ipaddress
+import json
 import os
 import socket
 import ssl
-from collections.abc import Iterable, Mapping, Sequence
+import uuid
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from http.client import HTTPException
 from typing import Any
 from urllib.error import HTTPError
@@ -39,51 +43,115 @@ SECONDS = 20.0
 
 
 def problems(services: Iterable[Mapping[str, Any]], authorities: Sequence[str]) -> list[str]:
-    """Which addresses give no answer, one message each.
+    """Which addresses give no answer, and which tokens GitLab refuses, one message each.
 
     Args:
-        services: each with ``label`` (its variable), ``url``, ``folder`` (of its config.toml: a
-            service that has one is left out), ``tls`` (the entry's files) and
-            ``environment``, which decides about proxies as it does for gitlab-runner.
+        services: each with ``label`` (its address's variable), ``url``, ``folder`` (of its
+            config.toml: a service that has one is left out), ``tls`` (the entry's files),
+            ``environment``, which decides about proxies as it does for gitlab-runner, and, if it
+            has one, the runner's ``token``, with its variable ``token_label``.
         authorities: private CAs that this run adds to the host's, in PEM.
     """
-    found = []
-    asked: list[Mapping[str, Any]] = []
+    found: list[str] = []
+    answers: list[tuple[dict[str, Any], str]] = []
     for one in services:
-        way = {key: one[key] for key in ("url", "tls", "environment")}
-        if way in asked or os.path.exists(f"{one['folder']}/config.toml"):
+        if os.path.exists(f"{one['folder']}/config.toml"):
             continue
-        asked.append(way)
-        before = dict(os.environ)
-        os.environ.update({str(name): str(value) for name, value in one["environment"].items()})
-        try:
-            why = unanswered(one["url"], one["tls"], one["folder"], authorities)
-        finally:
-            os.environ.clear()
-            os.environ.update(before)
-        if why:
-            found.append(f"{one['label']}: {one['url']} cannot be used from this host: {why}")
+        way = {key: one[key] for key in ("url", "tls", "environment")}
+        gitlab = _GitLab(one["url"], one["tls"], one["folder"], authorities)
+        with _variables(one["environment"]):
+            why = next((said for asked, said in answers if asked == way), None)
+            if why is None:
+                why = gitlab.unanswered()
+                answers.append((way, why))
+                if why:
+                    found.append(
+                        f"{one['label']}: {one['url']} cannot be used from this host: {why}"
+                    )
+            if one.get("token") and not why and gitlab.refuses(one["token"]):
+                found.append(
+                    f"{one['token_label']}: GitLab at {one['url']} refuses it (403): it was "
+                    "revoked or reset, its runner was deleted, or it is another GitLab's; set the "
+                    "token of a runner that this GitLab has"
+                )
     return found
 
 
-def unanswered(url: str, tls: Mapping[str, str], folder: str, authorities: Iterable[str]) -> str:
-    """Why no GitLab answers there, in words without a secret; empty where one may."""
-    base = _runner_managers.bare(url)
-    name = urlsplit(base).hostname or ""
+@contextmanager
+def _variables(environment: Mapping[str, Any]) -> Iterator[None]:
+    """A service's variables in this process."""
+    before = dict(os.environ)
+    os.environ.update({str(name): str(value) for name, value in environment.items()})
     try:
-        context = _runner_managers.trusting(name, tls, folder)
-        for authority in authorities:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+@dataclass(frozen=True)
+class _GitLab:
+    """A GitLab as one service reaches it.
+
+    Attributes:
+        url: its address.
+        tls: the entry's files.
+        folder: of config.toml.
+        authorities: private CAs, in PEM.
+    """
+
+    url: str
+    tls: Mapping[str, str]
+    folder: str
+    authorities: Iterable[str]
+
+    def unanswered(self) -> str:
+        """Why no GitLab answers there, in words without a secret; empty where one may."""
+        try:
+            self._ask("GET", "version")
+        except HTTPError as error:
+            return _refusal(error)
+        except (OSError, HTTPException, ValueError) as error:
+            return _words(getattr(error, "reason", error), plain=self.url.startswith("http://"))
+        return ""
+
+    def refuses(self, token: str) -> bool:
+        """Whether it does not know a runner's token.
+
+        Asking with ``verify`` would make GitLab list a host. It is asked instead to forget a host
+        that it has never heard of: 404 with a token that is good, 403 with one that is not
+        (GitLab's lib/api/ci/runner.rb; nothing is changed).
+        """
+        nobody = {"token": token, "system_id": f"runnerhost-{uuid.uuid4().hex}"}
+        try:
+            self._ask("DELETE", "runners/managers", json.dumps(nobody).encode())
+        except HTTPError as error:
+            # What stands before GitLab may refuse as well, in words of its own.
+            return error.code == 403 and _is_gitlabs(error.read(10_000))
+        except (OSError, HTTPException, ValueError):
+            return False
+        return False
+
+    def _ask(self, method: str, path: str, body: bytes | None = None) -> None:
+        base = _runner_managers.bare(self.url)
+        name = urlsplit(base).hostname or ""
+        context = _runner_managers.trusting(name, self.tls, self.folder)
+        for authority in self.authorities:
             context.load_verify_locations(cadata=authority)
         handlers: list[BaseHandler] = [HTTPSHandler(context=context)]
         if _direct(name):
             handlers.append(ProxyHandler({}))
-        request = Request(f"{base}/api/v4/version", headers={"Accept": "application/json"})
-        with build_opener(*handlers).open(request, timeout=SECONDS):
-            return ""
-    except HTTPError as error:
-        return _refusal(error)
-    except (OSError, HTTPException, ValueError) as error:
-        return _words(getattr(error, "reason", error), plain=base.startswith("http://"))
+        headers = {"Content-Type": "application/json", "Accept": "application/json"}
+        request = Request(f"{base}/api/v4/{path}", data=body, method=method, headers=headers)
+        build_opener(*handlers).open(request, timeout=SECONDS).close()
+
+
+def _is_gitlabs(body: bytes) -> bool:
+    try:
+        found = json.loads(body)
+    except ValueError:
+        return False
+    return isinstance(found, dict) and str(found.get("message", "")).startswith("403")
 
 
 def _direct(name: str) -> bool:

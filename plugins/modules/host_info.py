@@ -115,7 +115,8 @@ options:
   gitlab:
     description:
       - The GitLab of each runner service. Of those whose service has no config.toml yet,
-        C(gitlab_problems) says which give the host no answer, and why.
+        C(gitlab_problems) says which give the host no answer, and why, and
+        which tokens GitLab refuses.
     type: list
     elements: dict
     default: []
@@ -140,6 +141,14 @@ options:
         description: The service's variables for proxies; a password may be in them.
         type: dict
         default: {}
+      token:
+        description: The runner's authentication token; empty for one that is not made yet.
+        type: str
+        default: ""
+      token_label:
+        description: The variable that has the token.
+        type: str
+        default: ""
   gitlab_authorities:
     description: Private CAs that the host is to trust, as PEM texts.
     type: list
@@ -208,24 +217,6 @@ from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
     _system,
     _systemd,
 )
-
-
-def provided(asked: list[str], records: dict[str, dict[str, str]]) -> dict[str, dict[str, str]]:
-    """A record for each name that is not installed and that an installed package provides."""
-    # As a rule there are none, and dpkg's file is not read again.
-    lacking = {
-        n for n in asked if not set(n) & set("*?[") and not _dpkg.is_installed(records.get(n))
-    }
-    automatic = _dpkg.automatic() if lacking else set()
-    return {
-        name: {
-            "version": "",
-            "status": "install ok installed",
-            # One that somebody wanted, if there is one.
-            "provided_by": min(by, key=lambda one: (one in automatic, one)),
-        }
-        for name, by in (_dpkg.providers(lacking) if lacking else {}).items()
-    }
 
 
 def configs(pattern: str) -> dict[str, bool]:
@@ -336,6 +327,8 @@ ARGUMENTS: dict[str, Any] = {
             "folder": {"type": "str", "required": True},
             "tls": {"type": "dict", "default": {}},
             "environment": {"type": "dict", "default": {}, "no_log": True},
+            "token": {"type": "str", "default": "", "no_log": True},
+            "token_label": {"type": "str", "default": "", "no_log": False},
         },
     },
     "gitlab_authorities": {"type": "list", "elements": "str", "default": []},
@@ -370,7 +363,7 @@ def found(asked: dict[str, Any], check: bool) -> dict[str, Any]:
     if asked["distribution"]:
         info["distribution"] = _system.distribution()
     if asked["packages"]:
-        info["provided"] = provided(asked["packages"], info["packages"])
+        info["provided"] = _dpkg.provided(asked["packages"], info["packages"])
         by = {record["provided_by"] for record in info["provided"].values()}
         info["automatic"] = sorted(_dpkg.automatic().intersection({*info["packages"], *by}))
         info["unfinished"] = _dpkg.unfinished()

@@ -154,9 +154,11 @@ def gitlabs(services: Sequence[Service], url: str, network: Network) -> Iterator
         for index, runner in enumerate(service.runners):
             if present([runner]):
                 own = runner.get("url")
-                at = f"{service.variable('runners')}[{index}] ({runner['name']}).url"
+                at = f"{service.variable('runners')}[{index}] ({runner['name']})"
                 yield {
-                    "label": at if own else "gitlab_runner_url",
+                    "label": f"{at}.url" if own else "gitlab_runner_url",
+                    "token": str(runner.get("token") or ""),
+                    "token_label": f"{at}.token",
                     "url": str(own or url),
                     "folder": service.folder,
                     "tls": {key: str(runner[key]) for key in TLS_FILES.values() if runner.get(key)},

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import ssl
 import struct
@@ -51,6 +52,8 @@ def serving(
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
+
+        do_DELETE = do_GET
 
         def do_CONNECT(self) -> None:
             asked.append(self.path)
@@ -190,12 +193,63 @@ def test_one_question_for_each_gitlab_and_none_where_a_runner_asks(tmp_path: Pat
         assert len(asked) == 1
 
 
+FORBIDDEN = b'{"message":"403 Forbidden"}'
+TOKEN = "glrt-t1_abcdefghijklmnopqrst"
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "refused"),
+    [
+        (403, FORBIDDEN, True),
+        (404, b'{"message":"404 Runner manager not found Not Found"}', False),
+        # A firewall's or a web server's page is no answer about a token.
+        (403, b"<html>Forbidden</html>", False),
+        (403, b'["403"]', False),
+        (500, FORBIDDEN, False),
+        (200, b"{}", False),
+    ],
+)
+def test_a_token_that_gitlab_refuses(status: int, body: bytes, refused: bool) -> None:
+    with serving(status, body) as (port, asked):
+        url = f"http://127.0.0.1:{port}"
+        found = problems(url, token=TOKEN, token_label="gitlab_runner_runners[0] (build).token")
+    assert asked == ["/api/v4/version", "/api/v4/runners/managers"]
+    said = f"gitlab_runner_runners[0] (build).token: GitLab at {url} refuses it (403): "
+    assert [text.startswith(said) for text in found] == [True] * refused
+    assert TOKEN not in str(found)
+
+
+def test_tokens_are_not_sent_to_what_gives_no_answer() -> None:
+    refused = b"The plain HTTP request was sent to HTTPS port"
+    with serving(400, refused) as (port, asked):
+        found = problems(f"http://127.0.0.1:{port}", token=TOKEN, token_label="x")
+    assert asked == ["/api/v4/version"]
+    assert len(found) == 1
+
+
+def test_what_is_asked_about_a_token_can_hit_no_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    bodies: list[dict[str, str]] = []
+
+    def asking(_: Any, method: str, path: str, body: bytes = b"{}") -> None:
+        if method == "DELETE":
+            bodies.append(json.loads(body))
+
+    monkeypatch.setattr(_gitlab_probe._GitLab, "_ask", asking)
+    for _ in range(2):
+        assert problems("https://gitlab.invalid", token=TOKEN, token_label="x") == []
+    assert all(body["token"] == TOKEN for body in bodies)
+    names = {body["system_id"] for body in bodies}
+    assert len(names) == 2
+    # A host's begins with s_ or r_ (gitlab-runner, system_id_state.go).
+    assert all(name.startswith("runnerhost-") for name in names)
+
+
 def test_what_is_asked_of_the_inventorys_runners() -> None:
     network = _network.Network(https_proxy="http://proxy:3128", authorities=(("/ca.crt", "PEM"),))
     found = _services.services({
         "runners": [
             {"name": "gone", "state": "absent"},
-            {"name": "a", "tls-ca-file": "/a.pem"},
+            {"name": "a", "tls-ca-file": "/a.pem", "token": TOKEN},
             {"name": "b", "url": "https://other.example.com"},
         ],
         "environment": {"no_proxy": "example.com"},
@@ -205,6 +259,8 @@ def test_what_is_asked_of_the_inventorys_runners() -> None:
     assert (first["label"], first["url"]) == ("gitlab_runner_url", "https://gitlab.example.com")
     assert first["tls"] == {"tls-ca-file": "/a.pem"}
     assert first["folder"] == "/etc/gitlab-runner"
+    assert (first["token"], second["token"]) == (TOKEN, "")
+    assert first["token_label"] == "gitlab_runner_runners[1] (a).token"
     assert second["label"] == "gitlab_runner_runners[2] (b).url"
     assert second["url"] == "https://other.example.com"
     # The bundle of trusted CAs, which SSL_CERT_FILE names, is written later.

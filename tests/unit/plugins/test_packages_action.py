@@ -19,7 +19,7 @@ from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
     _pythons,
     _system,
 )
-from ansible_collections.runnerhost.toolkit.plugins.modules import apt_transaction, host_info
+from ansible_collections.runnerhost.toolkit.plugins.modules import apt_transaction
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._controller import (
     HOST_INFO as LOOK_MODULE,
 )
@@ -189,7 +189,7 @@ def records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def seen(*names: str) -> dict[str, Any]:
     """What host_info says of packages."""
     found = _dpkg.packages(list(names))
-    provided = host_info.provided(list(names), found)
+    provided = _dpkg.provided(list(names), found)
     return {"packages": found, "provided": provided, "automatic": sorted(_dpkg.automatic())}
 
 
@@ -214,7 +214,7 @@ def test_a_host_that_lacks_nothing_is_read_once(
 ) -> None:
     found = _dpkg.packages(["libssl3t64", "python3.*"])
     monkeypatch.setattr(_dpkg, "providers", lambda _: pytest.fail("reads again"))
-    assert host_info.provided(["libssl3t64", "python3.*"], found) == {}
+    assert _dpkg.provided(["libssl3t64", "python3.*"], found) == {}
 
 
 def test_what_is_not_there_is_installed(records: Path) -> None:
