@@ -66,6 +66,7 @@ OWN = {
     "lists": "Dir::State::lists/d",
     "status": "Dir::State::status/f",
     "states": "Dir::State::extended_states/f",
+    "archives": "Dir::Cache::archives/d",
 }
 
 

@@ -49,6 +49,17 @@ def changes(output: str) -> dict[str, Any]:
     return {"installs": installs, "upgrades": upgrades, "removes": sorted(removes)}
 
 
+NOTHING: dict[str, Any] = {
+    **changes(""),
+    "unreadable": [],
+    "pins": [],
+    "unfinished": [],
+    "no_room": [],
+    "error": "",
+}
+"""The answer about a transaction of which apt says nothing."""
+
+
 def unknown(output: str) -> dict[str, str]:
     """The names of which apt knows no package or no fitting version, each with what is wrong."""
     providers = {

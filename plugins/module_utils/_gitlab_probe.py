@@ -21,6 +21,7 @@ from urllib.error import HTTPError
 from urllib.parse import urlsplit
 from urllib.request import (
     BaseHandler,
+    HTTPRedirectHandler,
     HTTPSHandler,
     ProxyHandler,
     Request,
@@ -40,6 +41,12 @@ from ansible_collections.runnerhost.toolkit.plugins.module_utils._no_answer impo
 )
 
 SECONDS = 20.0
+_VERSION = "version"
+# Go's client makes a GET of what was another request (net/http, redirectBehavior).
+_REDIRECTED = (301, 302, 303)
+_NOT_GITLAB = (
+    "this is not GitLab's API: set the address of GitLab, without the path of a group or project"
+)
 
 
 def problems(services: Iterable[Mapping[str, Any]], authorities: Sequence[str]) -> list[str]:
@@ -53,27 +60,39 @@ def problems(services: Iterable[Mapping[str, Any]], authorities: Sequence[str]) 
         authorities: private CAs that this run adds to the host's, in PEM.
     """
     found: list[str] = []
-    answers: list[tuple[dict[str, Any], str]] = []
+    ways: list[tuple[dict[str, Any], list[Mapping[str, Any]]]] = []
     for one in services:
         if os.path.exists(f"{one['folder']}/config.toml"):
             continue
         way = {key: one[key] for key in ("url", "tls", "environment")}
-        gitlab = _GitLab(one["url"], one["tls"], one["folder"], authorities)
-        with _variables(one["environment"]):
-            why = next((said for asked, said in answers if asked == way), None)
-            if why is None:
-                why = gitlab.unanswered()
-                answers.append((way, why))
-                if why:
-                    found.append(
-                        f"{one['label']}: {one['url']} cannot be used from this host: {why}"
-                    )
-            if one.get("token") and not why and gitlab.refuses(one["token"]):
+        same = next((group for other, group in ways if other == way), None)
+        if same is None:
+            ways.append((way, [one]))
+        else:
+            same.append(one)
+    for way, group in ways:
+        with _variables(way["environment"]):
+            found += _problems_of(group, authorities)
+    return found
+
+
+def _problems_of(group: Sequence[Mapping[str, Any]], authorities: Sequence[str]) -> list[str]:
+    """Those of services that reach one GitLab in the same way."""
+    first = group[0]
+    gitlab = _GitLab(first["url"], first["tls"], first["folder"], authorities)
+    found: list[str] = []
+    why = gitlab.unanswered()
+    for one in group:
+        if not why and one.get("token"):
+            why, refused = gitlab.asked_about(one["token"])
+            if refused:
                 found.append(
                     f"{one['token_label']}: GitLab at {one['url']} refuses it (403): it was "
                     "revoked or reset, its runner was deleted, or it is another GitLab's; set the "
                     "token of a runner that this GitLab has"
                 )
+    if why:
+        found.append(f"{first['label']}: {first['url']} cannot be used from this host: {why}")
     return found
 
 
@@ -108,15 +127,17 @@ class _GitLab:
     def unanswered(self) -> str:
         """Why no GitLab answers there, in words without a secret; empty where one may."""
         try:
-            self._ask("GET", "version")
+            self._ask("GET", _VERSION)
         except HTTPError as error:
-            return _refusal(error)
+            # To a login, as something before GitLab may do for all but a runner's own requests.
+            moved = urlsplit(error.headers.get("Location", "")).path.endswith(_VERSION)
+            return _redirect(error) if error.code in _REDIRECTED and moved else _refusal(error)
         except (OSError, HTTPException, ValueError) as error:
             return _words(getattr(error, "reason", error), plain=self.url.startswith("http://"))
         return ""
 
-    def refuses(self, token: str) -> bool:
-        """Whether it does not know a runner's token.
+    def asked_about(self, token: str) -> tuple[str, bool]:
+        """Why this cannot be GitLab's address, else empty; and whether it refuses a runner's token.
 
         Asking with ``verify`` would make GitLab list a host. It is asked instead to forget a host
         that it has never heard of: 404 with a token that is good, 403 with one that is not
@@ -126,11 +147,17 @@ class _GitLab:
         try:
             self._ask("DELETE", "runners/managers", json.dumps(nobody).encode())
         except HTTPError as error:
+            words = _words_of_gitlab(error.read(10_000))
+            if error.code in _REDIRECTED:
+                return _redirect(error), False
             # What stands before GitLab may refuse as well, in words of its own.
-            return error.code == 403 and _is_gitlabs(error.read(10_000))
+            if error.code == 403:
+                return "", words.startswith("403")
+            if error.code in (404, 405) and not words:
+                return f"(HTTP {error.code}) {_NOT_GITLAB}", False
         except (OSError, HTTPException, ValueError):
-            return False
-        return False
+            pass
+        return "", False
 
     def _ask(self, method: str, path: str, body: bytes | None = None) -> None:
         base = _runner_managers.bare(self.url)
@@ -138,7 +165,7 @@ class _GitLab:
         context = _runner_managers.trusting(name, self.tls, self.folder)
         for authority in self.authorities:
             context.load_verify_locations(cadata=authority)
-        handlers: list[BaseHandler] = [HTTPSHandler(context=context)]
+        handlers: list[BaseHandler] = [HTTPSHandler(context=context), _Redirects()]
         if _direct(name):
             handlers.append(ProxyHandler({}))
         headers = {"Content-Type": "application/json", "Accept": "application/json"}
@@ -146,12 +173,33 @@ class _GitLab:
         build_opener(*handlers).open(request, timeout=SECONDS).close()
 
 
-def _is_gitlabs(body: bytes) -> bool:
+class _Redirects(HTTPRedirectHandler):
+    """Follows what gitlab-runner does."""
+
+    def redirect_request(
+        self, req: Request, fp: Any, code: int, msg: str, headers: Any, newurl: str
+    ) -> Request | None:
+        if code in _REDIRECTED:
+            return None
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def _redirect(error: HTTPError) -> str:
+    target = urlsplit(error.headers.get("Location", ""))
+    base, found, __ = target.path.partition("/api/v4/")
+    if not found:
+        return f"(HTTP {error.code}) {_NOT_GITLAB}"
+    address = f"{target.scheme}://{target.netloc}{base}"
+    return f"it redirects to {address}, and gitlab-runner's requests get lost so: set that address"
+
+
+def _words_of_gitlab(body: bytes) -> str:
+    """Those of a refusal by GitLab's API (GitLab docs, REST API); empty for another's."""
     try:
         found = json.loads(body)
     except ValueError:
-        return False
-    return isinstance(found, dict) and str(found.get("message", "")).startswith("403")
+        return ""
+    return str(found.get("message") or found.get("error") or "") if isinstance(found, dict) else ""
 
 
 def _direct(name: str) -> bool:

@@ -85,10 +85,10 @@ def unanswered(why: str) -> str:
         why: the runner's own words; a status of HTTP among them was an answer.
     """
     status = re.search(r"(?<![\w.:/])([345]\d\d)(?= [A-Z]|$)", why)
-    if not status:
+    if not status and "should return application/json" not in why.lower():
         return f"GitLab gave no answer: {why}" if why else "GitLab gave no answer"
     hint = ""
-    if status[1] == "404":
+    if not status or status[1] == "404":
         hint = "; is the address that of a GitLab, and nothing behind it?"
     return f"GitLab answered with an error: {why}{hint}"
 

@@ -101,7 +101,8 @@ def logind() -> Logind | None:
 def logind_foreign(ours: str) -> dict[str, Any]:
     """The settings of `logind` as the host's other files have them.
 
-    Files in the order of logind.conf(5): a drop-in's name decides, whatever its folder.
+    Files in the order of logind.conf(5): a drop-in's name decides, whatever its folder. Returned
+    as ``undone_by`` is the file that ends the killing of processes after the toolkit's begins it.
     """
     drop_ins: dict[str, str] = {}
     for folder in ("/usr/lib", "/usr/local/lib", "/run", "/etc"):
@@ -109,6 +110,7 @@ def logind_foreign(ours: str) -> dict[str, Any]:
             drop_ins[os.path.basename(path)] = path
     kill = False
     only: list[str] = []
+    undone_by = ""
     for path in ["/etc/systemd/logind.conf", *(drop_ins[name] for name in sorted(drop_ins))]:
         if path == ours or not os.path.isfile(path):
             continue
@@ -118,6 +120,8 @@ def logind_foreign(ours: str) -> dict[str, Any]:
                 continue
             if key.strip() == "KillUserProcesses":
                 kill = value.strip().lower() in ("1", "yes", "true", "on")
+                if "logind.conf.d/" in path and os.path.basename(path) > os.path.basename(ours):
+                    undone_by = "" if kill else path
             elif key.strip() == "KillOnlyUsers":
                 only = [*only, *value.split()] if value.strip() else []
-    return {"kill": kill, "only": only}
+    return {"kill": kill, "only": only, "undone_by": undone_by}

@@ -180,11 +180,13 @@ simulated:
     - What the transaction would do, with O(install); C(installs), C(upgrades) and C(removes).
       C(error) has apt's own words where it cannot be, C(unknown) the names that apt has nothing for
       with the reason, C(places) the files with what is wrong in them. C(unreadable) names sources
-      that apt cannot read, each with its file.
+      that apt cannot read, each with its file, C(no_room) file systems with too little room.
   type: dict
   returned: always
 """
 
+import contextlib
+import errno
 import re
 import subprocess
 from collections.abc import Mapping
@@ -198,6 +200,7 @@ from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
     _apt_scratch,
     _apt_simulation,
     _apt_sources,
+    _apt_space,
     _dpkg,
     _files,
     _system,
@@ -241,27 +244,41 @@ def simulate(asked: Request) -> dict[str, Any]:
     own = _apt_scratch.own_places()
     if not own["status"]:
         said = _system.run(["apt-config", "dump"]).stderr
-        nothing: dict[str, Any] = {**_apt_simulation.changes(""), "unreadable": [], "pins": []}
-        return {**nothing, "error": _apt_simulation.words(said), "stops": True, "unfinished": []}
-    scratch = Scratch(asked.network, asked.auth, own)
+        return {**_apt_simulation.NOTHING, "error": _apt_simulation.words(said), "stops": True}
+    full: dict[str, Any] = {
+        **_apt_simulation.NOTHING,
+        "no_room": [_apt_space.full(_apt_scratch.PLACE)],
+    }
     try:
-        sources = _apt_copies.copy_sources(asked, scratch, own)
-        pins = _apt_copies.copy_pins(asked.files, scratch, own)
-        left = copy_status(scratch, own["status"])
-        scratch.take_lists(own["lists"])
-        done, errors = transaction(asked, scratch)
-        answer: dict[str, Any] = {
-            **_apt_simulation.changes(done.stdout),
-            "unreadable": _apt_simulation.unreadable(errors, sources) if errors else [],
-            "error": "",
-            "unfinished": left,
-            "pins": pins,
-        }
-        if done.returncode == 0:
-            return answer
+        with contextlib.closing(Scratch(asked.network, asked.auth, own)) as scratch:
+            answer = simulate_in(scratch, asked, own)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        return full
+    return full if _apt_space.FULL in answer["error"] else answer
+
+
+def simulate_in(scratch: Scratch, asked: Request, own: Mapping[str, str]) -> dict[str, Any]:
+    """The same, in a world of its own."""
+    sources = _apt_copies.copy_sources(asked, scratch, own)
+    pins = _apt_copies.copy_pins(asked.files, scratch, own)
+    left = copy_status(scratch, own["status"])
+    scratch.take_lists(own["lists"])
+    done, errors = transaction(asked, scratch)
+    answer: dict[str, Any] = {
+        **_apt_simulation.NOTHING,
+        **_apt_simulation.changes(done.stdout),
+        "unreadable": _apt_simulation.unreadable(errors, sources) if errors else [],
+        "unfinished": left,
+        "pins": pins,
+    }
+    if done.returncode != 0:
         return {**answer, **failure(done, scratch, sources)}
-    finally:
-        scratch.close()
+    if coming := _apt_space.names(answer):
+        records = scratch.cache("show", *coming)
+        answer["no_room"] = _apt_space.lacking(records, list(answer["upgrades"]), own["archives"])
+    return answer
 
 
 def copy_status(scratch: Scratch, path: str) -> list[str]:

@@ -112,6 +112,12 @@ options:
         type: list
         elements: str
         default: []
+  drop_ins:
+    description:
+      - Services by unit, each with the toolkit's C(drop_in) and the job user's C(home). What is in
+        their way in the host's own drop-ins is added to C(problems).
+    type: dict
+    default: {}
   gitlab:
     description:
       - The GitLab of each runner service. Of those whose service has no config.toml yet,
@@ -265,7 +271,7 @@ def units(asked: list[str]) -> dict[str, dict[str, str]]:
 
 def people(asked: dict[str, Any]) -> dict[str, Any]:
     """Users, groups, and paths as whoever uses them will find them."""
-    from ansible_collections.runnerhost.toolkit.plugins.module_utils import _host_checks
+    from ansible_collections.runnerhost.toolkit.plugins.module_utils import _drop_ins, _host_checks
 
     return {
         "users": {name: _host_checks.account(name) for name in asked["users"]},
@@ -274,7 +280,8 @@ def people(asked: dict[str, Any]) -> dict[str, Any]:
             f"{check['label']}: {check['path']} {problem}"
             for check in asked["checks"]
             if (problem := _host_checks.path_problem(check))
-        ],
+        ]
+        + _drop_ins.problems(asked["drop_ins"]),
     }
 
 
@@ -317,6 +324,7 @@ ARGUMENTS: dict[str, Any] = {
     "other_runners": {"type": "bool", "default": False},
     "other_runners_beside": {"type": "dict"},
     "credential_files": {"type": "list", "elements": "str", "default": []},
+    "drop_ins": {"type": "dict", "default": {}},
     "gitlab": {
         "type": "list",
         "elements": "dict",

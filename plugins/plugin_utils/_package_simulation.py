@@ -39,6 +39,7 @@ def judge(
         return [
             *_other_sources(found, wanted, expected),
             *_removed_runner(found, wanted),
+            *_no_room(found["no_room"]),
         ], unreadable
     if found["stops"]:
         where = "; ".join(found["unreadable"])
@@ -102,6 +103,22 @@ def _removed_runner(found: Mapping[str, Any], wanted: Wanted) -> list[str]:
     return [
         f"{', '.join(wanted)}: apt would remove {RUNNER}, since a wanted package conflicts with it"
     ]
+
+
+def _no_room(lacking: list[Mapping[str, Any]]) -> list[str]:
+    return [
+        f"the disk of {one['path']} has {_size(one['has'])} free, "
+        + (
+            f"and the packages to be installed need {_size(one['needs'])} there: make room"
+            if one["needs"]
+            else "too little for apt's lists: make room"
+        )
+        for one in lacking
+    ]
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
 
 
 def _is_named(name: str, text: str) -> bool:

@@ -41,6 +41,11 @@ def host_problems(
         brought |= {*new}
         found += refused
     found += facts.problems
+    if settings.kill_leftover_processes and facts.logind_undone_by:
+        found.append(
+            f"{facts.logind_undone_by}: KillUserProcesses=no, read after {settings.paths.logind}, "
+            "would undo gitlab_runner_kill_leftover_processes; remove this setting"
+        )
     if facts.kinds.get(OTHER_BINARY, "absent") != "absent":
         found.append(
             f"the host has another runner at {OTHER_BINARY}, which the package's script "

@@ -67,6 +67,7 @@ class HostFacts:
         problems: paths that a service cannot use, and a GitLab that gives the host no answer.
         logind: what logind has in force; None where none runs.
         logind_foreign: the same as other files than the toolkit's have it.
+        logind_undone_by: one of them that would undo what the toolkit's says; empty for none.
         daemons: runners that the toolkit does not manage, and what would start one.
     """
 
@@ -81,6 +82,7 @@ class HostFacts:
     problems: Sequence[str]
     logind: Logind | None
     logind_foreign: Logind
+    logind_undone_by: str
     daemons: Report
 
     def unit(self, service: Service) -> Mapping[str, str]:
@@ -140,6 +142,7 @@ def question(
         "logind": True,
         "logind_ours": paths.logind,
         "globs": [DROP_INS],
+        "drop_ins": {one.unit: {"drop_in": one.drop_in, "home": one.home} for one in services},
         "other_runners": True,
         # An image never asks GitLab.
         "gitlab": [] if settings.image else list(gitlabs(services, url, network)),
@@ -186,5 +189,6 @@ def facts(info: Mapping[str, Any]) -> HostFacts:
         problems=[*info["problems"], *info.get("gitlab_problems", [])],
         logind=Logind.of(info["logind"]),
         logind_foreign=Logind.of(info["logind_foreign"]) or Logind(False, ()),
+        logind_undone_by=str(info["logind_foreign"].get("undone_by", "")),
         daemons=info["other_runners"],
     )

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse
+from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from standins.gitlab import (
@@ -88,8 +88,15 @@ def create_app(settings: Settings) -> FastAPI:
     async def refused(_: Request, error: ApiError) -> JSONResponse:
         return JSONResponse(error.body, status_code=error.status, headers=error.headers)
 
+    @app.get("/users/sign_in")
+    async def sign_in() -> HTMLResponse:
+        return HTMLResponse("<html>Sign in</html>")
+
     @app.exception_handler(StarletteHTTPException)
-    async def http_error(_: Request, error: StarletteHTTPException) -> JSONResponse:
+    async def http_error(request: Request, error: StarletteHTTPException) -> Response:
+        if error.status_code == 404 and not request.url.path.startswith("/api/"):
+            # application_controller.rb, route_not_found: nobody is logged in.
+            return RedirectResponse("/users/sign_in", 302)
         words = "404 Not Found" if error.status_code == 404 else str(error.detail)
         key = "error" if error.status_code in (404, 405) else "message"
         return JSONResponse({key: words}, status_code=error.status_code, headers=error.headers)

@@ -105,21 +105,24 @@ def test_a_link_in_the_jobs_home_leads_nowhere(site: Site) -> None:
         (
             "/etc/systemd/system/gitlab-runner.service.d/zzz-site.conf",
             "[Service]\nKillSignal=SIGTERM\n",
-            "which kills its jobs",
+            "zzz-site.conf: KillSignal=SIGTERM: a stop of the service would kill its jobs",
         ),
         (
             "/etc/systemd/logind.conf.d/zzz-site.conf",
             "[Login]\nKillUserProcesses=no\n",
-            "another file in logind.conf.d comes after it",
+            "KillUserProcesses=no would undo gitlab_runner_kill_leftover_processes",
         ),
     ],
 )
 def test_a_foreign_file_that_wins_is_named(site: Site, path: str, text: str, says: str) -> None:
     site.sh(f"mkdir -p $(dirname {path}); printf '%s' '{text}' > {path}; systemctl daemon-reload")
     site.sh("systemctl restart systemd-logind")
-    run = site.playbook("site.yml", "--tags", "gitlab_runner")
-    assert run.code != 0, run.output
-    assert says in re.sub(r"\s+", " ", run.output)
+    for mode in (["--check"], []):
+        run = site.playbook("site.yml", *mode, "--tags", "gitlab_runner")
+        assert run.code != 0, run.output
+        said = re.sub(r"\s+", " ", run.output)
+        assert says in said
+        assert "refused, nothing was changed" in said
     site.sh(f"rm {path}; systemctl daemon-reload; systemctl restart systemd-logind")
     assert site.playbook("site.yml", "--tags", "gitlab_runner").code == 0
     assert site.playbook("site.yml", "--tags", "gitlab_runner").counts()["changed"] == 0

@@ -4,15 +4,18 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import json
 import locale
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from subprocess import CompletedProcess
 from types import SimpleNamespace
 from typing import Any
 
@@ -70,7 +73,8 @@ class Repositories:
         index = next((root / "ubuntu").rglob("Packages"))
         text = index.read_text()
         for name, field in (("chrony", "Conflicts: ntp"), ("exim", "Provides: mail-server"),
-                            ("postfix", "Provides: mail-server")):  # fmt: skip
+                            ("postfix", "Provides: mail-server"),
+                            ("huge", "Installed-Size: 123456789012")):  # fmt: skip
             stanza = Package(name, "1").stanza(archive.architecture())
             text += "\n" + stanza.replace("\nFilename", f"\n{field}\nFilename")
         archive.publish_index(root / "ubuntu", "jammy", "Ubuntu", text, key)
@@ -222,6 +226,32 @@ def test_all_that_is_unknown_is_named_at_once(machine: AptHost) -> None:
     assert text.startswith("refused, nothing was changed: 2 problems:")
 
 
+def test_packages_for_which_the_disk_is_too_small_are_refused(machine: AptHost) -> None:
+    said = refusal(machine, "huge")
+    assert re.search(
+        r"the disk of /usr has [\d.]+ [GM]B free, and the packages to be installed need "
+        r"126419\.8 GB there: make room",
+        said,
+    ), said
+
+
+def test_a_disk_too_full_for_apts_own_files_is_said(
+    machine: AptHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(_apt_scratch.Scratch, "_write", fail)
+    said = refusal(machine, "cmake")
+    assert "too little for apt's lists: make room" in said
+    monkeypatch.undo()
+    words = "E: Write error - write (28: No space left on device)\nE: IO Error saving source cache"
+    monkeypatch.setattr(
+        _apt_scratch.Scratch, "simulate", lambda *_: CompletedProcess([], 100, "", words)
+    )
+    assert refusal(machine, "cmake") == said
+
+
 def test_a_package_that_is_held_is_named(machine: AptHost) -> None:
     text = machine.status.read_text()
     before, _, after = text.partition("Package: held\n")
@@ -329,8 +359,7 @@ def test_what_dpkg_has_left_is_finished_before(machine: AptHost) -> None:
 
 
 def test_a_conflict_with_the_runner_is_refused() -> None:
-    found = {"error": "", "installs": {"x": "1"}, "upgrades": {}, "removes": ["gitlab-runner"],
-             "unreadable": [], "unfinished": [], "pins": []}  # fmt: skip
+    found = {**_apt_simulation.NOTHING, "installs": {"x": "1"}, "removes": ["gitlab-runner"]}
     (text,), _ = _package_simulation.judge(found, {EXTRA: ["x"]}, {})
     assert text.startswith(f"{EXTRA}: apt would remove gitlab-runner")
 

@@ -8,7 +8,7 @@ import socket
 import ssl
 import struct
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -40,15 +40,28 @@ def authority() -> trustme.CA:
 
 @contextmanager
 def serving(
-    status: int = 401, body: bytes = b"{}", authority: trustme.CA | None = None
+    status: int = 401,
+    body: bytes = b"{}",
+    authority: trustme.CA | None = None,
+    moved: Mapping[str, str] | None = None,
 ) -> Iterator[tuple[int, list[str]]]:
-    """A server that answers everything alike: its port, and what it was asked."""
+    """A server that answers everything alike: its port, and what it was asked.
+
+    Args:
+        status: of its answers.
+        body: theirs.
+        authority: the CA of its certificate; without one it speaks no TLS.
+        moved: where it sends requests instead, by method.
+    """
     asked: list[str] = []
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             asked.append(self.path)
-            self.send_response(status)
+            here = (moved or {}).get(self.command)
+            self.send_response(status if here or not moved else 401)
+            if here:
+                self.send_header("Location", here)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
@@ -206,7 +219,9 @@ TOKEN = "glrt-t1_abcdefghijklmnopqrst"
         (403, b"<html>Forbidden</html>", False),
         (403, b'["403"]', False),
         (500, FORBIDDEN, False),
-        (200, b"{}", False),
+        # Of a GitLab before 16.
+        (404, b'{"error":"404 Not Found"}', False),
+        (204, b"", False),
     ],
 )
 def test_a_token_that_gitlab_refuses(status: int, body: bytes, refused: bool) -> None:
@@ -217,6 +232,39 @@ def test_a_token_that_gitlab_refuses(status: int, body: bytes, refused: bool) ->
     said = f"gitlab_runner_runners[0] (build).token: GitLab at {url} refuses it (403): "
     assert [text.startswith(said) for text in found] == [True] * refused
     assert TOKEN not in str(found)
+
+
+@pytest.mark.parametrize(("status", "moves"), [(302, True), (404, False)])
+def test_a_path_behind_gitlab_is_no_address_of_gitlab(status: int, moves: bool) -> None:
+    """GitLab sends whom it does not know to its login page."""
+    pages = dict.fromkeys(("GET", "DELETE"), "http://127.0.0.1:9/users/sign_in")
+    with serving(status, b"<html>", moved=pages if moves else None) as (port, _):
+        url = f"http://127.0.0.1:{port}/group/project"
+        (found,) = problems(url, token=TOKEN, token_label="x")
+        assert found == (
+            f"gitlab_runner_url: {url} cannot be used from this host: (HTTP {status}) this is not "
+            "GitLab's API: set the address of GitLab, without the path of a group or project"
+        )
+        # What stands before GitLab may let through what a runner asks alone.
+        assert problems(url) == []
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+@pytest.mark.parametrize("token", ["", TOKEN])
+def test_an_address_that_redirects_to_gitlabs(status: int, token: str) -> None:
+    """gitlab-runner gets through where the method is kept (307, 308)."""
+    with serving(404, b'{"message":"404 Runner manager not found"}') as (real, asked):
+        base = f"http://127.0.0.1:{real}/root"
+        moved = {"GET": f"{base}/api/v4/version", "DELETE": f"{base}/api/v4/runners/managers"}
+        with serving(status, moved=moved) as (port, _):
+            found = problems(f"http://127.0.0.1:{port}", token=token, token_label="x")
+    if status in (307, 308):
+        assert found == []
+        assert asked == ["/root/api/v4/version"]
+    else:
+        (said,) = found
+        assert f"it redirects to {base}, and gitlab-runner's requests get lost so" in said
+        assert asked == []
 
 
 def test_tokens_are_not_sent_to_what_gives_no_answer() -> None:

@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Settings of a host's own drop-ins with which a runner's service could not do its work.
+
+Read from files (systemd.unit(5)): on a new host systemd does not know the service yet.
+Runs on the hosts: standard library of Python 3.10 alone.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Iterator, Mapping
+
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import _files
+
+ROOTS = ("/usr/lib", "/usr/local/lib", "/run", "/etc")
+_NO = ("", "0", "no", "n", "false", "f", "off")
+
+
+def problems(services: Mapping[str, Mapping[str, str]]) -> list[str]:
+    """The settings that are in the way, one message each.
+
+    Args:
+        services: by unit, each with the ``drop_in`` that the toolkit writes, and the job user's
+            ``home``.
+    """
+    return [
+        f"{path}: {key}={value}: {why}; remove this setting of {unit}"
+        for unit, service in services.items()
+        for key, (value, path) in effective(unit, service["drop_in"]).items()
+        if (why := _wrong(key, value, service["home"]))
+    ]
+
+
+def effective(unit: str, ours: str) -> dict[str, tuple[str, str]]:
+    """What the host's own files set for a service, each with its file.
+
+    Of what the toolkit's drop-in sets too, only what is read after it.
+    """
+    files = {os.path.basename(path): path for path in _paths(unit) if path != ours}
+    own = os.path.basename(ours)
+    found: dict[str, tuple[str, str]] = {}
+    for name in sorted(files):
+        for key, value in _settings(_files.read_text(files[name])):
+            if name > own or key not in ("KillMode", "KillSignal"):
+                found[key] = value, files[name]
+    return found
+
+
+def _paths(unit: str) -> Iterator[str]:
+    """All drop-ins of a unit; of those with one name, the last counts."""
+    words = unit.removesuffix(".service").split("-")
+    prefixes = ["-".join(words[:count]) + "-" for count in range(1, len(words))]
+    for name in ("", *prefixes, unit.removesuffix(".service")):
+        folder = f"{name}.service.d" if name else "service.d"
+        for root in ROOTS:
+            yield from glob.glob(f"{root}/systemd/system/{folder}/*.conf")
+
+
+def _settings(text: str) -> Iterator[tuple[str, str]]:
+    section = ""
+    for line in text.replace("\\\n", " ").splitlines():
+        line = line.strip()
+        if line.startswith("["):
+            section = line
+        key, mark, value = line.partition("=")
+        if mark and section == "[Service]" and not line.startswith(("#", ";")):
+            yield key.strip(), value.strip()
+
+
+def _wrong(key: str, value: str, home: str) -> str:
+    on = value.lower() not in _NO
+    if (key == "KillMode" and value != "mixed") or (
+        key == "KillSignal" and value.removeprefix("SIG") not in ("QUIT", "3")
+    ):
+        return "a stop of the service would kill its jobs"
+    if (key == "User" and value not in ("", "root", "0")) or (key == "DynamicUser" and on):
+        return "gitlab-runner must run as root, which starts each job as the job user"
+    if key == "PrivateUsers" and on:
+        return "the job user would not exist for the service"
+    if key == "ProtectHome" and on and home.startswith(("/home/", "/root/")):
+        return f"jobs could not use their home, {home}"
+    return ""
