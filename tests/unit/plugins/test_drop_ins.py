@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import glob
 from pathlib import Path
 
 import pytest
@@ -103,7 +104,7 @@ def test_a_file_that_undoes_logind_is_found(
     path.parent.mkdir()
     path.write_text(f"[Login]\nKillUserProcesses={value}\n")
     monkeypatch.setattr(
-        _systemd.glob, "glob", lambda pattern: [str(path)] if pattern.startswith("/etc") else []
+        glob, "glob", lambda pattern: [str(path)] if pattern.startswith("/etc") else []
     )
     found = _systemd.logind_foreign("/etc/systemd/logind.conf.d/zz-runnerhost.conf")
     assert found["undone_by"] == (str(path) if undone else "")
