@@ -18,7 +18,7 @@ import yaml
 
 from lab.engine import Engine
 from lab.keys import ensure_key
-from lab.mirror import PYTHON_ORIGIN, PYTHON_PATH, publish
+from lab.mirror import PYTHON_LABEL, PYTHON_ORIGIN, PYTHON_PATH, publish
 from lab.packages import pack
 from lab.platforms import PLATFORMS
 from lab.run import run as run_command
@@ -199,7 +199,7 @@ def release(root: Path) -> None:
         pack(tree, pool / deb.name.replace("3.9.2-", "3.9.3-"))
     shutil.rmtree(root / "dists")
     key = ensure_key("deadsnakes", "Runnerhost lab PPA for deadsnakes", "never")
-    publish(root, platform.name, "main", PYTHON_ORIGIN, PYTHON_ORIGIN, key)
+    publish(root, platform.name, "main", PYTHON_ORIGIN, PYTHON_LABEL, key)
 
 
 def test_venvs_live_on_after_a_point_release(ready: Site, upstream: tuple[Path, str]) -> None:
@@ -211,7 +211,7 @@ def test_venvs_live_on_after_a_point_release(ready: Site, upstream: tuple[Path, 
     said = ready.sh(f"{HOME}/v3.9/bin/python --version; /usr/bin/python3.9 --version")
     assert said == "Python 3.9.2\n" * 2
     release(root)
-    ready.sh("apt-get -q update; DEBIAN_FRONTEND=noninteractive apt-get -q -y upgrade 2>&1")
+    ready.sh("apt-get -q update && DEBIAN_FRONTEND=noninteractive apt-get -q -y upgrade 2>&1")
     assert ready.sh(f"{HOME}/v3.9/bin/python --version") == "Python 3.9.3\n"
     assert version_of(ready, "v3.9", "here") == "3.9"
     assert version_of(ready, "v3.9-pip", "pip") == "3.9"

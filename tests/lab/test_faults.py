@@ -420,7 +420,7 @@ SLOW = [
     Fault(
         "clock behind: GitLab's certificate is not valid yet",
         valid(1, 30),
-        "certificate is not yet valid",
+        "its certificate is not valid yet: is this machine.s clock behind",
     ),
     Fault(
         "clock behind: the repository's index is not valid yet",

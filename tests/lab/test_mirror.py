@@ -22,7 +22,7 @@ import yaml
 from lab.engine import Engine
 from lab.images import debian_mirror
 from lab.keys import Key, ensure_key, parse_key
-from lab.mirror import PYTHON_ORIGIN, PYTHON_PATH, RUNNER_PATH, publish
+from lab.mirror import PYTHON_LABEL, PYTHON_ORIGIN, PYTHON_PATH, RUNNER_PATH, publish
 from lab.packages import architecture, pack
 from lab.places import GITLAB_NAME
 from lab.platforms import PLATFORMS
@@ -158,7 +158,7 @@ class Company:
             pack(tree, pool / deb.name.replace("+jammy1", "+jammy2"))
         shutil.rmtree(root / "dists")
         key = ensure_key("deadsnakes", "Runnerhost lab PPA for deadsnakes", "never")
-        publish(root, PLATFORM.name, "main", PYTHON_ORIGIN, PYTHON_ORIGIN, key)
+        publish(root, PLATFORM.name, "main", PYTHON_ORIGIN, PYTHON_LABEL, key)
 
 
 def make_key(home: Path, passphrase: Path) -> None:
