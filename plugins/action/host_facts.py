@@ -43,16 +43,24 @@ class ActionModule(ToolkitAction):
             unreachable = isinstance(error, AnsibleConnectionFailure)
             obstacle = recognised(said) or Obstacle(CONNECTION, " ".join(said.split()), "")
         else:
-            if not answer.get("failed") and not answer.get("unreachable"):
+            if answer.get("info", {}).get("root") is False:
+                answer = {"failed": True}
+                obstacle = Obstacle(
+                    CONNECTION,
+                    "the tasks do not run as root",
+                    "remove ansible_become: false, or set ansible_become_user to root",
+                )
+            elif not answer.get("failed") and not answer.get("unreachable"):
                 # With the interpreter that Ansible has found, and its warnings about it.
                 facts = dict(answer.get("ansible_facts", {}))
                 # By setup's own names: else a fact cache would hold both, and the older might win.
                 facts |= {f"ansible_{key}": v for key, v in answer["info"]["distribution"].items()}
                 more = {key: value for key, value in answer.items() if key != "info"}
                 return {**more, "ansible_facts": facts, "changed": False}
-            obstacle = of_module(answer) or Obstacle(
-                CONNECTION, _secrets.redact_text(str(answer.get("msg") or "no answer")), ""
-            )
+            else:
+                obstacle = of_module(answer) or Obstacle(
+                    CONNECTION, _secrets.redact_text(str(answer.get("msg") or "no answer")), ""
+                )
         if self._task.args.get("keep_going"):
             told = {"source": obstacle.source, "found": obstacle.found, "remedy": obstacle.remedy}
             return {"changed": False, "obstacle": _secrets.redact(told)}

@@ -280,9 +280,10 @@ class ActionModule(ToolkitAction):
             folder: where the socket of the one connection may lie.
         """
         given = self.variables
-        become = str(given.get("ansible_become_password") or given.get("ansible_become_pass") or "")
-        become = become or str(getattr(self._play_context, "become_pass", "") or "")
-        password = str(self._templar.template(become)) if become else ""
+        become = given.get("ansible_become_password") or given.get("ansible_become_pass")
+        # As it is: str() would take away the mark by which Ansible trusts a template.
+        become = self._templar.template(become) if become else None
+        password = str(become or getattr(self._play_context, "become_pass", "") or "")
         name = str(given.get("inventory_hostname"))
         return _host_ssh.of_connection(self._connection, name, password, folder)
 

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import nullcontext
 from typing import Any, ClassVar
 
 from ansible_collections.runnerhost.toolkit.plugins.module_utils._runner_facts import PAIR
@@ -57,9 +56,10 @@ class ActionModule(ToolkitAction):
         if has_keys:
             warnings += self.no_file_on_host("the jobs' SSH keys")
         made = None if settings.image else _job_user.certificates(network.authorities)
+        self.refuse(_job_user.login_problems(settings.services, self._login()))
         question = _runner_host.question(settings, made, str(args["gitlab_url"]), network)
-        # A proxy's password may be in the question.
-        with self.quiet() if network.login else nullcontext():
+        # Tokens are in the question, and may be a proxy's password.
+        with self.quiet():
             facts = _runner_host.facts(self.ask(HOST_INFO, question, self.variables)["info"])
         warnings += _runner_checks.host_warnings(settings, facts)
         key, warned = self.key(
@@ -101,6 +101,11 @@ class ActionModule(ToolkitAction):
                 *_runner_settings.problems(args),
             ],
         )
+
+    def _login(self) -> str:
+        """Whom Ansible logs in as, if the inventory says it."""
+        given = self.variables.get("ansible_user") or self.variables.get("ansible_ssh_user")
+        return str(self._templar.template(given)) if given else ""
 
     def _build_tools(self) -> list[str]:
         """The packages of the role build_tools, which may bring a group."""

@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 from collections.abc import Iterator, Mapping
 
-from ansible_collections.runnerhost.toolkit.plugins.module_utils import _files
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import _files, _secrets
 
 ROOTS = ("/usr/lib", "/usr/local/lib", "/run", "/etc")
+# What gitlab-runner reads as root without --config.
+DEFAULT = "/etc/gitlab-runner/config.toml"
 _NO = ("", "0", "no", "n", "false", "f", "off")
 
 
@@ -21,14 +24,14 @@ def problems(services: Mapping[str, Mapping[str, str]]) -> list[str]:
     """The settings that are in the way, one message each.
 
     Args:
-        services: by unit, each with the ``drop_in`` that the toolkit writes, and the job user's
-            ``home``.
+        services: by unit, each with the ``drop_in`` that the toolkit writes, the job user's
+            ``home``, and the ``config`` that the service reads.
     """
     return [
-        f"{path}: {key}={value}: {why}; remove this setting of {unit}"
+        f"{path}: {key}={_secrets.redact_text(value)}: {why}; remove this setting of {unit}"
         for unit, service in services.items()
         for key, (value, path) in effective(unit, service["drop_in"]).items()
-        if (why := _wrong(key, value, service["home"]))
+        if (why := _wrong(key, value, service))
     ]
 
 
@@ -39,10 +42,13 @@ def effective(unit: str, ours: str) -> dict[str, tuple[str, str]]:
     """
     files = {os.path.basename(path): path for path in _paths(unit) if path != ours}
     own = os.path.basename(ours)
+    overridden = {"KillMode", "KillSignal"}
+    if os.path.isfile(ours):
+        overridden |= {key for key, _value in _settings(_files.read_text(ours))}
     found: dict[str, tuple[str, str]] = {}
     for name in sorted(files):
         for key, value in _settings(_files.read_text(files[name])):
-            if name > own or key not in ("KillMode", "KillSignal"):
+            if name > own or key not in overridden:
                 found[key] = value, files[name]
     return found
 
@@ -68,7 +74,14 @@ def _settings(text: str) -> Iterator[tuple[str, str]]:
             yield key.strip(), value.strip()
 
 
-def _wrong(key: str, value: str, home: str) -> str:
+def _wrong(key: str, value: str, service: Mapping[str, str]) -> str:
+    home = service["home"]
+    if key == "ExecStart" and value:
+        match = re.search(r"\s(?:--config|-c)[ =]\s*(\S+)", value)
+        read = match[1] if match else DEFAULT
+        return (
+            "" if read == service["config"] else f"the service would not read {service['config']}"
+        )
     on = value.lower() not in _NO
     if (key == "KillMode" and value != "mixed") or (
         key == "KillSignal" and value.removeprefix("SIG") not in ("QUIT", "3")

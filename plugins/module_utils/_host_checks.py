@@ -11,6 +11,7 @@ import grp
 import json
 import os
 import pwd
+import re
 import shutil
 import ssl
 import stat
@@ -19,7 +20,11 @@ from collections.abc import Callable
 from datetime import date, timedelta
 from typing import TypedDict
 
-from ansible_collections.runnerhost.toolkit.plugins.module_utils import _files, _system
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
+    _files,
+    _listeners,
+    _system,
+)
 
 SHADOW = "/etc/shadow"
 # A pam module that asks a directory may need its time.
@@ -34,10 +39,14 @@ _OF_A_FRESH_DISK = {"lost+found"}
 
 
 class Account(_system.User):
-    """An account with its other groups, and why jobs cannot run as it (empty if they can)."""
+    """An account with its other groups, and why jobs cannot run as it (empty if they can).
+
+    ``may_be_root`` says whether sudo lets it run every command.
+    """
 
     groups: list[str]
     problem: str
+    may_be_root: bool
 
 
 def account(name: str) -> Account | None:
@@ -46,7 +55,12 @@ def account(name: str) -> Account | None:
     if entry is None:
         return None
     numbers = set(os.getgrouplist(name, entry["gid"])) - {entry["gid"]}
-    return {**entry, "groups": sorted(map(_group_name, numbers)), "problem": _no_su(name, entry)}
+    return {
+        **entry,
+        "groups": sorted(map(_group_name, numbers)),
+        "problem": _no_su(name, entry),
+        "may_be_root": _may_be_root(name),
+    }
 
 
 def _group_name(number: int) -> str:
@@ -65,6 +79,14 @@ def missing_groups(names: list[str]) -> list[str]:
         except KeyError:
             missing.append(name)
     return missing
+
+
+def _may_be_root(name: str) -> bool:
+    """Whether sudo lets the user run every command (sudoers(5))."""
+    if not shutil.which("sudo"):
+        return False
+    said = _system.run(["sudo", "-n", "-l", "-U", name], SU_SECONDS).stdout
+    return bool(re.search(r"^\s+\(.*\) (?:[A-Z]+: )*ALL$", said, re.M))
 
 
 def _no_su(name: str, entry: _system.User) -> str:
@@ -126,7 +148,8 @@ class Check(TypedDict, total=False):
     Attributes:
         label: the variable that names it, for messages.
         path: the path.
-        kind: how it is used: folder, directory, file, json, program, certificates, private_key.
+        kind: how it is used: folder, directory, file, json, program, certificates, private_key;
+            or listener for an address on which a daemon is to listen.
         user: who works in the folder.
         home: of that user.
         link: whether the folder may lead through a symbolic link.
@@ -150,6 +173,10 @@ def path_problem(check: Check) -> str:
         return _KINDS[check["kind"]](check)
     except OSError as error:
         return f"cannot be used: {error.strerror or error}"
+
+
+def _listener(check: Check) -> str:
+    return _listeners.problem(check["path"])
 
 
 def _folder(check: Check) -> str:
@@ -357,6 +384,7 @@ def _private_key(check: Check) -> str:
 
 
 _KINDS: dict[str, Callable[[Check], str]] = {
+    "listener": _listener,
     "folder": _folder,
     "directory": _directory,
     "file": _file,

@@ -114,8 +114,8 @@ options:
         default: []
   drop_ins:
     description:
-      - Services by unit, each with the toolkit's C(drop_in) and the job user's C(home). What is in
-        their way in the host's own drop-ins is added to C(problems).
+      - Services by unit, each with the toolkit's C(drop_in), the job user's C(home) and the
+        C(config) that it reads. What is in their way in drop-ins is added to C(problems).
     type: dict
     default: {}
   gitlab:
@@ -211,6 +211,7 @@ info:
 """
 
 import glob
+import os
 import re
 from typing import Any
 
@@ -369,7 +370,7 @@ def found(asked: dict[str, Any], check: bool) -> dict[str, Any]:
         "files": {path: _files.file_info(path) for path in asked["files"]},
     }
     if asked["distribution"]:
-        info["distribution"] = _system.distribution()
+        info |= {"distribution": _system.distribution(), "root": os.geteuid() == 0}
     if asked["packages"]:
         info["provided"] = _dpkg.provided(asked["packages"], info["packages"])
         by = {record["provided_by"] for record in info["provided"].values()}

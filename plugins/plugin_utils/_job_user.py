@@ -53,6 +53,21 @@ def problems(at: str, service: Mapping[str, Any]) -> list[str]:
     return found + _ssh_access.keys_problems(names["ssh_keys"], service["ssh_keys"])
 
 
+def login_problems(services: Iterable[Service], login: str) -> list[str]:
+    """Why jobs cannot run as the login of Ansible, which may become root.
+
+    Args:
+        services: the host's.
+        login: the inventory's ansible_user; empty if it names none.
+    """
+    return [
+        f"{service.variable('user')}: invalid value {login!r}, Ansible's own login (ansible_user): "
+        "each job would have its rights; expected a user for jobs alone"
+        for service in services
+        if service.user == login
+    ]
+
+
 def noted(text: str) -> dict[str, list[str]]:
     """The groups that the toolkit has given, by user, as `note` writes them."""
     try:

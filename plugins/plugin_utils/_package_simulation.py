@@ -77,7 +77,7 @@ def _not_installable(found: Mapping[str, Any], wanted: Wanted) -> list[str]:
     if problems:
         return problems
     named = [n for names in wanted.values() for n in names if _is_named(n, found["error"])]
-    return [f"{asking(named, wanted)}: apt cannot install this: {found['error']}"]
+    return [f"{asking(named, wanted)}: apt cannot install this: {found['error']}{pins}"]
 
 
 def _other_sources(

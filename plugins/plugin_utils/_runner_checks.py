@@ -18,6 +18,8 @@ OWN_ID = (
     "on the copy, rm /etc/machine-id /etc/gitlab-runner/.runner_system_id, then "
     "systemd-machine-id-setup, and reboot when no job runs"
 )
+# Those that Ubuntu's and other distributions' sudoers let do everything.
+SUDO_GROUPS = frozenset(("sudo", "admin", "wheel"))
 IMAGE_REASON = "an image is made of a machine without runners"
 UPGRADE_REASON = "an upgrade replaces the binary of its jobs, and waits for their end"
 
@@ -79,6 +81,13 @@ def host_warnings(settings: Settings, facts: HostFacts) -> list[str]:
             if name not in settings.known_names
         ),
         *_runner_processes.warnings(facts.daemons),
+        *(
+            f"{service.user}, the user of jobs, may become root by sudo, and with it whoever can "
+            "push to a project of this runner; take away its group or rule that allows it"
+            for service in settings.services
+            if (facts.accounts.get(service.user) or {}).get("may_be_root")
+            or {*service.groups} & SUDO_GROUPS
+        ),
         *copied(note, settings.host, facts.machine),
     ]
 

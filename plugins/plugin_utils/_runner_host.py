@@ -123,7 +123,10 @@ def question(
         "groups": sorted({group for one in services for group in one.groups}),
         "files": [OTHER_BINARY, *(one.home for one in services)],
         "users": [one.user for one in services],
-        "checks": [check for one in services for check in _job_user.checks(one, made)],
+        "checks": [
+            *(check for one in services for check in _job_user.checks(one, made)),
+            *([] if settings.image else listeners(services)),
+        ],
         "units": [
             LOGIND,
             *HOST_UNITS,
@@ -142,12 +145,32 @@ def question(
         "logind": True,
         "logind_ours": paths.logind,
         "globs": [DROP_INS],
-        "drop_ins": {one.unit: {"drop_in": one.drop_in, "home": one.home} for one in services},
+        "drop_ins": {
+            one.unit: {
+                "drop_in": one.drop_in,
+                "home": one.home,
+                "config": f"{one.folder}/config.toml",
+            }
+            for one in services
+        },
         "other_runners": True,
         # An image never asks GitLab.
         "gitlab": [] if settings.image else list(gitlabs(services, url, network)),
         "gitlab_authorities": [text for __, text in network.authorities],
     }
+
+
+def listeners(services: Sequence[Service]) -> Iterator[dict[str, str]]:
+    """The addresses on which the daemons are to listen, as `host_info` takes them."""
+    for service in services:
+        tables = (
+            ("", service.settings),
+            (".session_server", service.settings.get("session_server")),
+        )
+        for name, table in tables:
+            if isinstance(table, Mapping) and table.get("listen_address"):
+                at = f"{service.variable('settings')}{name}.listen_address"
+                yield {"label": at, "path": str(table["listen_address"]), "kind": "listener"}
 
 
 def gitlabs(services: Sequence[Service], url: str, network: Network) -> Iterator[dict[str, Any]]:

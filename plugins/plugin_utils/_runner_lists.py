@@ -232,7 +232,9 @@ def url_problems(variable: str, url: Any) -> list[str]:
     if re.fullmatch(r"[\w-]+(?:\.[\w-]+)+(?::\d+)?(?:[/?#]\S*)?", text):
         wanted.append("https:// in front")
     if more:
-        wanted.append(f"the address of GitLab itself, without {more[0]!r}")
+        # In front of /-/ stands the path of a project or group.
+        tail = re.sub(r"^(?:https?://)?[^/]*", "", text) if "/-/" in more[0] else more[0]
+        wanted.append(f"the address of GitLab itself, without {tail!r}")
     if not wanted:
         wanted.append("the address of GitLab such as https://gitlab.example.com")
     got = repr(url) if isinstance(url, str) else f"of type {unfit(url).rpartition(' ')[2]}"

@@ -238,10 +238,10 @@ def _main_problems(args: Mapping[str, Any]) -> Iterator[str]:
             yield f"gitlab_runner_{name}: invalid value {value!r}; expected an absolute path"
     if str(user) == "root":
         yield "gitlab_runner_user: invalid value 'root'; jobs must not run as root"
-    if not re.fullmatch(r"0[0-7]{3}", str(args["umask"])):
+    if not re.fullmatch(r"00[0-7]{2}", str(args["umask"])):
         yield (
             f"gitlab_runner_umask: invalid value {args['umask']!r}; "
-            "expected four octal digits, quoted"
+            "expected four octal digits, quoted, of which the second, the job user's own, is 0"
         )
     if not isinstance(timeout, int) or timeout < 1:
         yield f"gitlab_runner_stop_timeout: invalid value {timeout!r}; expected seconds, 1 or more"

@@ -159,6 +159,10 @@ def _unknown(roles: list[str], variables: Mapping[str, Any]) -> Iterator[str]:
             yield f"{name}: no longer supported; remove it ({REMOVED[name]})"
             continue
         plain = name.replace("-", "_").lower()
+        if plain in roles:
+            some = next(iter(options(plain)))
+            yield f"{name}: unknown variable; a role's settings are variables such as {some}"
+            continue
         role = next((role for role in roles if plain.startswith(f"{role}_")), "")
         if role:
             # Without what all of them have in common.

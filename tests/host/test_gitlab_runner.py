@@ -235,9 +235,10 @@ def test_package_pair_has_one_version(installed: dict[str, str], wanted: dict[st
 
 def test_apt_would_install_no_other_version(host: Any, installed: dict[str, str]) -> None:
     text = host.check_output("apt-cache policy gitlab-runner gitlab-runner-helper-images")
-    candidates = re.findall(r"Candidate: (\S+)", text)
+    found = dict(re.findall(r"^(\S+):\n(?:  .*\n)*?  Candidate: (\S+)", text, re.M))
     own = installed.get("gitlab-runner", "none")
-    assert candidates == [own] * 2, "version of the runner that apt would install"
+    expected = dict.fromkeys(("gitlab-runner", "gitlab-runner-helper-images"), own)
+    assert found == expected, "version of the runner that apt would install"
 
 
 def test_one_source_names_the_repository(host: Any, wanted: dict[str, Any]) -> None:
@@ -335,6 +336,23 @@ def test_drop_in_is_loaded(unit: dict[str, str], wanted: dict[str, Any]) -> None
         found["KillSignal"] = "3 (SIGQUIT)"
     assert found == expected, f"settings of {SERVICE}"
     assert f"{FOLDER}/env-file" in unit["EnvironmentFiles"], f"environment files of {SERVICE}"
+
+
+def test_services_read_their_configuration(host: Any, wanted: dict[str, Any]) -> None:
+    """No drop-in of the host has replaced the command, or the user that it runs as."""
+    folders = [folder for __, folder, __rest in services(wanted)]
+    units = " ".join(f"{folder.rpartition('/')[2]}.service" for folder in folders)
+    text = host.check_output(f"systemctl show -p Id -p ExecStart -p User {units}")
+    found = {}
+    for block in text.split("\n\n"):
+        unit = dict(line.split("=", 1) for line in block.splitlines() if "=" in line)
+        config = re.search(r" (?:--config|-c)[ =]\"?([^\s\";]+)", unit.get("ExecStart", ""))
+        read = config[1] if config else f"{FOLDER}/config.toml"
+        found[unit["Id"]] = f"{read} as {unit.get('User') or 'root'}"
+    expected = {
+        f"{one.rpartition('/')[2]}.service": f"{one}/config.toml as root" for one in folders
+    }
+    assert found == expected, "configuration and user of the services"
 
 
 def _span(seconds: int) -> str:

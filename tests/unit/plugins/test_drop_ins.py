@@ -10,6 +10,7 @@ import pytest
 
 from ansible_collections.runnerhost.toolkit.plugins.module_utils import _drop_ins, _systemd
 
+CONFIG = "/etc/gitlab-runner-publish/config.toml"
 OURS = "etc/systemd/system/gitlab-runner-publish.service.d/zz-runnerhost.conf"
 
 
@@ -24,12 +25,12 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def told(root: Path, files: dict[str, str], home: str = "/home/publish") -> list[str]:
     """The problems of a host with these files, by their path behind ``systemd/system/``."""
     ours = root / OURS
-    for path, text in {f"etc/{OURS.split('/', 1)[1]}": "[Service]\nUser=x\n", **{
+    for path, text in {f"etc/{OURS.split('/', 1)[1]}": "[Service]\nKillMode=control-group\n", **{
         name.replace("/", "/systemd/system/", 1): text for name, text in files.items()
     }}.items():  # fmt: skip
         (root / path).parent.mkdir(parents=True, exist_ok=True)
         (root / path).write_text(text)
-    service = {"drop_in": str(ours), "home": home}
+    service = {"drop_in": str(ours), "home": home, "config": CONFIG}
     return _drop_ins.problems({"gitlab-runner-publish.service": service})
 
 
@@ -45,6 +46,12 @@ UNIT = "etc/gitlab-runner-publish.service.d"
         (f"{UNIT}/a.conf", "DynamicUser=yes", "must run as root"),
         (f"{UNIT}/a.conf", "PrivateUsers=true", "the job user would not exist"),
         (f"{UNIT}/a.conf", "ProtectHome=read-only", "could not use their home, /home/publish"),
+        (
+            f"{UNIT}/zzz.conf",
+            "ExecStart=/usr/bin/gitlab-runner run --config /srv/config.toml",
+            f"the service would not read {CONFIG}",
+        ),
+        (f"{UNIT}/zzz.conf", "ExecStart=/usr/bin/gitlab-runner run", "would not read"),
         # Of all services, and of all whose names begin alike.
         ("run/service.d/a.conf", "ProtectHome=yes", "could not use their home"),
         ("lib/gitlab-runner-.service.d/a.conf", "User=ci", "must run as root"),
@@ -54,7 +61,7 @@ UNIT = "etc/gitlab-runner-publish.service.d"
 def test_named_with_file_and_value(root: Path, path: str, setting: str, says: str) -> None:
     (found,) = told(root, {path: f"# x\n[Unit]\nUser=no\n[Service]\n{setting}\n"})
     assert found.startswith(f"{root}/{path.replace('/', '/systemd/system/', 1)}: ")
-    assert setting.replace(" ", "") in found
+    assert setting.replace(" = ", "=") in found
     assert says in found
     assert found.endswith("remove this setting of gitlab-runner-publish.service")
 
@@ -71,6 +78,8 @@ def test_named_with_file_and_value(root: Path, path: str, setting: str, says: st
         (f"{UNIT}/zzz.conf", "#User=ci"),
         (f"{UNIT}/zzz.conf", "ProtectHome=no"),
         (f"{UNIT}/zzz.conf", "MemoryMax=4G"),
+        (f"{UNIT}/zzz.conf", f"ExecStart=\nExecStart=/usr/bin/gitlab-runner run --config={CONFIG}"),
+        (f"{UNIT}/zzz.conf", "ExecStart="),
         ("etc/gitlab.service.d/zzz.conf", "User=ci"),
         ("etc/gitlab-runner.service.d/zzz.conf", "User=ci"),
     ],

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import socket
 import stat
 import subprocess
 from datetime import date, datetime, timedelta, timezone
@@ -16,7 +18,11 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from ansible_collections.runnerhost.toolkit.plugins.module_utils import _host_checks, _system
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
+    _host_checks,
+    _listeners,
+    _system,
+)
 from ansible_collections.runnerhost.toolkit.plugins.module_utils._file_items import Item, apply_item
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import (
     _job_user,
@@ -80,7 +86,56 @@ def test_an_account_that_su_refuses_is_refused_with_its_reason(
     (text,) = _job_user.account_problems(nobody, found)
     assert text.startswith("gitlab_runner_user: jobs cannot run as 'nobody' on the host: `su -s")
     assert "no longer valid; its password expired on" in text
-    assert asked == [["su", "-s", "/bin/bash", "nobody", "-c", "true"]]
+    assert asked[0] == ["su", "-s", "/bin/bash", "nobody", "-c", "true"]
+
+
+@pytest.mark.parametrize(
+    ("rules", "may"),
+    [
+        (["(ALL : ALL) ALL"], True),
+        (["(ALL) /usr/bin/id", "(root) NOPASSWD: ALL"], True),
+        (["(ALL : ALL) NOPASSWD: SETENV: ALL"], True),
+        # A rule for one command is meant.
+        (["(root) NOPASSWD: /usr/bin/systemctl restart app"], False),
+        ([], False),
+    ],
+)
+def test_who_may_become_root(monkeypatch: pytest.MonkeyPatch, rules: list[str], may: bool) -> None:
+    """sudo's words (sudo 1.9.9 and 1.9.13)."""
+    said = "\n".join([
+        "Matching Defaults entries for ci on h:",
+        "    env_reset, secure_path=/usr/bin\\:/bin",
+        "",
+        "User ci may run the following commands on h:",
+        *(f"    {rule}" for rule in rules),
+    ]) if rules else "User ci is not allowed to run sudo on h."  # fmt: skip
+    monkeypatch.setattr(shutil, "which", lambda _: "/usr/bin/sudo")
+    monkeypatch.setattr(
+        _system, "run", lambda *_, **__: subprocess.CompletedProcess([], 0, f"{said}\n", "")
+    )
+    assert _host_checks._may_be_root("ci") is may
+
+
+def test_an_address_that_is_taken() -> None:
+    def asked(path: str) -> str:
+        return _host_checks.path_problem({"label": "x", "path": path, "kind": "listener"})
+
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        name = Path("/proc/self/comm").read_text().strip()
+        assert asked(f"127.0.0.1:{port}") == f"is in use by {name}"
+        assert asked(f":{port}") == f"is in use by {name}"
+    assert asked(f"127.0.0.1:{port}") == ""
+    assert asked(f"localhost:{port}") == ""
+    assert asked("no.such.invalid:1") == "cannot be listened on: its host name is unknown"
+    assert asked("192.0.2.1:9252") == "cannot be listened on: Cannot assign requested address"
+
+
+def test_a_runner_that_listens_already_may(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_listeners, "listening", lambda _: ["gitlab-runner"])
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        path = f"127.0.0.1:{taken.getsockname()[1]}"
+        assert not _host_checks.path_problem({"path": path, "kind": "listener"})
 
 
 def test_root_by_another_name_runs_no_jobs() -> None:

@@ -84,7 +84,7 @@ def run(answer: Mapping[str, Any], **args: Any) -> Mapping[str, Any]:
 def test_the_interpreter_that_ansible_has_found_is_kept() -> None:
     found = run(
         {
-            "info": {"distribution": {"distribution_release": "jammy"}},
+            "info": {"distribution": {"distribution_release": "jammy"}, "root": True},
             "ansible_facts": {"discovered_interpreter_python": "/usr/bin/python3"},
             "warnings": ["of the interpreter"],
         }
@@ -97,6 +97,14 @@ def test_the_interpreter_that_ansible_has_found_is_kept() -> None:
     assert found["warnings"] == ["of the interpreter"]
     assert found["changed"] is False
     assert "info" not in found
+
+
+def test_tasks_that_do_not_run_as_root_are_an_obstacle() -> None:
+    answer = {"info": {"distribution": {}, "root": False}}
+    with pytest.raises(AnsibleActionFail, match="remove ansible_become: false"):
+        run(answer)
+    found = run(answer, keep_going=True)
+    assert found["obstacle"]["found"] == "the tasks do not run as root"
 
 
 def test_a_module_that_fails_is_an_obstacle() -> None:

@@ -15,6 +15,7 @@ from ansible.template import Templar
 from ansible.template import trust_as_template as trust
 
 from ansible_collections.runnerhost.toolkit.plugins.action import host_tests
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import _host_ssh
 
 
 def action(**given: Any) -> host_tests.ActionModule:
@@ -39,6 +40,24 @@ def test_a_name_without_a_value_is_the_default() -> None:
 
 def test_no_secret_is_handed_over() -> None:
     assert "hunter2" not in str(variables(network_access_proxy_password="hunter2"))
+
+
+@pytest.mark.parametrize("name", ["ansible_become_password", "ansible_become_pass"])
+@pytest.mark.parametrize("value", [trust("{{ vault_sudo }}"), "hunter2"])
+def test_the_password_of_sudo_may_be_a_reference(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(
+        _host_ssh, "of_connection", lambda _c, _n, password, _f: asked.append(password)
+    )
+    made = action(**{name: value})
+    made._templar = Templar(made._loader, {"vault_sudo": "hunter2"})
+    made._connection, made._play_context = None, SimpleNamespace(become_pass="other")
+    made._ssh("/tmp")
+    made.variables = {}
+    made._ssh("/tmp")
+    assert asked == ["hunter2", "other"]
 
 
 def by_hand(**options: Any) -> list[str]:

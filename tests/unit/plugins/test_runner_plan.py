@@ -16,6 +16,7 @@ from ansible_collections.runnerhost.toolkit.plugins.module_utils import _system,
 from ansible_collections.runnerhost.toolkit.plugins.module_utils._instances import DROP_INS
 from ansible_collections.runnerhost.toolkit.plugins.module_utils._runner_facts import PAIR
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import (
+    _job_user,
     _network,
     _runner_checks,
     _runner_host,
@@ -581,6 +582,7 @@ def test_address_of_a_gitlab_is_taken(more: str) -> None:
     [
         ("gitlab.example.com", "expected https:// in front"),
         ("gitlab.example.com/", "expected https:// in front"),
+        ("https://gitlab.example.com:8443/g/p/-/runners", "without '/g/p/-/runners'"),
         ("gitlab.example.com/groups/platform/-/runners", "expected https:// in front"),
         ("gitlab.example.com/groups/platform/-/runners", "without '/groups/platform/-/runners'"),
         ("https://gitlab.example.com/groups/a/-/runners", "without '/groups/a/-/runners'"),
@@ -636,6 +638,49 @@ def test_limits_that_contradict_each_other(limits: dict[str, Any], says: str) ->
     found = _runner_settings.limit_and_cleanup_problems({"job_limits": limits})
     assert len(found) == bool(says), found
     assert all(says in said for said in found)
+
+
+def test_where_the_daemons_listen_is_asked() -> None:
+    own = {"listen_address": ":9252", "session_server": {"listen_address": "[::]:8093"}}
+    publish = {"name": "publish", "runners": [], "settings": {"listen_address": "127.0.0.1:9253"}}
+    found = list(_runner_host.listeners(services({**GOOD, "settings": own, "isolated": [publish]})))
+    assert [(one["label"], one["path"]) for one in found] == [
+        ("gitlab_runner_settings.listen_address", ":9252"),
+        ("gitlab_runner_settings.session_server.listen_address", "[::]:8093"),
+        ("gitlab_runner_isolated (publish).settings.listen_address", "127.0.0.1:9253"),
+    ]
+
+
+def test_the_login_of_ansible_runs_no_jobs() -> None:
+    publish = {"name": "publish", "user": "ops", "runners": []}
+    found = services({**GOOD, "isolated": [publish]})
+    (said,) = _job_user.login_problems(found, "ops")
+    assert said.startswith("gitlab_runner_isolated (publish).user: invalid value 'ops'")
+    assert _job_user.login_problems(found, "") == []
+
+
+@pytest.mark.parametrize(
+    ("args", "account"),
+    [({"groups": ["kvm", "sudo"]}, None), ({}, {"may_be_root": True}), ({}, None)],
+)
+def test_a_job_user_that_may_become_root_is_warned_of(
+    args: dict[str, Any], account: dict[str, Any] | None
+) -> None:
+    settings = _runner_settings.settings_of({**GOOD, **args}, "host")
+    facts = host(users={"gitlab-runner": account})
+    found = [
+        said
+        for said in _runner_checks.host_warnings(settings, facts)
+        if said.startswith("gitlab-runner, the user of jobs, may become root by sudo")
+    ]
+    assert len(found) == bool(args or account)
+
+
+@pytest.mark.parametrize("umask", ["0777", "0100", "22", 22])
+def test_a_umask_that_shuts_the_job_user_out_is_refused(umask: Any) -> None:
+    (said,) = _runner_settings.problems({**GOOD, "umask": umask})
+    assert said.startswith("gitlab_runner_umask: invalid value ")
+    assert "the job user's own, is 0" in said
 
 
 class HostWithLegacyRunner(runner_plan.ActionModule):

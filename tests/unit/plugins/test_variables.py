@@ -75,6 +75,13 @@ def test_a_misspelt_variable_is_named_with_the_right_one(wrong: str, right: str)
     assert text.startswith(f"{wrong}: unknown variable; did you mean {right}?"), text
 
 
+@pytest.mark.parametrize("role", _variables.EVERY_ROLE)
+def test_a_roles_name_is_no_variable(role: str) -> None:
+    (text,) = found({role: {"url": "x"}})
+    assert text.startswith(f"{role}: unknown variable; a role's settings are variables such as ")
+    assert f" {role}_" in text
+
+
 @pytest.mark.parametrize(("name", "instead"), _variables.REMOVED.items())
 def test_a_removed_variable_is_named_with_what_to_do_instead(name: str, instead: str) -> None:
     (text,) = found({name: True})
