@@ -78,7 +78,9 @@ class ActionModule(ToolkitAction):
             _result_line(len(obstacles), len(found), len(unnamed)),
         ]
         if found and tests.get("failures"):
-            words.append(f"the same tests by hand: {tests.get('by_hand', '')}")
+            by_hand = str(tests.get("by_hand", ""))
+            more = " (NAME=VALUE stands for what you gave with -e)" if "=VALUE" in by_hand else ""
+            words.append(f"the same tests by hand{more}: {by_hand}")
         return {
             "changed": False,
             "differences": [asdict(one) for one in found],

@@ -136,6 +136,7 @@ from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
     _apt_job,
     _apt_simulation,
     _apt_sources,
+    _apt_space,
     _dpkg,
     _files,
     _secrets,
@@ -292,6 +293,8 @@ def transact(asked: dict[str, Any]) -> list[str]:
             break
     now = _dpkg.packages(bare)
     said = _secrets.redact_text(done.stderr.strip()[-800:]) or "no answer"
+    if _apt_space.FULL in done.stdout + done.stderr:
+        said = f"the disk is full ({_apt_space.FULL}): make room, then run this again. {said}"
     raise Failed(
         f"apt-get {'remove' if asked['state'] == 'absent' else 'install'}: {said}"
         + (f" (apt-get update: {errors[-800:]})" if errors else ""),

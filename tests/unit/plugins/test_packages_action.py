@@ -512,6 +512,19 @@ def test_a_failure_says_what_was_replaced(
     assert failed["replaced"] == (["a"] if does == "half" else [])
 
 
+def test_a_disk_that_runs_full_in_the_middle_is_named(
+    dpkg: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """dpkg says it in its output, and apt's errors do not."""
+    (dpkg / "apt-get.does").write_text(
+        "echo ' failed to write (No space left on device)'; echo 'E: Sub-process' >&2; exit 100"
+    )
+    monkeypatch.setattr(_dpkg, "packages", lambda _: {})
+    failed = transaction(monkeypatch, names=["a"], lists_age=0)
+    assert failed["msg"].startswith("apt-get install: the disk is full (No space left on device)")
+    assert "E: Sub-process" in failed["msg"]
+
+
 def test_a_long_transaction_says_what_it_does(monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[str] = []
     monkeypatch.setattr(packages.display, "display", said.append)
