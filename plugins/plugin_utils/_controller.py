@@ -114,6 +114,13 @@ class DistributionSources(TypedDict):
     distribution_suites: list[str]
 
 
+def _last_words(exception: object) -> str:
+    """Of a module that broke: the end of its traceback, or, from 2.19 on, what was raised."""
+    event = getattr(exception, "event", None)
+    trace = getattr(event, "formatted_traceback", None) or getattr(event, "msg", None) or exception
+    return (str(trace or "").strip().splitlines() or ["no answer"])[-1]
+
+
 class ToolkitAction(ActionBase):  # type: ignore[misc]
     """Base of the action plugins: asks modules, refuses with one message, keeps secrets quiet."""
 
@@ -207,9 +214,7 @@ class ToolkitAction(ActionBase):  # type: ignore[misc]
             module_name=module, module_args=dict(arguments), task_vars=task_vars
         )
         if answer.get("failed") or answer.get("unreachable"):
-            # A module that breaks has no message, but a traceback.
-            trace = str(answer.get("exception") or "no answer").strip().splitlines()
-            said = str(answer.get("msg") or f"{module}: {trace[-1]}")
+            said = str(answer.get("msg") or f"{module}: {_last_words(answer.get('exception'))}")
             # A module that never ran: what sudo or a shell said in its place.
             obstacle = _unreachable.of_module(answer)
             if obstacle:

@@ -70,6 +70,11 @@ def test_refused_before_a_fresh_host_is_touched(site: Site) -> None:
         said = re.sub(r"\s+", " ", run.output)
         assert f"gitlab_runner_url: {url} cannot be used from this host: " in said
         assert "https:// in place of http://?" in said
+        behind = f"{site.variables['lab_gitlab_url']}/group/project"
+        run = site.playbook("site.yml", *mode, extra={"gitlab_runner_url": behind})
+        assert run.code != 0
+        said = re.sub(r"\s+", " ", run.output)
+        assert f"gitlab_runner_url: {behind} cannot be used from this host: (HTTP 302) this" in said
         unknown = [{"name": "build", "token": f"glrt-t1_{'x' * 20}"}]
         run = site.playbook("site.yml", *mode, extra={"gitlab_runner_runners": unknown})
         assert run.code != 0

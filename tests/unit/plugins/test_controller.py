@@ -107,3 +107,30 @@ def test_an_action_loads_without_the_packages_that_it_names_as_missing(name: str
         check=False,
     )
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("exception", "says"),
+    [
+        # Up to ansible-core 2.18, and since.
+        (
+            "Traceback:\n  File x\nOSError: [Errno 28] No space left on device\n",
+            "OSError: [Errno 28]",
+        ),
+        (
+            SimpleNamespace(event=SimpleNamespace(msg="[Errno 28]", formatted_traceback=None)),
+            "[Errno",
+        ),
+        (
+            SimpleNamespace(event=SimpleNamespace(msg="x", formatted_traceback="T:\nOSError\n")),
+            "OSE",
+        ),
+        (None, "no answer"),
+    ],
+)
+def test_a_module_that_breaks_is_told_in_a_line(exception: Any, says: str) -> None:
+    made = action()
+    made._execute_module = lambda **_: {"failed": True, "exception": exception}
+    with pytest.raises(AnsibleActionFail) as caught:
+        made.ask("a.b.c", {}, {})
+    assert str(caught.value).startswith(f"a.b.c: {says}")
