@@ -77,7 +77,9 @@ def _settings(text: str) -> Iterator[tuple[str, str]]:
 def _wrong(key: str, value: str, service: Mapping[str, str]) -> str:
     home = service["home"]
     if key == "ExecStart" and value:
-        match = re.search(r"\s(?:--config|-c)[ =]\s*(\S+)", value)
+        # `gitlab-runner install` writes each word in quotes.
+        words = re.sub(r"[\"']", "", value)
+        match = re.search(r"\s(?:--config|-c)[ =]\s*(\S+)", words)
         read = match[1] if match else DEFAULT
         return (
             "" if read == service["config"] else f"the service would not read {service['config']}"

@@ -79,6 +79,7 @@ def test_named_with_file_and_value(root: Path, path: str, setting: str, says: st
         (f"{UNIT}/zzz.conf", "ProtectHome=no"),
         (f"{UNIT}/zzz.conf", "MemoryMax=4G"),
         (f"{UNIT}/zzz.conf", f"ExecStart=\nExecStart=/usr/bin/gitlab-runner run --config={CONFIG}"),
+        (f"{UNIT}/zzz.conf", f'ExecStart=/usr/bin/gitlab-runner "run" "--config" "{CONFIG}" "-x"'),
         (f"{UNIT}/zzz.conf", "ExecStart="),
         ("etc/gitlab.service.d/zzz.conf", "User=ci"),
         ("etc/gitlab-runner.service.d/zzz.conf", "User=ci"),
