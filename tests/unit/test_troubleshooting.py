@@ -17,6 +17,7 @@ FOREIGN = (
     # Ansible, OpenSSH, sudo.
     "'vault_…' is undefined", "YAML parsing failed: …",
     "Attempting to decrypt but no vault secrets found",
+    "Decryption failed (no vault secrets were found that could decrypt)",
     "Specified inventory, host pattern and/or --limit leaves us with no hosts to target",
     "Host key verification failed", "Missing sudo password",
     "sudo: sorry, you must have a tty to run sudo",
