@@ -34,7 +34,9 @@ def read(
     wrong: list[str] = []
     for file in files:
         try:
-            text = Path(find_file(str(file))).read_text(encoding="utf-8").strip() + "\n"
+            # A binary file (DER) is no text: it holds no block in PEM.
+            data = Path(find_file(str(file))).read_bytes()
+            text = data.decode("utf-8", "replace").strip() + "\n"
         except (OSError, AnsibleError) as error:
             wrong.append(unreadable(VARIABLE, str(file), error))
             continue
@@ -82,6 +84,8 @@ def _certificate_problems(file: str, text: str) -> list[str]:
 def _held_blocks(text: str) -> str:
     """What a PEM file holds, for a message."""
     kinds = re.findall(r"-----BEGIN ([A-Z0-9 ]+)-----", text)
+    if not kinds and "\ufffd" in text:
+        return "binary data; of a certificate in DER format, openssl x509 -inform der makes PEM"
     if not kinds:
         return "no PEM block"
     if set(kinds) == {"CERTIFICATE"}:

@@ -410,5 +410,6 @@ class ToolkitAction(ActionBase):  # type: ignore[misc]
         if _repository_keys.is_remote(source):
             with open_url(source, timeout=30, http_agent="runnerhost.toolkit") as answer:
                 return str(to_text(answer.read(), errors="surrogate_or_strict"))
-        with open(self.find_file(source), encoding="utf-8") as stream:
+        # A binary key is refused as what it is.
+        with open(self.find_file(source), encoding="utf-8", errors="replace") as stream:
             return stream.read()

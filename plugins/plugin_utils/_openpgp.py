@@ -57,7 +57,14 @@ def read(text: str) -> Key:
     """
     blocks = _BLOCK.findall(text)
     if len(blocks) != 1:
-        raise KeyProblem(f"holds {len(blocks) or 'no'} armoured public key block(s), it takes one")
+        binary = "\ufffd" in text or re.search(r"[\ud800-\udfff\x00-\x08]", text)
+        cure = (
+            "; gpg --no-default-keyring --keyring FILE --armor --export makes one of a binary file"
+        )
+        raise KeyProblem(
+            f"holds {len(blocks) or 'no'} armoured public key block(s), it takes one"
+            + (cure if binary else "")
+        )
     with tempfile.TemporaryDirectory(prefix="runnerhost-gpg-") as home:
         try:
             done = subprocess.run(

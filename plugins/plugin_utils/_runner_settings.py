@@ -146,7 +146,23 @@ def settings_of(args: Mapping[str, Any], host: str) -> Settings:
 def warnings(found: Iterable[Service]) -> list[str]:
     """What the user should know of settings that are allowed."""
     listed = list(found)
-    return [*open_addresses(listed), *too_few_jobs(listed), *other_executors(listed)]
+    return [
+        *open_addresses(listed),
+        *too_few_jobs(listed),
+        *other_executors(listed),
+        *unexpanded(listed),
+    ]
+
+
+def unexpanded(found: Iterable[Service]) -> Iterator[str]:
+    """Warnings for values that a shell would change; systemd does not (systemd.exec(5))."""
+    for service in found:
+        for name, value in service.environment.items():
+            if re.match(r"~(?:/|\Z)|.*\$(?:[A-Z_]|\{[A-Z_]|\()", str(value)):
+                yield (
+                    f"{service.variable('environment')}.{name}: the value is taken as it is: no "
+                    "shell replaces $NAME, $(COMMAND) or ~ in it; write what it stands for"
+                )
 
 
 def open_addresses(found: Iterable[Service]) -> Iterator[str]:

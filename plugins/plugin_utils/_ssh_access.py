@@ -121,6 +121,11 @@ def known_hosts_problems(variable: str, values: Any) -> list[str]:
                 f"{variable}: invalid line {shown}; expected the host's name before the key: "
                 "HOST ssh-ed25519 AAAA…"
             )
+        elif fields and re.search(r"(?:^|,)[^\[\]:,]+:\d+(?:,|\Z)", fields[0]):
+            found.append(
+                f"{variable}: invalid line {shown}; expected the host of a port in brackets: "
+                "[HOST]:PORT"
+            )
         elif len(fields) < 3 or not _KEY_TYPE.match(fields[1]) or not _is_key(*fields[1:3]):
             found.append(
                 f"{variable}: invalid line {shown}; expected HOST TYPE KEY as ssh-keyscan prints it"

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import glob
+import ssl
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -183,6 +184,16 @@ def test_one_ca_in_two_files_is_one(tmp_path: Path) -> None:
         file.write_text(AUTHORITY)
     found = steps(plan({"network_access_ca_certificates": [str(file) for file in files]}))
     assert len([path for state, path in found if state == "file" and path.endswith(".crt")]) == 1
+
+
+def test_a_binary_certificate_is_refused_with_what_makes_pem_of_it(tmp_path: Path) -> None:
+    file = tmp_path / "ca.cer"
+    file.write_bytes(ssl.PEM_cert_to_DER_cert(AUTHORITY))
+    with pytest.raises(AnsibleActionFail) as caught:
+        plan({"network_access_ca_certificates": [str(file)]})
+    said = f"network_access_ca_certificates: {file} holds no single certificate (found binary data"
+    assert said in str(caught.value)
+    assert "openssl x509 -inform der" in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -44,6 +44,12 @@ def test_no_key(text: str) -> None:
         _openpgp.read(text)
 
 
+@pytest.mark.parametrize("text", ["\x99\x01\ufffd", "\udc99\x04"])
+def test_a_binary_key_is_told_how_to_be_armoured(text: str) -> None:
+    with pytest.raises(_openpgp.KeyProblem, match="--armor --export makes one of a binary file"):
+        _openpgp.read(text)
+
+
 def test_two_keys(short_lived: str) -> None:
     with pytest.raises(_openpgp.KeyProblem, match="holds 2"):
         _openpgp.read(short_lived + short_lived)

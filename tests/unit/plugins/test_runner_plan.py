@@ -640,6 +640,20 @@ def test_limits_that_contradict_each_other(limits: dict[str, Any], says: str) ->
     assert all(says in said for said in found)
 
 
+@pytest.mark.parametrize(
+    ("value", "warned"),
+    [
+        ("$HOME/.cache/uv", True), ("${HOME}/x", True), ("~/x", True), ("~", True),
+        ("a:$PATH", True), ("$(nproc)", True),
+        ("/srv/cache", False), ("costs 5$", False), ("^a$", False), ("a~b", False), (4, False),
+    ],
+)  # fmt: skip
+def test_a_value_that_only_a_shell_would_change_is_warned_of(value: Any, warned: bool) -> None:
+    found = _runner_settings.warnings(services({**GOOD, "environment": {"UV_CACHE_DIR": value}}))
+    said = [one for one in found if one.startswith("gitlab_runner_environment.UV_CACHE_DIR: ")]
+    assert len(said) == warned
+
+
 def test_where_the_daemons_listen_is_asked() -> None:
     own = {"listen_address": ":9252", "session_server": {"listen_address": "[::]:8093"}}
     publish = {"name": "publish", "runners": [], "settings": {"listen_address": "127.0.0.1:9253"}}

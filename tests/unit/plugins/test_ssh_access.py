@@ -100,11 +100,12 @@ def test_known_hosts(public: str) -> None:
     good = [
         f"# git.example.com:22 SSH-2.0-OpenSSH\ngit.example.com {public}\n",
         f"[git.example.com]:2222,192.0.2.1 {public} a comment",
+        f"2001:db8::1,fe80::1 {public}",
         f"|1|F1E1KeoE/eEWhi10WpGv4OdiO6Y=|3988QV0VE8wmZL7suNrYQLITLCg= {public}",
         f"@cert-authority *.example.com {public}",
     ]
     assert _ssh_access.known_hosts_problems("v", good) == []
-    assert len(_ssh_access.host_lines([*good, good[0]])) == 4
+    assert len(_ssh_access.host_lines([*good, good[0]])) == 5
 
 
 @pytest.mark.parametrize(
@@ -112,6 +113,8 @@ def test_known_hosts(public: str) -> None:
     [
         ("{key}", "expected the host's name before the key"),
         ("@revoked {key}", "expected the host's name before the key"),
+        ("git.example.com:2222 {key}", "expected the host of a port in brackets: [HOST]:PORT"),
+        ("a,git.example.com:22 {key}", "expected the host of a port in brackets"),
         ("git.example.com", "expected HOST TYPE KEY"),
         ("git.example.com ssh-ed25519 none", "expected HOST TYPE KEY"),
         ("git.example.com ssh-rsa AAAAC3NzaC1lZDI1NTE5", "expected HOST TYPE KEY"),
