@@ -47,6 +47,7 @@ class ActionModule(ToolkitAction):
             "diff": sync.diff,
             "commit": sync.commit,
             "refused": sync.refused,
+            **({"warnings": sync.warnings} if sync.warnings else {}),
             "msg": sync.lines,
             # The role's next task shows both where something was refused.
             "_ansible_verbose_always": not sync.refused,

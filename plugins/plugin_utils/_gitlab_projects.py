@@ -126,6 +126,13 @@ class Projects(Api):
         with self._asked(f"create tag {name} of {project.path}"):
             self._client.http_post(path, post_data={"tag_name": name, "ref": commit})
 
+    def serves(self, project: Project, tags: Sequence[str]) -> bool:
+        """Whether the project may use a runner with all of these tags (GitLab docs, Runners)."""
+        query = {"tag_list": ",".join(tags), "per_page": 1}
+        with self._asked(f"list the runners of {project.path}"):
+            answer = self._client.http_get(f"/projects/{project.id}/runners", query_data=query)
+        return bool(answer)
+
     def lint(self, project: Project, text: str) -> list[str]:
         """What GitLab says against a pipeline in this project."""
         with self._asked(f"lint a pipeline of {project.path}"):

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
 from collections.abc import Mapping
@@ -49,6 +50,7 @@ class Sync:
         lines: what was done, in words.
         diff: the same as Ansible's diff.
         refused: what was not done, with the reason.
+        warnings: what would keep the pipelines from their work.
         changed: whether anything was, or would be, changed.
         commit: the component's commit that pipelines name.
     """
@@ -60,6 +62,7 @@ class Sync:
     lines: list[str] = field(default_factory=list)
     diff: list[dict[str, str]] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
     changed: bool = False
     commit: str = ""
 
@@ -75,6 +78,10 @@ class Sync:
             return
         for wanted, project in places:
             try:
+                if project is not None and wanted.platform == "gitlab":
+                    # Listing runners takes more rights than all else here.
+                    with contextlib.suppress(ApiProblem):
+                        self._warn_of_tags(wanted, project)
                 self._pipeline(wanted, project)
             except (ApiProblem, OSError) as problem:
                 self.refused.append(f"{wanted.name}: {problem}")
@@ -190,6 +197,23 @@ class Sync:
             message = f"Pipeline of Runnerhost: {paths}"
             self._gitlab.commit(project, branch, start, message, plan.actions())
         self._do(wanted.name, f"commit {paths} to {branch}", f"committed {paths} to {branch}")
+
+    def _warn_of_tags(self, wanted: Wanted, project: Project) -> None:
+        """A job whose tags no runner has waits for ever."""
+        inputs = self.template.inputs
+        named = [name for name in inputs if name.endswith("_tags")]
+        asked = {
+            (name, tuple(map(str, given.get(name, inputs[name].default) or ())))
+            for given in wanted.packages
+            for name in named
+        }
+        for name, tags in sorted(asked):
+            if tags and not self._gitlab.serves(project, tags):
+                self.warnings.append(
+                    f"{wanted.variable}: {name} is {', '.join(tags)}, and {project.path} may use "
+                    "no runner with that: its jobs would wait for ever; correct it, or make a "
+                    "runner with these tags available to the project"
+                )
 
     def _lint(self, project: Project, file: File) -> list[str]:
         if self.settings.form == "component" and self.commit == UNKNOWN_COMMIT:

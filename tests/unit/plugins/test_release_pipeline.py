@@ -129,6 +129,22 @@ def test_first_run_pushes_the_component_and_pins_its_commit(lab: LabGitLab) -> N
     assert lab.api("GET", f"/projects/{component.id}")["visibility"] == "internal"
 
 
+def test_tags_that_no_runner_has_are_warned_of(lab: LabGitLab) -> None:
+    lab.create_runner(tag_list=["build", "linux"])
+    projects = [{"project": DEMO, "inputs": {"build_tags": ["python-bulid", "linux"]}}]
+    for check in (True, False, False):
+        (first, second) = run(lab, check, projects=projects)["warnings"]
+        assert first == (
+            "release_pipeline_projects[0]: build_tags is python-bulid, linux, and group/demo may "
+            "use no runner with that: its jobs would wait for ever; correct it, or make a runner "
+            "with these tags available to the project"
+        )
+        assert "publish_tags is publish, " in second
+    lab.create_runner(tag_list=["publish"])
+    projects[0]["inputs"] = {"build_tags": ["linux", "build"]}
+    assert "warnings" not in run(lab, projects=projects)
+
+
 def test_second_run_changes_nothing(lab: LabGitLab) -> None:
     first = run(lab)
     again = run(lab)
