@@ -57,6 +57,10 @@ class ActionModule(ToolkitAction):
             args["end_of_life_warning_days"],
             host.system,
         )
+        facts = variables.get("ansible_facts") or {}
+        warnings += _python_settings.suite_warnings(
+            str(args["suite"]), str(facts.get("distribution_release", ""))
+        )
         planner = Planner(wanted, host, key)
         asked = self._candidates(planner, network, variables)
         # Where the sources were not asked, nothing is known of what they offer.

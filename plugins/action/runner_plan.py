@@ -20,6 +20,7 @@ from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import (
     _runner_planning,
     _runner_settings,
     _runner_versions,
+    _setting_warnings,
     _tokens,
 )
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._arguments import missing_packages
@@ -68,7 +69,7 @@ class ActionModule(ToolkitAction):
             str(args["fingerprint"]),
             facts.texts.get(settings.paths.sources, ""),
         )
-        warnings += warned + _runner_settings.warnings(settings.services)
+        warnings += warned + _setting_warnings.warnings(settings.services)
         problems, new_groups = _runner_checks.host_problems(settings, facts, self._build_tools())
         self.refuse(problems)
         repository = _runner_versions.repository(settings.wanted, key)

@@ -229,9 +229,12 @@ def _closed(path: str, home: str, name: str, uid: int, gid: int) -> str:
     if not first:
         return ""
     info = os.stat(first)
+    # The home of somebody stays shut.
+    opened = not any(entry.pw_dir == first for entry in pwd.getpwall())
     return (
         f"{name} cannot enter {first} (mode {stat.S_IMODE(info.st_mode):04o}, of "
-        f"{_user_name(info.st_uid)}): chmod o+x {first}, or name another folder"
+        f"{_user_name(info.st_uid)}): {f'chmod o+x {first}, or ' if opened else ''}"
+        "name another folder"
     )
 
 

@@ -257,8 +257,8 @@ def explained(wanted: Wanted, output: str) -> str:
         ("DO NOT MATCH THE HASHES", "the index has other files than the lock names"),
         (
             "(from versions: none)",
-            "the index has no version of one of them: is network_access_package_index_url the "
-            "address of a simple index, which often ends in /simple?",
+            "the index has no version of one of them; network_access_package_index_url takes the "
+            "address of a simple index, which often ends in /simple",
         ),
         ("No matching distribution", "the index does not have all that the lock names"),
         ("certificate", "the index's certificate is not trusted: network_access_ca_certificates"),

@@ -124,8 +124,11 @@ def _value(where: str, value: Any, option: Mapping[str, Any], problems: list[str
         problems.append(_invalid(where, value, _variables.takes(where, kind)))
         return value
     choices = option.get("choices")
-    if choices is not None and any(one not in choices for one in _several(found)):
-        problems.append(_invalid(where, value, " or ".join(map(str, choices))))
+    wrong = [one for one in _several(found) if choices is not None and one not in choices]
+    if wrong:
+        # Of a list the item, which is what to correct.
+        told = wrong[0] if isinstance(found, list) else value
+        problems.append(_invalid(where, told, " or ".join(map(str, choices or ()))))
         return found
     inner = option.get("suboptions")
     if inner and kind == "dict":

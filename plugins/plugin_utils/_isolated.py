@@ -7,6 +7,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Mapping
+from itertools import combinations
 from typing import Any
 
 from ansible_collections.runnerhost.toolkit.plugins.module_utils._instances import NAME
@@ -141,6 +142,7 @@ def _shared(args: Mapping[str, Any], good: list[dict[str, Any]]) -> list[str]:
         "name": "",
         "user": args["user"],
         "home": args["home"],
+        "pip_cache_dir": args.get("pip_cache_dir"),
         "settings": args["settings"],
         "runners": args.get("runners"),
     }
@@ -164,17 +166,23 @@ def _shared(args: Mapping[str, Any], good: list[dict[str, Any]]) -> list[str]:
             for value, count in counted.items()
             if count > 1
         ]
-    addresses = Counter(
+    addresses = [
         str(one["settings"].get("listen_address"))
         for one in (main, *good)
         if isinstance(one["settings"], Mapping) and one["settings"].get("listen_address")
-    )
+    ]
     found += [
-        f"{VARIABLE}: two services of the host have the listen_address {address!r}"
-        for address, count in addresses.items()
-        if count > 1
+        f"{VARIABLE}: two services of the host listen on one address: {first} and {second}"
+        for first, second in combinations(addresses, 2)
+        if _clash(first, second)
     ]
     return found
+
+
+def _clash(first: str, second: str) -> bool:
+    """Whether two addresses ``HOST:PORT`` cannot be listened on at a time."""
+    (host, __, port), (other, __, same) = first.rpartition(":"), second.rpartition(":")
+    return port == same and (host == other or bool({host, other} & {"", "0.0.0.0", "[::]"}))
 
 
 def _mappings(value: Any) -> list[Mapping[str, Any]]:
@@ -186,8 +194,11 @@ def _overlaps(services: list[dict[str, Any]]) -> list[str]:
     owned = [
         (str(one["name"]), os.path.normpath(str(folder)))
         for one in services
-        for runner in ({"home": one["home"]}, *_mappings(one["runners"]))
-        for key in ("home", "builds_dir", "cache_dir")
+        for runner in (
+            {"home": one["home"], "pip_cache_dir": one.get("pip_cache_dir")},
+            *_mappings(one["runners"]),
+        )
+        for key in ("home", "pip_cache_dir", "builds_dir", "cache_dir")
         if (folder := runner.get(key))
     ]
     return sorted(

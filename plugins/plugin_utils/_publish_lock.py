@@ -15,6 +15,8 @@ with suppress(ImportError):
     from packaging.version import InvalidVersion, Version
 
 LOCK = "publish_tools_lock"
+# Of the lock (requires-python of what it names).
+OLDEST_MINOR = 10
 OLDEST = {
     "abi3audit": "0",
     "auditwheel": "0",
@@ -90,6 +92,11 @@ def problems(args: Mapping[str, Any]) -> list[str]:
         found.append(
             f"publish_tools_python: invalid value {args['python']!r}; expected the path of an "
             "interpreter on the host, such as /usr/bin/python3.12"
+        )
+    elif (old := re.search(r"python3\.(\d+)\Z", args["python"])) and int(old[1]) < OLDEST_MINOR:
+        found.append(
+            f"publish_tools_python: invalid value {args['python']!r}; the tools take Python "
+            f"3.{OLDEST_MINOR} or newer"
         )
     for index, name in enumerate(args["commands"]):
         if not _COMMAND.fullmatch(name) or name == PROGRAM:

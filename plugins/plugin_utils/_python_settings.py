@@ -74,3 +74,13 @@ def _places(places: list[str], home: str) -> Iterator[str]:
                 f"python_versions_venv_places: invalid value {place!r}; expected absolute paths of "
                 "folders such as /home/gitlab-runner"
             )
+
+
+def suite_warnings(suite: str, release: str) -> list[str]:
+    """A warning if the repository's suite is of another release of Ubuntu than the host."""
+    if suite == release or suite not in _pythons.SYSTEMS or release not in _pythons.SYSTEMS:
+        return []
+    return [
+        f"python_versions_repository_suite: {suite}, but the host is {release}: Pythons that are "
+        f"built for another release may not start; set {release}, or leave the variable out"
+    ]

@@ -217,6 +217,8 @@ CHOICES = {
     "log_format": _LOG_FORMATS,
     "shell": _SHELLS,
     "executor": _EXECUTORS,
+    # Of a cache.
+    "Type": ("s3", "gcs", "azure"),
 }
 
 

@@ -7,7 +7,7 @@ Validation asks neither the host nor GitLab.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,12 +21,10 @@ from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import (
     _runner_validation,
     _tokens,
 )
-from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._runner_keys import EXECUTOR_TABLES
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._services import (
     VARIABLE,
     Service,
     leaving_services,
-    present,
     services,
 )
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._variables import misread
@@ -141,81 +139,6 @@ def settings_of(args: Mapping[str, Any], host: str) -> Settings:
         user_manager=bool(args["user_manager"]),
         paths=Paths(**args["paths"]),
     )
-
-
-def warnings(found: Iterable[Service]) -> list[str]:
-    """What the user should know of settings that are allowed."""
-    listed = list(found)
-    return [
-        *open_addresses(listed),
-        *too_few_jobs(listed),
-        *other_executors(listed),
-        *unexpanded(listed),
-    ]
-
-
-def unexpanded(found: Iterable[Service]) -> Iterator[str]:
-    """Warnings for values that a shell would change; systemd does not (systemd.exec(5))."""
-    for service in found:
-        for name, value in service.environment.items():
-            if re.match(r"~(?:/|\Z)|.*\$(?:[A-Z_]|\{[A-Z_]|\()", str(value)):
-                yield (
-                    f"{service.variable('environment')}.{name}: the value is taken as it is: no "
-                    "shell replaces $NAME, $(COMMAND) or ~ in it; write what it stands for"
-                )
-
-
-def open_addresses(found: Iterable[Service]) -> Iterator[str]:
-    """Warnings for metrics that others reach."""
-    for service in found:
-        address = str(service.settings.get("listen_address") or "")
-        if address and not re.match(r"127\.|\[::1\]|localhost\b", address):
-            yield (
-                f"{service.variable('settings')}.listen_address is {address!r}: the runner's "
-                "metrics and its debugging pages are open to whoever reaches that; 127.0.0.1:9252 "
-                "is safe"
-            )
-
-
-def too_few_jobs(found: Iterable[Service]) -> list[str]:
-    """Warnings for services whose ``concurrent`` is below their runners: those wait for each other.
-
-    A runner's question for a job counts as one of ``concurrent``, and GitLab may hold it for 50 s;
-    gitlab-runner 18.4 and later warns of it at each load ("Worker starvation").
-    """
-    return [
-        f"{service.variable('concurrent')}: {service.concurrent} is less than the number of "
-        f"runners, {count}: each waits while another one asks GitLab for a job, up to 50 s; set "
-        f"it to {count} or more"
-        for service in found
-        if service.concurrent < (count := len(service.present))
-    ]
-
-
-def other_executors(found: Iterable[Service]) -> Iterator[str]:
-    """Warnings for executors that the toolkit does not prepare, and for tables of them unused.
-
-    No refusals: a host that was set up manually keeps what it has.
-    """
-    for service in found:
-        for index, runner in enumerate(service.runners):
-            if not present([runner]):
-                continue
-            at = f"{service.variable('runners')}[{index}] ({runner['name']})"
-            executor = str(runner.get("executor", "shell"))
-            if executor != "shell":
-                yield (
-                    f"{at}.executor is {executor!r}: the toolkit prepares and checks a host for "
-                    "the executor shell alone"
-                )
-            unused = [
-                k for k, of in EXECUTOR_TABLES.items() if runner.get(k) and executor not in of
-            ]
-            if unused:
-                yield (
-                    f"{at}: {', '.join(unused)}: no effect with the executor {executor}; remove "
-                    "what is not meant, or set executor"
-                )
 
 
 # --- validation ----------------------------------------------------------------------------------

@@ -126,6 +126,11 @@ def known_hosts_problems(variable: str, values: Any) -> list[str]:
                 f"{variable}: invalid line {shown}; expected the host of a port in brackets: "
                 "[HOST]:PORT"
             )
+        elif fields and re.search(r"@|://", fields[0]):
+            found.append(
+                f"{variable}: invalid line {shown}; expected the host's name alone, without a user "
+                "or https://"
+            )
         elif len(fields) < 3 or not _KEY_TYPE.match(fields[1]) or not _is_key(*fields[1:3]):
             found.append(
                 f"{variable}: invalid line {shown}; expected HOST TYPE KEY as ssh-keyscan prints it"
@@ -170,9 +175,12 @@ def keys_problems(variable: str, values: Any) -> list[str]:
             found.append(f"{at}.hosts: expected a list of the hosts that the key is for")
             continue
         found += [
-            f"{at}.hosts: invalid value {host!r}; expected a host name such as gitlab.example.com"
+            f"{at}.hosts: invalid value {host!r}; expected a host name such as gitlab.example.com, "
+            "without a user or port"
             for host in hosts
-            if not isinstance(host, str) or not _HOST.match(host)
+            if not isinstance(host, str)
+            or not _HOST.match(host)
+            or re.fullmatch(r"[^:]+:\d+", host)
         ]
     found += [
         f"{variable} names {n!r} twice" for n in sorted({n for n in names if names.count(n) > 1})

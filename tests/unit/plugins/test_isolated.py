@@ -77,7 +77,11 @@ def test_good_entries_have_no_problem() -> None:
         ([{**PUBLISH, "home": "/home/gitlab-runner"}], "have the home '/home/gitlab-runner'"),
         (
             [{**PUBLISH, "settings": {"listen_address": "127.0.0.1:9252"}}],
-            "have the listen_address '127.0.0.1:9252'",
+            "listen on one address: 127.0.0.1:9252 and 127.0.0.1:9252",
+        ),
+        (
+            [{**PUBLISH, "settings": {"listen_address": ":9252"}}],
+            "listen on one address: 127.0.0.1:9252 and :9252",
         ),
         ([{**PUBLISH, "home": "/home/gitlab-runner/publish"}], "lies in /home/gitlab-runner"),
         (
@@ -153,3 +157,9 @@ def test_files_are_private_and_show_no_environment() -> None:
     env_file = found["/etc/gitlab-runner-publish/env-file"]
     assert (env_file["mode"], env_file["secret"]) == ("0600", True)
     assert "secret" not in str([file for file in found.values() if file is not env_file])
+
+
+def test_a_cache_of_pip_in_anothers_home() -> None:
+    found = problems(PUBLISH, pip_cache_dir="/home/gitlab-runner-publish/pip")
+    (said,) = (one for one in found if "lies in" in one)
+    assert "/home/gitlab-runner-publish/pip (gitlab_runner_runners) lies in" in said

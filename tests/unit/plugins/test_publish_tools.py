@@ -313,7 +313,7 @@ def test_what_cannot_be_installed_or_does_not_start_leaves_nothing(
         (
             "Could not find a version that satisfies the requirement uv==1 (from versions: none)\n"
             "ERROR: No matching distribution found for uv==1",
-            "the index has no version of one of them: is network_access_package_index_url the",
+            "the index has no version of one of them; network_access_package_index_url takes",
         ),
         (
             "Could not find a version that satisfies the requirement uv==1 (from versions: 0.8)\n"
@@ -424,6 +424,7 @@ def test_a_lock_is_checked(text: str, says: str) -> None:
     [
         ({}, ""),
         ({"python": "python3"}, "publish_tools_python: invalid value 'python3'"),
+        ({"python": "/usr/bin/python3.9"}, "the tools take Python 3.10 or newer"),
         ({"python": "/usr/bin/pypy3"}, "publish_tools_python"),
         ({"commands": ["../twine"]}, "publish_tools_commands[0]: invalid value '../twine'"),
         ({"commands": ["twine", PROGRAM]}, "publish_tools_commands[1]"),

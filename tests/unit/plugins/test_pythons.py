@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.runnerhost.toolkit.plugins.module_utils import _pythons
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import _python_settings
 
 PATTERNS = ["python{version}", "python{version}-venv", "python{version}-dev"]
 WHERE = {"url": "https://ppa.example.com", "suite": "jammy", "origin": "LP-PPA-deadsnakes"}
@@ -76,6 +77,20 @@ def answer(**more: Any) -> dict[str, Any]:
 
 def test_all_there() -> None:
     assert _pythons.refusals(parse("3.9", "3.12"), "3.10", PATTERNS, answer(), WHERE) == []
+
+
+@pytest.mark.parametrize(
+    ("suite", "release", "warned"),
+    [
+        ("noble", "jammy", True), ("jammy", "noble", True), ("jammy", "jammy", False),
+        # A mirror's own names, and systems of which nothing is known.
+        ("stable", "jammy", False), ("jammy", "bookworm", False), ("noble", "", False),
+    ],
+)  # fmt: skip
+def test_a_suite_of_another_release_is_warned_of(suite: str, release: str, warned: bool) -> None:
+    found = _python_settings.suite_warnings(suite, release)
+    assert len(found) == warned
+    assert all(f"{suite}, but the host is {release}" in one for one in found)
 
 
 def test_missing_version_names_suite_and_offer() -> None:

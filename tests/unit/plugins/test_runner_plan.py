@@ -25,6 +25,7 @@ from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import (
     _runner_planning,
     _runner_settings,
     _runner_versions,
+    _setting_warnings,
     _wanted_files,
 )
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._runner_host import Logind
@@ -173,7 +174,7 @@ def test_fewer_jobs_at_once_than_runners_are_warned_of(
     entries.append({"name": "leaves", "state": "absent"})
     others = [{"name": "publish", "runners": [{"name": f"p{n}"} for n in range(isolated or 0)]}]
     args = {"concurrent": concurrent, "runners": entries, "isolated": others}
-    found = _runner_settings.too_few_jobs(services(args))
+    found = _setting_warnings.too_few_jobs(services(args))
     assert [said.startswith(start) for said, start in zip(found, named, strict=True)] == [
         True for _ in named
     ]
@@ -200,7 +201,7 @@ def test_other_executors_and_their_tables_are_warned_of(
         "concurrent": 1,
         "runners": [{"name": "gone", "state": "absent"}, {"name": "a", **entry}],
     }
-    found = _runner_settings.warnings(services(args))
+    found = _setting_warnings.warnings(services(args))
     assert [part in said for said, part in zip(found, named, strict=True)] == [True for _ in named]
     assert all(said.startswith("gitlab_runner_runners[1] (a)") for said in found)
 
@@ -649,9 +650,24 @@ def test_limits_that_contradict_each_other(limits: dict[str, Any], says: str) ->
     ],
 )  # fmt: skip
 def test_a_value_that_only_a_shell_would_change_is_warned_of(value: Any, warned: bool) -> None:
-    found = _runner_settings.warnings(services({**GOOD, "environment": {"UV_CACHE_DIR": value}}))
+    found = _setting_warnings.warnings(services({**GOOD, "environment": {"UV_CACHE_DIR": value}}))
     said = [one for one in found if one.startswith("gitlab_runner_environment.UV_CACHE_DIR: ")]
     assert len(said) == warned
+
+
+@pytest.mark.parametrize(
+    ("name", "better"),
+    [
+        ("PIP_CACHE_DIR", "gitlab_runner_pip_cache_dir"),
+        ("HTTPS_PROXY", "network_access_https_proxy"),
+        ("no_proxy", "network_access_no_proxy"),
+    ],
+)
+def test_what_has_a_variable_of_its_own_is_named_with_it(name: str, better: str) -> None:
+    found = _setting_warnings.warnings(services({**GOOD, "environment": {name: "x"}}))
+    assert [
+        one for one in found if one.startswith(f"gitlab_runner_environment.{name}: set {better}")
+    ]
 
 
 def test_where_the_daemons_listen_is_asked() -> None:

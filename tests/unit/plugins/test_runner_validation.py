@@ -34,6 +34,8 @@ WHERE = "gitlab_runner_runners[0]"
         ({"unhealthy_interval": "60"}, "duration"),
         ({"feature_flags": {"FF_X": "true"}}, "true or false"),
         ({"cache": "local"}, "invalid value of type string; expected a mapping of Type"),
+        ({"cache": {"Type": "S3"}}, "expected one of s3, gcs, azure"),
+        ({"clone_url": "git@gitlab.example.com:"}, "expected an address such as https://"),
         ({"cache": {"type": "s3"}}, "did you mean 'Type'?"),
         ({"cache": {"s3": {"BuketName": "b"}}}, "did you mean 'BucketName'?"),
         ({"name": "a\nb"}, "line break"),

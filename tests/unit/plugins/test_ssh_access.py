@@ -114,6 +114,8 @@ def test_known_hosts(public: str) -> None:
         ("{key}", "expected the host's name before the key"),
         ("@revoked {key}", "expected the host's name before the key"),
         ("git.example.com:2222 {key}", "expected the host of a port in brackets: [HOST]:PORT"),
+        ("git@git.example.com {key}", "expected the host's name alone"),
+        ("https://git.example.com {key}", "expected the host's name alone"),
         ("a,git.example.com:22 {key}", "expected the host of a port in brackets"),
         ("git.example.com", "expected HOST TYPE KEY"),
         ("git.example.com ssh-ed25519 none", "expected HOST TYPE KEY"),
@@ -133,6 +135,7 @@ def test_entries(tmp_path: Path) -> None:
     for change, says in (
         ({"hosts": []}, ".hosts: expected a list"),
         ({"hosts": ["a b"]}, ".hosts: invalid value"),
+        ({"hosts": ["git.example.com:2222"]}, "without a user or port"),
         ({"hosts": ["a\nb"]}, ".hosts: invalid value"),
         ({"name": "../x"}, ".name: invalid"),
         ({"name": "known_hosts"}, ".name: invalid"),
