@@ -14,6 +14,8 @@ from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._gitlab_access 
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._gitlab_api import ApiProblem
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._project_sync import Refused, Sync
 
+WOULD = "check mode, nothing was changed; a run would have these results:"
+
 
 class ActionModule(ToolkitAction):
     """The task's controller side, which is all of it."""
@@ -48,6 +50,6 @@ class ActionModule(ToolkitAction):
             "diff": sync.diff,
             "failures": sync.failed,
             "warnings": sync.warnings,
-            "msg": sync.lines,
+            "msg": [WOULD, *sync.lines] if sync.check and sync.changed else sync.lines,
             "_ansible_verbose_always": not sync.failed,
         }

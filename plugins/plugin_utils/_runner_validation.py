@@ -189,6 +189,12 @@ def _table_problems(
 
 def _value_problems(at: str, key: str, item: Any, kind: str) -> Iterator[str]:
     shown = _secrets.redact({key: item})[key]
+    if kind == "flags" and isinstance(item, Mapping):
+        for name, flag in item.items():
+            if not isinstance(flag, bool):
+                told = _secrets.redact({str(name): flag})[str(name)]
+                yield f"{at}.{name}: invalid value {told!r}; expected true or false, without quotes"
+        return
     if not _fits(item, kind):
         got = _secrets.unfit(item)
         # Of a table or list in the wrong place nothing is shown: a secret may be in it.

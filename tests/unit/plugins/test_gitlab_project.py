@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from ansible.errors import AnsibleActionFail
 
-from ansible_collections.runnerhost.toolkit.plugins.action.gitlab_project import ActionModule
+from ansible_collections.runnerhost.toolkit.plugins.action.gitlab_project import WOULD, ActionModule
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import (
     _index_tokens,
     _project_plan,
@@ -82,6 +82,8 @@ def run(
         hides(str(error))
         raise
     hides(json.dumps(result))
+    if check and result["changed"]:
+        assert result["msg"].pop(0) == WOULD
     return result
 
 
