@@ -110,7 +110,7 @@ def test_a_link_in_the_jobs_home_leads_nowhere(site: Site) -> None:
         (
             "/etc/systemd/logind.conf.d/zzz-site.conf",
             "[Login]\nKillUserProcesses=no\n",
-            "KillUserProcesses=no would undo gitlab_runner_kill_leftover_processes",
+            "would undo gitlab_runner_kill_leftover_processes",
         ),
     ],
 )
