@@ -153,11 +153,13 @@ class ActionModule(ToolkitAction):
                 self.find_file,
             )
             scopes = sync.scopes()
+            lacking = sync.lacking()
         except ApiProblem as problem:
             # Without an answer the token is not what is wrong.
             about = "gitlab_runner_api_token: " if problem.status else ""
             self.refuse([f"{about}{problem}"])
             raise
+        self.refuse(lacking)
         if sync.created and CREATE not in scopes and MANAGE not in scopes:
             self.refuse(
                 [

@@ -219,6 +219,16 @@ class Api:
             raise
         return dict(found)
 
+    def has(self, place: str) -> bool:
+        """Whether GitLab has a project or group; also where it does not let this token look."""
+        try:
+            with self._asked(f"show {place}"):
+                self._client.http_get(f"/{place}")
+        except ApiProblem as problem:
+            # Of a token without a scope for it GitLab says 403.
+            return problem.status != 404
+        return True
+
     def find(self, wanted: Mapping[str, Any], line: str) -> dict[str, Any] | None:
         """The runner that carries the mark, None if there is none.
 

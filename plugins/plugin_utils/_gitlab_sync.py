@@ -78,6 +78,26 @@ class GitLabSync:
                 )
         return self._scopes
 
+    def lacking(self) -> list[str]:
+        """Which wanted runners belong to a project or group that GitLab does not have."""
+        if self.api is None or not {"api", "read_api"} & self.scopes():
+            return []
+        asked: dict[str, bool] = {}
+        found = []
+        for index in sorted(self.created):
+            wanted = self._wanted(index)
+            for key, kind in (("project_id", "projects"), ("group_id", "groups")):
+                if key in wanted:
+                    place = f"{kind}/{wanted[key]}"
+                    if place not in asked:
+                        asked[place] = self.api.has(place)
+                    if not asked[place]:
+                        found.append(
+                            f"runner {self.runners[index].name!r}: gitlab.{key}: GitLab has no "
+                            f"{kind[:-1]} {wanted[key]} that gitlab_runner_api_token may see"
+                        )
+        return found
+
     def _manager(self) -> _gitlab_api.Api | None:
         """GitLab's API, if the token may manage runners."""
         return self.api if _gitlab_api.MANAGE in self.scopes() else None

@@ -177,6 +177,8 @@ def _address_problems(at: str, entry: Mapping[str, Any]) -> Iterator[str]:
         yield f"{at}.url: missing; expected {_REGISTRY_FORM}"
     if kind == "other" and not given:
         yield f"{at}: url and upload_url are missing; expected at least one https address"
+    if entry.get("install") and re.search(r"/legacy/?\Z", str(given.get("url", ""))):
+        yield f"{at}.url: an address for uploads: give it as upload_url, and a simple index as url"
     if entry.get("install") and "url" not in given:
         yield f"{at}.install: there is no url to install from"
 

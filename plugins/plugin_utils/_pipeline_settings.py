@@ -203,7 +203,9 @@ def wanted_of(
         common = _github_workflow.known(args["inputs"], workflow) if github else args["inputs"]
         packages = _packages(common, entry)
         for number, given in enumerate(packages):
-            where = f"{variable}.packages[{number}]" if entry.get("packages") else variable
+            where = (
+                f"{variable}.packages[{number}]" if entry.get("packages") else f"{variable}.inputs"
+            )
             declared = workflow if github else inputs
             problems += _pipeline_template.problems(where, declared, given)
             problems += _preflight.index_problems(where, given, declared)

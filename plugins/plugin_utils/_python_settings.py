@@ -17,6 +17,9 @@ _SUITE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]*")
 _ORIGIN = re.compile(r"[^,\n]+")
 
 
+_VENV = "python{version}-venv"
+
+
 def problems(args: Mapping[str, Any], home: str = "") -> list[str]:
     """One message for each wrong value.
 
@@ -32,6 +35,11 @@ def problems(args: Mapping[str, Any], home: str = "") -> list[str]:
                 "with {version} in it, such as python{version}-dev, or python{version}-tk? for "
                 "the versions that have one"
             )
+    if args["wanted"] and not {_VENV, f"{_VENV}?"} & {*args["patterns"]}:
+        found.append(
+            f"python_versions_packages: lacks {_VENV}, without which no virtual environment can be "
+            "made; add it"
+        )
     found += _places(args["venv_places"], home)
     days = args["end_of_life_warning_days"]
     if not -1 <= days <= 9999:

@@ -20,11 +20,16 @@ def warnings(found: Iterable[Service]) -> list[str]:
         *too_few_jobs(listed),
         *other_executors(listed),
         *unexpanded(listed),
+        *limits_without_effect(listed),
     ]
 
 
 BETTER = {
     "PIP_CACHE_DIR": "gitlab_runner_pip_cache_dir",
+    **dict.fromkeys(
+        ("SSL_CERT_FILE", "PIP_CERT", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "GIT_SSL_CAINFO"),
+        "network_access_ca_certificates",
+    ),
     **dict.fromkeys(("http_proxy", "HTTP_PROXY"), "network_access_http_proxy"),
     **dict.fromkeys(("https_proxy", "HTTPS_PROXY"), "network_access_https_proxy"),
     **dict.fromkeys(("no_proxy", "NO_PROXY"), "network_access_no_proxy"),
@@ -73,6 +78,19 @@ def too_few_jobs(found: Iterable[Service]) -> list[str]:
         for service in found
         if service.concurrent < (count := len(service.present))
     ]
+
+
+def limits_without_effect(found: Iterable[Service]) -> Iterator[str]:
+    """Warnings for runners that may have more jobs than their service."""
+    for service in found:
+        for index, runner in enumerate(service.runners):
+            limit = runner.get("limit")
+            if present([runner]) and isinstance(limit, int) and limit > service.concurrent:
+                yield (
+                    f"{service.variable('runners')}[{index}] ({runner['name']}).limit: {limit} is "
+                    f"more than {service.variable('concurrent')}, {service.concurrent}, which is "
+                    "for all runners of the service: it has no effect"
+                )
 
 
 def other_executors(found: Iterable[Service]) -> Iterator[str]:

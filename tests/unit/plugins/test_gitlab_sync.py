@@ -15,6 +15,7 @@ from ansible.errors import AnsibleActionFail
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import (
     _gitlab_api,
     _gitlab_sync,
+    _runner_lists,
     _runner_toml,
 )
 from standins.gitlab import Settings
@@ -381,3 +382,29 @@ def test_identity_of_other_runners_is_untouched(gitlab: GitLab) -> None:
     data = _runner_toml.parse(host.text or "")
     assert data["runners"][0] == first
     assert [r["id"] for r in data["runners"]] == [1, 2]
+
+
+@pytest.mark.parametrize("scopes", [("api",), ("create_runner",)])
+def test_a_project_that_gitlab_does_not_have_is_named(
+    gitlab: GitLab, scopes: tuple[str, ...]
+) -> None:
+    """A token that may create runners and read no project is told nothing, and says nothing."""
+    made = gitlab.control("POST", "/projects", json={"path": "group/demo"})
+    wanted = [
+        {"name": "ours", "gitlab": {"runner_type": "project_type", "project_id": made["id"]}},
+        {"name": "example", "gitlab": {"runner_type": "project_type", "project_id": 4242}},
+        {"name": "team", "gitlab": {"runner_type": "group_type", "group_id": 4242}},
+    ]
+    sync = _gitlab_sync.gitlab_sync(
+        _runner_lists.wanted_runners("runners", gitlab.url, wanted),
+        _gitlab_sync.Access(gitlab.url, gitlab.access_token(*scopes), "", ""),
+        "one",
+        str,
+    )
+    told = [
+        "runner 'example': gitlab.project_id: GitLab has no project 4242 that "
+        "gitlab_runner_api_token may see",
+        "runner 'team': gitlab.group_id: GitLab has no group 4242 that "
+        "gitlab_runner_api_token may see",
+    ]
+    assert sync.lacking() == (told if scopes == ("api",) else [])

@@ -90,6 +90,7 @@ OWN: dict[str, Any] = {
         ({**COMPANY, "users": "gitlab-runner"}, "expected a list of Unix users"),
         ({**COMPANY, "upload_url": HOST}, "not for the kind gitlab"),
         ({**OWN, "url": ""}, "expected at least one https address"),
+        ({**OWN, "url": f"{HOST}/legacy/", "install": True}, "an address for uploads"),
         ({**OWN, "url": "", "upload_url": HOST, "install": True}, "there is no url"),
         ({**OWN, "url": "https://index.example.com:0/simple"}, "expected an https address"),
         ("pypi", "expected a mapping"),

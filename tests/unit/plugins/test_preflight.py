@@ -278,11 +278,11 @@ def act(**args: Any) -> None:
         ({"projects": []}, "release_pipeline_projects: empty"),
         (
             {"projects": [{"project": "group/demo", "inputs": {"index": "gitlab"}}]},
-            "release_pipeline_projects[0].index: invalid value 'gitlab' with auth: trusted",
+            "release_pipeline_projects[0].inputs.index: invalid value 'gitlab' with auth: trusted",
         ),
         (
             {"projects": [{"project": "group/demo", "inputs": {"test_index": "company"}}]},
-            "release_pipeline_projects[0].test_index: invalid value 'company' with auth: trusted",
+            "projects[0].inputs.test_index: invalid value 'company' with auth: trusted",
         ),
         ({"projects": [{"project": "group/demo", "inputs": {"auth": "oidc"}}]}, "auth: invalid"),
     ],

@@ -378,14 +378,16 @@ def test_all_at_once(machine: Machine) -> None:
 def test_one_list_with_exceptions(machine: Machine) -> None:
     """Of jammy's 3.11 the PPA has neither distutils, nor tk, nor gdbm; 3.12 has no distutils."""
     parts = ("distutils", "tk", "gdbm")
-    patterns = ["python{version}", *(f"python{{version}}-{part}?" for part in parts)]
+    patterns = ["python{version}", "python{version}-venv?",
+                *(f"python{{version}}-{part}?" for part in parts)]  # fmt: skip
     wanted = ("3.9", "3.10", "3.11", "3.12")
     plan = machine.plan(*wanted, patterns=patterns)
-    names = ["python3.9", *(f"python3.9-{part}" for part in parts), "python3.10", "python3.11",
-             "python3.12", "python3.12-tk", "python3.12-gdbm"]  # fmt: skip
+    names = ["python3.9", "python3.9-venv", *(f"python3.9-{part}" for part in parts),
+             "python3.10", "python3.10-venv", "python3.11", "python3.11-venv", "python3.12",
+             "python3.12-venv", "python3.12-tk", "python3.12-gdbm"]  # fmt: skip
     assert plan["packages"] == names
     assert plan["missing"] == [name for name in names if name != "python3.10"]
-    known = {p.name: p for p in archive.ppa("jammy")}
+    known = {p.name: p for p in (*archive.ubuntu("jammy"), *archive.ppa("jammy"))}
     machine.host.reset(*(known[name] for name in plan["missing"]))
     machine.apply(plan)
     machine.checked(plan)
@@ -396,7 +398,7 @@ def test_one_list_with_exceptions(machine: Machine) -> None:
     # Another list is.
     assert machine.plan(*wanted, patterns=patterns[:2])["moved"]
     assert CANDIDATES in machine.asked
-    text = machine.refusal("3.11", patterns=["python{version}", "python{version}-tk"])
+    text = machine.refusal("3.11", patterns=[*patterns[:2], "python{version}-tk"])
     assert "in python_versions_packages, python{version}-tk? takes the package for" in text
 
 

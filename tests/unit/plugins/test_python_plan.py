@@ -16,7 +16,7 @@ from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import (
 
 GOOD: dict[str, Any] = {
     "wanted": ["3.9"],
-    "patterns": ["python{version}"],
+    "patterns": ["python{version}", "python{version}-venv"],
     "url": "https://mirror.example.com/deadsnakes",
     "suite": "jammy",
     "components": ["main"],
@@ -37,7 +37,8 @@ def test_good() -> None:
         ({"url": "mirror/x"}, "invalid value 'mirror/x';"),
         ({"suite": "jammy main"}, "python_versions_repository_suite"),
         ({"origin": "a,b"}, "python_versions_repository_origin"),
-        ({"patterns": ["python3.9"]}, "python_versions_packages"),
+        ({"patterns": ["python3.9", "python{version}-venv"]}, "python_versions_packages: invalid"),
+        ({"patterns": ["python{version}"]}, "python_versions_packages: lacks python{version}-venv"),
         ({"venv_places": ["builds"]}, "venv_places: invalid value 'builds'"),
         ({"venv_places": ["/"]}, "venv_places: invalid value '/'"),
         (

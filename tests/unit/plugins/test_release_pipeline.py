@@ -382,8 +382,11 @@ def test_what_is_not_there_is_told_before_any_change(
         ),
         ({"form": "both"}, "release_pipeline_form: invalid value 'both'; expected component or"),
         ({"component": "alone"}, "release_pipeline_component: invalid value 'alone'; expected"),
-        ({"inputs": {"build_tags": ["b"]}}, "release_pipeline_projects[0].pythons: missing"),
-        ({"projects": [{"project": DEMO, "inputs": {"x": 1}}]}, "projects[0].x: unknown input"),
+        ({"inputs": {"build_tags": ["b"]}}, "release_pipeline_projects[0].inputs.pythons: missing"),
+        (
+            {"projects": [{"project": DEMO, "inputs": {"x": 1}}]},
+            "[0].inputs.x: unknown input",
+        ),
         ({"projects": [{"project": DEMO, "path": "x"}]}, "projects[0].path: unknown key"),
         ({"projects": [{"branch": "x"}]}, "projects[0]: expected either project or folder"),
         ({"projects": [{"folder": "/", "branch": "x"}]}, "projects[0].branch: not for a folder"),

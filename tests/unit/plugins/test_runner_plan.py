@@ -661,6 +661,7 @@ def test_a_value_that_only_a_shell_would_change_is_warned_of(value: Any, warned:
         ("PIP_CACHE_DIR", "gitlab_runner_pip_cache_dir"),
         ("HTTPS_PROXY", "network_access_https_proxy"),
         ("no_proxy", "network_access_no_proxy"),
+        ("PIP_CERT", "network_access_ca_certificates"),
     ],
 )
 def test_what_has_a_variable_of_its_own_is_named_with_it(name: str, better: str) -> None:
@@ -668,6 +669,14 @@ def test_what_has_a_variable_of_its_own_is_named_with_it(name: str, better: str)
     assert [
         one for one in found if one.startswith(f"gitlab_runner_environment.{name}: set {better}")
     ]
+
+
+@pytest.mark.parametrize(("limit", "warned"), [(4, False), (5, True), (0, False)])
+def test_a_limit_above_that_of_the_service_is_warned_of(limit: int, warned: bool) -> None:
+    runners = [{"name": "a", "token": TOKEN, "limit": limit}]
+    found = _setting_warnings.warnings(services({**GOOD, "concurrent": 4, "runners": runners}))
+    said = [one for one in found if one.startswith("gitlab_runner_runners[0] (a).limit: 5 is more")]
+    assert len(said) == warned
 
 
 def test_where_the_daemons_listen_is_asked() -> None:

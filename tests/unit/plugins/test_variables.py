@@ -6,6 +6,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from ansible.template import Templar, trust_as_template
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ansible_collections.runnerhost.toolkit.plugins.action import validate_variables
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import (
     _env_file,
     _isolated,
@@ -329,3 +331,19 @@ def test_a_variable_that_only_hosts_have_is_found_there(
     assert found[1:] == problems[1:]
     told = f"empty for localhost; it is set for {where}: move it to group_vars/all"
     assert found[0] == (f"gitlab_project_projects: {told}" if where else problems[0])
+
+
+@pytest.mark.parametrize(
+    ("listed", "warned"),
+    [
+        (["libffi-dev", "libpq-dev"], True),
+        (["build-essential", "cmake"], False),
+        (["gcc-12"], False),
+        (None, False),
+    ],
+)
+def test_packages_without_a_compiler_are_warned_of(listed: Any, warned: bool) -> None:
+    action = object.__new__(validate_variables.ActionModule)
+    action._templar = SimpleNamespace(template=lambda value: value)
+    action.variables = {"build_tools_packages": listed}
+    assert bool(action._without_compiler()) is warned
