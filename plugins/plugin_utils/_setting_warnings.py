@@ -26,10 +26,6 @@ def warnings(found: Iterable[Service]) -> list[str]:
 
 BETTER = {
     "PIP_CACHE_DIR": "gitlab_runner_pip_cache_dir",
-    **dict.fromkeys(
-        ("SSL_CERT_FILE", "PIP_CERT", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "GIT_SSL_CAINFO"),
-        "network_access_ca_certificates",
-    ),
     **dict.fromkeys(("http_proxy", "HTTP_PROXY"), "network_access_http_proxy"),
     **dict.fromkeys(("https_proxy", "HTTPS_PROXY"), "network_access_https_proxy"),
     **dict.fromkeys(("no_proxy", "NO_PROXY"), "network_access_no_proxy"),

@@ -661,7 +661,6 @@ def test_a_value_that_only_a_shell_would_change_is_warned_of(value: Any, warned:
         ("PIP_CACHE_DIR", "gitlab_runner_pip_cache_dir"),
         ("HTTPS_PROXY", "network_access_https_proxy"),
         ("no_proxy", "network_access_no_proxy"),
-        ("PIP_CERT", "network_access_ca_certificates"),
     ],
 )
 def test_what_has_a_variable_of_its_own_is_named_with_it(name: str, better: str) -> None:
