@@ -174,7 +174,7 @@ class _GitLab:
 
 
 class _Redirects(HTTPRedirectHandler):
-    """Follows what gitlab-runner does."""
+    """Follows the redirects that gitlab-runner can follow."""
 
     def redirect_request(
         self, req: Request, fp: Any, code: int, msg: str, headers: Any, newurl: str
@@ -190,7 +190,7 @@ def _redirect(error: HTTPError) -> str:
     if not found:
         return f"(HTTP {error.code}) {_NOT_GITLAB}"
     address = f"{target.scheme}://{target.netloc}{base}"
-    return f"it redirects to {address}, and gitlab-runner's requests get lost so: set that address"
+    return f"it redirects to {address}, which breaks gitlab-runner's requests; set that address"
 
 
 def _words_of_gitlab(body: bytes) -> str:

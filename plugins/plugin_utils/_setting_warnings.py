@@ -19,7 +19,7 @@ def warnings(found: Iterable[Service]) -> list[str]:
         *open_addresses(listed),
         *too_few_jobs(listed),
         *other_executors(listed),
-        *unexpanded(listed),
+        *environment_values(listed),
         *limits_without_effect(listed),
     ]
 
@@ -33,8 +33,11 @@ BETTER = {
 """Names of the environment that have a variable of their own."""
 
 
-def unexpanded(found: Iterable[Service]) -> Iterator[str]:
-    """Warnings for values that a shell would change; systemd does not (systemd.exec(5))."""
+def environment_values(found: Iterable[Service]) -> Iterator[str]:
+    """Warnings for values that only a shell would change, and for names with a better variable.
+
+    systemd replaces nothing in them (systemd.exec(5), EnvironmentFile=).
+    """
     for service in found:
         for name, value in service.environment.items():
             if re.match(r"~(?:/|\Z)|.*\$(?:[A-Z_]|\{[A-Z_]|\()", str(value)):
@@ -44,8 +47,8 @@ def unexpanded(found: Iterable[Service]) -> Iterator[str]:
                 )
             if name in BETTER:
                 yield (
-                    f"{service.variable('environment')}.{name}: set {BETTER[name]} instead, by "
-                    "which the rest of the toolkit goes too"
+                    f"{service.variable('environment')}.{name}: set {BETTER[name]} instead, which "
+                    "the toolkit itself uses too"
                 )
 
 

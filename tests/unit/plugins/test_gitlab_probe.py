@@ -263,7 +263,10 @@ def test_an_address_that_redirects_to_gitlabs(status: int, token: str) -> None:
         assert asked == ["/root/api/v4/version"]
     else:
         (said,) = found
-        assert f"it redirects to {base}, and gitlab-runner's requests get lost so" in said
+        assert (
+            f"it redirects to {base}, which breaks gitlab-runner's requests; set that address"
+            in said
+        )
         assert asked == []
 
 
