@@ -54,6 +54,9 @@ class ActionModule(ToolkitAction):
             "publish_tools"
         ]
         self.refuse(_publish_lock.foreign_problems(answer["foreign"]))
+        if answer["make"]:
+            warnings += _publish_lock.command_warnings(args["commands"], texts["lock"])
+            self.refuse(self._index_problems(texts["lock"]))
         plan = {"changes": answer["lines"], "packages": self._packages()}
         return {"changed": False, "plan": plan, **({"warnings": warnings} if warnings else {})}
 
@@ -68,6 +71,22 @@ class ActionModule(ToolkitAction):
             verb = "would change" if self._task.check_mode else "changed"
             result["msg"] = f"{verb}: {', '.join(answer['lines'])}"
         return result
+
+    def _index_problems(self, lock: str) -> list[str]:
+        """Why the host cannot get what the lock names; a call more where it is to be installed."""
+        network = self.network(self.variables)
+        url = network.index_url or _publish_lock.pips_index()
+        question = {
+            "url": url,
+            "environment": network.environment(),
+            "authorities": [text for __, text in network.authorities],
+            "pins": _publish_lock.pins(lock),
+        }
+        if not url:
+            return []
+        with self.quiet() if network.secrets() else nullcontext():
+            answer = self.ask(HOST_INFO, {"package_index": question}, self.variables)["info"]
+        return list(answer["package_index"])
 
     def _texts(self) -> dict[str, str]:
         """The lock, checked, and the release program."""

@@ -6,14 +6,10 @@ Runs on the hosts: standard library of Python 3.10 alone.
 
 from __future__ import annotations
 
-import ipaddress
 import json
 import os
-import socket
-import ssl
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from http.client import HTTPException
 from typing import Any
@@ -26,18 +22,17 @@ from urllib.request import (
     ProxyHandler,
     Request,
     build_opener,
-    proxy_bypass,
 )
 
-from ansible_collections.runnerhost.toolkit.plugins.module_utils import _runner_managers, _secrets
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import _runner_managers
+from ansible_collections.runnerhost.toolkit.plugins.module_utils._http import (
+    direct,
+    variables,
+    words,
+)
 from ansible_collections.runnerhost.toolkit.plugins.module_utils._no_answer import (
     NEEDS_TLS,
-    NO_TLS,
-    NOTHING_ANSWERS,
     PROXY_LOGIN,
-    TOO_SLOW,
-    UNKNOWN_NAME,
-    UNTRUSTED,
 )
 
 SECONDS = 20.0
@@ -71,7 +66,7 @@ def problems(services: Iterable[Mapping[str, Any]], authorities: Sequence[str]) 
         else:
             same.append(one)
     for way, group in ways:
-        with _variables(way["environment"]):
+        with variables(way["environment"]):
             found += _problems_of(group, authorities)
     return found
 
@@ -94,18 +89,6 @@ def _problems_of(group: Sequence[Mapping[str, Any]], authorities: Sequence[str])
     if why:
         found.append(f"{first['label']}: {first['url']} cannot be used from this host: {why}")
     return found
-
-
-@contextmanager
-def _variables(environment: Mapping[str, Any]) -> Iterator[None]:
-    """A service's variables in this process."""
-    before = dict(os.environ)
-    os.environ.update({str(name): str(value) for name, value in environment.items()})
-    try:
-        yield
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
 
 
 @dataclass(frozen=True)
@@ -133,7 +116,7 @@ class _GitLab:
             moved = urlsplit(error.headers.get("Location", "")).path.endswith(_VERSION)
             return _redirect(error) if error.code in _REDIRECTED and moved else _refusal(error)
         except (OSError, HTTPException, ValueError) as error:
-            return _words(getattr(error, "reason", error), plain=self.url.startswith("http://"))
+            return words(getattr(error, "reason", error), plain=self.url.startswith("http://"))
         return ""
 
     def asked_about(self, token: str) -> tuple[str, bool]:
@@ -147,13 +130,13 @@ class _GitLab:
         try:
             self._ask("DELETE", "runners/managers", json.dumps(nobody).encode())
         except HTTPError as error:
-            words = _words_of_gitlab(error.read(10_000))
+            said = _words_of_gitlab(error.read(10_000))
             if error.code in _REDIRECTED:
                 return _redirect(error), False
             # What stands before GitLab may refuse as well, in words of its own.
             if error.code == 403:
-                return "", words.startswith("403")
-            if error.code in (404, 405) and not words:
+                return "", said.startswith("403")
+            if error.code in (404, 405) and not said:
                 return f"(HTTP {error.code}) {_NOT_GITLAB}", False
         except (OSError, HTTPException, ValueError):
             pass
@@ -166,7 +149,7 @@ class _GitLab:
         for authority in self.authorities:
             context.load_verify_locations(cadata=authority)
         handlers: list[BaseHandler] = [HTTPSHandler(context=context), _Redirects()]
-        if _direct(name):
+        if direct(name):
             handlers.append(ProxyHandler({}))
         headers = {"Content-Type": "application/json", "Accept": "application/json"}
         request = Request(f"{base}/api/v4/{path}", data=body, method=method, headers=headers)
@@ -202,21 +185,6 @@ def _words_of_gitlab(body: bytes) -> str:
     return str(found.get("message") or found.get("error") or "") if isinstance(found, dict) else ""
 
 
-def _direct(name: str) -> bool:
-    """Whether no_proxy has an address's network, which urllib does not look for, as Go does."""
-    try:
-        address = ipaddress.ip_address(name)
-    except ValueError:
-        return bool(proxy_bypass(name))
-    for item in os.environ.get("no_proxy", os.environ.get("NO_PROXY", "")).split(","):
-        try:
-            if address in ipaddress.ip_network(item.strip(), strict=False):
-                return True
-        except ValueError:
-            continue
-    return bool(proxy_bypass(name))
-
-
 def _refusal(error: HTTPError) -> str:
     """Without a token GitLab refuses (401), and something in front of it may do so, too."""
     if error.code == 407:
@@ -225,26 +193,3 @@ def _refusal(error: HTTPError) -> str:
     if error.code == 400 and b"HTTPS port" in error.read(10_000):
         return NEEDS_TLS
     return ""
-
-
-def _words(error: object, *, plain: bool) -> str:
-    text = str(error)
-    if isinstance(error, socket.gaierror):
-        return UNKNOWN_NAME
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return f"{UNTRUSTED} ({error.verify_message}): is its CA in network_access_ca_certificates?"
-    if isinstance(error, ssl.SSLError) and error.reason in (
-        "WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST", "PACKET_LENGTH_TOO_LONG",
-    ):  # fmt: skip
-        return NO_TLS
-    if isinstance(error, ConnectionRefusedError):
-        return NOTHING_ANSWERS
-    if isinstance(error, TimeoutError):
-        return TOO_SLOW
-    if "407" in text:
-        return PROXY_LOGIN
-    if isinstance(error, ConnectionError | HTTPException | ssl.SSLEOFError):
-        # What a port with TLS does where it is spoken to without.
-        hint = f"; perhaps {NEEDS_TLS}" if plain else ""
-        return f"it ends the connection without an answer{hint}"
-    return _secrets.redact_text(text)

@@ -92,7 +92,8 @@ options:
   publish_tools:
     description:
       - The tools for publishing as they should be. Returned as C(publish_tools) are the C(lines)
-        that say what differs, and the C(foreign) commands in their place.
+        that say what differs, the C(foreign) commands in their place, and C(make), whether an
+        environment must be made.
     type: dict
     suboptions:
       lock:
@@ -160,6 +161,36 @@ options:
     type: list
     elements: str
     default: []
+  package_index:
+    description:
+      - The package index of pip. What keeps this host from using it, and what it lacks, is returned
+        as C(package_index).
+    type: dict
+    suboptions:
+      url:
+        description: Its address.
+        type: str
+        required: true
+      environment:
+        description: What pip is given; a proxy's password may be in it.
+        type: dict
+        default: {}
+      authorities:
+        description: Private CAs that the host is to trust, as PEM texts.
+        type: list
+        elements: str
+        default: []
+      pins:
+        description: What it must have, each with C(name), C(version) and C(hashes).
+        type: list
+        elements: dict
+        default: []
+      known:
+        description:
+          - The C(path) of a file, and the C(line) in it that says that the host uses this index
+            already; it is not asked then.
+        type: dict
+        default: {}
   credential_files:
     description:
       - Homes whose files with credentials of package indexes are returned as C(credential_files),
@@ -210,104 +241,11 @@ info:
   returned: always
 """
 
-import glob
-import os
-import re
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-# What not every call needs is imported where it is used: a host compiles it anew in each call.
-from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
-    _dpkg,
-    _files,
-    _system,
-    _systemd,
-)
-
-
-def configs(pattern: str) -> dict[str, bool]:
-    """The config.toml files, each with whether it names a runner; their text stays on the host."""
-    from ansible_collections.runnerhost.toolkit.plugins.module_utils import _runner_entries
-
-    found = {}
-    for path in sorted(glob.glob(pattern)):
-        try:
-            with open(path, "rb") as stream:
-                found[path] = _runner_entries.has_runners(stream.read())
-        except OSError:
-            found[path] = True
-    return found
-
-
-def resolve(name: str) -> str:
-    """A unit's name with its ``{uid:NAME}`` filled in; empty while that user does not exist."""
-    user = re.search(r"\{uid:([^}]+)\}", name)
-    if not user:
-        return name
-    entry = _system.user(user[1])
-    return name.replace(user[0], str(entry["uid"])) if entry else ""
-
-
-def units(asked: list[str]) -> dict[str, dict[str, str]]:
-    """Properties of units, by the name that was asked for, each with its ``generation``.
-
-    ``steady`` is ``no`` where systemd has started it again and it is not ready yet: it may end so
-    each time.
-    """
-    real = {name: resolve(name) for name in asked}
-    found = _systemd.units([name for name in real.values() if name])
-    # One unit may be asked for by two names.
-    answer = {name: dict(found.get(real[name], {})) for name in asked}
-    for unit in answer.values():
-        pid = int(unit.get("MainPID") or 0)
-        unit["generation"] = _system.generation(pid)
-        if int(unit.get("NRestarts") or 0) and pid:
-            from ansible_collections.runnerhost.toolkit.plugins.module_utils import _drain
-
-            gone = _drain.age(pid) is None
-            unit["steady"] = "no" if gone or not _drain.is_listening(pid) else "yes"
-    return answer
-
-
-def people(asked: dict[str, Any]) -> dict[str, Any]:
-    """Users, groups, and paths as whoever uses them will find them."""
-    from ansible_collections.runnerhost.toolkit.plugins.module_utils import _drop_ins, _host_checks
-
-    return {
-        "users": {name: _host_checks.account(name) for name in asked["users"]},
-        "missing_groups": _host_checks.missing_groups(asked["groups"]),
-        "problems": [
-            f"{check['label']}: {check['path']} {problem}"
-            for check in asked["checks"]
-            if (problem := _host_checks.path_problem(check))
-        ]
-        + _drop_ins.problems(asked["drop_ins"]),
-    }
-
-
-def other_runners(beside: dict[str, Any] | None) -> Any:
-    """Daemons that the toolkit does not manage."""
-    from ansible_collections.runnerhost.toolkit.plugins.module_utils import _runner_processes
-
-    return _runner_processes.report(beside)
-
-
-def publish_tools(asked: dict[str, Any]) -> dict[str, list[str]]:
-    """What differs from the tools as they should be."""
-    from ansible_collections.runnerhost.toolkit.plugins.module_utils import _publish_tools
-
-    due = _publish_tools.due(_publish_tools.Wanted(**asked), _publish_tools.Places())
-    return {"foreign": due.foreign, "lines": due.lines()}
-
-
-def runner_config(folder: str, unit: str, check: bool) -> Any:
-    """A service's config.toml and what belongs to it."""
-    from ansible_collections.runnerhost.toolkit.plugins.module_utils import _runner_config_file
-
-    path = _runner_config_file.true_path(folder, check)
-    return _runner_config_file.read(path, unit, complaints=True)
-
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import _host_info, _system
 
 ARGUMENTS: dict[str, Any] = {
     "packages": {"type": "list", "elements": "str", "default": []},
@@ -341,6 +279,16 @@ ARGUMENTS: dict[str, Any] = {
         },
     },
     "gitlab_authorities": {"type": "list", "elements": "str", "default": []},
+    "package_index": {
+        "type": "dict",
+        "options": {
+            "url": {"type": "str", "required": True},
+            "environment": {"type": "dict", "default": {}, "no_log": True},
+            "authorities": {"type": "list", "elements": "str", "default": []},
+            "pins": {"type": "list", "elements": "dict", "default": []},
+            "known": {"type": "dict", "default": {}},
+        },
+    },
     "publish_tools": {
         "type": "dict",
         "options": {
@@ -360,60 +308,13 @@ ARGUMENTS: dict[str, Any] = {
 }
 
 
-def found(asked: dict[str, Any], check: bool) -> dict[str, Any]:
-    """What the arguments ask for."""
-    info: dict[str, Any] = {
-        "system_python": _system.system_version(),
-        "systemd": _systemd.has_systemd(),
-        "machine": _system.machine(),
-        "packages": _dpkg.packages(asked["packages"]),
-        "files": {path: _files.file_info(path) for path in asked["files"]},
-    }
-    if asked["distribution"]:
-        info |= {"distribution": _system.distribution(), "root": os.geteuid() == 0}
-    if asked["packages"]:
-        info["provided"] = _dpkg.provided(asked["packages"], info["packages"])
-        by = {record["provided_by"] for record in info["provided"].values()}
-        info["automatic"] = sorted(_dpkg.automatic().intersection({*info["packages"], *by}))
-        info["unfinished"] = _dpkg.unfinished()
-    info["globs"] = {pattern: sorted(glob.glob(pattern)) for pattern in asked["globs"]}
-    if asked["configs"]:
-        info["configs"] = configs(asked["configs"])
-    for path in asked["texts"]:
-        info["files"][path] = _files.file_info(path, want_text=True)
-    if asked["users"] or asked["groups"] or asked["checks"]:
-        info |= people(asked)
-    if asked["units"]:
-        info["units"] = units(asked["units"])
-    if asked["logind"]:
-        info["logind"] = _systemd.logind()
-        info["logind_foreign"] = _systemd.logind_foreign(asked["logind_ours"])
-    if asked["other_runners"] or asked["other_runners_beside"] is not None:
-        info["other_runners"] = other_runners(asked["other_runners_beside"])
-    if asked["publish_tools"]:
-        info["publish_tools"] = publish_tools(asked["publish_tools"])
-    if asked["gitlab"]:
-        from ansible_collections.runnerhost.toolkit.plugins.module_utils import _gitlab_probe
-
-        info["gitlab_problems"] = _gitlab_probe.problems(
-            asked["gitlab"], asked["gitlab_authorities"]
-        )
-    if asked["credential_files"]:
-        from ansible_collections.runnerhost.toolkit.plugins.module_utils import _credential_files
-
-        info["credential_files"] = _credential_files.found(asked["credential_files"])
-    if asked["runner_config"]:
-        info["runner_config"] = runner_config(**asked["runner_config"], check=check)
-    return info
-
-
 def main() -> None:
     """Entry point of the module."""
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
     problem = _system.system_python_problem()
     if problem and not module.params["distribution"]:
         module.fail_json(msg=problem)
-    module.exit_json(changed=False, info=found(module.params, module.check_mode))
+    module.exit_json(changed=False, info=_host_info.found(module.params, module.check_mode))
 
 
 if __name__ == "__main__":

@@ -90,6 +90,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
     _files,
+    _package_index,
     _publish_tools,
     _pythons,
     _system,
@@ -122,13 +123,6 @@ _INSTALL = (
 )
 _UV_INSTALL = ("pip", "install", "--quiet", "--no-cache", "--compile-bytecode", *_LOCKED)
 _UV = re.compile(r"^uv==.*(?:\n[ \t].*)*\n?", re.M)
-# Where pip has settings that uv does not read (pip's documentation, "Configuration").
-PIP_FILES = ("/etc/pip.conf", "/etc/xdg/pip/pip.conf", "~/.config/pip/pip.conf", "~/.pip/pip.conf")
-_FINDING = (
-    r"(?:extra[-_])?index[-_]url|no[-_]index|find[-_]links|proxy|client[-_]cert|trusted[-_]host"
-)
-_PIP_SETTING = re.compile(rf"^\s*(?:{_FINDING})\s*[=:]", re.I | re.M)
-_PIP_VARIABLE = re.compile(rf"PIP_(?:CONFIG_FILE|{_FINDING})", re.I)
 
 
 class Failed(Exception):
@@ -178,7 +172,7 @@ def install(
             raise Failed(explained(wanted, done.stderr or done.stdout))
 
     uv = _UV.search(lock)
-    if uv and not pip_has_settings(environment):
+    if uv and not _package_index.pip_has_settings(environment):
         by_pip(uv[0])
         listed = os.path.join(folder, "all.txt")
         _files.write_atomic(listed, lock, 0o644)
@@ -193,17 +187,6 @@ def install(
         if done.returncode == 0:
             return
     by_pip(lock)
-
-
-def pip_has_settings(environment: Mapping[str, str]) -> bool:
-    """Whether pip is told on this host where packages come from, beside `network_access`."""
-    if any(_PIP_VARIABLE.fullmatch(name) and name not in environment for name in os.environ):
-        return True
-    home = os.environ.get("HOME") or "/root"
-    files = (path.replace("~", home, 1) for path in PIP_FILES)
-    return any(
-        _PIP_SETTING.search(_files.read_text(path)) for path in files if os.path.isfile(path)
-    )
 
 
 def check(path: str, wanted: Wanted) -> None:

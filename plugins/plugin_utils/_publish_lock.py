@@ -3,11 +3,14 @@
 
 from __future__ import annotations
 
+import importlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
+from ansible_collections.runnerhost.toolkit.plugins.module_utils._package_index import Pin
 from ansible_collections.runnerhost.toolkit.plugins.module_utils._publish_tools import PROGRAM
 
 # A dependency of ansible-core, which its sanity test of imports is without.
@@ -29,15 +32,32 @@ OLDEST = {
 """What the release program runs, each with its oldest version."""
 _PIN = re.compile(
     r"(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)(?:\[[^\]]*\])?==(?P<version>[^\s;*]+)"
-    r"(?:\s*;[^#]*?)?(?:\s+--hash=sha256:[0-9a-f]{64})+"
+    r"(?P<marker>\s*;[^#]*?)?(?P<hashes>(?:\s+--hash=sha256:[0-9a-f]{64})+)"
 )
+# Commands that are not named as their packages are.
+_BROUGHT_BY = {"pyproject-build": "build", "uvx": "uv"}
 _COMMAND = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 _PYTHON = re.compile(r"/(?:[^/\s]+/)*python3(?:\.\d+)?")
 
 
-def pins(text: str) -> tuple[dict[str, str], list[str]]:
-    """Versions by name, and the lines of a lock that pin nothing, each with its number."""
-    found: dict[str, str] = {}
+@dataclass(frozen=True)
+class Line:
+    """One pin of a lock.
+
+    Attributes:
+        name, version, hashes: as `_package_index.Pin` has them.
+        everywhere: whether it counts on every host, whatever its Python.
+    """
+
+    name: str
+    version: str
+    hashes: tuple[str, ...]
+    everywhere: bool
+
+
+def lines(text: str) -> tuple[list[Line], list[str]]:
+    """The pins of a lock, and the numbers of its lines that pin nothing."""
+    found: list[Line] = []
     others: list[str] = []
     logical, number = "", 0
     for count, line in enumerate([*text.splitlines(), ""], 1):
@@ -48,25 +68,58 @@ def pins(text: str) -> tuple[dict[str, str], list[str]]:
             continue
         match = _PIN.fullmatch(logical.strip())
         if match:
-            name = re.sub(r"[-_.]+", "-", match["name"]).lower()
-            # Of several for different Pythons, the oldest.
-            versions = [version for version in (found.get(name), match["version"]) if version]
-            found[name] = min(versions, key=_version)
+            hashes = tuple(re.findall(r"[0-9a-f]{64}", match["hashes"]))
+            found.append(Line(_bare(match["name"]), match["version"], hashes, not match["marker"]))
         elif logical.strip() and not logical.lstrip().startswith("#"):
             others.append(str(number))
         logical = ""
     return found, others
 
 
+def pins(text: str) -> list[Pin]:
+    """What an index must have for every host."""
+    return [
+        {"name": one.name, "version": one.version, "hashes": list(one.hashes)}
+        for one in lines(text)[0]
+        if one.everywhere
+    ]
+
+
+def pips_index() -> str:
+    """The index that pip uses by default, as the controller's pip has it; empty without one."""
+    with suppress(ImportError, AttributeError):
+        return str(importlib.import_module("pip._internal.models.index").PyPI.simple_url)
+    return ""
+
+
+def _bare(name: str) -> str:
+    """A package's name, normalized (PEP 503)."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def command_warnings(commands: Iterable[str], text: str) -> list[str]:
+    """Commands of which it is not sure that the lock's packages bring them."""
+    names = {one.name for one in lines(text)[0]}
+    doubtful = [name for name in commands if _bare(_BROUGHT_BY.get(name, name)) not in names]
+    return [
+        f"publish_tools_commands: the lock has no package {', '.join(doubtful)}; the run ends with "
+        "an error if no other package of the lock brings a command of that name"
+    ] * bool(doubtful)
+
+
 def lock_problems(text: str, path: str) -> list[str]:
     """Why the tools cannot be installed from a lock; empty if they can."""
-    found, others = pins(text)
+    pinned, others = lines(text)
     where = f"{LOCK}: {path}"
     if others:
         return [
             f"{where}: line {', '.join(others[:5])} is no pin; expected NAME==VERSION with "
             "--hash=sha256:…, as pip-compile --generate-hashes and uv pip compile write it"
         ]
+    found: dict[str, str] = {}
+    for one in pinned:
+        # Of several for different Pythons, the oldest.
+        found[one.name] = min((found.get(one.name, one.version), one.version), key=_version)
     wrong = [
         f"{name} {found[name]}, expected {oldest} or newer" if name in found else f"no {name}"
         for name, oldest in OLDEST.items()

@@ -81,6 +81,7 @@ def host_warnings(settings: Settings, facts: HostFacts) -> list[str]:
             if name not in settings.known_names
         ),
         *_runner_processes.warnings(facts.daemons),
+        *facts.index_problems,
         *(
             f"{service.user}, the user of jobs, may become root by sudo, and with it whoever can "
             "push to a project of this runner; take away its group or rule that allows it"

@@ -17,7 +17,11 @@ from ansible_collections.runnerhost.toolkit.plugins.module_utils._runner_facts i
     UNCONFIRMED,
 )
 from ansible_collections.runnerhost.toolkit.plugins.module_utils._runner_processes import Report
-from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import _job_user
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import (
+    _env_file,
+    _job_user,
+    _network,
+)
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._network import Network
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._runner_file import (
     TLS_FILES,
@@ -69,6 +73,7 @@ class HostFacts:
         logind_foreign: the same as other files than the toolkit's have it.
         logind_undone_by: one of them that would undo what the toolkit's says; empty for none.
         daemons: runners that the toolkit does not manage, and what would start one.
+        index_problems: why jobs cannot use the package index, where it is new to the host.
     """
 
     machine: str
@@ -84,6 +89,7 @@ class HostFacts:
     logind_foreign: Logind
     logind_undone_by: str
     daemons: Report
+    index_problems: Sequence[str]
 
     def unit(self, service: Service) -> Mapping[str, str]:
         """A service's unit."""
@@ -157,6 +163,22 @@ def question(
         # An image never asks GitLab.
         "gitlab": [] if settings.image else list(gitlabs(services, url, network)),
         "gitlab_authorities": [text for __, text in network.authorities],
+        "package_index": None if settings.image else package_index(services[0], network),
+    }
+
+
+def package_index(service: Service, network: Network) -> dict[str, Any] | None:
+    """The jobs' package index, as `host_info` takes it; None where the inventory names none."""
+    environment = _network.with_given(network.environment(), service.environment)
+    url = str(environment.get("PIP_INDEX_URL", ""))
+    if not url or url != network.index_url:
+        return None
+    line = f"PIP_INDEX_URL={_env_file.quote(url)}"
+    return {
+        "url": url,
+        "environment": network.environment(),
+        "authorities": [text for __, text in network.authorities],
+        "known": {"path": f"{service.folder}/env-file", "line": line},
     }
 
 
@@ -214,4 +236,5 @@ def facts(info: Mapping[str, Any]) -> HostFacts:
         logind_foreign=Logind.of(info["logind_foreign"]) or Logind(False, ()),
         logind_undone_by=str(info["logind_foreign"].get("undone_by", "")),
         daemons=info["other_runners"],
+        index_problems=info.get("package_index", []),
     )

@@ -5,8 +5,12 @@ from __future__ import annotations
 
 import pytest
 
-from ansible_collections.runnerhost.toolkit.plugins.module_utils import _drain, _system, _systemd
-from ansible_collections.runnerhost.toolkit.plugins.modules import host_info
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
+    _drain,
+    _host_info,
+    _system,
+    _systemd,
+)
 
 UNIT = "gitlab-runner.service"
 
@@ -36,4 +40,4 @@ def test_a_daemon_that_was_started_again_and_is_not_ready_is_not_steady(
     monkeypatch.setattr(_system, "generation", lambda _: "g")
     monkeypatch.setattr(_drain, "age", lambda _: age)
     monkeypatch.setattr(_drain, "is_listening", lambda _: ready)
-    assert host_info.units([UNIT])[UNIT].get("steady") == steady
+    assert _host_info.units([UNIT])[UNIT].get("steady") == steady

@@ -19,7 +19,11 @@ import pytest
 from ansible.errors import AnsibleActionFail, AnsibleError
 
 from ansible_collections.runnerhost.toolkit.plugins.action import publish_tools
-from ansible_collections.runnerhost.toolkit.plugins.module_utils import _publish_tools, _system
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
+    _package_index,
+    _publish_tools,
+    _system,
+)
 from ansible_collections.runnerhost.toolkit.plugins.module_utils._publish_tools import (
     LOCK,
     PROGRAM,
@@ -29,7 +33,7 @@ from ansible_collections.runnerhost.toolkit.plugins.module_utils._publish_tools 
     due,
 )
 from ansible_collections.runnerhost.toolkit.plugins.modules import publish_tools_io
-from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import _publish_lock
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import _network, _publish_lock
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._arguments import ROOT
 
 pytestmark = pytest.mark.long
@@ -348,7 +352,7 @@ def test_the_locks_uv_installs_the_rest_and_pip_what_uv_cannot(
         conf.write_text(settings)
     else:
         monkeypatch.setenv("PIP_EXTRA_INDEX_URL", "https://mirror.test")
-    monkeypatch.setattr(publish_tools_io, "PIP_FILES", (str(conf),))
+    monkeypatch.setattr(_package_index, "PIP_FILES", (str(conf),))
     lock = wheel_of(tmp_path, "pass") + wheel_of(tmp_path, UV, "uv", "uv")
     place = str(tmp_path / "environment")
     asked = wanted(lock, commands=("probe",), python=sys.executable)
@@ -442,13 +446,14 @@ class Action(publish_tools.ActionModule):
 
     called: list[dict[str, Any]]
     answer: dict[str, Any]
+    lacks: tuple[str, ...] = ()
 
     def _execute_module(
         self, module_name: str, module_args: dict[str, Any], task_vars: Any = None
     ) -> dict[str, Any]:
-        asked = module_args["publish_tools"]
-        self.called.append(asked)
-        return {"info": {"publish_tools": {"lines": [], "foreign": [], **self.answer}}}
+        self.called.append(module_args.get("publish_tools") or module_args["package_index"])
+        tools = {"lines": [], "foreign": [], "make": False, **self.answer}
+        return {"info": {"publish_tools": tools, "package_index": self.lacks}}
 
     def _pipeline(self) -> None:
         """There is no connection."""
@@ -481,6 +486,23 @@ def test_the_host_is_asked_once_and_told_digests_alone() -> None:
     result, action = run(state="absent")
     assert action.called[0]["lock"] == ""
     assert result["plan"]["packages"] == []
+
+
+def test_the_index_is_asked_where_the_tools_are_to_be_installed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A lock that the index does not have is no news of the middle of a run."""
+    network = _network.Network(index_url="https://index.invalid/simple", authorities=(("x", "C"),))
+    monkeypatch.setattr(Action, "network", lambda *_: network)
+    result, action = run({"lines": ["install x"], "make": True}, commands=["twine", "nothing"])
+    __, asked = action.called
+    assert asked["url"] == "https://index.invalid/simple"
+    assert asked["authorities"] == ["C"]
+    assert {"twine", "uv"} <= {one["name"] for one in asked["pins"]}
+    assert result["warnings"][0].startswith("publish_tools_commands: the lock has no package")
+    monkeypatch.setattr(Action, "lacks", ("publish_tools_lock: the index has no twine",))
+    with pytest.raises(AnsibleActionFail, match="refused, nothing was changed: publish_tools_lock"):
+        run({"lines": ["install x"], "make": True})
 
 
 def test_what_is_wrong_is_refused_before_the_host_is_asked(tmp_path: Path) -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import _host_info
 from ansible_collections.runnerhost.toolkit.plugins.module_utils._runner_entries import has_runners
-from ansible_collections.runnerhost.toolkit.plugins.modules import host_info
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import _runner_toml
 
 SAVED = (
@@ -78,7 +78,7 @@ def test_host_look_names_the_files(tmp_path: Path) -> None:
         path.write_text(text)
     (tmp_path / "gitlab-runner-link").mkdir()
     (tmp_path / "gitlab-runner-link" / "config.toml").symlink_to(tmp_path / "nowhere")
-    assert host_info.configs(f"{tmp_path}/gitlab-runner*/config.toml*") == {
+    assert _host_info.configs(f"{tmp_path}/gitlab-runner*/config.toml*") == {
         f"{tmp_path}/gitlab-runner/config.toml": False,
         f"{tmp_path}/gitlab-runner/config.toml.runnerhost-drained": True,
         f"{tmp_path}/gitlab-runner-deploy/config.toml": True,

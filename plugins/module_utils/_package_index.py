@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Whether a package index answers this host and has what a lock names, asked before any change.
+
+Runs on the hosts: standard library of Python 3.10 alone.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import ssl
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from http.client import HTTPException
+from typing import TypedDict
+from urllib.error import HTTPError
+from urllib.parse import unquote, urlsplit
+from urllib.request import BaseHandler, HTTPSHandler, ProxyHandler, Request, build_opener
+
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import _files
+from ansible_collections.runnerhost.toolkit.plugins.module_utils._http import (
+    direct,
+    variables,
+    words,
+)
+from ansible_collections.runnerhost.toolkit.plugins.module_utils._no_answer import PROXY_LOGIN
+
+VARIABLE = "network_access_package_index_url"
+SECONDS = 20.0
+# Where pip has settings that uv does not read (pip's documentation, "Configuration").
+PIP_FILES = ("/etc/pip.conf", "/etc/xdg/pip/pip.conf", "~/.config/pip/pip.conf", "~/.pip/pip.conf")
+_FINDING = (
+    r"(?:extra[-_])?index[-_]url|no[-_]index|find[-_]links|proxy|client[-_]cert|trusted[-_]host"
+)
+_PIP_SETTING = re.compile(rf"^\s*(?:{_FINDING})\s*[=:]", re.I | re.M)
+_PIP_VARIABLE = re.compile(rf"PIP_(?:CONFIG_FILE|{_FINDING})", re.I)
+# What pip trusts by a setting of its own, or logs in with, is not looked at.
+_OWN_TRUST = re.compile(r"^\s*cert\s*[=:]", re.I | re.M)
+_OWN_TRUST_VARIABLES = ("PIP_CERT", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
+# More than the longest page that is known.
+_MOST = 128 * 2**20
+_SHOWN = 5
+_REMEDY = "the address of a simple index often ends in /simple"
+
+
+class Pin(TypedDict):
+    """One line of a lock.
+
+    Attributes:
+        name: the package's, normalized.
+        version: as the lock has it.
+        hashes: SHA-256 of the files that it allows.
+    """
+
+    name: str
+    version: str
+    hashes: list[str]
+
+
+def pip_has_settings(environment: Mapping[str, str]) -> bool:
+    """Whether pip is told on this host where packages come from, beside `network_access`."""
+    if any(_PIP_VARIABLE.fullmatch(name) and name not in environment for name in os.environ):
+        return True
+    return any(_PIP_SETTING.search(text) for text in _settings())
+
+
+def _settings() -> list[str]:
+    home = os.environ.get("HOME") or "/root"
+    files = (path.replace("~", home, 1) for path in PIP_FILES)
+    return [_files.read_text(path) for path in files if os.path.isfile(path)]
+
+
+def problems(
+    url: str, environment: Mapping[str, str], authorities: Sequence[str], pins: Sequence[Pin]
+) -> list[str]:
+    """Why the index cannot be used, or what of a lock it does not have; one message each.
+
+    Nothing is asked where pip has settings of its own for what is asked here.
+
+    Args:
+        url: the address of its simple index (PEP 503, PEP 691).
+        environment: what pip is given: proxies, the index, a bundle of CAs.
+        authorities: private CAs that this run adds to the host's, in PEM.
+        pins: what it must have; with none it must answer.
+    """
+    if pip_has_settings(environment):
+        return []
+    trusting = any(_OWN_TRUST.search(text) for text in _settings()) or any(
+        name in os.environ for name in _OWN_TRUST_VARIABLES
+    )
+    # The bundle of trusted CAs may not be written yet.
+    proxies = {name: text for name, text in environment.items() if "proxy" in name.lower()}
+    with variables(proxies):
+        index = _Index(url.rstrip("/"), tuple(authorities), trusting)
+        # One that is missing is told as such below.
+        why = index.unusable([pin["name"] for pin in pins][:3] or ["pip"])
+        if not why:
+            return index.lacking(pins)
+    if "PIP_INDEX_URL" in environment:
+        return [f"{VARIABLE}: {url} cannot be used from this host: {why}"]
+    return [
+        f"{VARIABLE}: not set, and pip's own index, {url}, cannot be used from this host: {why}"
+    ]
+
+
+@dataclass(frozen=True)
+class _Index:
+    """An index as pip reaches it from this host.
+
+    Attributes:
+        url: its address, without a slash at the end.
+        authorities: private CAs, in PEM.
+        trusting: whether pip may trust other authorities than these.
+    """
+
+    url: str
+    authorities: tuple[str, ...]
+    trusting: bool
+
+    def unusable(self, names: Sequence[str]) -> str:
+        """Why no index answers there, in words without a secret; empty where one may."""
+        codes = []
+        for path in (*(f"{name}/" for name in names), ""):
+            try:
+                self._page(path, 1)
+            except HTTPError as error:
+                if error.code == 407:
+                    return PROXY_LOGIN
+                if error.code in (401, 403) and not os.path.exists(os.path.expanduser("~/.netrc")):
+                    return f"it asks for a login (HTTP {error.code}), and there is none for root"
+                codes.append(error.code)
+            except (OSError, HTTPException, ValueError) as error:
+                reason = getattr(error, "reason", error)
+                if self.trusting and isinstance(reason, ssl.SSLCertVerificationError):
+                    return ""
+                return words(reason, plain=self.url.startswith("http://"))
+            else:
+                return ""
+        return f"(HTTP 404) it is no index: {_REMEDY}" if set(codes) == {404} else ""
+
+    def lacking(self, pins: Sequence[Pin]) -> list[str]:
+        """What of a lock the index does not have."""
+        with ThreadPoolExecutor(max_workers=8) as pool:
+            found = [said for said in pool.map(self._lacks, pins) if said]
+        if not found:
+            return []
+        more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
+        return [
+            f"publish_tools_lock: {self.url} has no {', '.join(found[:_SHOWN])}{more}; add what is "
+            "missing to the index, or make a lock of what it has"
+        ]
+
+    def _lacks(self, pin: Pin) -> str:
+        try:
+            page = self._page(f"{pin['name']}/", _MOST)
+        except HTTPError as error:
+            return pin["name"] if error.code == 404 else ""
+        except (OSError, HTTPException, ValueError):
+            # pip tries again, and says why.
+            return ""
+        return lacks(page, pin)
+
+    def _page(self, path: str, size: int) -> str:
+        context = ssl.create_default_context()
+        for authority in self.authorities:
+            context.load_verify_locations(cadata=authority)
+        handlers: list[BaseHandler] = [HTTPSHandler(context=context)]
+        if direct(urlsplit(self.url).hostname or ""):
+            handlers.append(ProxyHandler({}))
+        # Each index has the older of the two formats.
+        request = Request(f"{self.url}/{path}", headers={"Accept": "text/html"})
+        with build_opener(*handlers).open(request, timeout=SECONDS) as answer:
+            return str(answer.read(size).decode(errors="replace"))
+
+
+def lacks(page: str, pin: Pin) -> str:
+    """What a package's page does not have of a pin, in words; empty if it may have all.
+
+    An index need not state hashes: without them the version is enough.
+    """
+    if any(one in page for one in pin["hashes"]):
+        return ""
+    version = re.escape(pin["version"])
+    if not re.search(rf"[-_]{version}(?:-|\.tar|\.zip)", unquote(page), re.I):
+        return f"{pin['name']} {pin['version']}"
+    stated = re.search(r"sha256\W{1,5}[0-9a-f]{64}", page)
+    return f"{pin['name']} {pin['version']} with a hash of the lock's" if stated else ""

@@ -1,0 +1,212 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a host learns of its package index before it is changed, against servers on this machine."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import _host_info, _package_index
+from ansible_collections.runnerhost.toolkit.plugins.module_utils._package_index import Pin
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import (
+    _network,
+    _publish_lock,
+    _runner_host,
+    _services,
+)
+
+OURS, OTHER = "a" * 64, "b" * 64
+HTML = '<a href="/f/twine-7.0-py3-none-any.whl#sha256=%s">x</a>'
+JSON = '{"files": [{"filename": "twine-7.0.tar.gz", "hashes": {"sha256": "%s"}}]}'
+
+
+@pytest.fixture(autouse=True)
+def nothing_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    names = ("http_proxy", "https_proxy", "no_proxy", "all_proxy")
+    pips = [name for name in os.environ if name.startswith("PIP_")]
+    own = (*pips, *_package_index._OWN_TRUST_VARIABLES)
+    for name in (*names, *map(str.upper, names), *own):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(_package_index, "PIP_FILES", (str(tmp_path / "pip.conf"),))
+    monkeypatch.setenv("HOME", str(tmp_path))
+
+
+@contextmanager
+def index(pages: Mapping[str, str | int]) -> Iterator[tuple[str, list[str]]]:
+    """An index with these pages, by path: its address, and what it was asked."""
+    asked: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            page = pages.get(self.path, 404)
+            body = page.encode() if isinstance(page, str) else b""
+            self.send_response(page if isinstance(page, int) else 200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}/simple", asked
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def pin(name: str = "twine", version: str = "7.0", hashes: tuple[str, ...] = (OURS,)) -> Pin:
+    return {"name": name, "version": version, "hashes": list(hashes)}
+
+
+def problems(url: str, *pins: Pin, **environment: str) -> list[str]:
+    return _package_index.problems(url, {"PIP_INDEX_URL": url, **environment}, (), pins)
+
+
+def test_an_index_that_has_all() -> None:
+    pages = {"/simple/twine/": HTML % OURS, "/simple/uv/": JSON % OURS}
+    with index(pages) as (url, asked):
+        assert problems(f"{url}/", pin(), pin("uv")) == []
+    assert sorted(set(asked)) == ["/simple/twine/", "/simple/uv/"]
+
+
+@pytest.mark.parametrize(
+    ("page", "said"),
+    [
+        (HTML % OTHER, "twine 7.0 with a hash of the lock's"),
+        (JSON % OTHER, "twine 7.0 with a hash of the lock's"),
+        ((HTML % OURS).replace("7.0", "6.9").replace(OURS, OTHER), "twine 7.0"),
+        # Not of a longer version.
+        ((HTML % OTHER).replace("7.0-", "7.0.1-"), "twine 7.0"),
+        # An index that states none.
+        ('<a href="/f/twine-7.0-py3-none-any.whl">x</a>', ""),
+        ('<a href="/f/twine-7.0.zip#md5=0">x</a>', ""),
+        ("<html>", "twine 7.0"),
+    ],
+)
+def test_what_a_page_lacks(page: str, said: str) -> None:
+    assert _package_index.lacks(page, pin()) == said
+
+
+def test_a_local_version_is_found_in_an_address() -> None:
+    page = '<a href="torch-2.0%2Bcpu-py3-none-any.whl">'
+    assert _package_index.lacks(page, pin("torch", "2.0+cpu")) == ""
+
+
+def test_what_is_missing_is_named_once() -> None:
+    pins = [pin(), *(pin(f"p{number}") for number in range(7))]
+    with index({"/simple/twine/": HTML % OURS}) as (url, _):
+        (said,) = problems(url, *pins)
+    assert said == (
+        f"publish_tools_lock: {url} has no p0, p1, p2, p3, p4 and 2 more; add what is missing to "
+        "the index, or make a lock of what it has"
+    )
+
+
+@pytest.mark.parametrize("pins", [(), (pin(), pin("uv"))])
+def test_an_address_that_is_no_index(pins: tuple[Pin, ...]) -> None:
+    with index({}) as (url, asked):
+        (said,) = problems(url, *pins)
+    assert said == (
+        f"network_access_package_index_url: {url} cannot be used from this host: (HTTP 404) it is "
+        "no index: the address of a simple index often ends in /simple"
+    )
+    assert asked[-1] == "/simple/"
+
+
+def test_an_index_without_pip_is_one() -> None:
+    with index({"/simple/": "<html>"}) as (url, _):
+        assert problems(url) == []
+
+
+@pytest.mark.parametrize("code", [401, 403])
+def test_a_login_that_root_does_not_have(code: int, tmp_path: Path) -> None:
+    with index({"/simple/twine/": code}) as (url, _):
+        (said,) = problems(url, pin())
+        assert f"it asks for a login (HTTP {code})" in said
+        (tmp_path / ".netrc").touch()
+        assert problems(url, pin()) == []
+
+
+@pytest.mark.parametrize("code", [429, 500, 503])
+def test_a_failure_of_the_index_is_no_verdict(code: int) -> None:
+    """pip tries again."""
+    with index({"/simple/twine/": code, "/simple/": code}) as (url, _):
+        assert problems(url, pin()) == []
+
+
+def test_nothing_there() -> None:
+    with index({}) as (url, _):
+        pass
+    (said,) = problems(url, pin())
+    assert said.endswith("cannot be used from this host: nothing answers at its address")
+    (said,) = problems("https://index.invalid/simple")
+    assert said.endswith("its host name is unknown")
+    # Without an address of the inventory's it is pip's own.
+    (said,) = _package_index.problems("https://index.invalid/simple", {}, (), [])
+    assert said.startswith("network_access_package_index_url: not set, and pip's own index, http")
+
+
+def test_the_proxy_is_the_inventorys() -> None:
+    with index({"http://index.invalid/simple/pip/": "<html>"}) as (url, asked):
+        proxy = url.removesuffix("/simple")
+        assert problems("http://index.invalid/simple", http_proxy=proxy) == []
+    assert asked == ["http://index.invalid/simple/pip/"]
+
+
+@pytest.mark.parametrize(
+    "settings", ["[global]\nindex-url = x\n", "[global]\nfind-links = /srv\n", None]
+)
+def test_what_pip_is_told_on_the_host_is_not_known_here(
+    settings: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if settings:
+        (tmp_path / "pip.conf").write_text(settings)
+    else:
+        monkeypatch.setenv("PIP_EXTRA_INDEX_URL", "https://more.invalid")
+    assert problems("https://index.invalid/simple", pin()) == []
+
+
+def test_an_index_that_the_host_uses_is_not_asked(tmp_path: Path) -> None:
+    url = "https://index.invalid/simple"
+    network = _network.Network(index_url=url)
+    (service,) = _services.services({"runners": [{"name": "a"}], "concurrent": 1})
+    asked = _runner_host.package_index(service, network)
+    assert asked
+    file = tmp_path / "env-file"
+    here = {**asked, "known": {**asked["known"], "path": str(file)}}
+    assert len(_host_info.package_index(pins=[], **here)) == 1
+    file.write_text(f'# x\nPIP_INDEX_URL="{url}"\n')
+    assert _host_info.package_index(pins=[], **here) == []
+
+
+def test_a_service_with_an_index_of_its_own_does_not_use_ours() -> None:
+    own = {"runners": [{"name": "a"}], "environment": {"PIP_INDEX_URL": "https://b"}}
+    (service,) = _services.services({**own, "concurrent": 1})
+    assert _runner_host.package_index(service, _network.Network(index_url="https://a")) is None
+    assert _runner_host.package_index(service, _network.Network()) is None
+
+
+def test_pins_that_count_on_some_hosts_alone_are_not_asked_for() -> None:
+    text = f"twine==7.0 --hash=sha256:{OURS} --hash=sha256:{OTHER}\n"
+    text += f"Tomli_W==2 ; python_full_version < '3.11' --hash=sha256:{OURS}\n"
+    assert _publish_lock.pins(text) == [pin(hashes=(OURS, OTHER))]
+    assert _publish_lock.command_warnings(["twine", "tomli-w"], text) == []
+    (said,) = _publish_lock.command_warnings(["twine", "ruff", "uvx"], text)
+    assert said.startswith("publish_tools_commands: the lock has no package ruff, uvx; ")
+
+
+def test_pips_own_index_is_known() -> None:
+    assert _publish_lock.pips_index().startswith("https://")
