@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, ClassVar
 
 from ansible_collections.runnerhost.toolkit.plugins.module_utils import _pythons
@@ -20,6 +21,12 @@ from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._controller imp
     ToolkitAction,
 )
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._network_plan import Mirror
+
+REPOSITORIES = (
+    "python_versions_repository_url",
+    "gitlab_runner_repository_url",
+    f"{NETWORK}distribution_url",
+)
 
 
 class ActionModule(ToolkitAction):
@@ -38,6 +45,9 @@ class ActionModule(ToolkitAction):
         deployed = self._deployed(variables) if values["distribution_url"] else ""
         distribution, warnings = self.distribution_offer(variables, deployed)
         warnings += said
+        warnings += _network_settings.credential_warnings(
+            values["repository_credentials"], self._repositories(variables)
+        )
         mirror = Mirror(
             text=distribution["distribution_sources"],
             url=str(values["distribution_url"]),
@@ -52,6 +62,15 @@ class ActionModule(ToolkitAction):
         if network.secrets():
             self.hide(result)
         return result
+
+    def _repositories(self, variables: Mapping[str, Any]) -> dict[str, str]:
+        """The addresses of apt repositories in the inventory; not those of roles' defaults."""
+        found = {}
+        for name in REPOSITORIES:
+            with suppress(Exception):
+                # The role that uses it tells what is wrong with it.
+                found[name] = str(self._templar.template(variables.get(name) or ""))
+        return found
 
     def _deployed(self, variables: Mapping[str, Any]) -> str:
         """The mirror's source file as the host has it; empty if it has none."""

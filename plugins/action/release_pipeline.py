@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 from ansible.errors import AnsibleActionFail
 
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import _pipeline_settings
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._controller import ToolkitAction
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._gitlab_api import ApiProblem
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._gitlab_projects import Projects
@@ -20,6 +21,8 @@ from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._pipeline_sync 
     Missing,
     Sync,
 )
+
+PYTHONS = "python_versions_wanted"
 
 
 class ActionModule(ToolkitAction):
@@ -42,6 +45,7 @@ class ActionModule(ToolkitAction):
             self.refuse(missing.problems)
         except ApiProblem as problem:
             raise AnsibleActionFail(str(problem)) from None
+        sync.warnings += _pipeline_settings.python_warnings(settings.wanted, self._pythons())
         return {
             "changed": sync.changed,
             "diff": sync.diff,
@@ -52,6 +56,20 @@ class ActionModule(ToolkitAction):
             # The role's next task shows both where something was refused.
             "_ansible_verbose_always": not sync.refused,
         }
+
+    def _pythons(self) -> set[str]:
+        """Those of the hosts of the inventory that this repository's playbooks provision."""
+        hosts = self.variables.get("hostvars") or {}
+        names = (self.variables.get("groups") or {}).get("runner_hosts") or []
+        found: set[str] = set()
+        for name in names:
+            try:
+                listed = self._templar.template(hosts[name][PYTHONS])
+            except Exception:
+                # Not set, or set by what only a run on the host knows.
+                return set()
+            found |= {str(one) for one in listed or ()}
+        return found
 
     def _api(self, settings: Settings) -> Projects:
         args = self._task.args

@@ -81,6 +81,10 @@ def own_places() -> dict[str, str]:
     return {name: found.get(name, "").rstrip("/") for name in OWN}
 
 
+# apt's words (acquire-item.cc); it goes on without the component.
+_NO_COMPONENT = "doesn't have the component"
+
+
 class Scratch:
     """A folder in which apt reads other sources and keeps other lists.
 
@@ -185,12 +189,17 @@ class Scratch:
             env=self.environment,
         )
 
-    def update(self, timeout: int) -> str:
-        """``apt-get update``: its errors, or an empty text."""
+    def update(self, timeout: int, *, whole: bool = False) -> str:
+        """``apt-get update``: its errors, or an empty text.
+
+        Args:
+            timeout: in seconds.
+            whole: whether a component that a repository does not have is an error, too.
+        """
         done = _system.run(
             ["apt-get", "-c", self.config, "-q", "update"], timeout=timeout, env=self.environment
         )
-        if done.returncode == 0:
+        if done.returncode == 0 and not (whole and _NO_COMPONENT in done.stderr + done.stdout):
             return ""
         lines = [
             line

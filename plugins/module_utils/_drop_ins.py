@@ -25,24 +25,28 @@ def problems(services: Mapping[str, Mapping[str, str]]) -> list[str]:
 
     Args:
         services: by unit, each with the ``drop_in`` that the toolkit writes, the job user's
-            ``home``, and the ``config`` that the service reads.
+            ``home``, the ``config`` that the service reads, and ``command``, which is empty where
+            that drop-in sets none.
     """
     return [
         f"{path}: {key}={_secrets.redact_text(value)}: {why}; remove this setting of {unit}"
         for unit, service in services.items()
-        for key, (value, path) in effective(unit, service["drop_in"]).items()
+        for key, (value, path) in effective(unit, service).items()
         if (why := _wrong(key, value, service))
     ]
 
 
-def effective(unit: str, ours: str) -> dict[str, tuple[str, str]]:
+def effective(unit: str, service: Mapping[str, str]) -> dict[str, tuple[str, str]]:
     """What the host's own files set for a service, each with its file.
 
     Of what the toolkit's drop-in sets too, only what is read after it.
     """
+    ours = service["drop_in"]
     files = {os.path.basename(path): path for path in _paths(unit) if path != ours}
     own = os.path.basename(ours)
     overridden = {"KillMode", "KillSignal"}
+    if service.get("command"):
+        overridden.add("ExecStart")
     if os.path.isfile(ours):
         overridden |= {key for key, _value in _settings(_files.read_text(ours))}
     found: dict[str, tuple[str, str]] = {}

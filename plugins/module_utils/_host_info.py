@@ -151,6 +151,10 @@ def found(asked: dict[str, Any], check: bool) -> dict[str, Any]:
         info["other_runners"] = other_runners(asked["other_runners_beside"])
     if asked["publish_tools"]:
         info["publish_tools"] = publish_tools(asked["publish_tools"])
+    if asked["disk"]:
+        from ansible_collections.runnerhost.toolkit.plugins.module_utils import _disk_space
+
+        info["full_disk"] = _disk_space.shortage(**asked["disk"])
     if asked["package_index"]:
         info["package_index"] = package_index(**asked["package_index"])
     if asked["gitlab"]:

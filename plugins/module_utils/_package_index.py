@@ -148,7 +148,7 @@ class _Index:
         more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
         return [
             f"publish_tools_lock: {self.url} has no {', '.join(found[:_SHOWN])}{more}; add what is "
-            "missing to the index, or make a lock of what it has"
+            "missing to the index, or use a lock of what it has"
         ]
 
     def _lacks(self, pin: Pin) -> str:

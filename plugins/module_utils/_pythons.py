@@ -296,6 +296,10 @@ _REASONS = (
     ("Message has been manipulated", "its signature is wrong"),
     ("is not signed", "it is not signed by the key given"),
     ("couldn't be verified", "it is signed by another key than the one given"),
+    (
+        "doesn't have the component",
+        "a component that the inventory names does not exist there (the variable of components)",
+    ),
     ("does not have a Release file", _NO_SUITE),
     ("404", _NO_SUITE),
     ("no answer in", TOO_SLOW),

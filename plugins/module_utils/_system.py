@@ -45,6 +45,16 @@ def system_python_problem() -> str | None:
     )
 
 
+def last_words(output: str, most: int = 600) -> str:
+    """The end of a program's output, in whole lines or words, without an address's password."""
+    text = re.sub(r"://[^/@\s]+@", "://(hidden)@", output.strip())
+    if len(text) <= most:
+        return text or "no message"
+    end = text[-most:]
+    mark = "\n" if "\n" in end[:-1] else " "
+    return f"… {end.partition(mark)[2].lstrip() or end}"
+
+
 def system_version() -> str:
     """The version that belongs to the distribution, as ``3.10``.
 

@@ -372,7 +372,7 @@ def candidates(asked: Request) -> dict[str, Any]:
     scratch = Scratch(asked.network, asked.auth)
     try:
         scratch.add("offer.sources", asked.sources)
-        error = scratch.update(asked.timeout)
+        error = scratch.update(asked.timeout, whole=True)
         names = []
         if asked.names and not error:
             pattern = re.compile(asked.names)

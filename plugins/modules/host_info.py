@@ -113,6 +113,25 @@ options:
         type: list
         elements: str
         default: []
+  disk:
+    description:
+      - Paths whose file systems should have C(space) and C(inodes) percent free. The first that has
+        not is returned as C(full_disk).
+    type: dict
+    suboptions:
+      paths:
+        description: The paths.
+        type: list
+        elements: str
+        required: true
+      space:
+        description: Percent of space.
+        type: int
+        required: true
+      inodes:
+        description: Percent of inodes.
+        type: int
+        required: true
   drop_ins:
     description:
       - Services by unit, each with the toolkit's C(drop_in), the job user's C(home) and the
@@ -264,6 +283,14 @@ ARGUMENTS: dict[str, Any] = {
     "other_runners_beside": {"type": "dict"},
     "credential_files": {"type": "list", "elements": "str", "default": []},
     "drop_ins": {"type": "dict", "default": {}},
+    "disk": {
+        "type": "dict",
+        "options": {
+            "paths": {"type": "list", "elements": "str", "required": True},
+            "space": {"type": "int", "required": True},
+            "inodes": {"type": "int", "required": True},
+        },
+    },
     "gitlab": {
         "type": "list",
         "elements": "dict",

@@ -135,7 +135,9 @@ def make(path: str, wanted: Wanted, lock: str, environment: Mapping[str, str]) -
     try:
         made = _system.run([wanted.python, "-I", "-m", "venv", "--without-pip", path], timeout=120)
         if made.returncode:
-            raise Failed(f"{wanted.python}: no venv: {last_words(made.stderr or made.stdout)}")
+            raise Failed(
+                f"{wanted.python}: no venv: {_system.last_words(made.stderr or made.stdout)}"
+            )
         with tempfile.TemporaryDirectory(prefix="runnerhost-tools-") as folder:
             install(path, wanted, lock, folder, environment)
         check(path, wanted)
@@ -222,13 +224,8 @@ def start(*program: str) -> str:
         )
         if done.returncode == 0:
             return ""
-        why = why or last_words(done.stderr or done.stdout)
+        why = why or _system.last_words(done.stderr or done.stdout)
     return why
-
-
-def last_words(output: str) -> str:
-    """The end of a program's output, without the password of an address."""
-    return re.sub(r"://[^/@\s]+@", "://(hidden)@", output.strip())[-600:] or "no message"
 
 
 def explained(wanted: Wanted, output: str) -> str:
@@ -250,7 +247,8 @@ def explained(wanted: Wanted, output: str) -> str:
     )
     found = (text for mark, text in reasons if mark.lower() in output.lower())
     reason = next(found, "the index cannot be used: network_access_package_index_url")
-    return f"publish_tools_lock: pip cannot install it; {reason}. pip says: {last_words(output)}"
+    said = _system.last_words(output)
+    return f"publish_tools_lock: pip cannot install it; {reason}. pip says: {said}"
 
 
 def apply(

@@ -74,6 +74,7 @@ from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
     _system,
 )
 
+_NO_VENV = " (python_versions_packages must bring the -venv package of each version)"
 _MODULES = "import ssl, sqlite3, lzma, ctypes; ssl.create_default_context(); "
 _WITH_PIP = _MODULES + "import pip"
 _WITH_WHEEL = (
@@ -104,9 +105,11 @@ def _try(executable: str, options: list[str], script: str) -> str:
         venv = os.path.join(folder, "venv")
         made = _system.run([executable, "-m", "venv", *options, venv], timeout=120)
         if made.returncode:
-            return f"no venv: {(made.stderr or made.stdout).strip()[-400:]}"
+            said = made.stderr or made.stdout
+            hint = _NO_VENV if "ensurepip" in said else ""
+            return f"no venv{hint}: {_system.last_words(said)}"
         done = _system.run([os.path.join(venv, "bin", "python"), "-I", "-c", script])
-        return (done.stderr.strip()[-400:] or "no answer") if done.returncode else ""
+        return _system.last_words(done.stderr) if done.returncode else ""
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

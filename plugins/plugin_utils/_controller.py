@@ -151,6 +151,9 @@ class ToolkitAction(ActionBase):  # type: ignore[misc]
         if self._name:
             self.refuse(missing_packages(*documentation(self._name).get("requirements", [])))
             arguments, problems = validated(self._name, self._task.args)
+            if (ROOT / "roles" / self._name).is_dir():
+                # The role of that name hands its variables on.
+                problems = [one.replace(f"{self._name}.", f"{self._name}_", 1) for one in problems]
             if problems and self.variables_of:
                 # What the user has set goes by the name that it has there.
                 self.validate(self.variables_of, self.variables)

@@ -58,10 +58,17 @@ class Projects(Api):
         # A project without commits may have no default branch yet.
         return Project(int(found["id"]), path, str(found.get("default_branch") or "main"))
 
+    def has_namespace(self, path: str) -> bool:
+        """Whether there is a group, or a user's own place, for projects."""
+        return self._namespace(path) is not None
+
+    def _namespace(self, path: str) -> dict[str, Any] | None:
+        return self._found(f"show group {path}", f"/namespaces/{quote(path, safe='')}")
+
     def create_project(self, path: str, visibility: str) -> Project:
         """A new, empty project in a group that exists."""
         place, __, name = path.rpartition("/")
-        group = self._found(f"show group {place}", f"/namespaces/{quote(place, safe='')}")
+        group = self._namespace(place)
         if group is None:
             raise ApiProblem(f"{self.url} has no group {place} that this token may see", 404)
         body = {"name": name, "path": name, "namespace_id": group["id"], "visibility": visibility}

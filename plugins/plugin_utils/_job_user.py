@@ -213,6 +213,11 @@ def checks(service: Service, made: Collection[str] | None) -> list[Check]:
     if service.shell and made is not None:
         label = service.variable("shell")
         found.append({"label": label, "path": service.shell, "kind": "program"})
+    if made is not None and service.environment.get("TMPDIR"):
+        label = f"{service.variable('environment')}.TMPDIR"
+        found.append(
+            {"label": label, "path": str(service.environment["TMPDIR"]), "kind": "directory"}
+        )
     for runner in present:
         for key, value, kind in _runner_validation.host_paths(runner):
             one: Check = {

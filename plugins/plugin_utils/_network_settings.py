@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
+from ansible_collections.runnerhost.toolkit.plugins.module_utils._apt_sources import lowered
 from ansible_collections.runnerhost.toolkit.plugins.module_utils._secrets import (
     HIDDEN,
     kind_of,
@@ -199,6 +200,43 @@ def _nearest_keys(item: Mapping[Any, Any]) -> str:
         near = difflib.get_close_matches(key.lower(), known, n=1, cutoff=0.6)
         found += [f"; {key}: did you mean {near[0]}?"] if near else []
     return "".join(found)
+
+
+def credential_warnings(items: Any, repositories: Mapping[str, str]) -> list[str]:
+    """Credentials that look as if they were for a repository of the inventory, and fit none.
+
+    Others may be for sources of the host's own.
+
+    Args:
+        items: network_access_repository_credentials, without a mistake.
+        repositories: the addresses, by their variables.
+    """
+    found = []
+    for index, item in enumerate(items):
+        url = lowered(str(item["url"]))
+        places = {name: lowered(place) for name, place in repositories.items() if place}
+        if any(fits(url, place) for place in places.values()):
+            continue
+        near = difflib.get_close_matches(url, places.values(), n=1, cutoff=0.8)
+        same = [place for place in places.values() if host_of(place) == host_of(url)]
+        for place in (near or same)[:1]:
+            name = next(name for name, one in places.items() if one == place)
+            found.append(
+                f"network_access_repository_credentials[{index}].url: {url} fits no repository of "
+                f"the inventory, and apt sends no password; {name} is {place}"
+            )
+    return found
+
+
+def fits(credential: str, url: str) -> bool:
+    """Whether apt uses a credential for an address (apt_auth.conf(5))."""
+    mine, other = urlsplit(credential), urlsplit(url)
+    return (
+        mine.scheme == other.scheme
+        and mine.hostname == other.hostname
+        and (mine.port is None or mine.port == other.port)
+        and f"{other.path}/".startswith(mine.path)
+    )
 
 
 def _credential_problems(items: Any) -> list[str]:

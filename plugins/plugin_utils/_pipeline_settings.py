@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -224,6 +224,28 @@ def wanted_of(
         )
     problems += _twice(wanted)
     return wanted, problems
+
+
+SYSTEMS_OWN = ("3.10", "3.12")
+"""The Pythons of Ubuntu 22.04 and 24.04, which are there without being named."""
+
+
+def python_warnings(wanted: Sequence[Wanted], on_hosts: Collection[str]) -> Iterator[str]:
+    """Pythons of pipelines that no host of the inventory has.
+
+    Args:
+        wanted: the repositories.
+        on_hosts: what the hosts have; empty if the inventory names no hosts.
+    """
+    for one in wanted if on_hosts else ():
+        asked = {str(item) for given in one.packages for item in given.get("pythons") or ()}
+        missing = sorted(asked - {*on_hosts, *SYSTEMS_OWN})
+        if missing and one.platform == "gitlab":
+            yield (
+                f"{one.variable}: pythons has {', '.join(missing)}, and no host of this inventory "
+                f"does (python_versions_wanted: {', '.join(sorted(on_hosts))}): its jobs fail "
+                "there; correct it, or add the version to the hosts"
+            )
 
 
 def _why(settings: Settings) -> str:

@@ -129,6 +129,13 @@ class Sync:
             self.lines.append(f"{path}: up to date")
         else:
             if project is None:
+                place = path.rpartition("/")[0]
+                if not self._gitlab.has_namespace(place):
+                    url = self.settings.url
+                    raise Missing([
+                        f"release_pipeline_component: invalid value {path!r}; {url} has no group "
+                        f"{place} that this token may see, in which the project could be made"
+                    ])  # fmt: skip
                 self._do(path, "create the project", "created the project")
                 if not self.check:
                     project = self._gitlab.create_project(path, self.settings.visibility)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -37,14 +38,17 @@ def of_variables(place: Place, pipelines: Pipelines) -> Iterator[str]:
                 f"{one.where}: nothing reads the variable {one.key}, since twine "
                 "takes TWINE_PASSWORD; rename it, or set the pipelines' input token_variable"
             )
-        # Without other jobs, no other environment is used.
-        if pipeline is None or not pipeline.whole or not pipelines.reads(one.key):
+        if pipeline is None or not pipelines.reads(one.key):
+            continue
+        # Other jobs may use other environments, whose names are not almost the same.
+        names = pipeline.environments
+        near = difflib.get_close_matches(one.environment, names, cutoff=0.7)
+        if not pipeline.whole and (not near or "*" in one.environment):
             continue
         if not any(covers(one.environment, name) for name in pipeline.environments):
-            names = ", ".join(sorted(pipeline.environments))
             yield (
                 f"{one.where}: no job of the release pipeline gets {one.name}: its environments "
-                f"are {names} (the inputs environment and test_environment)"
+                f"are {', '.join(sorted(names))} (the inputs environment and test_environment)"
             )
 
 

@@ -83,6 +83,15 @@ def host_warnings(settings: Settings, facts: HostFacts) -> list[str]:
         *_runner_processes.warnings(facts.daemons),
         *facts.index_problems,
         *(
+            [
+                f"{facts.full_disk} (gitlab_runner_min_free_space_percent, "
+                "gitlab_runner_min_free_inodes_percent): the runner takes no jobs until more is "
+                "free"
+            ]
+            if facts.full_disk
+            else []
+        ),
+        *(
             f"{service.user}, the user of jobs, may become root by sudo, and with it whoever can "
             "push to a project of this runner; take away its group or rule that allows it"
             for service in settings.services

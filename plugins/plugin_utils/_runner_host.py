@@ -74,6 +74,7 @@ class HostFacts:
         logind_undone_by: one of them that would undo what the toolkit's says; empty for none.
         daemons: runners that the toolkit does not manage, and what would start one.
         index_problems: why jobs cannot use the package index, where it is new to the host.
+        full_disk: the first disk that has too little free for jobs; empty for none.
     """
 
     machine: str
@@ -90,6 +91,7 @@ class HostFacts:
     logind_undone_by: str
     daemons: Report
     index_problems: Sequence[str]
+    full_disk: str
 
     def unit(self, service: Service) -> Mapping[str, str]:
         """A service's unit."""
@@ -156,6 +158,8 @@ def question(
                 "drop_in": one.drop_in,
                 "home": one.home,
                 "config": f"{one.folder}/config.toml",
+                # The package's unit has the package's own user.
+                "command": one.user if one.user != one.service else "",
             }
             for one in services
         },
@@ -163,8 +167,16 @@ def question(
         # An image never asks GitLab.
         "gitlab": [] if settings.image else list(gitlabs(services, url, network)),
         "gitlab_authorities": [text for __, text in network.authorities],
+        "disk": None if settings.image else disk(settings),
         "package_index": None if settings.image else package_index(services[0], network),
     }
+
+
+def disk(settings: Settings) -> dict[str, Any]:
+    """The disks for which the host pauses its runners, as `host_info` takes them."""
+    own = [path for one in settings.services for path in (*one.builds, *one.cache)]
+    space, inodes = settings.least_free
+    return {"paths": [*own, "/tmp", "/var/tmp"], "space": space, "inodes": inodes}
 
 
 def package_index(service: Service, network: Network) -> dict[str, Any] | None:
@@ -237,4 +249,5 @@ def facts(info: Mapping[str, Any]) -> HostFacts:
         logind_undone_by=str(info["logind_foreign"].get("undone_by", "")),
         daemons=info["other_runners"],
         index_problems=info.get("package_index", []),
+        full_disk=str(info.get("full_disk", "")),
     )

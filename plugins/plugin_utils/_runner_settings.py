@@ -105,6 +105,7 @@ class Settings:
         image: whether an image is being made.
         kill_leftover_processes: whether logind kills what jobs leave.
         user_manager: whether job users keep their systemd manager.
+        least_free: percent of space and of inodes below which the runner is paused.
         paths: where things lie on the host.
     """
 
@@ -117,6 +118,7 @@ class Settings:
     image: bool
     kill_leftover_processes: bool
     user_manager: bool
+    least_free: tuple[int, int]
     paths: Paths
 
     @property
@@ -127,6 +129,7 @@ class Settings:
 
 def settings_of(args: Mapping[str, Any], host: str) -> Settings:
     """The settings that validated arguments of `runner_plan` stand for."""
+    free = args.get("limits_and_cleanup") or {}
     return Settings(
         host=host,
         gitlab_url=str(args["gitlab_url"]),
@@ -137,6 +140,10 @@ def settings_of(args: Mapping[str, Any], host: str) -> Settings:
         image=bool(args.get("image")),
         kill_leftover_processes=bool(args["kill_leftover_processes"]),
         user_manager=bool(args["user_manager"]),
+        least_free=(
+            int(free.get("min_free_space_percent") or 0),
+            int(free.get("min_free_inodes_percent") or 0),
+        ),
         paths=Paths(**args["paths"]),
     )
 

@@ -214,6 +214,8 @@ async def list_all(request: Request) -> JSONResponse:
 async def list_of_group(request: Request, group_id: int) -> JSONResponse:
     """Return what a group may use: its own runners, and the instance's."""
     require_scope(request, "manage_runner")
+    if state_of(request).store.namespaces().get(group_id, "root") == "root":
+        raise not_found("Group")
     return runners_page(
         request,
         lambda runner: runner.group_id == group_id or runner.runner_type == "instance_type",

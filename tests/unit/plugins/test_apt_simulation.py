@@ -30,8 +30,10 @@ from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
     _apt_simulation,
     _apt_sources,
     _dpkg,
+    _pythons,
     _system,
 )
+from ansible_collections.runnerhost.toolkit.plugins.module_utils._apt_request import Request
 from ansible_collections.runnerhost.toolkit.plugins.modules import apt_candidates_info
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import _package_simulation
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._controller import NETWORK_DEFAULTS
@@ -287,6 +289,18 @@ FOREIGN = {
     "missing key": ("deb {url}/vendor stable main\n", "NO_PUBKEY"),
     "expired": ("deb [trusted=yes] {url}/expired stable main\n", "expired"),
 }
+
+
+def test_a_component_that_a_repository_does_not_have(repositories: Repositories) -> None:
+    """apt itself goes on, with nothing of that component."""
+    text = repositories.text("new").replace("Components: main", "Components: main univrese")
+    request = Request(sources=text, packages=["newly"])
+    said = _pythons.explain(apt_candidates_info.candidates(request)["error"])
+    assert said.startswith("a component that the inventory names does not exist there")
+    assert "univrese" in said
+    good = Request(sources=repositories.text("new"), packages=["newly"])
+    answer = apt_candidates_info.candidates(good)
+    assert (answer["error"], answer["offer"]) == ("", {"newly": ["5"]})
 
 
 @pytest.mark.parametrize("kind", FOREIGN)

@@ -14,6 +14,7 @@ import pytest
 
 from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
     _cleanup,
+    _disk_space,
     _drain,
     _full_disk,
     _old_files,
@@ -259,7 +260,7 @@ class Disk:
         (self.folder / _full_disk.PAUSED_TEXT).write_text("concurrent = 2\n")
         monkeypatch.setattr(_drain, "LEASES", str(tmp_path / "run"))
         monkeypatch.setattr(_full_disk, "FULL_MARK", str(tmp_path / "run" / "disk-full"))
-        monkeypatch.setattr(_full_disk, "free_percent", lambda path: self.free)
+        monkeypatch.setattr(_disk_space, "free_percent", lambda path: self.free)
         monkeypatch.setattr(_drain, "reload", lambda unit: None)
         monkeypatch.setattr(_system, "run", lambda *words, **more: None)
 

@@ -22,7 +22,9 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def told(root: Path, files: dict[str, str], home: str = "/home/publish") -> list[str]:
+def told(
+    root: Path, files: dict[str, str], home: str = "/home/publish", command: str = ""
+) -> list[str]:
     """The problems of a host with these files, by their path behind ``systemd/system/``."""
     ours = root / OURS
     for path, text in {f"etc/{OURS.split('/', 1)[1]}": "[Service]\nKillMode=control-group\n", **{
@@ -30,7 +32,7 @@ def told(root: Path, files: dict[str, str], home: str = "/home/publish") -> list
     }}.items():  # fmt: skip
         (root / path).parent.mkdir(parents=True, exist_ok=True)
         (root / path).write_text(text)
-    service = {"drop_in": str(ours), "home": home, "config": CONFIG}
+    service = {"drop_in": str(ours), "home": home, "config": CONFIG, "command": command}
     return _drop_ins.problems({"gitlab-runner-publish.service": service})
 
 
@@ -118,3 +120,11 @@ def test_a_file_that_undoes_logind_is_found(
     )
     found = _systemd.logind_foreign("/etc/systemd/logind.conf.d/zz-runnerhost.conf")
     assert found["undone_by"] == (str(path) if undone else "")
+
+
+def test_a_command_that_the_toolkits_own_will_replace(root: Path) -> None:
+    """On a host that does not have the toolkit's drop-in yet."""
+    text = "[Service]\nExecStart=/usr/bin/gitlab-runner run\n"
+    assert told(root, {f"{UNIT}/a.conf": text}, command="publish") == []
+    (_,) = told(root, {f"{UNIT}/a.conf": text})
+    (_,) = told(root, {f"{UNIT}/a.conf": "[Service]\n", f"{UNIT}/zzz.conf": text}, command="x")

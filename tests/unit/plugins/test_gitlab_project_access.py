@@ -330,6 +330,9 @@ def test_variables_of_environments_that_no_job_has(lab: LabGitLab) -> None:
     more: dict[str, Any] = {"protected_tags": tags, "check": True}
     assert run(lab, *given, pipelines=pipelines, **more)["warnings"] == []
     assert run(lab, *given, **more)["warnings"] == []
+    # But hardly one whose name is almost the same.
+    (said,) = run(lab, token("lvie"), pipelines=pipelines, **more)["warnings"]
+    assert said.startswith("gitlab_project_projects[0].variables[0]: no job of the release")
     wrong = [None, "x", {"project": 1}, {"project": DEMO, "inputs": 1, "packages": 2}]
     assert run(lab, *given, pipelines=wrong, pipeline_inputs={"environment": "li"}, **more)
 

@@ -137,6 +137,40 @@ def test_roles_write_the_network_settings_once_and_remove_none_of_them() -> None
     assert "register: network_access_plan" in plan
 
 
+@pytest.mark.parametrize(
+    ("url", "near"),
+    [
+        ("https://apt.example.com/ppa", ""),
+        ("https://apt.example.com", ""),
+        ("https://APT.example.com/", ""),
+        ("https://atp.example.com/ppa", "python_versions_repository_url"),
+        ("http://apt.example.com/ppa", "python_versions_repository_url"),
+        ("https://apt.example.com/pool", "python_versions_repository_url"),
+        ("https://apt.example.com:8443/ppa", "python_versions_repository_url"),
+        # For a source of the host's own.
+        ("https://packages.vendor.example.org/debian", ""),
+    ],
+)
+def test_credentials_that_miss_a_repository_are_warned_of(url: str, near: str) -> None:
+    given = {
+        "network_access_repository_credentials": [{"url": url, "login": "a", "password": "b"}],
+        "python_versions_repository_url": "https://apt.example.com/ppa/ubuntu",
+        "gitlab_runner_repository_url": "{{ undefined }}",
+    }
+    action = made()
+    warned: list[str] = []
+    action.warn = lambda text, task_vars=None: warned.append(text)  # type: ignore[method-assign]
+    action.run(None, {**FACTS, **given})
+    if near:
+        (said,) = warned
+        assert said == (
+            f"network_access_repository_credentials[0].url: {url} fits no repository of the "
+            f"inventory, and apt sends no password; {near} is https://apt.example.com/ppa/ubuntu"
+        )
+    else:
+        assert warned == []
+
+
 def test_mirror_takes_the_place_of_its_own_suites_and_of_the_distributions_releases() -> None:
     (duplicates,) = (
         one for one in plan(MIRROR)["files"] if one.get("state") == "duplicates_absent"

@@ -111,7 +111,7 @@ def test_what_is_missing_is_named_once() -> None:
         (said,) = problems(url, *pins)
     assert said == (
         f"publish_tools_lock: {url} has no p0, p1, p2, p3, p4 and 2 more; add what is missing to "
-        "the index, or make a lock of what it has"
+        "the index, or use a lock of what it has"
     )
 
 

@@ -46,7 +46,10 @@ def test_what_is_not_found_leaves_it_to_venv(
         f'exec {sys.executable} "$@"\n'
     )
     path.chmod(0o755)
-    assert python_check.check(str(path)) == "no venv: ensurepip is not available"
+    assert python_check.check(str(path)) == (
+        "no venv (python_versions_packages must bring the -venv package of each version): "
+        "ensurepip is not available"
+    )
     assert calls == [["--without-pip"], []]
 
 

@@ -79,7 +79,12 @@ def file(lab: LabGitLab, path: str, name: str = ".gitlab-ci.yml", branch: str = 
     return found.content.decode() if found else ""
 
 
-def run(lab: LabGitLab | None, check: bool = False, **more: Any) -> dict[str, Any]:
+def run(
+    lab: LabGitLab | None,
+    check: bool = False,
+    variables: dict[str, Any] | None = None,
+    **more: Any,
+) -> dict[str, Any]:
     """One run of the action."""
     action = object.__new__(ActionModule)
     args = {
@@ -93,10 +98,11 @@ def run(lab: LabGitLab | None, check: bool = False, **more: Any) -> dict[str, An
     action._task = SimpleNamespace(
         args=args, check_mode=check, async_val=0, action="release_pipeline"
     )
+    action._templar = SimpleNamespace(template=lambda value: value)
     action._connection = SimpleNamespace(
         _shell=SimpleNamespace(tmpdir="/tmp"), is_pipelining_enabled=lambda: True
     )
-    result: dict[str, Any] = action.run(None, {})
+    result: dict[str, Any] = action.run(None, variables or {})
     assert ADMIN not in json.dumps(result)
     return result
 
@@ -142,6 +148,25 @@ def test_tags_that_no_runner_has_are_warned_of(lab: LabGitLab) -> None:
         assert "publish_tags is publish, " in second
     lab.create_runner(tag_list=["publish"])
     projects[0]["inputs"] = {"build_tags": ["linux", "build"]}
+    assert "warnings" not in run(lab, projects=projects)
+
+
+def test_pythons_that_no_host_has_are_warned_of(lab: LabGitLab) -> None:
+    hosts: dict[str, dict[str, list[str]]] = {
+        "one": {"python_versions_wanted": ["3.9", "3.13"]}, "two": {"python_versions_wanted": []},
+    }  # fmt: skip
+    given = {"hostvars": hosts, "groups": {"runner_hosts": ["one", "two"]}}
+    projects = [{"project": DEMO, "inputs": {"pythons": ["3.8", "3.9", "3.12"]}}]
+    lab.create_runner(tag_list=["build", "publish"])
+    (said,) = run(lab, variables=given, projects=projects)["warnings"]
+    assert said == (
+        "release_pipeline_projects[0]: pythons has 3.8, and no host of this inventory does "
+        "(python_versions_wanted: 3.13, 3.9): its jobs fail there; correct it, or add the version "
+        "to the hosts"
+    )
+    # Of a host that says nothing it is not known.
+    del hosts["two"]["python_versions_wanted"]
+    assert "warnings" not in run(lab, variables=given, projects=projects)
     assert "warnings" not in run(lab, projects=projects)
 
 
@@ -357,6 +382,10 @@ def test_what_changed_since_it_was_read_is_not_overwritten(
     [
         ({"projects": [{"project": "group/none"}]}, "projects[0].project: http://"),
         ({"projects": [{"folder": "/none"}]}, "projects[0].folder: /none is not a folder"),
+        (
+            {"component": "nowhere/python-release"},
+            "release_pipeline_component: invalid value 'nowhere/python-release'; ",
+        ),
         ({"component": "nowhere/python-release"}, "has no group nowhere that this token may see"),
         ({"api_token": "glpat-wrongwrongwrongwrong"}, "does not know release_pipeline_api_token"),
     ],
@@ -364,9 +393,10 @@ def test_what_changed_since_it_was_read_is_not_overwritten(
 def test_what_is_not_there_is_told_before_any_change(
     lab: LabGitLab, more: dict[str, Any], message: str
 ) -> None:
-    with pytest.raises(AnsibleActionFail) as said:
-        run(lab, **more)
-    assert message in str(said.value)
+    for check in (True, False):
+        with pytest.raises(AnsibleActionFail) as said:
+            run(lab, check, **more)
+        assert message in str(said.value)
     assert "wrongwrong" not in str(said.value)
     assert api(lab).project(COMPONENT) is None
 

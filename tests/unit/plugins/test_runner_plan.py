@@ -12,7 +12,11 @@ import pytest
 from ansible.errors import AnsibleActionFail
 
 from ansible_collections.runnerhost.toolkit.plugins.action import runner_plan
-from ansible_collections.runnerhost.toolkit.plugins.module_utils import _system, _systemd
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
+    _disk_space,
+    _system,
+    _systemd,
+)
 from ansible_collections.runnerhost.toolkit.plugins.module_utils._instances import DROP_INS
 from ansible_collections.runnerhost.toolkit.plugins.module_utils._runner_facts import PAIR
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import (
@@ -687,6 +691,33 @@ def test_where_the_daemons_listen_is_asked() -> None:
         ("gitlab_runner_settings.session_server.listen_address", "[::]:8093"),
         ("gitlab_runner_isolated (publish).settings.listen_address", "127.0.0.1:9253"),
     ]
+
+
+def test_a_host_that_would_pause_its_runners_is_warned_of() -> None:
+    args = {"limits_and_cleanup": {"min_free_space_percent": 60, "min_free_inodes_percent": 0}}
+    builds = [{"name": "a", "token": "glrt-abcdefghijklmnopqrst", "builds_dir": "/srv/builds"}]
+    settings = _runner_settings.settings_of({**GOOD, **args, "runners": builds}, "host")
+    asked = _runner_host.disk(settings)
+    assert {"/home/gitlab-runner/builds", "/srv/builds", "/tmp", "/var/tmp"} <= {*asked["paths"]}
+    assert (asked["space"], asked["inodes"]) == (60, 0)
+    (said,) = _runner_checks.host_warnings(settings, host(full_disk="/srv has 40.0 % of its"))
+    assert said.startswith("/srv has 40.0 % of its (gitlab_runner_min_free_space_percent, ")
+    assert _disk_space.shortage(["/nowhere/at/all"], 100.1, 0).startswith("/ has ")
+    assert _disk_space.shortage(["/nowhere/at/all"], 0, 0) == ""
+
+
+def test_an_index_that_jobs_cannot_use_is_warned_of() -> None:
+    settings = _runner_settings.settings_of(GOOD, "host")
+    assert _runner_checks.host_warnings(settings, host(package_index=["said"])) == ["said"]
+
+
+def test_temporary_folder_of_the_jobs_is_looked_for() -> None:
+    (service,) = services({**GOOD, "environment": {"TMPDIR": "/scratch"}})
+    found = [one for one in _job_user.checks(service, set()) if one["path"] == "/scratch"]
+    assert [(one["label"], one["kind"]) for one in found] == [
+        ("gitlab_runner_environment.TMPDIR", "directory")
+    ]
+    assert not [one for one in _job_user.checks(service, None) if one["path"] == "/scratch"]
 
 
 def test_the_login_of_ansible_runs_no_jobs() -> None:
