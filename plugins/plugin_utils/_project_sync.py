@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +14,7 @@ from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import (
 )
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._gitlab_access import AccessApi
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._gitlab_api import ApiProblem
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._gitlab_projects import Project
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._gitlab_settings import (
     Owner,
     TakenError,
@@ -196,7 +197,19 @@ class Sync:
                 one.place, pipelines, one.protected, one.owner.config_path, one.owner.override_role
             ),
             *found,
+            *self._branches_to_come(one),
         ]
+
+    def _branches_to_come(self, one: Planned) -> Iterator[str]:
+        """Branches that are to be protected and are not there: GitLab takes any name."""
+        project = Project(one.owner.id, one.place.path, "")
+        new = [ref.wanted for ref in one.refs if ref.wanted and not ref.old]
+        for name in (ref.name for ref in new if ref.merge is not None and "*" not in ref.name):
+            if not self.api.has_branch(project, name):
+                yield (
+                    f"{one.place.where}.protected_branches: {one.place.path} has no branch {name} "
+                    "yet; correct the name if it is not to come"
+                )
 
     def _apply(self, one: Planned) -> None:
         """Makes the changes; the next run goes on where GitLab has refused one."""

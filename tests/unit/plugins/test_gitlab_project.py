@@ -19,6 +19,7 @@ from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import (
     _index_tokens,
     _project_plan,
 )
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._gitlab_projects import Projects
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._gitlab_settings import SettingsApi
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._project_steps import today
 from standins.gitlab import Settings
@@ -229,6 +230,22 @@ def test_a_protection_that_differs_is_made_anew(lab: LabGitLab) -> None:
     assert not run(lab, protected_branches=branch)["changed"]
 
 
+def test_a_branch_to_protect_that_is_not_there(lab: LabGitLab) -> None:
+    """GitLab protects any name."""
+    made = Projects(lab.base_url, ADMIN)
+    project = made.project(DEMO)
+    assert project
+    made.commit(project, "main", "", "x", [{"action": "create", "file_path": "a", "content": "a"}])
+    given = [{"name": "main"}, {"name": "mian"}, {"name": "release/*"}]
+    (said,) = run(lab, protected_branches=given, check=True)["warnings"]
+    assert said == (
+        "gitlab_project_projects[0].protected_branches: group/demo has no branch mian yet; correct "
+        "the name if it is not to come"
+    )
+    run(lab, protected_branches=given)
+    assert run(lab, protected_branches=given)["warnings"] == []
+
+
 def test_a_protection_that_cannot_be_changed_stays(lab: LabGitLab) -> None:
     run(lab, protected_tags=[{"name": "v*", "create": "developer"}])
     lab.fault("/api/v4/projects/*/protected_tags", "status", status=500, method="POST")
@@ -412,3 +429,20 @@ def test_the_instance_of_a_token_is_read_offline() -> None:
     assert _index_tokens.instance("glpat-x") == ""
     assert _index_tokens.problem(PYPI, "TWINE_PASSWORD pypi") == ""
     assert _index_tokens.problem(TEST, "TWINE_PASSWORD testpypi") == ""
+
+
+@pytest.mark.parametrize(
+    ("projects", "says"),
+    [
+        ([{"project": DEMO, "variables": "x"}], "gitlab_project_projects[0].variables[0]: "),
+        ([{"project": DEMO, "protected": []}], "gitlab_project_projects[0]: unknown option"),
+        ("x", "gitlab_project_projects[0]: "),
+    ],
+)
+def test_a_wrong_type_is_told_by_the_variables_name(
+    lab: LabGitLab, projects: Any, says: str
+) -> None:
+    with pytest.raises(AnsibleActionFail) as said:
+        run(lab, projects=projects)
+    assert says in str(said.value)
+    assert "gitlab_project.projects" not in str(said.value)
