@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 from ansible_collections.runnerhost.toolkit.plugins.module_utils._runner_facts import PAIR
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import (
     _gitlab_sync,
+    _job_folders,
     _job_user,
     _network,
     _runner_checks,
@@ -57,7 +58,12 @@ class ActionModule(ToolkitAction):
         if has_keys:
             warnings += self.no_file_on_host("the jobs' SSH keys")
         made = None if settings.image else _job_user.certificates(network.authorities)
-        self.refuse(_job_user.login_problems(settings.services, self._login()))
+        self.refuse(
+            [
+                *_job_user.login_problems(settings.services, self._login()),
+                *_job_folders.problems(settings.services),
+            ]
+        )
         question = _runner_host.question(settings, made, str(args["gitlab_url"]), network)
         # Tokens are in the question, and may be a proxy's password.
         with self.quiet():
@@ -69,7 +75,9 @@ class ActionModule(ToolkitAction):
             str(args["fingerprint"]),
             facts.texts.get(settings.paths.sources, ""),
         )
-        warnings += warned + _setting_warnings.warnings(settings.services)
+        warnings += warned + _setting_warnings.warnings(
+            settings.services, int(args["stop_timeout"])
+        )
         problems, new_groups = _runner_checks.host_problems(settings, facts, self._build_tools())
         self.refuse(problems)
         repository = _runner_versions.repository(settings.wanted, key)

@@ -148,13 +148,14 @@ class Check(TypedDict, total=False):
     Attributes:
         label: the variable that names it, for messages.
         path: the path.
-        kind: how it is used: folder, directory, file, json, program, certificates, private_key;
-            or listener for an address on which a daemon is to listen.
+        kind: how it is used: folder, directory, writable, file, json, program, certificates,
+            private_key; or listener for an address on which a daemon is to listen.
         user: who works in the folder.
         home: of that user.
         link: whether the folder may lead through a symbolic link.
         execute: whether programs are run there.
         certificate: the file whose key it is.
+        mild: whether a problem is a warning.
     """
 
     label: str
@@ -165,6 +166,7 @@ class Check(TypedDict, total=False):
     link: bool
     execute: bool
     certificate: str
+    mild: bool
 
 
 def path_problem(check: Check) -> str:
@@ -325,7 +327,20 @@ def _directory(check: Check) -> str:
     path = str(check["path"])
     if os.path.isdir(path):
         return ""
-    return f"the folder {path} does not exist on the host"
+    return "is no folder" if os.path.lexists(path) else "does not exist on the host"
+
+
+def _writable(check: Check) -> str:
+    """A folder that programs of jobs make where it is missing."""
+    there = str(check["path"])
+    while not os.path.lexists(there):
+        there = os.path.dirname(there)
+    user = _system.user(check["user"])
+    uid, gid = (user["uid"], user["gid"]) if user else (_NOBODY, _NOBODY)
+    shut = _as_user(
+        check["user"], uid, gid, lambda: "" if os.access(there, os.W_OK | os.X_OK) else "shut"
+    )
+    return f"cannot be written by {check['user']} (see the rights of {there})" if shut else ""
 
 
 def _json(check: Check) -> str:
@@ -390,6 +405,7 @@ _KINDS: dict[str, Callable[[Check], str]] = {
     "listener": _listener,
     "folder": _folder,
     "directory": _directory,
+    "writable": _writable,
     "file": _file,
     "json": _json,
     "program": _program,

@@ -68,15 +68,17 @@ def people(asked: dict[str, Any]) -> dict[str, Any]:
     """Users, groups, and paths as whoever uses them will find them."""
     from ansible_collections.runnerhost.toolkit.plugins.module_utils import _drop_ins, _host_checks
 
+    told = [
+        (f"{check['label']}: {check['path']} {problem}", check.get("mild"))
+        for check in asked["checks"]
+        if (problem := _host_checks.path_problem(check))
+    ]
     return {
         "users": {name: _host_checks.account(name) for name in asked["users"]},
         "missing_groups": _host_checks.missing_groups(asked["groups"]),
-        "problems": [
-            f"{check['label']}: {check['path']} {problem}"
-            for check in asked["checks"]
-            if (problem := _host_checks.path_problem(check))
-        ]
+        "problems": [text for text, mild in told if not mild]
         + _drop_ins.problems(asked["drop_ins"]),
+        "cautions": [text for text, mild in told if mild],
     }
 
 
@@ -125,6 +127,8 @@ def found(asked: dict[str, Any], check: bool) -> dict[str, Any]:
         "system_python": _system.system_version(),
         "systemd": _systemd.has_systemd(),
         "machine": _system.machine(),
+        "cpus": os.cpu_count() or 1,
+        "memory": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         "packages": _dpkg.packages(asked["packages"]),
         "files": {path: _files.file_info(path) for path in asked["files"]},
     }

@@ -48,7 +48,8 @@ options:
   checks:
     description:
       - Paths to try as whoever uses them will, each with C(label), C(path) and C(kind).
-      - What is wrong is returned as C(problems), one message each.
+      - What is wrong is returned as C(problems), one message each, or as C(cautions) for a C(mild)
+        check.
     type: list
     elements: dict
     default: []

@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +29,10 @@ _GROUP_OF = {
     "sbuild": re.compile(r"sbuild"),
 }
 """Groups that these packages make where they are not there yet."""
+_CACHES = re.compile(
+    r"(?:\w+_)?(?:CACHE|CACHE_DIR|CACHE_HOME)|CCACHE_DIR|CARGO_HOME|RUSTUP_HOME|GOPATH"
+)
+"""Variables of the environment whose folder a program of a job makes itself."""
 _GROUP = re.compile(r"[a-z_][a-z0-9_-]{0,31}\Z")
 
 
@@ -213,11 +217,8 @@ def checks(service: Service, made: Collection[str] | None) -> list[Check]:
     if service.shell and made is not None:
         label = service.variable("shell")
         found.append({"label": label, "path": service.shell, "kind": "program"})
-    if made is not None and service.environment.get("TMPDIR"):
-        label = f"{service.variable('environment')}.TMPDIR"
-        found.append(
-            {"label": label, "path": str(service.environment["TMPDIR"]), "kind": "directory"}
-        )
+    if made is not None:
+        found += _environment_checks(service, home)
     for runner in present:
         for key, value, kind in _runner_validation.host_paths(runner):
             one: Check = {
@@ -235,6 +236,25 @@ def checks(service: Service, made: Collection[str] | None) -> list[Check]:
                 one["certificate"] = str(runner.get("tls-cert-file"))
             found.append(one)
     return found
+
+
+def _environment_checks(service: Service, home: str) -> Iterator[Check]:
+    """Folders that the jobs' environment names."""
+    for name, value in service.environment.items():
+        path = os.path.normpath(str(value))
+        label = f"{service.variable('environment')}.{name}"
+        if not path.startswith("/") or f"{path}/".startswith(f"{home}/"):
+            continue
+        if name == "TMPDIR":
+            yield {"label": label, "path": path, "kind": "directory"}
+        elif _CACHES.fullmatch(name):
+            yield {
+                "label": label,
+                "path": path,
+                "kind": "writable",
+                "user": service.user,
+                "mild": True,
+            }
 
 
 def folders(service: Service) -> list[str]:

@@ -32,6 +32,9 @@ from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._pipeline_setti
 _MAIN = f"templates/{_pipeline_template.NAME}/template.yml"
 
 
+_OF_A_PACKAGE = ("pyproject.toml", "setup.py")
+
+
 class Missing(Exception):
     """Projects or folders that are not there; nothing was changed."""
 
@@ -178,6 +181,8 @@ class Sync:
             if wanted.branch and not self._gitlab.has_branch(project, branch):
                 start = project.default_branch
             found = self._read(project, start or branch, files)
+        if project is not None:
+            self._warn_of_folders(wanted, project, start or branch)
         plan = _pipeline_files.plan(files, found)
         if plan.edited:
             self._refuse_edited(wanted.name, plan)
@@ -204,6 +209,17 @@ class Sync:
             message = f"Pipeline of Runnerhost: {paths}"
             self._gitlab.commit(project, branch, start, message, plan.actions())
         self._do(wanted.name, f"commit {paths} to {branch}", f"committed {paths} to {branch}")
+
+    def _warn_of_folders(self, wanted: Wanted, project: Project, branch: str) -> None:
+        """A package without these files cannot be built (PEP 517)."""
+        folders = {str(given.get("package", ".")) for given in wanted.packages}
+        for folder in sorted(folders):
+            paths = [os.path.normpath(f"{folder}/{name}") for name in _OF_A_PACKAGE]
+            if not any(self._gitlab.file(project, branch, path) for path in paths):
+                self.warnings.append(
+                    f"{wanted.variable}: {project.path} has no {' and no '.join(paths)} in "
+                    f"{branch}: its package cannot be built there (the input package)"
+                )
 
     def _warn_of_tags(self, wanted: Wanted, project: Project) -> None:
         """A job whose tags no runner has waits for ever."""

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import difflib
+import fnmatch
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -52,7 +53,9 @@ def of_variables(place: Place, pipelines: Pipelines) -> Iterator[str]:
             )
 
 
-def of_protection(place: Place, protected: Sequence[ProtectedRef]) -> Iterator[str]:
+def of_protection(
+    place: Place, protected: Sequence[ProtectedRef], pipelines: Pipelines
+) -> Iterator[str]:
     """About protected variables that reach no job."""
     wanted = [one for one in place.filled if one.protected]
     if not wanted:
@@ -69,6 +72,16 @@ def of_protection(place: Place, protected: Sequence[ProtectedRef]) -> Iterator[s
                 f"{place.where}: {', '.join(scoped)}: empty in pipelines of tags, since "
                 f"{place.path} protects no tag (protected_tags, such as v*)"
             )
+    else:
+        pipeline = pipelines.of(place.path)
+        tags = [ref.name for ref in protected if ref.merge is None]
+        for prefix in sorted(pipeline.prefixes if pipeline else ()):
+            if not any(fnmatch.fnmatchcase(f"{prefix}1.0.0", tag) for tag in tags):
+                yield (
+                    f"{place.where}: protected variables are empty in releases of the tags "
+                    f"{prefix}* (the input tag_prefix), since {place.path} protects "
+                    f"{', '.join(tags)} alone; protect {prefix}*"
+                )
 
 
 def of_found(place: Place, found: Sequence[Mapping[str, Any]], gone: Collection[str]) -> list[str]:

@@ -15,6 +15,7 @@ _OWN_FILE = ".gitlab-ci.yml"
 _ENVIRONMENTS = {"environment": "pypi", "test_environment": "testpypi"}
 _UPLOADS = {"environment": "publish", "test_environment": "publish-test"}
 _NAME = "release"
+_PREFIX = "v"
 _REGISTRY = "gitlab"
 _READ = ("TWINE_PASSWORD", "TWINE_USERNAME")
 
@@ -28,12 +29,14 @@ class Pipeline:
         trusted: whether an index knows its jobs by their ID tokens.
         environments: those of its jobs.
         uploads: the names of the jobs that upload, and their environments.
+        prefixes: what the tags of its releases begin with.
     """
 
     whole: bool
     trusted: bool
     environments: frozenset[str]
     uploads: frozenset[tuple[str, str]] = frozenset()
+    prefixes: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -88,6 +91,7 @@ def pipelines_of(entries: Sequence[Any], inputs: Mapping[str, Any]) -> Pipelines
                 for package in packages
                 for name, job in _UPLOADS.items()
             ),
+            frozenset(str(package.get("tag_prefix", _PREFIX)) for package in packages),
         )
     read = {str(one["token_variable"]) for one in given if one.get("token_variable")}
     return Pipelines(found, frozenset(read))

@@ -192,7 +192,7 @@ class Sync:
             return [*_project_findings.of_variables(one.place, pipelines), *found]
         return [
             *_project_findings.of_variables(one.place, pipelines),
-            *_project_findings.of_protection(one.place, one.protected),
+            *_project_findings.of_protection(one.place, one.protected, pipelines),
             *_project_findings.of_project(
                 one.place, pipelines, one.protected, one.owner.config_path, one.owner.override_role
             ),

@@ -11,7 +11,10 @@ from ansible_collections.runnerhost.toolkit.plugins.module_utils._runner_facts i
 from ansible_collections.runnerhost.toolkit.plugins.module_utils._systemd import masked
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import _job_user
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._runner_host import HostFacts
-from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._runner_settings import Settings
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._runner_settings import (
+    Settings,
+    limits_beyond,
+)
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._runner_versions import Packages
 
 OWN_ID = (
@@ -81,7 +84,8 @@ def host_warnings(settings: Settings, facts: HostFacts) -> list[str]:
             if name not in settings.known_names
         ),
         *_runner_processes.warnings(facts.daemons),
-        *facts.index_problems,
+        *facts.cautions,
+        *limits_beyond(settings.job_limits, facts.cpus, facts.memory),
         *(
             [
                 f"{facts.full_disk} (gitlab_runner_min_free_space_percent, "

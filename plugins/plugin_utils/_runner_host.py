@@ -73,7 +73,8 @@ class HostFacts:
         logind_foreign: the same as other files than the toolkit's have it.
         logind_undone_by: one of them that would undo what the toolkit's says; empty for none.
         daemons: runners that the toolkit does not manage, and what would start one.
-        index_problems: why jobs cannot use the package index, where it is new to the host.
+        cautions: what jobs cannot use, although the service can do without it.
+        cpus, memory: the host's, the latter in bytes.
         full_disk: the first disk that has too little free for jobs; empty for none.
     """
 
@@ -90,7 +91,9 @@ class HostFacts:
     logind_foreign: Logind
     logind_undone_by: str
     daemons: Report
-    index_problems: Sequence[str]
+    cautions: Sequence[str]
+    cpus: int
+    memory: int
     full_disk: str
 
     def unit(self, service: Service) -> Mapping[str, str]:
@@ -134,6 +137,7 @@ def question(
         "checks": [
             *(check for one in services for check in _job_user.checks(one, made)),
             *([] if settings.image else listeners(services)),
+            *([] if settings.image else programs(settings)),
         ],
         "units": [
             LOGIND,
@@ -170,6 +174,15 @@ def question(
         "disk": None if settings.image else disk(settings),
         "package_index": None if settings.image else package_index(services[0], network),
     }
+
+
+def programs(settings: Settings) -> Iterator[dict[str, Any]]:
+    """The folders of programs, as `host_info` takes them; not those in homes, which jobs fill."""
+    homes = tuple(f"{one.home}/" for one in settings.services)
+    for index, path in enumerate(settings.path):
+        if not path.startswith(homes):
+            at = f"gitlab_runner_path[{index}]"
+            yield {"label": at, "path": path, "kind": "directory", "mild": True}
 
 
 def disk(settings: Settings) -> dict[str, Any]:
@@ -244,10 +257,12 @@ def facts(info: Mapping[str, Any]) -> HostFacts:
         units=info.get("units", {}),
         missing_groups=frozenset(info["missing_groups"]),
         problems=[*info["problems"], *info.get("gitlab_problems", [])],
+        cautions=[*info.get("cautions", []), *info.get("package_index", [])],
         logind=Logind.of(info["logind"]),
         logind_foreign=Logind.of(info["logind_foreign"]) or Logind(False, ()),
         logind_undone_by=str(info["logind_foreign"].get("undone_by", "")),
         daemons=info["other_runners"],
-        index_problems=info.get("package_index", []),
+        cpus=int(info.get("cpus", 1)),
+        memory=int(info.get("memory", 0)),
         full_disk=str(info.get("full_disk", "")),
     )

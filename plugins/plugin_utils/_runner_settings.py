@@ -99,12 +99,14 @@ class Settings:
         host: the host's name in the inventory.
         gitlab_url: the GitLab of runners that name none.
         services: those that the host is to have.
+        path: what their jobs find programs in, before the system's folders.
         leaving: isolated ones that are to leave.
         wanted: which packages.
         gives_up: whether an upgrade gives up if jobs run at its deadline.
         image: whether an image is being made.
         kill_leftover_processes: whether logind kills what jobs leave.
         user_manager: whether job users keep their systemd manager.
+        job_limits: of all jobs together, by systemd's names.
         least_free: percent of space and of inodes below which the runner is paused.
         paths: where things lie on the host.
     """
@@ -112,12 +114,14 @@ class Settings:
     host: str
     gitlab_url: str
     services: tuple[Service, ...]
+    path: tuple[str, ...]
     leaving: tuple[Service, ...]
     wanted: Wanted
     gives_up: bool
     image: bool
     kill_leftover_processes: bool
     user_manager: bool
+    job_limits: Mapping[str, Any]
     least_free: tuple[int, int]
     paths: Paths
 
@@ -134,12 +138,14 @@ def settings_of(args: Mapping[str, Any], host: str) -> Settings:
         host=host,
         gitlab_url=str(args["gitlab_url"]),
         services=tuple(services(args)),
+        path=tuple(map(str, args["path"])),
         leaving=tuple(leaving_services(args)),
         wanted=wanted_of(args),
         gives_up=args.get("at_deadline") != "go_on",
         image=bool(args.get("image")),
         kill_leftover_processes=bool(args["kill_leftover_processes"]),
         user_manager=bool(args["user_manager"]),
+        job_limits=free.get("job_limits") or {},
         least_free=(
             int(free.get("min_free_space_percent") or 0),
             int(free.get("min_free_inodes_percent") or 0),
@@ -340,6 +346,29 @@ def _limit_problems(limits: Any) -> list[str]:
             f"expected at most MemoryMax, {limits['MemoryMax']!r}, above which it has no effect"
         )
     return found
+
+
+def limits_beyond(limits: Mapping[str, Any], cpus: int, memory: int) -> Iterator[str]:
+    """Limits that the host cannot reach, which have no effect.
+
+    Args:
+        limits: systemd's settings.
+        cpus: the host's.
+        memory: the host's, in bytes.
+    """
+    for name in ("MemoryMax", "MemoryHigh"):
+        size = _bytes(str(limits.get(name)))
+        if size and 0 < memory < size:
+            yield (
+                f"gitlab_runner_job_limits.{name}: {limits[name]} is more than the host's memory, "
+                f"{memory >> 20}M: it has no effect"
+            )
+    quota = re.fullmatch(r"(\d+)%", str(limits.get("CPUQuota")))
+    if quota and int(quota[1]) > 100 * cpus:
+        yield (
+            f"gitlab_runner_job_limits.CPUQuota: {quota[0]} is more than all of the host's CPUs, "
+            f"{100 * cpus}%: it has no effect"
+        )
 
 
 def _bytes(size: str) -> int | None:

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import difflib
 import re
+import zoneinfo
 from collections.abc import Iterable, Iterator
 
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._runner_keys import (
@@ -11,9 +13,19 @@ from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._runner_keys im
 )
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._services import Service, present
 
+SHORT_STOP = 600
+"""Seconds: the jobs of most projects last longer than less."""
+SHORT_LOG = 64
+"""Kilobytes: a build of a C extension alone writes more."""
 
-def warnings(found: Iterable[Service]) -> list[str]:
-    """What the user should know of settings that are allowed."""
+
+def warnings(found: Iterable[Service], stop_timeout: int = SHORT_STOP) -> list[str]:
+    """What the user should know of settings that are allowed.
+
+    Args:
+        found: the services.
+        stop_timeout: the seconds that systemd gives each to stop.
+    """
     listed = list(found)
     return [
         *open_addresses(listed),
@@ -21,6 +33,9 @@ def warnings(found: Iterable[Service]) -> list[str]:
         *other_executors(listed),
         *environment_values(listed),
         *limits_without_effect(listed),
+        *short_logs(listed),
+        *without_runners(listed),
+        *short_stops(stop_timeout),
     ]
 
 
@@ -45,6 +60,14 @@ def environment_values(found: Iterable[Service]) -> Iterator[str]:
                     f"{service.variable('environment')}.{name}: the value is taken as it is: no "
                     "shell replaces $NAME, $(COMMAND) or ~ in it; write what it stands for"
                 )
+            if name == "TZ" and re.fullmatch(r"[A-Z]\w+/\S+", str(value)):
+                zones = zoneinfo.available_timezones()
+                near = difflib.get_close_matches(str(value), zones, n=1)
+                if zones and value not in zones:
+                    yield (
+                        f"{service.variable('environment')}.TZ: there is no time zone {value}, and "
+                        "jobs would have UTC" + (f"; did you mean {near[0]}?" if near else "")
+                    )
             if name in BETTER:
                 yield (
                     f"{service.variable('environment')}.{name}: set {BETTER[name]} instead, which "
@@ -90,6 +113,36 @@ def limits_without_effect(found: Iterable[Service]) -> Iterator[str]:
                     f"more than {service.variable('concurrent')}, {service.concurrent}, which is "
                     "for all runners of the service: it has no effect"
                 )
+
+
+def short_stops(seconds: int) -> list[str]:
+    """A warning if systemd would end jobs that are not over."""
+    if seconds >= SHORT_STOP:
+        return []
+    return [
+        f"gitlab_runner_stop_timeout: {seconds} are seconds: a job that is not over by then is "
+        "killed when the host shuts down or somebody stops the service; give it the length of "
+        "your longest job"
+    ]
+
+
+def short_logs(found: Iterable[Service]) -> Iterator[str]:
+    """Warnings for job logs that end early; the runner takes kilobytes."""
+    for service in found:
+        for index, runner in enumerate(service.runners):
+            most = runner.get("output_limit")
+            if present([runner]) and isinstance(most, int) and 0 < most < SHORT_LOG:
+                yield (
+                    f"{service.variable('runners')}[{index}] ({runner['name']}).output_limit: "
+                    f"{most} are kilobytes: the log of a job is cut off there; the default is 4096"
+                )
+
+
+def without_runners(found: Iterable[Service]) -> Iterator[str]:
+    """Warnings for isolated services that have nothing to do."""
+    for service in found:
+        if service.isolated and not service.present:
+            yield f"{service.variable('runners')}: empty: this service takes no jobs"
 
 
 def other_executors(found: Iterable[Service]) -> Iterator[str]:

@@ -337,6 +337,21 @@ def test_variables_of_environments_that_no_job_has(lab: LabGitLab) -> None:
     assert run(lab, *given, pipelines=wrong, pipeline_inputs={"environment": "li"}, **more)
 
 
+def test_protected_tags_that_releases_do_not_have(lab: LabGitLab) -> None:
+    pipelines: list[Any] = [{"project": DEMO, "packages": [{}, {"tag_prefix": "two-"}]}]
+    more: dict[str, Any] = {"pipelines": pipelines, "check": True}
+    protected = token("pypi") | {"protected": True}
+    found = run(lab, protected, protected_tags=[{"name": "release-*"}], **more)["warnings"]
+    assert [text.partition(",")[0] for text in found] == [
+        f"gitlab_project_projects[0]: protected variables are empty in releases of the tags {tag} "
+        "(the input tag_prefix)"
+        for tag in ("two-*", "v*")
+    ]
+    both = [{"name": "v*"}, {"name": "two-*"}]
+    assert run(lab, protected, protected_tags=both, **more)["warnings"] == []
+    assert run(lab, protected, protected_tags=[{"name": "*"}], **more)["warnings"] == []
+
+
 @pytest.mark.parametrize(
     ("config", "inputs", "said"),
     [

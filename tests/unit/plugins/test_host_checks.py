@@ -317,6 +317,17 @@ def check(kind: str, path: Path | str, **more: Any) -> str:
     return _host_checks.path_problem(asked)
 
 
+def test_what_programs_of_jobs_make_themselves(open_path: Path) -> None:
+    place = open_path / "cache" / "of" / "uv"
+    said = check("writable", place, user="nobody")
+    assert said == f"cannot be written by nobody (see the rights of {open_path})"
+    # A user that the host does not have yet.
+    assert check("writable", place, user="comes-later").startswith("cannot be written by comes-")
+    place.parent.mkdir(parents=True)
+    place.parent.chmod(0o777)
+    assert check("writable", place, user="nobody") == ""
+
+
 def test_certificates_and_keys(tmp_path: Path) -> None:
     authority, other, key = tmp_path / "ca.pem", tmp_path / "other.pem", tmp_path / "key.pem"
     key.write_bytes(pem(certificate(authority)))

@@ -48,7 +48,7 @@ def lab(tmp_path: Path) -> Iterator[LabGitLab]:
     ):
         lab.create_project("tools/other")
         lab.create_project(DEMO)
-        commit(lab, DEMO, {"README.md": "A project\n"})
+        commit(lab, DEMO, {"README.md": "A project\n", "pyproject.toml": "[project]\n"})
         yield lab
 
 
@@ -148,6 +148,18 @@ def test_tags_that_no_runner_has_are_warned_of(lab: LabGitLab) -> None:
         assert "publish_tags is publish, " in second
     lab.create_runner(tag_list=["publish"])
     projects[0]["inputs"] = {"build_tags": ["linux", "build"]}
+    assert "warnings" not in run(lab, projects=projects)
+
+
+def test_a_folder_without_a_package_is_warned_of(lab: LabGitLab) -> None:
+    lab.create_runner(tag_list=["build", "publish"])
+    projects = [{"project": DEMO, "inputs": {"package": "libs/core"}}]
+    (said,) = run(lab, True, projects=projects)["warnings"]
+    assert said == (
+        "release_pipeline_projects[0]: group/demo has no libs/core/pyproject.toml and no "
+        "libs/core/setup.py in main: its package cannot be built there (the input package)"
+    )
+    commit(lab, DEMO, {"libs/core/setup.py": "\n"})
     assert "warnings" not in run(lab, projects=projects)
 
 

@@ -706,6 +706,70 @@ def test_a_host_that_would_pause_its_runners_is_warned_of() -> None:
     assert _disk_space.shortage(["/nowhere/at/all"], 0, 0) == ""
 
 
+@pytest.mark.parametrize(
+    ("zone", "says"),
+    [
+        ("Europe/Berln", "there is no time zone Europe/Berln, and jobs would have UTC; did you"),
+        ("Europe/Berlin", ""),
+        ("UTC", ""),
+        ("CET-1CEST,M3.5.0/2,M10.5.0/3", ""),
+        (":/etc/localtime", ""),
+    ],
+)
+def test_a_time_zone_that_is_none(zone: str, says: str) -> None:
+    found = _setting_warnings.warnings(services({**GOOD, "environment": {"TZ": zone}}))
+    assert says in " ".join(found)
+    assert bool(found) == bool(says)
+
+
+@pytest.mark.parametrize(
+    ("limits", "says"),
+    [
+        ({"MemoryMax": "64G"}, "MemoryMax: 64G is more than the host's memory, 8192M"),
+        ({"MemoryHigh": "9000M", "MemoryMax": "infinity"}, "MemoryHigh: 9000M is more"),
+        ({"CPUQuota": "800%"}, "CPUQuota: 800% is more than all of the host's CPUs, 200%"),
+        ({"MemoryMax": "8G", "CPUQuota": "200%", "MemoryHigh": "80%"}, ""),
+    ],
+)
+def test_a_limit_that_the_host_cannot_reach(limits: dict[str, str], says: str) -> None:
+    args = {**GOOD, "limits_and_cleanup": {"job_limits": limits}}
+    settings = _runner_settings.settings_of(args, "host")
+    found = _runner_checks.host_warnings(settings, host(cpus=2, memory=8 << 30))
+    assert says in " ".join(found)
+    assert bool(found) == bool(says)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"output_limit": 4}, "gitlab_runner_runners[0] (a).output_limit: 4 are kilobytes"),
+        ({"output_limit": 4096}, ""),
+        ({"output_limit": 0}, ""),
+    ],
+)
+def test_a_log_that_ends_early(change: dict[str, Any], says: str) -> None:
+    runners = [{"name": "a", **change}]
+    found = _setting_warnings.warnings(services({**GOOD, "runners": runners}))
+    assert says in " ".join(found)
+    assert bool(found) == bool(says)
+
+
+def test_jobs_that_a_stop_would_kill_and_services_without_runners() -> None:
+    found = services({**GOOD, "isolated": [{"name": "p", "runners": []}]})
+    said = _setting_warnings.warnings(found, 120)
+    assert said[-1].startswith("gitlab_runner_stop_timeout: 120 are seconds: a job that is not")
+    assert "gitlab_runner_isolated (p).runners: empty: this service takes no jobs" in said
+    assert not [one for one in _setting_warnings.warnings(found, 7200) if "stop_timeout" in one]
+
+
+def test_folders_of_programs_are_looked_for() -> None:
+    path = ["/opt/company/bin", "/home/gitlab-runner/.local/bin"]
+    settings = _runner_settings.settings_of({**GOOD, "path": path}, "host")
+    (asked,) = _runner_host.programs(settings)
+    assert asked["label"] == "gitlab_runner_path[0]"
+    assert asked["mild"]
+
+
 def test_an_index_that_jobs_cannot_use_is_warned_of() -> None:
     settings = _runner_settings.settings_of(GOOD, "host")
     assert _runner_checks.host_warnings(settings, host(package_index=["said"])) == ["said"]
@@ -717,6 +781,13 @@ def test_temporary_folder_of_the_jobs_is_looked_for() -> None:
     assert [(one["label"], one["kind"]) for one in found] == [
         ("gitlab_runner_environment.TMPDIR", "directory")
     ]
+    caches = {"CCACHE_DIR": "/scratch/c", "UV_CACHE_DIR": "/scratch/u", "X": "/scratch/x"}
+    more = {"XDG_CACHE_HOME": "/home/gitlab-runner/x", "PIP_CACHE_DIR": "relative"}
+    (service,) = services({**GOOD, "environment": {**caches, **more}})
+    found = [one for one in _job_user.checks(service, set()) if one["kind"] == "writable"]
+    assert [(one["path"], one["mild"]) for one in found] == [
+        ("/scratch/c", True), ("/scratch/u", True),
+    ]  # fmt: skip
     assert not [one for one in _job_user.checks(service, None) if one["path"] == "/scratch"]
 
 
