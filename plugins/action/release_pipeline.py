@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from ansible.errors import AnsibleActionFail
 
-from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import _pipeline_settings
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import _pipeline_warnings
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._controller import ToolkitAction
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._gitlab_api import ApiProblem
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._gitlab_projects import Projects
@@ -45,7 +45,7 @@ class ActionModule(ToolkitAction):
             self.refuse(missing.problems)
         except ApiProblem as problem:
             raise AnsibleActionFail(str(problem)) from None
-        sync.warnings += _pipeline_settings.python_warnings(settings.wanted, self._pythons())
+        sync.warnings += _pipeline_warnings.warnings(settings.wanted, self._pythons())
         return {
             "changed": sync.changed,
             "diff": sync.diff,

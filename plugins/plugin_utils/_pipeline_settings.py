@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -226,28 +226,6 @@ def wanted_of(
     return wanted, problems
 
 
-SYSTEMS_OWN = ("3.10", "3.12")
-"""The Pythons of Ubuntu 22.04 and 24.04, which are there without being named."""
-
-
-def python_warnings(wanted: Sequence[Wanted], on_hosts: Collection[str]) -> Iterator[str]:
-    """Pythons of pipelines that no host of the inventory has.
-
-    Args:
-        wanted: the repositories.
-        on_hosts: what the hosts have; empty if the inventory names no hosts.
-    """
-    for one in wanted if on_hosts else ():
-        asked = {str(item) for given in one.packages for item in given.get("pythons") or ()}
-        missing = sorted(asked - {*on_hosts, *SYSTEMS_OWN})
-        if missing and one.platform == "gitlab":
-            yield (
-                f"{one.variable}: pythons has {', '.join(missing)}, and no host of this inventory "
-                f"does (python_versions_wanted: {', '.join(sorted(on_hosts))}): its jobs fail "
-                "there; correct it, or add the version to the hosts"
-            )
-
-
 def _why(settings: Settings) -> str:
     if settings.form == "component":
         return f"the component is a project of your GitLab ({ROLE}_form: standalone needs none)"
@@ -263,6 +241,8 @@ def _own_problems(args: Mapping[str, Any]) -> Iterator[str]:
         yield f"{ROLE}_component: invalid value {args['component']!r}; expected GROUP/PROJECT"
     if args["url"] and not re.fullmatch(r"https?://[^\s/@]+(/\S*)?", args["url"]):
         yield f"{ROLE}_url: invalid value; expected one such as https://gitlab.example.com"
+    elif args["url"].rstrip("/").endswith("/api/v4"):
+        yield f"{ROLE}_url: invalid value; expected GitLab's address, without /api/v4"
     if not args["projects"] and args["form"] == "standalone":
         yield f"{ROLE}_projects: empty; expected at least one project"
 

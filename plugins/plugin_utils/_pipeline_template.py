@@ -8,6 +8,7 @@ serves as a component and, with the values in it, as a whole `.gitlab-ci.yml`.
 
 from __future__ import annotations
 
+import difflib
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -60,7 +61,11 @@ class Input:
             if self.options and value not in self.options:
                 return f"invalid value {value!r}; expected {' or '.join(self.options)}"
             if self.regex and not re.search(self.regex, value):
-                return f"invalid value {value!r}; expected one that matches {self.regex}"
+                # A token may stand in place of its variable's name.
+                shown = _secrets.HIDDEN if self.name.endswith("_variable") else repr(value)
+                return f"invalid value {shown}; expected one that matches {self.regex}"
+            if self.name == "package" and (value.startswith("/") or ".." in value.split("/")):
+                return f"invalid value {value!r}; expected a folder of the repository"
         return ""
 
     def _list_problem(self, value: Sequence[Any]) -> str:
@@ -71,6 +76,8 @@ class Input:
                 return f"item {index + 1} is empty, or more than one line"
             if self.name == "pythons" and not _PYTHON.fullmatch(item):
                 return f"item {index + 1} is {item!r}; expected a version such as 3.12 or 3.14t"
+            if item in value[:index]:
+                return f"item {index + 1} is {item!r} a second time"
         return "" if value else "an empty list; expected at least one item"
 
 
@@ -96,7 +103,9 @@ def problems(where: str, inputs: Mapping[str, Input], given: Mapping[str, Any]) 
     """What GitLab, or the jobs, would refuse of the values for one package."""
     for name in given:
         if name not in inputs:
-            yield f"{where}.{name}: unknown input; expected one of {', '.join(inputs)}"
+            near = difflib.get_close_matches(str(name), inputs, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"expected one of {', '.join(inputs)}"
+            yield f"{where}.{name}: unknown input; {hint}"
     for name, declared in inputs.items():
         if name not in given:
             if declared.required:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import difflib
 import fnmatch
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import (
     _index_tokens,
     _project_plan,
+    _slips,
 )
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._project_pipelines import (
     Pipelines,
@@ -43,8 +43,7 @@ def of_variables(place: Place, pipelines: Pipelines) -> Iterator[str]:
             continue
         # Other jobs may use other environments, whose names are not almost the same.
         names = pipeline.environments
-        near = difflib.get_close_matches(one.environment, names, cutoff=0.7)
-        if not pipeline.whole and (not near or "*" in one.environment):
+        if not pipeline.whole and not _slips.slip_of(one.environment, names):
             continue
         if not any(covers(one.environment, name) for name in pipeline.environments):
             yield (

@@ -169,6 +169,8 @@ def untyped(args: Mapping[str, Any]) -> list[str]:
 def _own_problems(settings: Settings) -> Iterator[str]:
     if not re.fullmatch(r"https?://[^\s/@]+(/\S*)?", settings.url):
         yield f"{ROLE}_url: invalid or missing; expected one such as https://gitlab.example.com"
+    elif settings.url.rstrip("/").endswith("/api/v4"):
+        yield f"{ROLE}_url: invalid value; expected GitLab's address, without /api/v4"
     if not settings.token:
         yield f"{ROLE}_api_token: missing; expected an access token with the scope api"
     elif not re.fullmatch(r"[\x21-\x7e]{8,}", settings.token):

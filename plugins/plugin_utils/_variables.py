@@ -19,6 +19,7 @@ from ansible import constants
 from ansible.module_utils.common.yaml import yaml_load
 
 from ansible_collections.runnerhost.toolkit.plugins.module_utils import _secret_rules, _secrets
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._slips import distance
 
 try:
     # Where a value was written (ansible-core 2.19 and later); without it only less is noticed.
@@ -259,7 +260,7 @@ def _misnamed(name: str, names: Iterable[str]) -> str:
         # What tells runner-1 from runner-2, or zone_a from zone_b, is not a typo.
         if marks != my_marks or abs(len(mine) - len(theirs)) > most:
             continue
-        distance = _distance(mine, theirs)
+        distance = distance(mine, theirs)
         if distance <= most and distance < best[1]:
             best = (other, distance)
     return best[0]
@@ -288,24 +289,10 @@ def _slip(name: str, counts: Mapping[str, Counter[str]]) -> str:
             continue
         if ((mine - theirs) | (theirs - mine)).total() > 2 * most:
             continue
-        distance = _distance(name, other)
+        distance = distance(name, other)
         if distance <= most and distance < best[1]:
             best = (other, distance)
     return best[0]
-
-
-def _distance(one: str, other: str) -> int:
-    """How many letters are missing, extra, changed or swapped with their neighbour."""
-    before: list[int] = []
-    row = list(range(len(other) + 1))
-    for i, letter in enumerate(one, 1):
-        last, before, row = before, row, [i]
-        for j, wanted in enumerate(other, 1):
-            cost = min(before[j] + 1, row[j - 1] + 1, before[j - 1] + (letter != wanted))
-            if i > 1 and j > 1 and letter == other[j - 2] and one[i - 2] == wanted:
-                cost = min(cost, last[j - 2] + 1)
-            row.append(cost)
-    return row[-1]
 
 
 def _type_problems(name: str, value: Any, option: Mapping[str, Any]) -> Iterator[str]:

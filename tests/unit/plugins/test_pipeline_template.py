@@ -32,7 +32,12 @@ GOOD: dict[str, Any] = {"pythons": ["3.9", "3.12"], "build_tags": ["build"]}
         ({"test_command": "a\nb"}, "invalid value; expected one line of less than 1000 characters"),
         ({"test_command": "a" * 1000}, "expected one line of less than 1000 characters"),
         ({"paths": ["a\nb"]}, "item 1 is empty, or more than one line"),
-        ({"python": ["3.9"]}, "inputs.python: unknown input; expected one of name, package"),
+        ({"python": ["3.9"]}, "inputs.python: unknown input; did you mean pythons?"),
+        ({"zzz": ["3.9"]}, "inputs.zzz: unknown input; expected one of name, package"),
+        ({"token_variable": "pypi-AgE"}, "inputs.token_variable: invalid value (hidden); expected"),
+        ({"package": "/libs"}, "inputs.package: invalid value '/libs'; expected a folder of the"),
+        ({"package": "a/../b"}, "inputs.package: invalid value 'a/../b'; expected a folder of the"),
+        ({"pythons": ["3.9", "3.9"]}, "inputs.pythons: item 2 is '3.9' a second time"),
     ],
 )
 def test_values_are_judged_as_gitlab_and_the_jobs_do(given: dict[str, Any], message: str) -> None:

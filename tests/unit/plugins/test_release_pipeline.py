@@ -163,6 +163,28 @@ def test_a_folder_without_a_package_is_warned_of(lab: LabGitLab) -> None:
     assert "warnings" not in run(lab, projects=projects)
 
 
+@pytest.mark.parametrize(
+    ("inputs", "says"),
+    [
+        (
+            {"index": "pipy"},
+            "index is pipy, which is not known, and upload_url is not set; did",
+        ),
+        ({"test_index": "test-pypi"}, "test_index is test-pypi, which is not known, and test_up"),
+        ({"index": "gitlab:7", "test_index": ""}, ""),
+        ({"index": "company"}, ""),
+        ({"index": "mypypi", "upload_url": "https://a.test/up"}, ""),
+    ],
+)
+def test_an_index_that_is_almost_a_known_one(
+    lab: LabGitLab, inputs: dict[str, str], says: str
+) -> None:
+    lab.create_runner(tag_list=["build", "publish"])
+    found = run(lab, True, projects=[{"project": DEMO, "inputs": inputs}]).get("warnings", [])
+    assert says in " ".join(found)
+    assert bool(found) == bool(says)
+
+
 def test_pythons_that_no_host_has_are_warned_of(lab: LabGitLab) -> None:
     hosts: dict[str, dict[str, list[str]]] = {
         "one": {"python_versions_wanted": ["3.9", "3.13"]}, "two": {"python_versions_wanted": []},
@@ -418,6 +440,7 @@ def test_what_is_not_there_is_told_before_any_change(
     [
         ({"api_token": ""}, "release_pipeline_api_token: missing; the component is a project of"),
         ({"url": ""}, "release_pipeline_url: missing"),
+        ({"url": "https://gitlab.test/api/v4/"}, "GitLab's address, without /api/v4"),
         (
             {"url": "https://u:p@gitlab.example.com"},
             "release_pipeline_url: invalid value; expected",
