@@ -260,9 +260,9 @@ def _misnamed(name: str, names: Iterable[str]) -> str:
         # What tells runner-1 from runner-2, or zone_a from zone_b, is not a typo.
         if marks != my_marks or abs(len(mine) - len(theirs)) > most:
             continue
-        distance = distance(mine, theirs)
-        if distance <= most and distance < best[1]:
-            best = (other, distance)
+        slips = distance(mine, theirs)
+        if slips <= most and slips < best[1]:
+            best = (other, slips)
     return best[0]
 
 
@@ -289,9 +289,9 @@ def _slip(name: str, counts: Mapping[str, Counter[str]]) -> str:
             continue
         if ((mine - theirs) | (theirs - mine)).total() > 2 * most:
             continue
-        distance = distance(name, other)
-        if distance <= most and distance < best[1]:
-            best = (other, distance)
+        slips = distance(name, other)
+        if slips <= most and slips < best[1]:
+            best = (other, slips)
     return best[0]
 
 
