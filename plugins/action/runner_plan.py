@@ -11,6 +11,7 @@ from ansible_collections.runnerhost.toolkit.plugins.module_utils._runner_facts i
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import (
     _gitlab_sync,
     _job_folders,
+    _job_scripts,
     _job_user,
     _network,
     _runner_checks,
@@ -75,9 +76,11 @@ class ActionModule(ToolkitAction):
             str(args["fingerprint"]),
             facts.texts.get(settings.paths.sources, ""),
         )
+        warnings += _job_scripts.warnings(settings.services)
         warnings += warned + _setting_warnings.warnings(
             settings.services, int(args["stop_timeout"])
         )
+        self.refuse(self._twin(settings, facts))
         problems, new_groups = _runner_checks.host_problems(settings, facts, self._build_tools())
         self.refuse(problems)
         repository = _runner_versions.repository(settings.wanted, key)
@@ -115,6 +118,18 @@ class ActionModule(ToolkitAction):
         """Whom Ansible logs in as, if the inventory says it."""
         given = self.variables.get("ansible_user") or self.variables.get("ansible_ssh_user")
         return str(self._templar.template(given)) if given else ""
+
+    def _twin(self, settings: Settings, facts: _runner_host.HostFacts) -> list[str]:
+        """A refusal if the machine is another host of the inventory, whatever --limit says."""
+        note = facts.texts.get(settings.paths.machine, "")
+        before = _runner_checks.provisioned_as(note, facts.machine)
+        if before not in ((self.variables.get("groups") or {}).get("all") or []):
+            return []
+        hosts = self.variables.get("hostvars") or {}
+        here, there = (
+            str(hosts[name].get("ansible_host") or name) for name in (settings.host, before)
+        )
+        return _runner_checks.twin_problems(settings.host, before, here, there)
 
     def _build_tools(self) -> list[str]:
         """The packages of the role build_tools, which may bring a group."""

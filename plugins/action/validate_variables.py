@@ -4,11 +4,16 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 
-from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import _variables
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import (
+    _inventory_layers,
+    _variables,
+)
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._controller import ToolkitAction
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._inventory_layers import Inventory
 
 _COMPILER = re.compile(r"build-essential|gcc|clang|g\+\+")
 
@@ -22,7 +27,33 @@ class ActionModule(ToolkitAction):
         warnings = self.validate([str(role) for role in roles], self.variables)
         if "build_tools" in roles:
             warnings += self._without_compiler()
+        warnings += self._layers([str(role) for role in roles])
         return {"changed": False, **({"warnings": warnings} if warnings else {})}
+
+    def _layers(self, roles: list[str]) -> list[str]:
+        """What the inventory sets in several places; once for all hosts."""
+        manager = getattr(self.variables.get("hostvars"), "_inventory", None)
+        name = str(self.variables.get("inventory_hostname"))
+        played = [str(one) for one in self.variables.get("ansible_play_hosts_all") or [name]]
+        if manager is None or name != played[0]:
+            return []
+        sources = [str(one) for one in self.variables.get("ansible_inventory_sources") or []]
+        folders = [one if os.path.isdir(one) else os.path.dirname(one) for one in sources]
+        inventory = Inventory(
+            [*folders, self._loader.get_basedir()],
+            self._loader,
+            [option for role in roles for option in _variables.options(role)],
+        )
+        hosts = [host for one in played if (host := manager.get_host(one))]
+        kinds = {("group", group.name) for host in hosts for group in host.get_groups()}
+        kinds |= {("host", host.name) for host in hosts}
+        unread = [said for kind, one in sorted(kinds) for said in inventory.ignored(kind, one)]
+        self.refuse([*unread, *inventory.by_address(list(manager.get_hosts()))])
+        return [
+            *_inventory_layers.twice(inventory, hosts),
+            *_inventory_layers.between_siblings(inventory, hosts),
+            *_inventory_layers.replaced_mappings(inventory, hosts),
+        ]
 
     def _without_compiler(self) -> list[str]:
         """A warning if the packages that stand for the default bring no compiler."""

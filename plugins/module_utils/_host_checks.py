@@ -22,6 +22,7 @@ from typing import TypedDict
 
 from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
     _files,
+    _known_hosts,
     _listeners,
     _system,
 )
@@ -149,12 +150,14 @@ class Check(TypedDict, total=False):
         label: the variable that names it, for messages.
         path: the path.
         kind: how it is used: folder, directory, writable, file, json, program, certificates,
-            private_key; or listener for an address on which a daemon is to listen.
+            private_key; listener for an address on which a daemon is to listen; or host_key for
+            the name of a host that jobs reach by ssh.
         user: who works in the folder.
         home: of that user.
         link: whether the folder may lead through a symbolic link.
         execute: whether programs are run there.
         certificate: the file whose key it is.
+        lines: the known hosts that the run brings.
         mild: whether a problem is a warning.
     """
 
@@ -166,6 +169,7 @@ class Check(TypedDict, total=False):
     link: bool
     execute: bool
     certificate: str
+    lines: str
     mild: bool
 
 
@@ -402,6 +406,7 @@ def _private_key(check: Check) -> str:
 
 
 _KINDS: dict[str, Callable[[Check], str]] = {
+    "host_key": lambda one: _known_hosts.problem(one["path"], one["home"], one["lines"]),
     "listener": _listener,
     "folder": _folder,
     "directory": _directory,

@@ -133,6 +133,14 @@ class Projects(Api):
         with self._asked(f"create tag {name} of {project.path}"):
             self._client.http_post(path, post_data={"tag_name": name, "ref": commit})
 
+    def protected_tags(self, project: Project) -> list[str]:
+        """The names and patterns of its protected tags."""
+        with self._asked(f"list the protected tags of {project.path}"):
+            answer: Any = self._client.http_list(
+                f"/projects/{project.id}/protected_tags", get_all=True, per_page=100
+            )
+        return [str(one["name"]) for one in answer]
+
     def serves(self, project: Project, tags: Sequence[str]) -> bool:
         """Whether the project may use a runner with all of these tags (GitLab docs, Runners)."""
         query = {"tag_list": ",".join(tags), "per_page": 1}

@@ -219,6 +219,7 @@ def checks(service: Service, made: Collection[str] | None) -> list[Check]:
         found.append({"label": label, "path": service.shell, "kind": "program"})
     if made is not None:
         found += _environment_checks(service, home)
+        found += _host_key_checks(service)
     for runner in present:
         for key, value, kind in _runner_validation.host_paths(runner):
             one: Check = {
@@ -236,6 +237,24 @@ def checks(service: Service, made: Collection[str] | None) -> list[Check]:
                 one["certificate"] = str(runner.get("tls-cert-file"))
             found.append(one)
     return found
+
+
+def _host_key_checks(service: Service) -> Iterator[Check]:
+    """Hosts for which jobs have a key, and that ssh must know."""
+    lines = "\n".join(_ssh_access.host_lines(list(service.known_hosts)))
+    if "StrictHostKeyChecking" in str(service.environment.get("GIT_SSH_COMMAND")):
+        return
+    for key in service.ssh_keys:
+        for host in key["hosts"]:
+            if not re.search(r"[*?!]", host):
+                yield {
+                    "label": f"{service.variable('ssh_keys')} ({key['name']}).hosts",
+                    "path": str(host),
+                    "kind": "host_key",
+                    "home": service.home,
+                    "lines": lines,
+                    "mild": True,
+                }
 
 
 def _environment_checks(service: Service, home: str) -> Iterator[Check]:

@@ -209,6 +209,7 @@ def wanted_of(
             declared = workflow if github else inputs
             problems += _pipeline_template.problems(where, declared, given)
             problems += _preflight.index_problems(where, given, declared)
+            problems += [] if github else _address_problems(where, given)
         problems += _name_problems(variable, packages)
         wanted.append(
             Wanted(
@@ -301,6 +302,21 @@ def _packages(common: Mapping[str, Any], entry: Mapping[str, Any]) -> list[dict[
     """The inputs of each package: those of all projects, of this one, and its own."""
     own = {**common, **entry.get("inputs", {})}
     return [{**own, **package} for package in entry.get("packages") or [{}]]
+
+
+def _address_problems(where: str, given: Mapping[str, Any]) -> Iterator[str]:
+    """Indexes whose address a job cannot know: it reads no settings of the project (release.py)."""
+    for prefix in ("", "test_"):
+        index = str(given.get(f"{prefix}index") or "")
+        needed = [f"{prefix}upload_url", f"{prefix}simple_url"]
+        known = index.partition(":")[0] in ("", "pypi", "testpypi", "gitlab")
+        missing = [name for name in needed if not given.get(name)]
+        if not known and missing:
+            yield (
+                f"{where}.{prefix}index: invalid value {index!r} without {' and '.join(missing)}; "
+                "expected pypi, testpypi, gitlab or gitlab:PROJECT_ID, or a name of your own with "
+                "both addresses"
+            )
 
 
 def _name_problems(variable: str, packages: Sequence[Mapping[str, Any]]) -> Iterator[str]:

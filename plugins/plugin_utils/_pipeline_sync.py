@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import fnmatch
 import os
 import tempfile
 from collections.abc import Mapping
@@ -85,6 +86,8 @@ class Sync:
                     # Listing runners takes more rights than all else here.
                     with contextlib.suppress(ApiProblem):
                         self._warn_of_tags(wanted, project)
+                    with contextlib.suppress(ApiProblem):
+                        self._warn_of_prefixes(wanted, project)
                 self._pipeline(wanted, project)
             except (ApiProblem, OSError) as problem:
                 self.refused.append(f"{wanted.name}: {problem}")
@@ -209,6 +212,25 @@ class Sync:
             message = f"Pipeline of Runnerhost: {paths}"
             self._gitlab.commit(project, branch, start, message, plan.actions())
         self._do(wanted.name, f"commit {paths} to {branch}", f"committed {paths} to {branch}")
+
+    def _warn_of_prefixes(self, wanted: Wanted, project: Project) -> None:
+        """A release of a tag that is not protected fails at its start."""
+        inputs = self.template.inputs
+        protected = self._gitlab.protected_tags(project)
+        for given in wanted.packages:
+            published = [
+                given.get(name, inputs[name].default)
+                for name in ("index", "test_index", "gitlab_registry")
+            ]
+            prefix = str(given.get("tag_prefix", inputs["tag_prefix"].default))
+            if any(published) and not any(
+                fnmatch.fnmatchcase(f"{prefix}1.0.0", name) for name in protected
+            ):
+                self.warnings.append(
+                    f"{wanted.variable}: {project.path} protects no tag such as {prefix}1.0.0 (the "
+                    f"input tag_prefix), and releases need it: protect {prefix}* by make project "
+                    "(protected_tags)"
+                )
 
     def _warn_of_folders(self, wanted: Wanted, project: Project, branch: str) -> None:
         """A package without these files cannot be built (PEP 517)."""

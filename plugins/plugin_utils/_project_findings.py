@@ -41,6 +41,15 @@ def of_variables(place: Place, pipelines: Pipelines) -> Iterator[str]:
             )
         if pipeline is None or not pipelines.reads(one.key):
             continue
+        # Indexes are named as twine names them.
+        own = _index_tokens.instance(one.value).lower()
+        goes = {index for name, index in pipeline.indexes if name == one.environment and index}
+        if own and goes and own not in goes:
+            yield (
+                f"{one.where}: {one.name} holds a token of {own}, and releases in the environment "
+                f"{one.environment} go to {', '.join(sorted(goes))}; correct the token, or the "
+                "pipeline's index"
+            )
         # Other jobs may use other environments, whose names are not almost the same.
         names = pipeline.environments
         if not pipeline.whole and not _slips.slip_of(one.environment, names):

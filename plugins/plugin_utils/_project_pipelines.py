@@ -29,6 +29,7 @@ class Pipeline:
         trusted: whether an index knows its jobs by their ID tokens.
         environments: those of its jobs.
         uploads: the names of the jobs that upload, and their environments.
+        indexes: where each environment's files go.
         prefixes: what the tags of its releases begin with.
     """
 
@@ -37,6 +38,7 @@ class Pipeline:
     environments: frozenset[str]
     uploads: frozenset[tuple[str, str]] = frozenset()
     prefixes: frozenset[str] = frozenset()
+    indexes: frozenset[tuple[str, str]] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,14 @@ def pipelines_of(entries: Sequence[Any], inputs: Mapping[str, Any]) -> Pipelines
                 for name, job in _UPLOADS.items()
             ),
             frozenset(str(package.get("tag_prefix", _PREFIX)) for package in packages),
+            frozenset(
+                (str(package.get(name, default)), str(package.get(index, default)))
+                for package in packages
+                for name, default, index in (
+                    ("environment", "pypi", "index"),
+                    ("test_environment", "testpypi", "test_index"),
+                )
+            ),
         )
     read = {str(one["token_variable"]) for one in given if one.get("token_variable")}
     return Pipelines(found, frozenset(read))

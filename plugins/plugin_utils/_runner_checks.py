@@ -106,6 +106,31 @@ def host_warnings(settings: Settings, facts: HostFacts) -> list[str]:
     ]
 
 
+def provisioned_as(noted: str, machine: str) -> str:
+    """The host of the inventory that this machine was when it was provisioned last; else empty."""
+    try:
+        note = json.loads(noted or "{}")
+        return str(note["host"]) if note["machine"] == machine else ""
+    except (ValueError, KeyError, TypeError):
+        return ""
+
+
+def twin_problems(host: str, before: str, here: str, there: str) -> list[str]:
+    """A refusal of a machine that is listed under two names.
+
+    Args:
+        host: the name in this run.
+        before: its name when it was provisioned last.
+        here, there: the addresses of both.
+    """
+    if before == host or here != there:
+        return []
+    return [
+        f"{host}: this machine was provisioned as {before}, and the inventory has both names with "
+        f"the address {here}; keep one of them"
+    ]
+
+
 def copied(noted: str, host: str, machine: str) -> list[str]:
     """A warning if the machine was another host of the inventory when it was provisioned last."""
     try:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Collection, Mapping, Sequence
 
 from ansible_collections.runnerhost.toolkit.plugins.module_utils._secrets import digest
@@ -126,7 +127,13 @@ def foreign(wanted: WantedConfig, names: Sequence[str]) -> list[str]:
         return []
     return [
         f"config.toml holds runners that {wanted.variable} does not name; they are kept as they "
-        f"are: {', '.join(names)}"
+        f"are: {', '.join(names)}",
+        *(
+            f"{wanted.variable} ({gone}): state is absent, and the host has no runner of this "
+            f"name; did you mean {near[0]}?"
+            for gone in sorted(wanted.leaving)
+            if (near := difflib.get_close_matches(gone, names, n=1))
+        ),
     ]
 
 

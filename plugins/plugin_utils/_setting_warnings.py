@@ -6,7 +6,7 @@ from __future__ import annotations
 import difflib
 import re
 import zoneinfo
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._runner_keys import (
     EXECUTOR_TABLES,
@@ -35,7 +35,7 @@ def warnings(found: Iterable[Service], stop_timeout: int = SHORT_STOP) -> list[s
         *limits_without_effect(listed),
         *short_logs(listed),
         *without_runners(listed),
-        *short_stops(stop_timeout),
+        *short_stops(listed, stop_timeout),
     ]
 
 
@@ -115,10 +115,25 @@ def limits_without_effect(found: Iterable[Service]) -> Iterator[str]:
                 )
 
 
-def short_stops(seconds: int) -> list[str]:
+def short_stops(found: Iterable[Service], seconds: int) -> list[str]:
     """A warning if systemd would end jobs that are not over."""
-    if seconds >= SHORT_STOP:
+    longest = max(
+        (
+            int(gitlab.get("maximum_timeout") or 0)
+            for service in found
+            for runner in service.present
+            if isinstance(gitlab := runner.get("gitlab"), Mapping)
+        ),
+        default=0,
+    )
+    if seconds >= max(SHORT_STOP, longest):
         return []
+    if seconds >= SHORT_STOP:
+        return [
+            f"gitlab_runner_stop_timeout: {seconds} seconds are less than gitlab.maximum_timeout, "
+            f"{longest}: a job that is not over by then is killed when the host shuts down or "
+            "somebody stops the service"
+        ]
     return [
         f"gitlab_runner_stop_timeout: {seconds} are seconds: a job that is not over by then is "
         "killed when the host shuts down or somebody stops the service; give it the length of "

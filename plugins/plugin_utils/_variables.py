@@ -100,6 +100,11 @@ _PACKAGE = (
 _FORMS = {"build_tools_packages": _PACKAGE, "build_tools_extra_packages": _PACKAGE}
 _LACKING = re.compile(r"(\w+): (empty|missing|invalid or missing)\b")
 _WORDS = {"list": "a list", "dict": "a mapping", "nothing": "nothing"}
+_FOLDER = "inventory_dir"
+_NO_FOLDER = (
+    "inventory_dir is not defined for the controller, which is no host of the inventory; write the "
+    "path from the folder in which you run make, such as inventories/production/files/ca.pem"
+)
 _TRUE = ("true", "yes", "on", "1", "y", "t")
 
 
@@ -142,7 +147,9 @@ def problems(
                 try:
                     value = template(variables[name])
                 except Exception:
-                    # The task that uses it tells why.
+                    # The task that uses it tells why, in many lines.
+                    if _FOLDER in str(variables[name]) and not variables.get(_FOLDER):
+                        found.append(f"{name}: {_NO_FOLDER}")
                     continue
                 found += _type_problems(name, value, option)
     return found, warnings

@@ -337,6 +337,20 @@ def test_variables_of_environments_that_no_job_has(lab: LabGitLab) -> None:
     assert run(lab, *given, pipelines=wrong, pipeline_inputs={"environment": "li"}, **more)
 
 
+def test_a_token_of_another_index(lab: LabGitLab) -> None:
+    pipelines: list[Any] = [{"project": DEMO, "inputs": {"test_index": "pypi"}}]
+    given = token("testpypi", PLANTED[1])
+    more: dict[str, Any] = {"protected_tags": [{"name": "v*"}], "check": True}
+    (said,) = run(lab, given, pipelines=pipelines, **more)["warnings"]
+    assert said == (
+        "gitlab_project_projects[0].variables[0]: TWINE_PASSWORD (testpypi) holds a token of "
+        "testpypi, and releases in the environment testpypi go to pypi; correct the token, or the "
+        "pipeline's index"
+    )
+    pipelines[0]["inputs"] = {}
+    assert run(lab, given, pipelines=pipelines, **more)["warnings"] == []
+
+
 def test_protected_tags_that_releases_do_not_have(lab: LabGitLab) -> None:
     pipelines: list[Any] = [{"project": DEMO, "packages": [{}, {"tag_prefix": "two-"}]}]
     more: dict[str, Any] = {"pipelines": pipelines, "check": True}

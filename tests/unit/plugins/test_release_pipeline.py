@@ -49,6 +49,7 @@ def lab(tmp_path: Path) -> Iterator[LabGitLab]:
         lab.create_project("tools/other")
         lab.create_project(DEMO)
         commit(lab, DEMO, {"README.md": "A project\n", "pyproject.toml": "[project]\n"})
+        lab.api("POST", "/projects/group%2Fdemo/protected_tags", json={"name": "v*"})
         yield lab
 
 
@@ -151,6 +152,20 @@ def test_tags_that_no_runner_has_are_warned_of(lab: LabGitLab) -> None:
     assert "warnings" not in run(lab, projects=projects)
 
 
+def test_releases_whose_tags_are_not_protected(lab: LabGitLab) -> None:
+    lab.create_runner(tag_list=["build", "publish"])
+    packages: list[dict[str, Any]] = [{"name": "a"}, {"name": "b", "tag_prefix": "b-v"}]
+    projects = [{"project": DEMO, "packages": packages}]
+    (said,) = run(lab, True, projects=projects)["warnings"]
+    assert said == (
+        "release_pipeline_projects[0]: group/demo protects no tag such as b-v1.0.0 (the input "
+        "tag_prefix), and releases need it: protect b-v* by make project (protected_tags)"
+    )
+    # What is published nowhere needs no protection.
+    packages[1] |= {"index": "", "test_index": ""}
+    assert "warnings" not in run(lab, True, projects=projects)
+
+
 def test_a_folder_without_a_package_is_warned_of(lab: LabGitLab) -> None:
     lab.create_runner(tag_list=["build", "publish"])
     projects = [{"project": DEMO, "inputs": {"package": "libs/core"}}]
@@ -161,28 +176,6 @@ def test_a_folder_without_a_package_is_warned_of(lab: LabGitLab) -> None:
     )
     commit(lab, DEMO, {"libs/core/setup.py": "\n"})
     assert "warnings" not in run(lab, projects=projects)
-
-
-@pytest.mark.parametrize(
-    ("inputs", "says"),
-    [
-        (
-            {"index": "pipy"},
-            "index is pipy, which is not known, and upload_url is not set; did",
-        ),
-        ({"test_index": "test-pypi"}, "test_index is test-pypi, which is not known, and test_up"),
-        ({"index": "gitlab:7", "test_index": ""}, ""),
-        ({"index": "company"}, ""),
-        ({"index": "mypypi", "upload_url": "https://a.test/up"}, ""),
-    ],
-)
-def test_an_index_that_is_almost_a_known_one(
-    lab: LabGitLab, inputs: dict[str, str], says: str
-) -> None:
-    lab.create_runner(tag_list=["build", "publish"])
-    found = run(lab, True, projects=[{"project": DEMO, "inputs": inputs}]).get("warnings", [])
-    assert says in " ".join(found)
-    assert bool(found) == bool(says)
 
 
 def test_pythons_that_no_host_has_are_warned_of(lab: LabGitLab) -> None:
@@ -440,6 +433,11 @@ def test_what_is_not_there_is_told_before_any_change(
     [
         ({"api_token": ""}, "release_pipeline_api_token: missing; the component is a project of"),
         ({"url": ""}, "release_pipeline_url: missing"),
+        ({"inputs": {**INPUTS, "index": "pipy"}}, "index: invalid value 'pipy' without upload_url"),
+        (
+            {"inputs": {**INPUTS, "test_index": "lab", "test_upload_url": "https://a.test/"}},
+            "test_index: invalid value 'lab' without test_simple_url; expected pypi, testpypi",
+        ),
         ({"url": "https://gitlab.test/api/v4/"}, "GitLab's address, without /api/v4"),
         (
             {"url": "https://u:p@gitlab.example.com"},

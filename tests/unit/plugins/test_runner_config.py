@@ -486,6 +486,19 @@ def test_legacy_token_of_no_runner_of_the_host_is_refused() -> None:
     assert host.asked == ["read"]
 
 
+def test_a_name_that_is_to_be_absent_and_almost_one_of_the_hosts() -> None:
+    host = provisioned()
+    runners = [{"name": "builds", "state": "absent"}]
+    assert converge(host, runners=runners)["warnings"][-2:] == [
+        "config.toml holds runners that gitlab_runner_runners does not name; they are kept as they "
+        "are: build",
+        "gitlab_runner_runners (builds): state is absent, and the host has no runner of this name; "
+        "did you mean build?",
+    ]
+    runners = [{"name": "gone", "state": "absent"}]
+    assert not [text for text in converge(host, runners=runners)["warnings"] if "mean" in text]
+
+
 def test_runner_that_is_to_be_absent_is_named_and_left_to_the_drain() -> None:
     host = provisioned()
     before = host.text

@@ -20,6 +20,7 @@ from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
 from ansible_collections.runnerhost.toolkit.plugins.module_utils._instances import DROP_INS
 from ansible_collections.runnerhost.toolkit.plugins.module_utils._runner_facts import PAIR
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import (
+    _job_scripts,
     _job_user,
     _network,
     _runner_checks,
@@ -537,6 +538,39 @@ def test_a_copy_of_a_machine_is_named_with_what_to_do() -> None:
     assert "rm /etc/gitlab-runner/.runner_system_id on the copy" in other
 
 
+def test_one_machine_under_two_names_is_refused_whatever_the_limit() -> None:
+    note = json.dumps({"host": "one", "machine": "abc"})
+    assert _runner_checks.provisioned_as(note, "abc") == "one"
+    assert _runner_checks.provisioned_as(note, "def") == ""
+    (said,) = _runner_checks.twin_problems("two", "one", "10.0.0.1", "10.0.0.1")
+    assert said.startswith("two: this machine was provisioned as one, and the inventory has both")
+    assert _runner_checks.twin_problems("two", "one", "10.0.0.1", "10.0.0.2") == []
+    assert _runner_checks.twin_problems("one", "one", "10.0.0.1", "10.0.0.1") == []
+
+
+@pytest.mark.parametrize(
+    ("script", "says"),
+    [
+        ("if true; then echo a; fi", ""),
+        ("shopt -s extglob; rm -f !(a|b)", ""),
+        ("if true\nthen\n  echo a\nfi\n", ""),
+        # As YAML's > joins the lines.
+        ("if true then echo secret; fi", "bash cannot read it (line 1: syntax error near"),
+        ("if true then echo secret fi", "bash cannot read it (line 2: syntax error"),
+        ("echo 'secret", "bash cannot read it (line 1: unexpected EOF while looking for matching"),
+    ],
+)
+def test_a_script_that_bash_cannot_read(script: str, says: str) -> None:
+    runners = [{"name": "a", "pre_build_script": script, "shell": "bash"}]
+    found = list(_job_scripts.warnings(services({**GOOD, "runners": runners})))
+    assert says in " ".join(found)
+    assert bool(found) == bool(says)
+    assert "secret" not in str(found)
+    assert not list(
+        _job_scripts.warnings(services({**GOOD, "runners": [{**runners[0], "shell": "pwsh"}]}))
+    )
+
+
 @pytest.mark.parametrize("note", ["", "{", "[]", "{}", '{"host": "one"}', "null"])
 def test_a_note_that_says_nothing_warns_of_nothing(note: str) -> None:
     assert _runner_checks.copied(note, "two", "abc") == []
@@ -760,6 +794,10 @@ def test_jobs_that_a_stop_would_kill_and_services_without_runners() -> None:
     assert said[-1].startswith("gitlab_runner_stop_timeout: 120 are seconds: a job that is not")
     assert "gitlab_runner_isolated (p).runners: empty: this service takes no jobs" in said
     assert not [one for one in _setting_warnings.warnings(found, 7200) if "stop_timeout" in one]
+    long = services({**GOOD, "runners": [{"name": "a", "gitlab": {"maximum_timeout": 9000}}]})
+    (text,) = _setting_warnings.warnings(long, 7200)
+    assert "7200 seconds are less than gitlab.maximum_timeout, 9000" in text
+    assert _setting_warnings.warnings(long, 9000) == []
 
 
 def test_folders_of_programs_are_looked_for() -> None:

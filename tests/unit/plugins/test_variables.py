@@ -131,6 +131,19 @@ def test_a_role_alone_looks_at_its_own_variables() -> None:
     assert "python_versions_wnated" in text
 
 
+def test_the_inventorys_folder_is_unknown_to_the_controller() -> None:
+    """Ansible's own words are five messages in one another."""
+
+    def template(value: Any) -> Any:
+        raise ValueError("'inventory_dir' is undefined")
+
+    given = {"gitlab_project_url": "{{ inventory_dir }}/x", "gitlab_project_api_token": "{{ y }}"}
+    (text,) = _variables.problems(["gitlab_project"], given, template)[0]
+    assert text.startswith("gitlab_project_url: inventory_dir is not defined for the controller")
+    given["inventory_dir"] = "/x"
+    assert _variables.problems(["gitlab_project"], given, template) == ([], [])
+
+
 def test_all_in_one_and_a_variable_makes_them_warnings() -> None:
     given = {"gitlab_runner_concurent": 8, "gitlab_runner_my_helper": 1, "build_tools_packages": 1}
     errors = found(given)

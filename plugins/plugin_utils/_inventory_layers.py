@@ -1,0 +1,206 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Variables that an inventory sets in several places, of which Ansible takes one without a word.
+
+How Ansible orders them: its documentation, "Understanding variable precedence", and
+`ansible.inventory.helpers.sort_groups`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from ansible import constants
+
+
+class Group(Protocol):
+    """What is used of Ansible's groups."""
+
+    name: str
+    depth: int
+    priority: int
+    vars: Mapping[str, Any]
+
+
+class Host(Protocol):
+    """What is used of Ansible's hosts."""
+
+    name: str
+    vars: Mapping[str, Any]
+
+    def get_groups(self) -> list[Any]:
+        """Its groups."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One place that sets a variable.
+
+    Attributes:
+        place: the file, or what the inventory file says of the group or host.
+        value: not templated.
+    """
+
+    place: str
+    value: Any
+
+
+Layer = Mapping[str, Sequence[Setting]]
+"""The settings of one group or host by variable, the one that counts at the end."""
+
+
+class Inventory:
+    """The variables of an inventory, place by place.
+
+    Args:
+        folders: where Ansible looks for group_vars and host_vars, the strongest last.
+        loader: Ansible's.
+        names: the variables that are looked at.
+    """
+
+    def __init__(self, folders: Iterable[str], loader: Any, names: Iterable[str]) -> None:
+        self._folders = list(dict.fromkeys(map(os.path.realpath, folders)))
+        self._loader = loader
+        self._names = frozenset(names)
+        self._layers: dict[tuple[str, str], Layer] = {}
+
+    def layer(self, kind: str, one: Group | Host) -> Layer:
+        """What a group or host sets.
+
+        Args:
+            kind: group or host.
+            one: which.
+        """
+        key = (kind, one.name)
+        if key not in self._layers:
+            found: dict[str, list[Setting]] = {}
+            own = {name: one.vars[name] for name in one.vars if name in self._names}
+            for name, value in own.items():
+                found[name] = [Setting(f"the inventory's own vars of {one.name}", value)]
+            for path in self._files(kind, one.name):
+                for name, value in self._values(path).items():
+                    found.setdefault(name, []).append(Setting(path, value))
+            self._layers[key] = found
+        return self._layers[key]
+
+    def ignored(self, kind: str, name: str) -> Iterator[str]:
+        """Files that Ansible does not read, since there is a folder of the same name."""
+        for folder in self._folders:
+            place = Path(folder, f"{kind}_vars", name)
+            for ending in constants.YAML_FILENAME_EXTENSIONS if place.is_dir() else ():
+                file = place.with_name(f"{name}{ending}")
+                if file.is_file():
+                    yield (
+                        f"{file}: Ansible does not read it, since there is the folder {place}; "
+                        "move it there"
+                    )
+
+    def by_address(self, hosts: Sequence[Host]) -> Iterator[str]:
+        """Files in host_vars that have a host's address in place of its name."""
+        names = {host.name for host in hosts}
+        for host in hosts:
+            address = str(host.vars.get("ansible_host") or host.name)
+            for path in self._files("host", address) if address not in names else ():
+                yield (
+                    f"{path}: the inventory has no host {address}, which is the address of "
+                    f"{host.name}; name it after the host"
+                )
+
+    def _files(self, kind: str, name: str) -> Iterator[str]:
+        for folder in self._folders:
+            yield from self._loader.find_vars_files(os.path.join(folder, f"{kind}_vars"), name)
+
+    def _values(self, path: str) -> dict[str, Any]:
+        try:
+            found = self._loader.load_from_file(path)
+        except Exception:
+            # Encrypted as a whole, or no YAML: Ansible itself tells what is wrong.
+            return {}
+        if not isinstance(found, Mapping):
+            return {}
+        return {str(name): found[name] for name in found if name in self._names}
+
+
+def twice(inventory: Inventory, hosts: Iterable[Host]) -> list[str]:
+    """Settings of one group or host that another one of the same replaces."""
+    found: dict[str, None] = {}
+    for host in hosts:
+        entities: list[tuple[str, Group | Host]] = [("group", one) for one in host.get_groups()]
+        for kind, one in [*entities, ("host", host)]:
+            for name, settings in inventory.layer(kind, one).items():
+                *others, last = settings
+                places = [each.place for each in others if not _same(each.value, last.value)]
+                if places:
+                    found[
+                        f"{name}: set in {' and '.join(places)}, and again in {last.place}, which "
+                        "alone counts; remove one of them"
+                    ] = None
+    return list(found)
+
+
+def between_siblings(inventory: Inventory, hosts: Iterable[Host]) -> list[str]:
+    """Settings of groups of which none is inside the other, so that their names decide."""
+    found: dict[tuple[str, str, str], list[str]] = {}
+    for host in hosts:
+        own = inventory.layer("host", host)
+        last: dict[str, tuple[Group, Any]] = {}
+        for group in _in_order(host):
+            for name, settings in inventory.layer("group", group).items():
+                before = last.get(name)
+                value = settings[-1].value
+                if before and name not in own and _equals(before[0], group):
+                    if not _same(before[1], value):
+                        found.setdefault((name, before[0].name, group.name), []).append(host.name)
+                elif before:
+                    # A group that is further inside decides.
+                    for key in [key for key in found if key[0] == name]:
+                        found[key] = [one for one in found[key] if one != host.name]
+                last[name] = (group, value)
+    return [
+        f"{name}: the groups {first} and {second} both set it for {', '.join(names)}, and none of "
+        f"them is inside the other: Ansible takes that of {second}, by its name; make one a child "
+        "of the other (children:), or set it in host_vars"
+        for (name, first, second), names in found.items()
+        if names
+    ]
+
+
+def replaced_mappings(inventory: Inventory, hosts: Iterable[Host]) -> list[str]:
+    """Mappings that lose what a more general place sets: Ansible does not merge them."""
+    found: dict[tuple[str, str, str, str], list[str]] = {}
+    for host in hosts:
+        before: dict[str, Setting] = {}
+        layers = [inventory.layer("group", group) for group in _in_order(host)]
+        for layer in [*layers, inventory.layer("host", host)]:
+            for name, settings in layer.items():
+                one, old = settings[-1], before.get(name)
+                before[name] = one
+                if old is None or not isinstance(old.value, Mapping):
+                    continue
+                if isinstance(one.value, Mapping) and (lost := set(old.value) - set(one.value)):
+                    key = (name, old.place, one.place, ", ".join(sorted(map(str, lost))))
+                    found.setdefault(key, []).append(host.name)
+    return [
+        f"{name}: {place} replaces what {old} sets, since Ansible merges no mappings: "
+        f"{', '.join(hosts_)} does not get {lost}; repeat there what is to be kept"
+        for (name, old, place, lost), hosts_ in found.items()
+    ]
+
+
+def _in_order(host: Host) -> list[Group]:
+    return sorted(host.get_groups(), key=lambda one: (one.depth, one.priority, one.name))
+
+
+def _equals(one: Group, other: Group) -> bool:
+    return (one.depth, one.priority) == (other.depth, other.priority)
+
+
+def _same(one: Any, other: Any) -> bool:
+    try:
+        return bool(one == other)
+    except Exception:
+        # A value of the vault without its password.
+        return False

@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Variables that an inventory sets in several places: which are told, and which are right so."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from ansible.inventory.manager import InventoryManager
+from ansible.parsing.dataloader import DataLoader
+
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import _inventory_layers
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._inventory_layers import Inventory
+
+NAMES = ("gitlab_runner_concurrent", "gitlab_runner_environment", "gitlab_runner_url")
+HOSTS = """
+all:
+  children:
+    runner_hosts:
+      hosts:
+        one:
+        two:
+      children:
+        big:
+          hosts:
+            one:
+    jammy:
+      hosts:
+        one:
+"""
+Told = Callable[..., list[str]]
+
+
+@pytest.fixture
+def told(tmp_path: Path) -> Told:
+    """All that is said of an inventory with these files."""
+
+    def ask(files: dict[str, str], hosts: str = HOSTS) -> list[str]:
+        for path, text in {"hosts.yml": hosts, **files}.items():
+            (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / path).write_text(text)
+        loader = DataLoader()
+        manager = InventoryManager(loader, [str(tmp_path / "hosts.yml")])
+        inventory = Inventory([str(tmp_path)], loader, NAMES)
+        listed = manager.get_hosts()
+        found = [
+            *inventory.ignored("group", "runner_hosts"),
+            *inventory.by_address(listed),
+            *_inventory_layers.twice(inventory, listed),
+            *_inventory_layers.between_siblings(inventory, listed),
+            *_inventory_layers.replaced_mappings(inventory, listed),
+        ]
+        return [one.replace(f"{tmp_path}/", "") for one in found]
+
+    return ask
+
+
+def test_two_files_of_one_group(told: Told) -> None:
+    place = "group_vars/runner_hosts"
+    files = {f"{place}/main.yml": "gitlab_runner_concurrent: 6\n"}
+    old = "gitlab_runner_concurrent: 4\ngitlab_runner_url: https://a.test\n"
+    assert told(files) == []
+    assert told({**files, f"{place}/old.yml": old}) == [
+        f"gitlab_runner_concurrent: set in {place}/main.yml, and again in {place}/old.yml, which "
+        "alone counts; remove one of them"
+    ]
+    # Said twice alike, it is no matter which of them counts.
+    assert told({**files, f"{place}/old.yml": "gitlab_runner_concurrent: 6\n"}) == []
+
+
+def test_the_inventory_file_and_group_vars(told: Told) -> None:
+    hosts = HOSTS.replace(
+        "      children:", "      vars: {gitlab_runner_concurrent: 9}\n      children:"
+    )
+    files = {"group_vars/runner_hosts.yml": "gitlab_runner_concurrent: 6\nmy_own: 1\n"}
+    (said,) = told(files, hosts)
+    assert said.startswith(
+        "gitlab_runner_concurrent: set in the inventory's own vars of runner_hosts, and again in "
+        "group_vars/runner_hosts.yml, which alone counts"
+    )
+
+
+def test_a_file_beside_the_folder_of_its_name(told: Told) -> None:
+    files = dict.fromkeys(("group_vars/runner_hosts/main.yml", "group_vars/runner_hosts.yml"), "{}")
+    assert told(files) == [
+        "group_vars/runner_hosts.yml: Ansible does not read it, since there is the folder "
+        "group_vars/runner_hosts; move it there"
+    ]
+
+
+def test_a_file_with_the_address_of_a_host(told: Told) -> None:
+    hosts = HOSTS.replace("        two:\n", "        two: {ansible_host: 10.0.0.2}\n")
+    assert told({"host_vars/10.0.0.2.yml": "{}"}, hosts) == [
+        "host_vars/10.0.0.2.yml: the inventory has no host 10.0.0.2, which is the address of two; "
+        "name it after the host"
+    ]
+    assert told({"host_vars/10.0.0.2.yml": "{}"}, hosts.replace("one:", "10.0.0.2:")) == []
+
+
+def test_groups_whose_names_decide(told: Told) -> None:
+    files = {
+        "group_vars/runner_hosts.yml": "gitlab_runner_concurrent: 4\n",
+        "group_vars/jammy.yml": "gitlab_runner_concurrent: 3\n",
+    }
+    assert told(files) == [
+        "gitlab_runner_concurrent: the groups jammy and runner_hosts both set it for one, and none "
+        "of them is inside the other: Ansible takes that of runner_hosts, by its name; make one a "
+        "child of the other (children:), or set it in host_vars"
+    ]
+    host = {"host_vars/one.yml": "gitlab_runner_concurrent: 3\n"}
+    assert told({**files, **host}) == []
+
+
+def test_a_group_inside_decides(told: Told) -> None:
+    files = {
+        "group_vars/all.yml": "gitlab_runner_concurrent: 1\n",
+        "group_vars/runner_hosts.yml": "gitlab_runner_concurrent: 4\n",
+        "group_vars/big.yml": "gitlab_runner_concurrent: 8\n",
+    }
+    assert told(files) == []
+    assert told({**files, "group_vars/jammy.yml": "gitlab_runner_concurrent: 3\n"}) == []
+
+
+def test_a_priority_decides(told: Told) -> None:
+    files = {
+        "group_vars/runner_hosts.yml": "gitlab_runner_concurrent: 4\n",
+        "group_vars/jammy.yml": "gitlab_runner_concurrent: 3\n",
+    }
+    hosts = HOSTS.replace("    jammy:\n", "    jammy:\n      vars: {ansible_group_priority: 10}\n")
+    assert told(files, hosts) == []
+
+
+def test_a_mapping_that_replaces_another(told: Told) -> None:
+    files = {
+        "group_vars/runner_hosts.yml": "gitlab_runner_environment: {A: '1', B: '2'}\n",
+        "host_vars/one.yml": "gitlab_runner_environment: {C: '3', A: '4'}\n",
+    }
+    assert told(files) == [
+        "gitlab_runner_environment: host_vars/one.yml replaces what group_vars/runner_hosts.yml "
+        "sets, since Ansible merges no mappings: one does not get B; repeat there what is to be "
+        "kept"
+    ]
+    files["host_vars/one.yml"] = "gitlab_runner_environment: {B: '', C: '3', A: '4'}\n"
+    assert told(files) == []
+    combined = "gitlab_runner_environment: \"{{ {'C': '3'} | combine(common) }}\"\n"
+    assert told({**files, "host_vars/one.yml": combined}) == []
+
+
+@pytest.mark.parametrize("text", ["$ANSIBLE_VAULT;1.1;AES256\n6162\n", "- a\n", "a: b: c\n", ""])
+def test_what_cannot_be_read_is_left_to_ansible(told: Told, text: str) -> None:
+    files = {"group_vars/runner_hosts/vault.yml": text}
+    assert (
+        told({**files, "group_vars/runner_hosts/main.yml": "gitlab_runner_concurrent: 6\n"}) == []
+    )
