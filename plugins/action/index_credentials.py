@@ -35,6 +35,7 @@ class ActionModule(ToolkitAction):
         indexes = [] if image else [_index_settings.index_of(entry) for entry in entries]
         services = self._services()
         self.refuse(_index_plan.user_problems(services, indexes))
+        warnings += _index_plan.open_tokens(services, indexes)
         users = _index_plan.users(services, indexes)
         url = str(self.network_values(self.variables)["package_index_url"] or "")
         self.refuse(

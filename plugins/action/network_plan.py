@@ -45,6 +45,7 @@ class ActionModule(ToolkitAction):
         deployed = self._deployed(variables) if values["distribution_url"] else ""
         distribution, warnings = self.distribution_offer(variables, deployed)
         warnings += said
+        warnings += _network_settings.security_warnings(values)
         warnings += _network_settings.credential_warnings(
             values["repository_credentials"], self._repositories(variables)
         )

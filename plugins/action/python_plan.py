@@ -58,6 +58,7 @@ class ActionModule(ToolkitAction):
             host.system,
         )
         facts = variables.get("ansible_facts") or {}
+        warnings += _python_settings.without_headers(args["wanted"], args["patterns"])
         warnings += _python_settings.suite_warnings(
             str(args["suite"]), str(facts.get("distribution_release", ""))
         )

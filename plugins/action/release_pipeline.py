@@ -45,6 +45,7 @@ class ActionModule(ToolkitAction):
             self.refuse(missing.problems)
         except ApiProblem as problem:
             raise AnsibleActionFail(str(problem)) from None
+        sync.warnings += _pipeline_warnings.same_runners(settings.wanted)
         sync.warnings += _pipeline_warnings.pythons(settings.wanted, self._pythons())
         return {
             "changed": sync.changed,

@@ -79,6 +79,20 @@ def user_problems(services: Iterable[Service], indexes: Iterable[Index]) -> list
     ]
 
 
+def open_tokens(services: Sequence[Service], indexes: Iterable[Index]) -> list[str]:
+    """Warnings for tokens that upload, and that jobs of merge requests get."""
+    isolated = [one.user for one in services if one.isolated]
+    return [
+        f"{VARIABLE} ({index.name}): has no users, so that the jobs of {services[0].user} get its "
+        f"token, which uploads; users: [{isolated[0]}] gives it to the isolated runner alone"
+        for index in indexes
+        # A login at a project's registry may be one that only reads.
+        if isolated
+        and not index.users
+        and (index.kind in PUBLIC or (index.upload and index.kind == "other"))
+    ]
+
+
 def order_problems(user: User, index_url: str) -> Iterator[str]:
     """What would leave the origin of a package to chance, or two settings at odds.
 

@@ -202,8 +202,9 @@ def _overlaps(services: list[dict[str, Any]]) -> list[str]:
         if (folder := runner.get(key))
     ]
     return sorted(
-        f"{VARIABLE}: {inner} ({of or 'gitlab_runner_runners'}) lies in {outer} "
-        f"({other or 'gitlab_runner_runners'}); each service takes folders of its own"
+        f"{VARIABLE}: {inner} ({of or 'gitlab_runner_runners'}) "
+        + (f"lies in {outer} (" if inner != outer else "is used twice (also by ")
+        + f"{other or 'gitlab_runner_runners'}); each service takes folders of its own"
         for of, inner in owned
         for other, outer in owned
         if of != other and (f"{inner}/".startswith(f"{outer}/")) and (inner != outer or of > other)

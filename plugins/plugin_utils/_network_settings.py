@@ -202,6 +202,23 @@ def _nearest_keys(item: Mapping[Any, Any]) -> str:
     return "".join(found)
 
 
+def security_warnings(values: Mapping[str, Any]) -> list[str]:
+    """A warning if a mirror that takes the place of the distribution brings no security updates."""
+    suites = [str(suite) for suite in values["distribution_suites"]]
+    lacking = [
+        f"{suite}-security"
+        for suite in suites
+        if "-" not in suite and "/" not in suite and f"{suite}-security" not in suites
+    ]
+    if not values["distribution_url"] or not lacking:
+        return []
+    return [
+        f"network_access_distribution_suites: lacks {', '.join(lacking)}: the mirror takes the "
+        "place of the host's own entries for that release, and it gets no security updates; add "
+        "it, if the mirror has it"
+    ]
+
+
 def credential_warnings(items: Any, repositories: Mapping[str, str]) -> list[str]:
     """Credentials that look as if they were for a repository of the inventory, and fit none.
 

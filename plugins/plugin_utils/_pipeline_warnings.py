@@ -11,6 +11,20 @@ SYSTEMS_OWN = ("3.10", "3.12")
 """The Pythons of Ubuntu 22.04 and 24.04, which are there without being named."""
 
 
+def same_runners(wanted: Sequence[Wanted]) -> Iterator[str]:
+    """Pipelines whose uploads run where merge requests are built."""
+    for one in wanted:
+        for given in one.packages:
+            build, publish = given.get("build_tags"), given.get("publish_tags")
+            if one.platform == "gitlab" and build and publish and {*build} == {*publish}:
+                yield (
+                    f"{one.variable}: publish_tags and build_tags are the same, "
+                    f"{', '.join(build)}: jobs of merge requests run as the same user as uploads, "
+                    "and could take their token; name an isolated, protected runner in publish_tags"
+                )
+                break
+
+
 def pythons(wanted: Sequence[Wanted], on_hosts: Collection[str]) -> Iterator[str]:
     """Pythons of pipelines that no host of the inventory has."""
     for one in wanted if on_hosts else ():

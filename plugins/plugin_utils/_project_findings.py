@@ -34,6 +34,12 @@ def of_variables(place: Place, pipelines: Pipelines) -> Iterator[str]:
     """About names and scopes."""
     pipeline = pipelines.of(place.path)
     for one in place.filled:
+        if _index_tokens.is_one(one.value) and not (one.protected and one.masked):
+            lacks = " and ".join(key for key in ("protected", "masked") if not getattr(one, key))
+            yield (
+                f"{one.where}: {one.name} holds a token of an index and is not {lacks}: jobs of "
+                "any branch could upload with it, or their logs show it; leave both at true"
+            )
         if one.key in _READ_BY_NOTHING and one.key not in pipelines.read:
             yield (
                 f"{one.where}: nothing reads the variable {one.key}, since twine "

@@ -17,6 +17,7 @@ _SUITE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]*")
 _ORIGIN = re.compile(r"[^,\n]+")
 
 
+_HEADERS = "python{version}-dev"
 _VENV = "python{version}-venv"
 
 
@@ -64,6 +65,16 @@ def problems(args: Mapping[str, Any], home: str = "") -> list[str]:
             "Origin that the repository's Release file states"
         )
     return found
+
+
+def without_headers(wanted: list[str], patterns: list[str]) -> list[str]:
+    """A warning if no C extension can be built for the Pythons."""
+    if not wanted or {_HEADERS, f"{_HEADERS}?"} & {*patterns}:
+        return []
+    return [
+        f"python_versions_packages: lacks {_HEADERS}, without which no C extension can be built; "
+        "add it if projects have any"
+    ]
 
 
 def _places(places: list[str], home: str) -> Iterator[str]:

@@ -337,6 +337,16 @@ def test_variables_of_environments_that_no_job_has(lab: LabGitLab) -> None:
     assert run(lab, *given, pipelines=wrong, pipeline_inputs={"environment": "li"}, **more)
 
 
+def test_a_token_that_any_branch_gets_is_warned_of(lab: LabGitLab) -> None:
+    more: dict[str, Any] = {"protected_tags": [{"name": "v*"}], "check": True}
+    (said,) = run(lab, token("pypi") | {"protected": False, "masked": False}, **more)["warnings"]
+    assert said.startswith(
+        "gitlab_project_projects[0].variables[0]: TWINE_PASSWORD (pypi) holds a token of an index "
+        "and is not protected and masked: "
+    )
+    assert run(lab, token("pypi"), **more)["warnings"] == []
+
+
 def test_a_token_of_another_index(lab: LabGitLab) -> None:
     pipelines: list[Any] = [{"project": DEMO, "inputs": {"test_index": "pypi"}}]
     given = token("testpypi", PLANTED[1])

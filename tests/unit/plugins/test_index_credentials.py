@@ -214,6 +214,19 @@ def test_the_origin_of_a_package_is_not_left_to_chance(
     assert DEPLOY not in found
 
 
+def test_a_token_that_uploads_for_jobs_of_merge_requests_is_warned_of() -> None:
+    indexes = [_index_settings.index_of({"name": "pypi", "kind": "pypi", "password": "x"})]
+    isolated = [{"name": "publish", "runners": []}]
+    (said,) = _index_plan.open_tokens(services(isolated=isolated), indexes)
+    assert said.startswith("index_credentials_indexes (pypi): has no users, so that the jobs of ")
+    assert said.endswith("users: [gitlab-runner-publish] gives it to the isolated runner alone")
+    # Where there is no other runner, or only packages are read.
+    assert _index_plan.open_tokens(services(isolated=[]), indexes) == []
+    own = {"users": ["gitlab-runner-publish"]}
+    (given,) = [_index_settings.index_of({"name": "a", "kind": "pypi", "password": "x", **own})]
+    assert _index_plan.open_tokens(services(isolated=isolated), [given]) == []
+
+
 def test_a_user_without_jobs_is_refused() -> None:
     index = _index_settings.index_of({**COMPANY, "users": ["root"]})
     (said,) = _index_plan.user_problems(services(), [index])

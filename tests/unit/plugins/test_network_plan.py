@@ -25,6 +25,7 @@ from ansible_collections.runnerhost.toolkit.plugins.action import network_plan
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import (
     _controller,
     _network,
+    _network_settings,
 )
 from tests.unit.plugins.test_plans import documented
 
@@ -291,3 +292,18 @@ def test_kept_files_are_refused_where_there_is_a_password(monkeypatch: pytest.Mo
     plan(PROXY)
     with pytest.raises(AnsibleActionFail, match=r"KEEP_REMOTE_FILES .*leave the passwords of prox"):
         plan(PROXY, LOGIN)
+
+
+@pytest.mark.parametrize(
+    ("suites", "lacks"),
+    [
+        (["jammy", "jammy-updates"], "jammy-security"),
+        (["jammy", "jammy-security"], ""),
+        (["company/stable"], ""),
+    ],
+)
+def test_a_mirror_without_security_updates_is_warned_of(suites: list[str], lacks: str) -> None:
+    values = {"distribution_url": "https://m.test/ubuntu", "distribution_suites": suites}
+    found = _network_settings.security_warnings(values)
+    assert [lacks in one for one in found] == [True] * bool(lacks)
+    assert _network_settings.security_warnings({**values, "distribution_url": ""}) == []

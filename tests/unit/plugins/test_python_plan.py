@@ -85,3 +85,12 @@ def test_a_wrong_home_is_named_by_its_own_variable() -> None:
         "gitlab_runner_home: invalid value '~/runner'; expected an absolute path"
     )
     assert _python_settings.problems(GOOD, "/home/gitlab-runner") == []
+
+
+def test_pythons_without_headers_are_warned_of() -> None:
+    (said,) = _python_settings.without_headers(["3.11"], ["python{version}-venv"])
+    assert said.startswith(
+        "python_versions_packages: lacks python{version}-dev, without which no C"
+    )
+    assert _python_settings.without_headers(["3.11"], ["python{version}-dev?"]) == []
+    assert _python_settings.without_headers([], []) == []

@@ -166,6 +166,13 @@ def test_releases_whose_tags_are_not_protected(lab: LabGitLab) -> None:
     assert "warnings" not in run(lab, True, projects=projects)
 
 
+def test_uploads_on_the_runner_that_builds_are_warned_of(lab: LabGitLab) -> None:
+    lab.create_runner(tag_list=["build", "publish"])
+    projects = [{"project": DEMO, "inputs": {"publish_tags": ["build"]}}]
+    (said,) = run(lab, True, projects=projects)["warnings"]
+    assert said.startswith("release_pipeline_projects[0]: publish_tags and build_tags are the same")
+
+
 def test_a_folder_without_a_package_is_warned_of(lab: LabGitLab) -> None:
     lab.create_runner(tag_list=["build", "publish"])
     projects = [{"project": DEMO, "inputs": {"package": "libs/core"}}]
