@@ -40,7 +40,10 @@ def of_variables(place: Place, pipelines: Pipelines) -> Iterator[str]:
                 f"{one.where}: {one.name} holds a token of an index and is not {lacks}: jobs of "
                 "any branch could upload with it, or their logs show it; leave both at true"
             )
-        if one.key in _READ_BY_NOTHING and one.key not in pipelines.read:
+        # With jobs of its own, a project may read whatever it likes.
+        unread = bool(pipeline and pipeline.whole) and _index_tokens.is_one(one.value)
+        unread = unread and not pipelines.reads(one.key)
+        if (one.key in _READ_BY_NOTHING or unread) and one.key not in pipelines.read:
             yield (
                 f"{one.where}: nothing reads the variable {one.key}, since twine "
                 "takes TWINE_PASSWORD; rename it, or set the pipelines' input token_variable"

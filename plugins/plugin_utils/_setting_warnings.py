@@ -19,6 +19,12 @@ SHORT_LOG = 64
 """Kilobytes: a build of a C extension alone writes more."""
 
 
+LONG_INTERVAL = 60
+"""Seconds; the runner's own default is 3."""
+PUBLISH_TAG = "publish"
+"""The default of the release pipeline's input publish_tags."""
+
+
 def warnings(found: Iterable[Service], stop_timeout: int = SHORT_STOP) -> list[str]:
     """What the user should know of settings that are allowed.
 
@@ -33,6 +39,9 @@ def warnings(found: Iterable[Service], stop_timeout: int = SHORT_STOP) -> list[s
         *other_executors(listed),
         *environment_values(listed),
         *limits_without_effect(listed),
+        *limits_below(listed),
+        *slow_questions(listed),
+        *open_publishers(listed),
         *short_logs(listed),
         *without_runners(listed),
         *short_stops(listed, stop_timeout),
@@ -139,6 +148,50 @@ def short_stops(found: Iterable[Service], seconds: int) -> list[str]:
         "killed when the host shuts down or somebody stops the service; give it the length of "
         "your longest job"
     ]
+
+
+def limits_below(found: Iterable[Service]) -> Iterator[str]:
+    """Warnings for services whose runners may have fewer jobs than the service."""
+    for service in found:
+        limits = [int(runner.get("limit") or 0) for runner in service.present]
+        if limits and all(limits) and sum(limits) < service.concurrent:
+            yield (
+                f"{service.variable('concurrent')}: {service.concurrent} is more than the limit of "
+                f"all runners together, {sum(limits)}: no more jobs run at once; raise limit, or "
+                "lower it"
+            )
+
+
+def slow_questions(found: Iterable[Service]) -> Iterator[str]:
+    """Warnings for services that ask for jobs seldom."""
+    for service in found:
+        seconds = service.settings.get("check_interval")
+        if isinstance(seconds, int) and seconds > LONG_INTERVAL:
+            yield (
+                f"{service.variable('settings')}.check_interval: {seconds} are seconds: each job "
+                "may wait that long before it starts"
+            )
+
+
+def open_publishers(found: Iterable[Service]) -> Iterator[str]:
+    """Warnings for isolated runners with the tag of uploads that take jobs of any branch."""
+    for service in found:
+        for index, runner in enumerate(service.runners):
+            gitlab = runner.get("gitlab")
+            if not service.isolated or not present([runner]) or not isinstance(gitlab, Mapping):
+                continue
+            tags = gitlab.get("tag_list") or []
+            missing = []
+            if gitlab.get("access_level") != "ref_protected":
+                missing.append("access_level: ref_protected")
+            if gitlab.get("run_untagged"):
+                missing.append("run_untagged: false")
+            if PUBLISH_TAG in tags and missing:
+                yield (
+                    f"{service.variable('runners')}[{index}] ({runner['name']}).gitlab: a runner "
+                    f"with the tag {PUBLISH_TAG} takes jobs of any branch, which could take the "
+                    f"tokens of uploads; set {' and '.join(missing)}"
+                )
 
 
 def short_logs(found: Iterable[Service]) -> Iterator[str]:

@@ -347,6 +347,18 @@ def test_a_token_that_any_branch_gets_is_warned_of(lab: LabGitLab) -> None:
     assert run(lab, token("pypi"), **more)["warnings"] == []
 
 
+def test_a_token_in_a_variable_that_no_job_reads(lab: LabGitLab) -> None:
+    pipelines: list[Any] = [{"project": DEMO, "inputs": {}}]
+    given = token("pypi") | {"key": "PYPI_UPLOAD"}
+    more: dict[str, Any] = {"protected_tags": [{"name": "v*"}], "check": True}
+    (said,) = run(lab, given, pipelines=pipelines, **more)["warnings"]
+    assert "[0]: nothing reads the variable PYPI_UPLOAD, since twine takes TWINE_PASSWORD" in said
+    pipelines[0]["inputs"] = {"token_variable": "PYPI_UPLOAD"}
+    assert run(lab, given, pipelines=pipelines, **more)["warnings"] == []
+    pipelines[0] = {"project": DEMO, "file": "ci/release.yml"}
+    assert run(lab, given, pipelines=pipelines, **more)["warnings"] == []
+
+
 def test_a_token_of_another_index(lab: LabGitLab) -> None:
     pipelines: list[Any] = [{"project": DEMO, "inputs": {"test_index": "pypi"}}]
     given = token("testpypi", PLANTED[1])

@@ -788,6 +788,42 @@ def test_a_log_that_ends_early(change: dict[str, Any], says: str) -> None:
     assert bool(found) == bool(says)
 
 
+@pytest.mark.parametrize(
+    ("limits", "warned"), [((1, 2), True), ((2, 2), False), ((1, 0), False), ((), False)]
+)
+def test_limits_that_keep_a_service_from_its_jobs(limits: tuple[int, ...], warned: bool) -> None:
+    runners = [{"name": str(number), "limit": limit} for number, limit in enumerate(limits)]
+    found = _setting_warnings.warnings(services({**GOOD, "concurrent": 4, "runners": runners}))
+    assert ["gitlab_runner_concurrent: 4 is more than the limit" in one for one in found] == [
+        True
+    ] * warned
+
+
+def test_seldom_questions_are_warned_of() -> None:
+    (said,) = _setting_warnings.warnings(services({**GOOD, "settings": {"check_interval": 300}}))
+    assert said.startswith("gitlab_runner_settings.check_interval: 300 are seconds: each job may")
+    assert _setting_warnings.warnings(services({**GOOD, "settings": {"check_interval": 3}})) == []
+
+
+@pytest.mark.parametrize(
+    ("gitlab", "says"),
+    [
+        ({"tag_list": ["publish"]}, "set access_level: ref_protected"),
+        (
+            {"tag_list": ["publish"], "run_untagged": True},
+            "set access_level: ref_protected and run_untagged: false",
+        ),
+        ({"tag_list": ["publish"], "access_level": "ref_protected"}, ""),
+        ({"tag_list": ["docs"]}, ""),
+    ],
+)
+def test_a_publishing_runner_for_any_branch(gitlab: dict[str, Any], says: str) -> None:
+    isolated = [{"name": "p", "runners": [{"name": "a", "gitlab": gitlab}]}]
+    found = _setting_warnings.warnings(services({**GOOD, "isolated": isolated}))
+    assert says in " ".join(found)
+    assert bool(found) == bool(says)
+
+
 def test_jobs_that_a_stop_would_kill_and_services_without_runners() -> None:
     found = services({**GOOD, "isolated": [{"name": "p", "runners": []}]})
     said = _setting_warnings.warnings(found, 120)
