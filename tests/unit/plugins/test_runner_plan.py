@@ -808,13 +808,14 @@ def test_seldom_questions_are_warned_of() -> None:
 @pytest.mark.parametrize(
     ("gitlab", "says"),
     [
-        ({"tag_list": ["publish"]}, "set access_level: ref_protected"),
+        ({"tag_list": ["publish"], "run_untagged": True}, "set run_untagged: false"),
         (
-            {"tag_list": ["publish"], "run_untagged": True},
+            {"tag_list": ["publish"], "run_untagged": True, "access_level": "not_protected"},
             "set access_level: ref_protected and run_untagged: false",
         ),
-        ({"tag_list": ["publish"], "access_level": "ref_protected"}, ""),
-        ({"tag_list": ["docs"]}, ""),
+        # An isolated runner is protected unless the inventory says otherwise.
+        ({"tag_list": ["publish"]}, ""),
+        ({"tag_list": ["docs"], "access_level": "not_protected"}, ""),
     ],
 )
 def test_a_publishing_runner_for_any_branch(gitlab: dict[str, Any], says: str) -> None:
