@@ -46,6 +46,13 @@ class ActionModule(ToolkitAction):
         except ApiProblem as problem:
             raise AnsibleActionFail(str(problem)) from None
         sync.warnings += _pipeline_warnings.same_runners(settings.wanted)
+        sync.warnings += _pipeline_warnings.other_gitlabs(
+            settings.url, {"gitlab_project_url": self._text("gitlab_project_url")}
+        )
+        if settings.has_component:
+            sync.warnings += _pipeline_warnings.private_component(
+                settings.component, settings.visibility, settings.wanted
+            )
         sync.warnings += _pipeline_warnings.pythons(settings.wanted, self._pythons())
         return {
             "changed": sync.changed,
@@ -57,6 +64,14 @@ class ActionModule(ToolkitAction):
             # The role's next task shows both where something was refused.
             "_ansible_verbose_always": not sync.refused,
         }
+
+    def _text(self, name: str) -> str:
+        """A variable of the inventory; empty where it is not set."""
+        try:
+            return str(self._templar.template(self.variables.get(name)) or "")
+        except Exception:
+            # The playbook that uses it tells why.
+            return ""
 
     def _pythons(self) -> set[str]:
         """Those of the hosts of the inventory that this repository's playbooks provision."""

@@ -24,11 +24,38 @@ class ActionModule(ToolkitAction):
     def act(self) -> Mapping[str, object]:
         """Returns warnings; fails with every refusal at once."""
         roles = self._task.args.get("roles") or _variables.EVERY_ROLE
+        self.refuse(self._local())
         warnings = self.validate([str(role) for role in roles], self.variables)
+        if {*_variables.EVERY_ROLE} <= {*roles}:
+            warnings += self._nothing_set()
         if "build_tools" in roles:
             warnings += self._without_compiler()
         warnings += self._layers([str(role) for role in roles])
         return {"changed": False, **({"warnings": warnings} if warnings else {})}
+
+    def _local(self) -> list[str]:
+        """A refusal of an address that the connection does not use."""
+        address = str(self.variables.get("ansible_host") or "")
+        connection = str(self.variables.get("ansible_connection") or "").rpartition(".")[2]
+        name = str(self.variables.get("inventory_hostname"))
+        # Without an address of its own, a host's name is its address.
+        if connection != "local" or address in ("", name, "localhost", "127.0.0.1", "::1"):
+            return []
+        return [
+            f"{name}: ansible_connection is local, and ansible_host {address}: the machine that "
+            "runs Ansible would be changed; remove ansible_connection, or the address"
+        ]
+
+    def _nothing_set(self) -> list[str]:
+        """A warning if neither the inventory nor the play sets anything."""
+        names = {name for role in _variables.ROLES for name in _variables.options(role)}
+        if names & {*self.variables}:
+            return []
+        return [
+            f"no variable of the toolkit is set for {self.variables.get('inventory_hostname')}: "
+            "all have their defaults; Ansible reads group_vars and host_vars beside the inventory "
+            "file alone"
+        ]
 
     def _layers(self, roles: list[str]) -> list[str]:
         """What the inventory sets in several places; once for all hosts."""
@@ -49,7 +76,14 @@ class ActionModule(ToolkitAction):
         kinds |= {("host", host.name) for host in hosts}
         unread = [said for kind, one in sorted(kinds) for said in inventory.ignored(kind, one)]
         self.refuse([*unread, *inventory.by_address(list(manager.get_hosts()))])
+        targets = (self.variables.get("groups") or {}).get("runner_hosts") or []
+        outside = (
+            [host for host in manager.get_hosts() if host.name not in targets]
+            if {*played} <= {*targets}
+            else []
+        )
         return [
+            *_inventory_layers.outside(inventory, outside),
             *_inventory_layers.twice(inventory, hosts),
             *_inventory_layers.between_siblings(inventory, hosts),
             *_inventory_layers.replaced_mappings(inventory, hosts),

@@ -19,6 +19,8 @@ class Project:
     id: int
     path: str
     default_branch: str
+    config: str = ""
+    """The file of its pipelines, if its settings name one."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,12 @@ class Projects(Api):
         if found is None:
             return None
         # A project without commits may have no default branch yet.
-        return Project(int(found["id"]), path, str(found.get("default_branch") or "main"))
+        return Project(
+            int(found["id"]),
+            path,
+            str(found.get("default_branch") or "main"),
+            str(found.get("ci_config_path") or ""),
+        )
 
     def has_namespace(self, path: str) -> bool:
         """Whether there is a group, or a user's own place, for projects."""

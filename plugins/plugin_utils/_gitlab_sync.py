@@ -209,11 +209,32 @@ class GitLabSync:
             details = self.details(runner)
             if not details:
                 continue
+            self._warn_of_place(index, runner, details)
             line = self._mark(index) if self.runners[index].created else ""
             changes = _gitlab_api.differences(self._wanted(index), details, line)
             if changes:
                 found[index] = changes
         return found
+
+    def _warn_of_place(self, index: int, runner: int, details: Data) -> None:
+        """GitLab moves no runner to another group or kind (GitLab docs, Runners API)."""
+        wanted = self._wanted(index)
+        moved = []
+        if "runner_type" in wanted and details.get("runner_type") not in (
+            None,
+            wanted["runner_type"],
+        ):
+            moved.append(f"runner_type {wanted['runner_type']}, GitLab {details['runner_type']}")
+        for key, kind in (("group_id", "groups"), ("project_id", "projects")):
+            there = [one.get("id") for one in details.get(kind) or ()]
+            if key in wanted and there and wanted[key] not in there:
+                moved.append(f"{key} {wanted[key]}, GitLab {', '.join(map(str, there))}")
+        if moved:
+            self.warnings.append(
+                f"{self.runners[index].at}.gitlab: the inventory says {' and '.join(moved)} of "
+                f"runner {runner}, and GitLab moves no runner: it stays as it is. For another "
+                "place give a new entry another name, and this one state: absent"
+            )
 
     def apply(
         self, runners: Mapping[int, int], updates: Mapping[int, Mapping[str, tuple[Any, Any]]]

@@ -124,6 +124,20 @@ class Inventory:
         return {str(name): found[name] for name in found if name in self._names}
 
 
+def outside(inventory: Inventory, hosts: Iterable[Host]) -> list[str]:
+    """Hosts that have variables of the toolkit and are in no group that it works on."""
+    found = []
+    for host in hosts:
+        groups = [one for one in host.get_groups() if one.name not in ("all", "ungrouped")]
+        layers = [*(inventory.layer("group", one) for one in groups), inventory.layer("host", host)]
+        if names := sorted({name for layer in layers for name in layer}):
+            found.append(
+                f"{host.name}: has {', '.join(names[:3])} and is not in the group runner_hosts: it "
+                "is not provisioned; add it, or its group as a child"
+            )
+    return found
+
+
 def twice(inventory: Inventory, hosts: Iterable[Host]) -> list[str]:
     """Settings of one group or host that another one of the same replaces."""
     found: dict[str, None] = {}

@@ -31,6 +31,8 @@ ROLE = "release_pipeline"
 FORMS = ("component", "standalone")
 VISIBILITIES = ("internal", "public", "private")
 PROGRAMS = ("release.py", "local-ci.sh")
+OWN_FILE = ".gitlab-ci.yml"
+"""The file that GitLab reads unless the project's settings name another."""
 UNKNOWN_COMMIT = "COMMIT"
 """Stands for the commit that a real run would make."""
 HEAD = f"""\

@@ -186,6 +186,7 @@ class Sync:
             found = self._read(project, start or branch, files)
         if project is not None:
             self._warn_of_folders(wanted, project, start or branch)
+            self._warn_of_file(wanted, project, start or branch)
         plan = _pipeline_files.plan(files, found)
         if plan.edited:
             self._refuse_edited(wanted.name, plan)
@@ -242,6 +243,18 @@ class Sync:
                     f"{wanted.variable}: {project.path} has no {' and no '.join(paths)} in "
                     f"{branch}: its package cannot be built there (the input package)"
                 )
+
+    def _warn_of_file(self, wanted: Wanted, project: Project, branch: str) -> None:
+        """GitLab reads one file, and what it includes."""
+        main = project.config or _pipeline_settings.OWN_FILE
+        if wanted.platform != "gitlab" or wanted.file == main or "@" in main or "://" in main:
+            return
+        found = self._gitlab.file(project, branch, main)
+        if found is None or wanted.file.encode() not in found.content:
+            self.warnings.append(
+                f"{wanted.variable}.file: GitLab reads {main} of {project.path}, which does not "
+                f"include {wanted.file}: no job of it runs; add an include: local there"
+            )
 
     def _warn_of_tags(self, wanted: Wanted, project: Project) -> None:
         """A job whose tags no runner has waits for ever."""

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._pipeline_settings import Wanted
 
@@ -23,6 +23,29 @@ def same_runners(wanted: Sequence[Wanted]) -> Iterator[str]:
                     "and could take their token; name an isolated, protected runner in publish_tags"
                 )
                 break
+
+
+def other_gitlabs(url: str, others: Mapping[str, str]) -> Iterator[str]:
+    """Other addresses of GitLab in the inventory: the pipelines' projects would have no runners.
+
+    Args:
+        url: release_pipeline_url.
+        others: the other addresses by their variables; empty for one that is not set.
+    """
+    for name, other in others.items():
+        if url and other and other.rstrip("/") != url.rstrip("/"):
+            yield f"release_pipeline_url is {url}, and {name} is {other}; set both to one GitLab"
+
+
+def private_component(component: str, visibility: str, wanted: Sequence[Wanted]) -> Iterator[str]:
+    """Projects of other groups, whose people may not see a private component."""
+    group = component.partition("/")[0].lower()
+    for one in wanted if visibility == "private" else ():
+        if one.project and one.project.partition("/")[0].lower() != group:
+            yield (
+                f"release_pipeline_component_visibility is private: who has no access to "
+                f"{component} cannot start pipelines of {one.project}; internal lets them"
+            )
 
 
 def pythons(wanted: Sequence[Wanted], on_hosts: Collection[str]) -> Iterator[str]:

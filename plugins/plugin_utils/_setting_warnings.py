@@ -39,6 +39,8 @@ def warnings(found: Iterable[Service], stop_timeout: int = SHORT_STOP) -> list[s
         *other_executors(listed),
         *environment_values(listed),
         *limits_without_effect(listed),
+        *lost_variables(listed),
+        *idle_runners(listed),
         *limits_below(listed),
         *slow_questions(listed),
         *open_publishers(listed),
@@ -64,7 +66,7 @@ def environment_values(found: Iterable[Service]) -> Iterator[str]:
     """
     for service in found:
         for name, value in service.environment.items():
-            if re.match(r"~(?:/|\Z)|.*\$(?:[A-Z_]|\{[A-Z_]|\()", str(value)):
+            if re.match(r"~(?:/|\Z)|.*\$(?!ORIGIN\b|\{ORIGIN\})(?:[A-Z_]|\{[A-Z_]|\()", str(value)):
                 yield (
                     f"{service.variable('environment')}.{name}: the value is taken as it is: no "
                     "shell replaces $NAME, $(COMMAND) or ~ in it; write what it stands for"
@@ -148,6 +150,52 @@ def short_stops(found: Iterable[Service], seconds: int) -> list[str]:
         "killed when the host shuts down or somebody stops the service; give it the length of "
         "your longest job"
     ]
+
+
+def lost_variables(found: Iterable[Service]) -> Iterator[str]:
+    """Warnings for names that GitLab replaces in a runner's environment, most likely by nothing.
+
+    GitLab's own and those of the same list are meant (gitlab-runner, common/variables.go, Expand).
+    """
+    for service in found:
+        for index, runner in enumerate(service.runners):
+            lines = [str(line) for line in runner.get("environment") or ()]
+            own = {line.partition("=")[0] for line in lines}
+            for line in lines if present([runner]) else ():
+                named = re.findall(r"\$\{?([A-Za-z_]\w*)", line.partition("=")[2].replace("$$", ""))
+                for name in dict.fromkeys(named):
+                    if name not in own and not re.match(r"(?:CI|GITLAB|FF|RUNNER)_|CI\Z", name):
+                        yield (
+                            f"{service.variable('runners')}[{index}] ({runner['name']})"
+                            f".environment: ${name} in {line.partition('=')[0]} is replaced by the "
+                            f"job's variable of this name, and by nothing without one; write "
+                            f"$${name} to keep it"
+                        )
+
+
+def idle_runners(found: Iterable[Service]) -> Iterator[str]:
+    """Warnings for runners that GitLab gives no jobs, or none of merge requests."""
+    for service in found:
+        told = [one["gitlab"] for one in service.present if isinstance(one.get("gitlab"), Mapping)]
+        for index, runner in enumerate(service.runners):
+            gitlab = runner.get("gitlab")
+            if present([runner]) and isinstance(gitlab, Mapping) and gitlab.get("paused"):
+                yield (
+                    f"{service.variable('runners')}[{index}] ({runner['name']}).gitlab.paused is "
+                    "true: GitLab gives it no jobs"
+                )
+        # A host for uploads alone is meant so.
+        closed = [
+            one
+            for one in told
+            if one.get("access_level") == "ref_protected"
+            and PUBLISH_TAG not in (one.get("tag_list") or [])
+        ]
+        if told and not service.isolated and len(closed) == len(service.present):
+            yield (
+                f"{service.variable('runners')}: each has access_level: ref_protected: jobs of "
+                "merge requests and of branches that are not protected find no runner here"
+            )
 
 
 def limits_below(found: Iterable[Service]) -> Iterator[str]:

@@ -408,3 +408,24 @@ def test_a_project_that_gitlab_does_not_have_is_named(
         "gitlab_runner_api_token may see",
     ]
     assert sync.lacking() == (told if scopes == ("api",) else [])
+
+
+def test_a_runner_that_gitlab_would_have_to_move_is_named(gitlab: GitLab) -> None:
+    host = Host(gitlab)
+    first, other = (
+        gitlab.control("POST", "/projects", json={"path": f"group/{name}"}) for name in ("a", "b")
+    )
+    wanted = {"runner_type": "project_type", "project_id": first["id"]}
+    converge(host, runners=[{"name": "build", "gitlab": wanted}])
+    result = converge(host, runners=[{"name": "build", "gitlab": wanted}])
+    assert not [text for text in result["warnings"] if "moves no runner" in text]
+    moved = {**wanted, "project_id": other["id"]}
+    for given, words in (
+        (moved, f"project_id {other['id']}, GitLab {first['id']}"),
+        ({"runner_type": "instance_type"}, "runner_type instance_type, GitLab project_type"),
+    ):
+        result = converge(host, check=True, runners=[{"name": "build", "gitlab": given}])
+        (said,) = [text for text in result["warnings"] if "moves no runner" in text]
+        assert said.startswith(
+            f"gitlab_runner_runners[0] (build).gitlab: the inventory says {words}"
+        )

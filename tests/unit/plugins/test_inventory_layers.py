@@ -98,6 +98,20 @@ def test_a_file_with_the_address_of_a_host(told: Told) -> None:
     assert told({"host_vars/10.0.0.2.yml": "{}"}, hosts.replace("one:", "10.0.0.2:")) == []
 
 
+def test_a_host_that_no_playbook_works_on(tmp_path: Path) -> None:
+    (tmp_path / "hosts.yml").write_text(
+        HOSTS
+        + "    builders:\n      vars: {gitlab_runner_concurrent: 8}\n      hosts:\n        x:\n"
+    )
+    manager = InventoryManager(DataLoader(), [str(tmp_path / "hosts.yml")])
+    inventory = Inventory([str(tmp_path)], DataLoader(), NAMES)
+    hosts = [host for host in manager.get_hosts() if host.name in ("x", "two")]
+    assert _inventory_layers.outside(inventory, hosts) == [
+        "x: has gitlab_runner_concurrent and is not in the group runner_hosts: it is not "
+        "provisioned; add it, or its group as a child"
+    ]
+
+
 def test_groups_whose_names_decide(told: Told) -> None:
     files = {
         "group_vars/runner_hosts.yml": "gitlab_runner_concurrent: 4\n",

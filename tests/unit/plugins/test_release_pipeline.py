@@ -173,6 +173,31 @@ def test_uploads_on_the_runner_that_builds_are_warned_of(lab: LabGitLab) -> None
     assert said.startswith("release_pipeline_projects[0]: publish_tags and build_tags are the same")
 
 
+def test_a_pipeline_that_gitlab_does_not_read(lab: LabGitLab) -> None:
+    lab.create_runner(tag_list=["build", "publish"])
+    projects = [{"project": DEMO, "file": "ci/release.yml"}]
+    (said,) = run(lab, True, projects=projects)["warnings"]
+    assert said == (
+        "release_pipeline_projects[0].file: GitLab reads .gitlab-ci.yml of group/demo, which does "
+        "not include ci/release.yml: no job of it runs; add an include: local there"
+    )
+    commit(lab, DEMO, {".gitlab-ci.yml": "include:\n  - local: ci/release.yml\n"})
+    assert "warnings" not in run(lab, True, projects=projects)
+
+
+def test_addresses_of_two_gitlabs_and_a_component_that_others_cannot_see(lab: LabGitLab) -> None:
+    lab.create_runner(tag_list=["build", "publish"])
+    other = {"gitlab_project_url": "https://other.test/"}
+    (said,) = run(lab, True, variables=other)["warnings"]
+    assert said == (
+        f"release_pipeline_url is {lab.base_url}, and gitlab_project_url is https://other.test/; "
+        "set both to one GitLab"
+    )
+    same = {"gitlab_project_url": f"{lab.base_url}/"}
+    (said,) = run(lab, True, variables=same, component_visibility="private")["warnings"]
+    assert said.startswith("release_pipeline_component_visibility is private: who has no access to")
+
+
 def test_a_folder_without_a_package_is_warned_of(lab: LabGitLab) -> None:
     lab.create_runner(tag_list=["build", "publish"])
     projects = [{"project": DEMO, "inputs": {"package": "libs/core"}}]

@@ -825,6 +825,44 @@ def test_a_publishing_runner_for_any_branch(gitlab: dict[str, Any], says: str) -
     assert bool(found) == bool(says)
 
 
+@pytest.mark.parametrize(
+    ("line", "names"),
+    [
+        ("LDFLAGS=-Wl,-rpath,$ORIGIN/../lib", ["ORIGIN"]),
+        ("LDFLAGS=-Wl,-rpath,$$ORIGIN/../lib", []),
+        ("CACHE=${CI_PROJECT_DIR}/.cache", []),
+        ("A=$B", []),
+        ("A=${MY_OWN} $MY_OWN", ["MY_OWN"]),
+    ],
+)
+def test_what_gitlab_replaces_in_a_runners_environment(line: str, names: list[str]) -> None:
+    runners = [{"name": "a", "environment": ["B=1", line]}]
+    found = _setting_warnings.warnings(services({**GOOD, "runners": runners}))
+    key = line.partition("=")[0]
+    assert [one.partition(" is replaced")[0] for one in found] == [
+        f"gitlab_runner_runners[0] (a).environment: ${name} in {key}" for name in names
+    ]
+
+
+@pytest.mark.parametrize(
+    ("gitlab", "says"),
+    [
+        (
+            {"paused": True},
+            "gitlab_runner_runners[0] (a).gitlab.paused is true: GitLab gives it no",
+        ),
+        ({"access_level": "ref_protected"}, "gitlab_runner_runners: each has access_level: ref_"),
+        ({"access_level": "ref_protected", "tag_list": ["publish"]}, ""),
+        ({"paused": False}, ""),
+    ],
+)
+def test_runners_that_get_no_jobs(gitlab: dict[str, Any], says: str) -> None:
+    given = services({**GOOD, "concurrent": 1, "runners": [{"name": "a", "gitlab": gitlab}]})
+    found = _setting_warnings.warnings(given)
+    assert says in " ".join(found)
+    assert bool(found) == bool(says)
+
+
 def test_jobs_that_a_stop_would_kill_and_services_without_runners() -> None:
     found = services({**GOOD, "isolated": [{"name": "p", "runners": []}]})
     said = _setting_warnings.warnings(found, 120)

@@ -360,3 +360,34 @@ def test_packages_without_a_compiler_are_warned_of(listed: Any, warned: bool) ->
     action._templar = SimpleNamespace(template=lambda value: value)
     action.variables = {"build_tools_packages": listed}
     assert bool(action._without_compiler()) is warned
+
+
+@pytest.mark.parametrize(
+    ("variables", "refused"),
+    [
+        ({"ansible_connection": "local", "ansible_host": "10.0.0.7"}, True),
+        ({"ansible_connection": "ansible.builtin.local", "ansible_host": "ci.test"}, True),
+        ({"ansible_connection": "local", "ansible_host": "127.0.0.1"}, False),
+        ({"ansible_connection": "local"}, False),
+        ({"ansible_connection": "local", "ansible_host": "one"}, False),
+        ({"ansible_connection": "ssh", "ansible_host": "10.0.0.7"}, False),
+    ],
+)
+def test_an_address_that_the_connection_does_not_use_is_refused(
+    variables: dict[str, str], refused: bool
+) -> None:
+    action = object.__new__(validate_variables.ActionModule)
+    action.variables = {"inventory_hostname": "one", **variables}
+    found = action._local()
+    assert ["one: ansible_connection is local, and ansible_host" in one for one in found] == [
+        True
+    ] * refused
+
+
+def test_a_host_for_which_nothing_is_set_is_warned_of() -> None:
+    action = object.__new__(validate_variables.ActionModule)
+    action.variables = {"inventory_hostname": "one", "ansible_host": "x"}
+    (said,) = action._nothing_set()
+    assert said.startswith("no variable of the toolkit is set for one: all have their defaults")
+    action.variables = {"inventory_hostname": "one", "build_tools_extra_packages": []}
+    assert action._nothing_set() == []
