@@ -83,6 +83,7 @@ class ActionModule(ToolkitAction):
             else []
         )
         return [
+            *_inventory_layers.empty_children(manager.groups, "runner_hosts"),
             *_inventory_layers.outside(inventory, outside),
             *_inventory_layers.twice(inventory, hosts),
             *_inventory_layers.between_siblings(inventory, hosts),

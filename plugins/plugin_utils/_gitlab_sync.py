@@ -80,8 +80,10 @@ class GitLabSync:
 
     def lacking(self) -> list[str]:
         """Which wanted runners belong to a project or group that GitLab does not have."""
-        if self.api is None or not {"api", "read_api"} & self.scopes():
+        if self.api is None or not {"api", "read_api", _gitlab_api.MANAGE} & self.scopes():
             return []
+        # A token for runners alone may not see what they belong to.
+        behind = "" if {"api", "read_api"} & self.scopes() else "/runners"
         asked: dict[str, bool] = {}
         found = []
         for index in sorted(self.created):
@@ -90,7 +92,7 @@ class GitLabSync:
                 if key in wanted:
                     place = f"{kind}/{wanted[key]}"
                     if place not in asked:
-                        asked[place] = self.api.has(place)
+                        asked[place] = self.api.has(f"{place}{behind}")
                     if not asked[place]:
                         found.append(
                             f"runner {self.runners[index].name!r}: gitlab.{key}: GitLab has no "

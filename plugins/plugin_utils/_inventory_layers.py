@@ -7,6 +7,7 @@ How Ansible orders them: its documentation, "Understanding variable precedence",
 
 from __future__ import annotations
 
+import difflib
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -135,6 +136,22 @@ def outside(inventory: Inventory, hosts: Iterable[Host]) -> list[str]:
                 f"{host.name}: has {', '.join(names[:3])} and is not in the group runner_hosts: it "
                 "is not provisioned; add it, or its group as a child"
             )
+    return found
+
+
+def empty_children(groups: Mapping[str, Any], target: str) -> list[str]:
+    """Groups inside the target that have no host: Ansible makes one of each misspelt name.
+
+    Args:
+        groups: Ansible's groups by name.
+        target: the group that is worked on.
+    """
+    found = []
+    for child in getattr(groups.get(target), "child_groups", []):
+        others = [name for name, one in groups.items() if one.get_hosts() and name != target]
+        near = difflib.get_close_matches(child.name, others, n=1)
+        if not child.get_hosts() and near:
+            found.append(f"group {child.name} of {target}: has no host; did you mean {near[0]}?")
     return found
 
 

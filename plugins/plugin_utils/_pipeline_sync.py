@@ -212,7 +212,8 @@ class Sync:
         if not self.check:
             message = f"Pipeline of Runnerhost: {paths}"
             self._gitlab.commit(project, branch, start, message, plan.actions())
-        self._do(wanted.name, f"commit {paths} to {branch}", f"committed {paths} to {branch}")
+        to = f"the new branch {branch}, from {start}" if start else branch
+        self._do(wanted.name, f"commit {paths} to {to}", f"committed {paths} to {to}")
 
     def _warn_of_prefixes(self, wanted: Wanted, project: Project) -> None:
         """A release of a tag that is not protected fails at its start."""

@@ -128,6 +128,12 @@ class Sync:
         self.warnings += _project_settings.shadowed(self.settings.places)
         for one in planned:
             self.warnings += self._findings(one)
+            gone = [change.key for change in one.variables if change.action == "delete"]
+            if gone:
+                self.warnings.append(
+                    f"{one.place.path}: gitlab_project_purge deletes {', '.join(gone)}, which the "
+                    "inventory does not name; nobody can restore their values"
+                )
         for one in planned:
             if not one.changes:
                 self.lines.append(f"{one.place.path}: as wanted")

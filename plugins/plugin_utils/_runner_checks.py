@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from ansible_collections.runnerhost.toolkit.plugins.module_utils import _runner_processes
 from ansible_collections.runnerhost.toolkit.plugins.module_utils._runner_facts import OTHER_BINARY
@@ -25,6 +25,10 @@ OWN_ID = (
 SUDO_GROUPS = frozenset(("sudo", "admin", "wheel"))
 IMAGE_REASON = "an image is made of a machine without runners"
 UPGRADE_REASON = "an upgrade replaces the binary of its jobs, and waits for their end"
+
+
+JOBS_PER_CPU = 8
+"""More compile at the same time to nobody's use."""
 
 
 def host_problems(
@@ -79,13 +83,21 @@ def host_warnings(settings: Settings, facts: HostFacts) -> list[str]:
     return [
         *(
             f"the host has the isolated runner {name!r}, which gitlab_runner_isolated does not "
-            "name: it runs on as it is; state: absent on its entry takes it away"
+            "name: it goes on taking jobs, without the umask, the cleanup and the disk watch of "
+            "the others; list it, or take it away with the entry "
+            f"{{name: {name}, state: absent}}"
             for name in facts.isolated
             if name not in settings.known_names
         ),
         *_runner_processes.warnings(facts.daemons),
         *facts.cautions,
         *limits_beyond(settings.job_limits, facts.cpus, facts.memory),
+        *(
+            f"{service.variable('concurrent')}: {service.concurrent} jobs at once are many for the "
+            f"host's {facts.cpus} CPUs"
+            for service in settings.services
+            if service.concurrent > JOBS_PER_CPU * facts.cpus
+        ),
         *(
             [
                 f"{facts.full_disk} (gitlab_runner_min_free_space_percent, "
@@ -103,7 +115,27 @@ def host_warnings(settings: Settings, facts: HostFacts) -> list[str]:
             or {*service.groups} & SUDO_GROUPS
         ),
         *copied(note, settings.host, facts.machine),
+        *renamed(note, settings, facts.machine),
     ]
+
+
+def renamed(noted: str, settings: Settings, machine: str) -> Iterator[str]:
+    """A warning that GitLab knows runners by the host's former name."""
+    before = provisioned_as(noted, machine)
+    names = [
+        str(runner["name"])
+        for service in settings.services
+        for runner in service.present
+        if runner.get("gitlab") is not None
+        and not runner.get("token")
+        and "id" not in runner["gitlab"]
+    ]
+    if before not in ("", settings.host) and names:
+        yield (
+            f"{', '.join(names)}: GitLab has the runners that were created for {before} under that "
+            "name, and new ones are made for the new one, while the old ones go on taking jobs "
+            "here; to keep them, give each entry the gitlab.id that config.toml has for it"
+        )
 
 
 def provisioned_as(noted: str, machine: str) -> str:

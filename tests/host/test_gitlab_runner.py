@@ -633,8 +633,6 @@ def test_isolated_runners_are_configured(
 ) -> None:
     paused = [value.partition(":")[0] for value in state.get("paused", [])]
     for one in wanted["gitlab_runner_isolated"]:
-        if one.get("state", "present") == "absent":
-            continue
         service = f"gitlab-runner-{one['name']}"
         ending = ".runnerhost-drained" if service in paused else ""
         found = parsed(host, f"/etc/{service}/config.toml{ending}")
@@ -772,9 +770,8 @@ def services(wanted: dict[str, Any]) -> list[tuple[str, str, list[dict[str, Any]
     """Each service's user, the folder of its configuration, and its runners."""
     found = [(wanted["gitlab_runner_user"], FOLDER, wanted["gitlab_runner_runners"])]
     for one in wanted["gitlab_runner_isolated"]:
-        if one.get("state", "present") != "absent":
-            service = f"gitlab-runner-{one['name']}"
-            found.append((one.get("user") or service, f"/etc/{service}", one["runners"]))
+        service = f"gitlab-runner-{one['name']}"
+        found.append((one.get("user") or service, f"/etc/{service}", one["runners"]))
     return [
         (user, folder, [r for r in runners if r.get("state", "present") != "absent"])
         for user, folder, runners in found
@@ -856,6 +853,5 @@ def accounts(wanted: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
                 {"groups": [], "ssh_keys": [], **one},
             )
             for one in wanted["gitlab_runner_isolated"]
-            if one.get("state", "present") != "absent"
         ),
     ]

@@ -50,9 +50,8 @@ def users(wanted: dict[str, Any]) -> dict[str, str]:
     user = wanted.get("gitlab_runner_user") or "gitlab-runner"
     found[user] = wanted.get("gitlab_runner_home") or f"/home/{user}"
     for entry in wanted.get("gitlab_runner_isolated") or []:
-        if entry.get("state", "present") != "absent":
-            user = entry.get("user") or f"gitlab-runner-{entry['name']}"
-            found[user] = entry.get("home") or f"/home/{user}"
+        user = entry.get("user") or f"gitlab-runner-{entry['name']}"
+        found[user] = entry.get("home") or f"/home/{user}"
     return found
 
 

@@ -233,6 +233,21 @@ def test_restart_waits_for_its_job_alone(publishes: Site, variables: dict[str, A
 
 
 @pytest.mark.slow
+def test_a_host_that_an_isolated_runner_has_left_verifies(
+    ready: Site, variables: dict[str, Any]
+) -> None:
+    """With the entry that takes it away still in the inventory."""
+    (entry,) = variables["gitlab_runner_isolated"]
+    gone = {**variables, "gitlab_runner_isolated": [{"name": entry["name"], "state": "absent"}]}
+    provision(ready, gone)
+    assert provision(ready, gone).counts()["changed"] == 0
+    extra = {**gone, "runner_host_verify_roles": ["gitlab_runner"]}
+    run = ready.playbook("verify.yml", extra=extra)
+    assert run.code == 0, run.output
+    provision(ready, variables)
+
+
+@pytest.mark.slow
 def test_retired_host_has_nothing_left_of_it(ready: Site, variables: dict[str, Any]) -> None:
     job = begun(ready, "retired")
     run = ready.playbook(

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +13,7 @@ import pytest
 from test_gitlab_runner import bare_url, is_configured, part, source_sides, unsteady_words
 
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import _runner_keys
+from tests.host import conftest
 
 GITLAB = "https://gitlab.example"
 NOTED = [{"name": "build", "id": 7}]
@@ -130,3 +133,15 @@ def test_when_a_daemon_counts_as_steady(
     unit: dict[str, str], age: int, lines: list[str], steady: bool
 ) -> None:
     assert (unsteady_words(UNIT, unit, age, lines) == "") is steady
+
+
+def test_of_a_service_that_has_left_the_host_nothing_is_expected(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While its entry with ``state: absent`` is still in the inventory."""
+    isolated = [{"name": "a"}, {"name": "b", "state": "absent"}, {"name": "c", "state": "present"}]
+    path = tmp_path / "host.json"
+    path.write_text(json.dumps({"variables": {"gitlab_runner_isolated": isolated}}))
+    monkeypatch.setenv("RUNNERHOST_VERIFY", str(path))
+    found = conftest.given.__wrapped__()["variables"]["gitlab_runner_isolated"]
+    assert [one["name"] for one in found] == ["a", "c"]

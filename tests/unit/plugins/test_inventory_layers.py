@@ -112,6 +112,16 @@ def test_a_host_that_no_playbook_works_on(tmp_path: Path) -> None:
     ]
 
 
+def test_a_child_group_that_ansible_has_made_of_a_typo(tmp_path: Path) -> None:
+    text = HOSTS.replace("        big:\n", "        biig:\n        empty:\n        big:\n")
+    (tmp_path / "hosts.yml").write_text(text)
+    manager = InventoryManager(DataLoader(), [str(tmp_path / "hosts.yml")])
+    assert _inventory_layers.empty_children(manager.groups, "runner_hosts") == [
+        "group biig of runner_hosts: has no host; did you mean big?"
+    ]
+    assert _inventory_layers.empty_children(manager.groups, "nowhere") == []
+
+
 def test_groups_whose_names_decide(told: Told) -> None:
     files = {
         "group_vars/runner_hosts.yml": "gitlab_runner_concurrent: 4\n",

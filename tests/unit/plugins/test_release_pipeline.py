@@ -340,7 +340,9 @@ def test_a_new_template_moves_every_pin_by_one_commit(
 
 def test_another_branch_is_made_for_a_merge_request(lab: LabGitLab) -> None:
     projects = [{"project": DEMO, "branch": "pipeline"}]
-    assert run(lab, projects=projects)["msg"][-1].endswith("committed .gitlab-ci.yml to pipeline")
+    assert run(lab, projects=projects)["msg"][-1].endswith(
+        "committed .gitlab-ci.yml to the new branch pipeline, from main"
+    )
     assert file(lab, DEMO) == ""
     assert "component:" in file(lab, DEMO, branch="pipeline")
     assert not run(lab, projects=projects)["changed"]

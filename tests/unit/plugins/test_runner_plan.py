@@ -875,6 +875,28 @@ def test_jobs_that_a_stop_would_kill_and_services_without_runners() -> None:
     assert _setting_warnings.warnings(long, 9000) == []
 
 
+def test_a_renamed_host_is_told_of_runners_that_gitlab_has_under_its_old_name() -> None:
+    note = json.dumps({"host": "one", "machine": "abc"})
+    runners = [
+        {"name": "two made", "gitlab": {"runner_type": "instance_type"}},
+        {"name": "named", "gitlab": {"id": 4}},
+        {"name": "given", "gitlab": {}, "token": TOKEN},
+    ]
+    settings = _runner_settings.settings_of({**GOOD, "runners": runners}, "two")
+    (said,) = _runner_checks.renamed(note, settings, "abc")
+    assert said.startswith("two made: GitLab has the runners that were created for one under that")
+    assert list(_runner_checks.renamed(note, settings, "def")) == []
+    same = _runner_settings.settings_of({**GOOD, "runners": runners}, "one")
+    assert list(_runner_checks.renamed(note, same, "abc")) == []
+
+
+def test_more_jobs_than_a_host_can_run_are_warned_of() -> None:
+    settings = _runner_settings.settings_of({**GOOD, "concurrent": 40}, "host")
+    (said,) = _runner_checks.host_warnings(settings, host(cpus=2))
+    assert said == "gitlab_runner_concurrent: 40 jobs at once are many for the host's 2 CPUs"
+    assert _runner_checks.host_warnings(settings, host(cpus=8)) == []
+
+
 def test_folders_of_programs_are_looked_for() -> None:
     path = ["/opt/company/bin", "/home/gitlab-runner/.local/bin"]
     settings = _runner_settings.settings_of({**GOOD, "path": path}, "host")
