@@ -231,7 +231,7 @@ def finding(problem: BaseException, name: str) -> tuple[str, str, str]:
         code = int(_LAST.get("code", 1))
         said = _LAST.get("said") or _EXIT_CODES.get(code, f"it ends with exit code {code}")
         return name, "", f"`{words(_LAST.get('text', ''))[:80]}` fails: {said}"
-    if not isinstance(problem, AssertionError):
+    if not isinstance(problem, AssertionError | pytest.fail.Exception):
         kind = type(problem).__name__
         return name, "", f"the test cannot tell ({kind}: {words(text) if text else 'no message'})"
     told = re.fullmatch(r"(?s)(.*?): expected (.*), found (.*)", message)

@@ -253,6 +253,10 @@ def test_a_test_that_breaks_is_told_without_a_traceback(conftest: Any) -> None:
     assert found == "the test cannot tell (KeyError: 'gitlab-runner')"
     told = conftest.finding(AssertionError("mode of x: expected 0600, found 0644"), "a name")
     assert told == ("mode of x", "0600", "0644")
+    with pytest.raises(pytest.fail.Exception) as failed:
+        pytest.fail("runner 'a': expected in config.toml, found nothing", pytrace=False)
+    told = conftest.finding(failed.value, "a name")
+    assert told == ("runner 'a'", "in config.toml", "nothing")
 
 
 @pytest.fixture(scope="module")
