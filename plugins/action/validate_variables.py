@@ -8,6 +8,7 @@ import os
 import re
 from collections.abc import Mapping
 
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import _pythons
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import (
     _inventory_layers,
     _variables,
@@ -28,6 +29,7 @@ class ActionModule(ToolkitAction):
         warnings = self.validate([str(role) for role in roles], self.variables)
         if {*_variables.EVERY_ROLE} <= {*roles}:
             warnings += self._nothing_set()
+            warnings += self._other_system()
         if "build_tools" in roles:
             warnings += self._without_compiler()
         warnings += self._layers([str(role) for role in roles])
@@ -55,6 +57,18 @@ class ActionModule(ToolkitAction):
             f"no variable of the toolkit is set for {self.variables.get('inventory_hostname')}: "
             "all have their defaults; Ansible reads group_vars and host_vars beside the inventory "
             "file alone"
+        ]
+
+    def _other_system(self) -> list[str]:
+        """A warning of a host that is no Ubuntu that the toolkit knows."""
+        facts = self.variables.get("ansible_facts") or {}
+        release = str(facts.get("distribution_release") or "")
+        if not release or release in _pythons.SYSTEMS:
+            return []
+        return [
+            f"{self.variables.get('inventory_hostname')}: the system is "
+            f"{facts.get('distribution')} {facts.get('distribution_version')} ({release}); the "
+            f"toolkit is made for Ubuntu: {', '.join(_pythons.SYSTEMS)}"
         ]
 
     def _layers(self, roles: list[str]) -> list[str]:

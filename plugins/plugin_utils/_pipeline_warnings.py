@@ -5,9 +5,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import _pythons
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._pipeline_settings import Wanted
 
-SYSTEMS_OWN = ("3.10", "3.12")
+SYSTEMS_OWN = tuple(_pythons.SYSTEMS[release] for release in ("jammy", "noble"))
 """The Pythons of Ubuntu 22.04 and 24.04, which are there without being named."""
 
 

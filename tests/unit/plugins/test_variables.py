@@ -391,3 +391,14 @@ def test_a_host_for_which_nothing_is_set_is_warned_of() -> None:
     assert said.startswith("no variable of the toolkit is set for one: all have their defaults")
     action.variables = {"inventory_hostname": "one", "build_tools_extra_packages": []}
     assert action._nothing_set() == []
+
+
+def test_a_host_that_is_no_ubuntu_is_warned_of() -> None:
+    action = object.__new__(validate_variables.ActionModule)
+    facts = {"distribution": "Debian", "distribution_version": "12"}
+    for release, said in (("bookworm", True), ("jammy", False), ("", False)):
+        own = {"ansible_facts": {**facts, "distribution_release": release}}
+        action.variables = {"inventory_hostname": "one", **own}
+        assert ["the system is Debian 12 (bookworm)" in one for one in action._other_system()] == [
+            True
+        ] * said
