@@ -88,6 +88,7 @@ class ActionModule(ToolkitAction):
         hosts = [host for one in played if (host := manager.get_host(one))]
         kinds = {("group", group.name) for host in hosts for group in host.get_groups()}
         kinds |= {("host", host.name) for host in hosts}
+        self.refuse(_inventory_layers.connection_slips(hosts))
         unread = [said for kind, one in sorted(kinds) for said in inventory.ignored(kind, one)]
         self.refuse([*unread, *inventory.by_address(list(manager.get_hosts()))])
         targets = (self.variables.get("groups") or {}).get("runner_hosts") or []

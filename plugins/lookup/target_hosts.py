@@ -158,6 +158,13 @@ def problem(group: str, tags: Sequence[str], variables: Mapping[str, Any]) -> st
 
 def _group_problem(group: str, sources: Sequence[str], variables: Mapping[str, Any]) -> str:
     groups = variables.get("groups") or {}
+    # A variable that is not indented below its host.
+    lost = [name for name in [*groups, *groups.get("all", [])] if name.startswith("ansible_")]
+    if lost:
+        return (
+            f"inventory {', '.join(sources) or 'none'}: {lost[0]} is a host or a group there; "
+            "indent this variable below the name of its host"
+        )
     shown = ", ".join(sources) or "none"
     if not groups.get(group):
         lacks = "no hosts in the group" if group in groups else "no group"

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from ansible_collections.runnerhost.toolkit.plugins.module_utils._secrets import HIDDEN, unfit
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import (
     _index_tokens,
+    _publish_lock,
     _runner_validation,
 )
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._network import host_of
@@ -169,6 +170,8 @@ def _address_problems(at: str, entry: Mapping[str, Any]) -> Iterator[str]:
             )
         elif not _fits(value):
             yield f"{at}.{key}: invalid value {value!r}; expected an https address"
+        elif _is_public(value):
+            yield f"{at}.{key}: invalid value {value!r}, which is pypi's or testpypi's: give a kind"
         elif key == "url" and kind == "gitlab" and not _REGISTRY.match(value):
             yield f"{at}.url: invalid value {value!r}; expected {_REGISTRY_FORM}"
     if kind == "gitlab" and "upload_url" in given:
@@ -181,6 +184,12 @@ def _address_problems(at: str, entry: Mapping[str, Any]) -> Iterator[str]:
         yield f"{at}.url: an address for uploads: give it as upload_url, and a simple index as url"
     if entry.get("install") and "url" not in given:
         yield f"{at}.install: there is no url to install from"
+
+
+def _is_public(url: str) -> bool:
+    """Whether an address is one of the public indexes', as far as the controller's pip tells."""
+    public, host = host_of(_publish_lock.pips_index()), host_of(url)
+    return bool(public) and f".{host}".endswith(f".{public}")
 
 
 def _fits(url: str) -> bool:

@@ -16,6 +16,8 @@ from typing import Any, Protocol
 
 from ansible import constants
 
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import _slips
+
 
 class Group(Protocol):
     """What is used of Ansible's groups."""
@@ -123,6 +125,26 @@ class Inventory:
         if not isinstance(found, Mapping):
             return {}
         return {str(name): found[name] for name in found if name in self._names}
+
+
+CONNECTION = (
+    "ansible_host", "ansible_port", "ansible_user", "ansible_password", "ansible_connection",
+    "ansible_become", "ansible_become_user", "ansible_become_method", "ansible_become_password",
+    "ansible_ssh_private_key_file", "ansible_ssh_common_args", "ansible_python_interpreter",
+)  # fmt: skip
+"""Ansible's variables for its connection that inventories have (its documentation, "Inventory")."""
+
+
+def connection_slips(hosts: Iterable[Host]) -> list[str]:
+    """Names of the inventory file that almost are variables of the connection."""
+    found: dict[str, None] = {}
+    for host in hosts:
+        for one in (*host.get_groups(), host):
+            for name in one.vars:
+                near = "" if name in CONNECTION else _slips.slip_of(name, CONNECTION)
+                if near and name.startswith("ansible"):
+                    found[f"{one.name}: {name}: unknown variable; did you mean {near}?"] = None
+    return list(found)
 
 
 def outside(inventory: Inventory, hosts: Iterable[Host]) -> list[str]:

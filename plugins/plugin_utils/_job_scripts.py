@@ -20,6 +20,12 @@ def warnings(services: Iterable[Service]) -> Iterator[str]:
         for index, runner in enumerate(service.runners):
             if not present([runner]) or str(runner.get("shell") or "bash") not in ("bash", "sh"):
                 continue
+            if re.search(r"(?:^|[;&|\s])exit\b", str(runner.get("pre_build_script") or "")):
+                yield (
+                    f"{service.variable('runners')}[{index}] ({runner['name']}).pre_build_script: "
+                    "exit ends the job itself, and exit 0 makes it a success that has run nothing; "
+                    "use if … fi"
+                )
             for key in (key for key in runner if key.endswith("_script")):
                 if said := _refusal(str(bash), str(runner[key])):
                     yield (

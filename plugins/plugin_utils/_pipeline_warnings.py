@@ -5,11 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
-from ansible_collections.runnerhost.toolkit.plugins.module_utils import _pythons
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._pipeline_settings import Wanted
-
-SYSTEMS_OWN = tuple(_pythons.SYSTEMS[release] for release in ("jammy", "noble"))
-"""The Pythons of Ubuntu 22.04 and 24.04, which are there without being named."""
 
 
 def same_runners(wanted: Sequence[Wanted]) -> Iterator[str]:
@@ -53,7 +49,8 @@ def pythons(wanted: Sequence[Wanted], on_hosts: Collection[str]) -> Iterator[str
     """Pythons of pipelines that no host of the inventory has."""
     for one in wanted if on_hosts else ():
         asked = {str(item) for given in one.packages for item in given.get("pythons") or ()}
-        missing = sorted(asked - {*on_hosts, *SYSTEMS_OWN})
+        # The system's own is listed too: its packages for building come by the list alone.
+        missing = sorted(asked - {*on_hosts})
         if missing and one.platform == "gitlab":
             yield (
                 f"{one.variable}: pythons has {', '.join(missing)}, and no host of this inventory "

@@ -211,6 +211,9 @@ def _value_problems(at: str, key: str, item: Any, kind: str) -> Iterator[str]:
         yield f"{at}: invalid value {shown!r}; expected one of {', '.join(CHOICES[key])}"
     if key == "clone_url" and item and not re.fullmatch(r"https?://[^\s/]+(?:/\S*)?", str(item)):
         yield f"{at}: invalid value {shown!r}; expected an address such as https://gitlab.example.com"
+    if key == "ServerAddress" and "://" in str(item):
+        # The runner adds the scheme, by Insecure (its docs, [runners.cache.s3]).
+        yield f"{at}: invalid value {shown!r}; expected HOST or HOST:PORT, without https://"
     if key == "listen_address" and not _is_address(item, at.endswith("session_server." + key)):
         yield (
             f"{at}: invalid value {shown!r}; expected HOST:PORT with a port from 1 to {_LAST_PORT}"

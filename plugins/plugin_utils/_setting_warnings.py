@@ -25,6 +25,10 @@ PUBLISH_TAG = "publish"
 """The default of the release pipeline's input publish_tags."""
 
 
+ROOT_GROUPS = frozenset(("docker", "lxd", "libvirt", "disk"))
+"""Groups that lead to root by what their members may ask of a daemon or a device."""
+
+
 def warnings(found: Iterable[Service], stop_timeout: int = SHORT_STOP) -> list[str]:
     """What the user should know of settings that are allowed.
 
@@ -39,6 +43,7 @@ def warnings(found: Iterable[Service], stop_timeout: int = SHORT_STOP) -> list[s
         *other_executors(listed),
         *environment_values(listed),
         *limits_without_effect(listed),
+        *void_isolation(listed),
         *lost_variables(listed),
         *idle_runners(listed),
         *limits_below(listed),
@@ -57,6 +62,17 @@ BETTER = {
     **dict.fromkeys(("no_proxy", "NO_PROXY"), "network_access_no_proxy"),
 }
 """Names of the environment that have a variable of their own."""
+
+
+HARMFUL = {
+    **dict.fromkeys(
+        ("PIP_USER", "PIP_TARGET", "PIP_PREFIX", "VIRTUAL_ENV"),
+        "breaks pip in the virtual environment of every job; leave it out",
+    ),
+    "GIT_SSL_NO_VERIFY": "switches the check of certificates off for every job; leave it out, and "
+    "name a private CA in network_access_ca_certificates",
+}
+"""Names of the environment that no job profits from."""
 
 
 def environment_values(found: Iterable[Service]) -> Iterator[str]:
@@ -79,6 +95,13 @@ def environment_values(found: Iterable[Service]) -> Iterator[str]:
                         f"{service.variable('environment')}.TZ: there is no time zone {value}, and "
                         "jobs would have UTC" + (f"; did you mean {near[0]}?" if near else "")
                     )
+            if name in HARMFUL:
+                yield f"{service.variable('environment')}.{name}: {HARMFUL[name]}"
+            if re.search("[\u2018\u2019\u201c\u201d\u201e]", str(value)):
+                yield (
+                    f"{service.variable('environment')}.{name}: has typographic quotes, which are "
+                    "part of the value for every program; write plain ones, or none"
+                )
             if name in BETTER:
                 yield (
                     f"{service.variable('environment')}.{name}: set {BETTER[name]} instead, which "
@@ -150,6 +173,18 @@ def short_stops(found: Iterable[Service], seconds: int) -> list[str]:
         "killed when the host shuts down or somebody stops the service; give it the length of "
         "your longest job"
     ]
+
+
+def void_isolation(found: Iterable[Service]) -> Iterator[str]:
+    """Warnings for groups whose members are root on a host with isolated runners."""
+    services = list(found)
+    for service in services if any(one.isolated for one in services) else ():
+        for group in sorted(ROOT_GROUPS & {*service.groups}):
+            yield (
+                f"{service.variable('groups')}: who is in the group {group} may become root by it: "
+                "jobs can read the files and tokens of the isolated runners; leave it out, or give "
+                "such jobs a host of their own"
+            )
 
 
 def lost_variables(found: Iterable[Service]) -> Iterator[str]:

@@ -37,7 +37,7 @@ class Action(network_plan.ActionModule):
     def network_values(self, task_vars: Mapping[str, Any]) -> dict[str, Any]:
         values = yaml.safe_load(NETWORK_DEFAULTS.read_text(encoding="utf-8"))
         known = {name.removeprefix("network_access_"): value for name, value in values.items()}
-        return {**known, "distribution_suites": ["jammy", "jammy-updates"], **self.changes}
+        return {**known, "distribution_suites": ["jammy", "jammy-security"], **self.changes}
 
     def ask(
         self, module: str, arguments: Mapping[str, Any], task_vars: Mapping[str, Any]
@@ -61,7 +61,7 @@ class Action(network_plan.ActionModule):
 
 def sources(key: str) -> str:
     """The host's source file with a key in it."""
-    suites = ["jammy", "jammy-updates"]
+    suites = ["jammy", "jammy-security"]
     components = ["main", "restricted", "universe", "multiverse"]
     about = "The distribution, from a mirror of it"
     return _apt_sources.render_sources(URL, suites, components, key, about)

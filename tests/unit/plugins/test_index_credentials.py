@@ -30,6 +30,7 @@ from ansible_collections.runnerhost.toolkit.plugins.module_utils._credential_fil
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import (
     _index_plan,
     _index_settings,
+    _publish_lock,
     _service_files,
     _services,
 )
@@ -225,6 +226,16 @@ def test_a_token_that_uploads_for_jobs_of_merge_requests_is_warned_of() -> None:
     own = {"users": ["gitlab-runner-publish"]}
     (given,) = [_index_settings.index_of({"name": "a", "kind": "pypi", "password": "x", **own})]
     assert _index_plan.open_tokens(services(isolated=isolated), [given]) == []
+
+
+def test_a_companys_index_with_a_public_address_is_refused() -> None:
+    """A company's packages would be uploaded there."""
+    public = _publish_lock.pips_index()
+    for url in (public, public.replace("https://", "https://upload.")):
+        (said,) = _index_settings.problems([{**OWN, "upload_url": url}])
+        assert "(own).upload_url: invalid value" in said
+        assert said.endswith("which is pypi's or testpypi's: give a kind")
+    assert _index_settings.problems([OWN]) == []
 
 
 def test_a_user_without_jobs_is_refused() -> None:

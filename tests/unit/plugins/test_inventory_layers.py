@@ -122,6 +122,15 @@ def test_a_child_group_that_ansible_has_made_of_a_typo(tmp_path: Path) -> None:
     assert _inventory_layers.empty_children(manager.groups, "nowhere") == []
 
 
+def test_a_misspelt_variable_of_the_connection(tmp_path: Path) -> None:
+    text = HOSTS.replace("        two:\n", "        two: {ansible_hosts: 10.0.0.2, ansible_x: 1}\n")
+    (tmp_path / "hosts.yml").write_text(text)
+    manager = InventoryManager(DataLoader(), [str(tmp_path / "hosts.yml")])
+    assert _inventory_layers.connection_slips(manager.get_hosts()) == [
+        "two: ansible_hosts: unknown variable; did you mean ansible_host?"
+    ]
+
+
 def test_groups_whose_names_decide(told: Told) -> None:
     files = {
         "group_vars/runner_hosts.yml": "gitlab_runner_concurrent: 4\n",

@@ -897,6 +897,49 @@ def test_more_jobs_than_a_host_can_run_are_warned_of() -> None:
     assert _runner_checks.host_warnings(settings, host(cpus=8)) == []
 
 
+@pytest.mark.parametrize(
+    ("environment", "says"),
+    [
+        ({"PIP_USER": "1"}, "gitlab_runner_environment.PIP_USER: breaks pip in the virtual"),
+        (
+            {"GIT_SSL_NO_VERIFY": "true"},
+            "GIT_SSL_NO_VERIFY: switches the check of certificates",
+        ),
+        ({"A": "\u201cx\u201d"}, "gitlab_runner_environment.A: has typographic quotes"),
+        ({"LDFLAGS": "-Wl,-rpath,$ORIGIN/../lib"}, ""),
+        ({"A": "it's"}, ""),
+    ],
+)
+def test_values_of_the_environment_that_do_harm(environment: dict[str, str], says: str) -> None:
+    found = _setting_warnings.warnings(services({**GOOD, "environment": environment}))
+    assert says in " ".join(found)
+    assert bool(found) == bool(says)
+
+
+def test_a_group_that_voids_isolation_is_warned_of() -> None:
+    isolated = [{"name": "p", "runners": [{"name": "x"}]}]
+    (said,) = _setting_warnings.warnings(
+        services({**GOOD, "groups": ["docker", "kvm"], "isolated": isolated})
+    )
+    assert said.startswith("gitlab_runner_user_groups: who is in the group docker may become root")
+    assert _setting_warnings.warnings(services({**GOOD, "groups": ["docker"]})) == []
+
+
+@pytest.mark.parametrize(
+    ("script", "warned"),
+    [
+        ("[ -f pyproject.toml ] || exit 0", True),
+        ("set -e\nexit", True),
+        ("if true; then echo exiting; fi", False),
+        ("exitcode=0", False),
+    ],
+)
+def test_a_script_that_ends_the_job(script: str, warned: bool) -> None:
+    runners = [{"name": "a", "pre_build_script": script}]
+    found = list(_job_scripts.warnings(services({**GOOD, "runners": runners})))
+    assert ["exit ends the job itself" in one for one in found] == [True] * warned
+
+
 def test_folders_of_programs_are_looked_for() -> None:
     path = ["/opt/company/bin", "/home/gitlab-runner/.local/bin"]
     settings = _runner_settings.settings_of({**GOOD, "path": path}, "host")

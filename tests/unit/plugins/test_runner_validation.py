@@ -38,6 +38,10 @@ WHERE = "gitlab_runner_runners[0]"
         ({"clone_url": "git@gitlab.example.com:"}, "expected an address such as https://"),
         ({"cache": {"type": "s3"}}, "did you mean 'Type'?"),
         ({"cache": {"s3": {"BuketName": "b"}}}, "did you mean 'BucketName'?"),
+        (
+            {"cache": {"s3": {"ServerAddress": "https://s3.example.com"}}},
+            "expected HOST or HOST:PORT, without https://",
+        ),
         ({"name": "a\nb"}, "line break"),
         ({"builds_dir": "/a\x07"}, "control characters"),
     ],

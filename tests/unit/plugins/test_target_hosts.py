@@ -83,6 +83,14 @@ def test_what_matches_nothing_is_refused(
     assert said in " ".join(done.stdout.split())
 
 
+def test_a_variable_that_has_lost_its_indentation_is_named(tmp_path: Path) -> None:
+    """Ansible takes it for a host, and goes to whatever the host's own name leads to."""
+    hosts = {"h1": None, "ansible_host": None}
+    done = listed("playbooks/site.yml", "-i", inventory(tmp_path, runner_hosts={"hosts": hosts}))
+    assert done.returncode != 0
+    assert "ansible_host is a host or a group there; indent this variable below" in done.stdout
+
+
 @pytest.mark.parametrize("playbook", ON_CONTROLLER)
 def test_a_playbook_of_the_controller_takes_no_limit(playbook: str, tmp_path: Path) -> None:
     """Ansible would do nothing, and end well."""
