@@ -90,6 +90,7 @@ class ActionModule(ToolkitAction):
         kinds |= {("host", host.name) for host in hosts}
         self.refuse(_inventory_layers.connection_slips(hosts))
         unread = [said for kind, one in sorted(kinds) for said in inventory.ignored(kind, one)]
+        unread += [said for kind, one in sorted(kinds) for said in inventory.below_vars(kind, one)]
         self.refuse([*unread, *inventory.by_address(list(manager.get_hosts()))])
         targets = (self.variables.get("groups") or {}).get("runner_hosts") or []
         outside = (

@@ -177,6 +177,11 @@ def _group_problem(group: str, sources: Sequence[str], variables: Mapping[str, A
         )
     # The whole inventory, cut down by --limit: `hosts` is a template here.
     if not set(groups[group]) & set(variables.get("ansible_play_hosts_all") or []):
+        if variables.get("ansible_limit") is None:
+            return (
+                f"inventory {shown}: could not be read as it was meant; see the warnings above: is "
+                "a line indented wrongly?"
+            )
         return (
             f"--limit: invalid value '{variables.get('ansible_limit')}', which names no host of "
             f"the group {group}; expected any of {_some(groups[group])}"

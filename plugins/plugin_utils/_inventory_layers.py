@@ -112,18 +112,30 @@ class Inventory:
                     f"{host.name}; name it after the host"
                 )
 
+    def below_vars(self, kind: str, name: str) -> Iterator[str]:
+        """Files whose variables lie below a key ``vars``, as in an inventory file."""
+        for path in self._files(kind, name):
+            found = self._read(path).get("vars")
+            if isinstance(found, Mapping) and self._names & {str(key) for key in found}:
+                yield (
+                    f"{path}: its variables lie below vars:, where no role looks for them; remove "
+                    "that line, and the indentation of those below it"
+                )
+
     def _files(self, kind: str, name: str) -> Iterator[str]:
         for folder in self._folders:
             yield from self._loader.find_vars_files(os.path.join(folder, f"{kind}_vars"), name)
 
-    def _values(self, path: str) -> dict[str, Any]:
+    def _read(self, path: str) -> Mapping[str, Any]:
         try:
             found = self._loader.load_from_file(path)
         except Exception:
             # Encrypted as a whole, or no YAML: Ansible itself tells what is wrong.
             return {}
-        if not isinstance(found, Mapping):
-            return {}
+        return found if isinstance(found, Mapping) else {}
+
+    def _values(self, path: str) -> dict[str, Any]:
+        found = self._read(path)
         return {str(name): found[name] for name in found if name in self._names}
 
 
@@ -145,6 +157,10 @@ def connection_slips(hosts: Iterable[Host]) -> list[str]:
                 if near and name.startswith("ansible"):
                     found[f"{one.name}: {name}: unknown variable; did you mean {near}?"] = None
     return list(found)
+
+
+GROWING = ("build_tools_extra_packages", "network_access_ca_certificates", "gitlab_runner_path")
+"""Lists to which a group or host adds."""
 
 
 def outside(inventory: Inventory, hosts: Iterable[Host]) -> list[str]:
@@ -222,7 +238,7 @@ def between_siblings(inventory: Inventory, hosts: Iterable[Host]) -> list[str]:
 
 
 def replaced_mappings(inventory: Inventory, hosts: Iterable[Host]) -> list[str]:
-    """Mappings that lose what a more general place sets: Ansible does not merge them."""
+    """Mappings and lists that lose what a more general place sets: Ansible merges neither."""
     found: dict[tuple[str, str, str, str], list[str]] = {}
     for host in hosts:
         before: dict[str, Setting] = {}
@@ -231,16 +247,24 @@ def replaced_mappings(inventory: Inventory, hosts: Iterable[Host]) -> list[str]:
             for name, settings in layer.items():
                 one, old = settings[-1], before.get(name)
                 before[name] = one
-                if old is None or not isinstance(old.value, Mapping):
-                    continue
-                if isinstance(one.value, Mapping) and (lost := set(old.value) - set(one.value)):
-                    key = (name, old.place, one.place, ", ".join(sorted(map(str, lost))))
+                lost = _lost(name, old.value, one.value) if old else []
+                if old and lost:
+                    key = (name, old.place, one.place, ", ".join(lost))
                     found.setdefault(key, []).append(host.name)
     return [
-        f"{name}: {place} replaces what {old} sets, since Ansible merges no mappings: "
-        f"{', '.join(hosts_)} does not get {lost}; repeat there what is to be kept"
+        f"{name}: {place} replaces what {old} sets, since Ansible merges neither mappings nor "
+        f"lists: {', '.join(hosts_)} does not get {lost}; repeat there what is to be kept"
         for (name, old, place, lost), hosts_ in found.items()
     ]
+
+
+def _lost(name: str, before: Any, now: Any) -> list[str]:
+    """What a more special place drops of a mapping, or of a list that is meant to grow."""
+    if isinstance(before, Mapping) and isinstance(now, Mapping):
+        return sorted(str(key) for key in before if key not in now)
+    if name in GROWING and isinstance(before, list) and isinstance(now, list):
+        return [str(item) for item in before if item not in now and isinstance(item, str)]
+    return []
 
 
 def _in_order(host: Host) -> list[Group]:

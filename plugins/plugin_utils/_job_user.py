@@ -29,6 +29,7 @@ _GROUP_OF = {
     "sbuild": re.compile(r"sbuild"),
 }
 """Groups that these packages make where they are not there yet."""
+_SCRIPT = re.compile(r"(?:(?:bash|sh|source|\.)\s+)?(/[\w./-]+)")
 _CACHES = re.compile(
     r"(?:\w+_)?(?:CACHE|CACHE_DIR|CACHE_HOME)|CCACHE_DIR|CARGO_HOME|RUSTUP_HOME|GOPATH"
 )
@@ -220,6 +221,7 @@ def checks(service: Service, made: Collection[str] | None) -> list[Check]:
     if made is not None:
         found += _environment_checks(service, home)
         found += _host_key_checks(service)
+        found += _script_checks(service)
     for runner in present:
         for key, value, kind in _runner_validation.host_paths(runner):
             one: Check = {
@@ -237,6 +239,20 @@ def checks(service: Service, made: Collection[str] | None) -> list[Check]:
                 one["certificate"] = str(runner.get("tls-cert-file"))
             found.append(one)
     return found
+
+
+def _script_checks(service: Service) -> Iterator[Check]:
+    """Scripts that are nothing but the path of one on the host."""
+    for runner in service.present:
+        for key in (key for key in runner if key.endswith("_script")):
+            named = _SCRIPT.fullmatch(str(runner[key]).strip())
+            if named:
+                yield {
+                    "label": f"{service.variable('runners')} ({runner['name']}).{key}",
+                    "path": named[1],
+                    "kind": "file",
+                    "mild": True,
+                }
 
 
 def _host_key_checks(service: Service) -> Iterator[Check]:

@@ -40,7 +40,7 @@ def judge(
             *_other_sources(found, wanted, expected),
             *_removed_runner(found, wanted),
             *_no_room(found["no_room"]),
-        ], unreadable
+        ], [*unreadable, *_removed(found, wanted)]
     if found["stops"]:
         where = "; ".join(found["unreadable"])
         return [
@@ -103,6 +103,14 @@ def _removed_runner(found: Mapping[str, Any], wanted: Wanted) -> list[str]:
     return [
         f"{', '.join(wanted)}: apt would remove {RUNNER}, since a wanted package conflicts with it"
     ]
+
+
+def _removed(found: Mapping[str, Any], wanted: Wanted) -> list[str]:
+    names = [name for name in found["removes"] if name != RUNNER]
+    return [
+        f"{', '.join(wanted)}: apt removes {', '.join(names)} from the host, with which a wanted "
+        "package conflicts"
+    ] * bool(names)
 
 
 def _no_room(lacking: list[Mapping[str, Any]]) -> list[str]:

@@ -27,6 +27,7 @@ from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._project_variab
 
 # Names that guides give to a token, and no uploader reads.
 _READ_BY_NOTHING = ("PYPI_TOKEN", "TESTPYPI_TOKEN", "TEST_PYPI_TOKEN", "TWINE_TOKEN")
+_PUBLIC = frozenset(("pypi", "testpypi"))
 _OVERRIDES = ("TWINE_REPOSITORY_URL", "TWINE_REPOSITORY")
 
 
@@ -53,6 +54,11 @@ def of_variables(place: Place, pipelines: Pipelines) -> Iterator[str]:
         # Indexes are named as twine names them.
         own = _index_tokens.instance(one.value).lower()
         goes = {index for name, index in pipeline.indexes if name == one.environment and index}
+        if one.key == "TWINE_PASSWORD" and goes and goes <= _PUBLIC and not own:
+            yield (
+                f"{one.where}: {one.name} holds no token of an index (pypi-…), and releases in the "
+                f"environment {one.environment} go to {', '.join(sorted(goes))}"
+            )
         if own and goes and own not in goes:
             yield (
                 f"{one.where}: {one.name} holds a token of {own}, and releases in the environment "

@@ -4,16 +4,25 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 
 from ansible_collections.runnerhost.toolkit.plugins.module_utils import _runner_processes
 from ansible_collections.runnerhost.toolkit.plugins.module_utils._runner_facts import OTHER_BINARY
+from ansible_collections.runnerhost.toolkit.plugins.module_utils._secrets import digest
 from ansible_collections.runnerhost.toolkit.plugins.module_utils._systemd import masked
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import _job_user
-from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._runner_host import HostFacts
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._runner_host import (
+    HostFacts,
+    state_of,
+)
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._runner_settings import (
     Settings,
     limits_beyond,
+)
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._runner_state import (
+    parse_state,
+    state_entries,
 )
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._runner_versions import Packages
 
@@ -50,6 +59,7 @@ def host_problems(
         brought |= {*new}
         found += refused
     found += facts.problems
+    found += exchanged(settings, facts)
     if settings.kill_leftover_processes and facts.logind_undone_by:
         found.append(
             f"{facts.logind_undone_by}: KillUserProcesses=no, read after {settings.paths.logind}, "
@@ -116,7 +126,51 @@ def host_warnings(settings: Settings, facts: HostFacts) -> list[str]:
         ),
         *copied(note, settings.host, facts.machine),
         *renamed(note, settings, facts.machine),
+        *moved_users(settings, facts),
     ]
+
+
+def exchanged(settings: Settings, facts: HostFacts) -> Iterator[str]:
+    """Tokens that the host knows as those of another entry of the inventory.
+
+    A renamed entry keeps its token, and its former name is no entry any more.
+    """
+    known = {
+        entry.token_sha256: (service.folder, entry.name)
+        for service in settings.services
+        for entry in state_entries(parse_state(facts.texts.get(state_of(service), "")))
+    }
+    entries = {
+        (service.folder, str(runner["name"])): f"{service.variable('runners')} ({runner['name']})"
+        for service in settings.services
+        for runner in service.present
+    }
+    for service in settings.services:
+        for runner in service.present:
+            mine = (service.folder, str(runner["name"]))
+            token = str(runner.get("token") or "")
+            other = known.get(digest(token)) if token else None
+            if other and other != mine and other in entries:
+                yield (
+                    f"{entries[mine]}.token: the host has this token for {entries[other]}: are the "
+                    "tokens of the two exchanged?"
+                )
+
+
+def moved_users(settings: Settings, facts: HostFacts) -> Iterator[str]:
+    """Warnings of services whose jobs ran as another user until now."""
+    for service in settings.services:
+        text = facts.texts.get(service.drop_in)
+        if text is None:
+            continue
+        named = re.search(r"^ExecStart=.* --user (\S+)", text, re.M)
+        before = named[1] if named else service.service
+        if before != service.user:
+            yield (
+                f"{service.variable('user')}: jobs ran as {before} until now; its home stays with "
+                "its builds, its caches and what .netrc and .pypirc in it hold: remove it once no "
+                "job needs it"
+            )
 
 
 def renamed(noted: str, settings: Settings, machine: str) -> Iterator[str]:

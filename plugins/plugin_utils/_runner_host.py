@@ -11,6 +11,9 @@ from ansible_collections.runnerhost.toolkit.plugins.module_utils._instances impo
     DROP_INS,
     names_of,
 )
+from ansible_collections.runnerhost.toolkit.plugins.module_utils._runner_config_file import (
+    STATE_FILE,
+)
 from ansible_collections.runnerhost.toolkit.plugins.module_utils._runner_facts import (
     OTHER_BINARY,
     PAIR,
@@ -105,6 +108,11 @@ class HostFacts:
         return self.units.get(manager_of(service), {})
 
 
+def state_of(service: Service) -> str:
+    """The file in which the toolkit notes the service's runners."""
+    return f"{service.folder}/{STATE_FILE}"
+
+
 def manager_of(service: Service) -> str:
     """The unit of the user's systemd manager, as `host_info` takes it."""
     return f"user@{{uid:{service.user}}}.service"
@@ -130,6 +138,7 @@ def question(
             UNCONFIRMED,
             paths.machine,
             paths.job_users,
+            *(path for one in services for path in (one.drop_in, state_of(one))),
         ],
         "groups": sorted({group for one in services for group in one.groups}),
         "files": [OTHER_BINARY, *(one.home for one in services)],

@@ -290,10 +290,13 @@ def short_logs(found: Iterable[Service]) -> Iterator[str]:
 
 
 def without_runners(found: Iterable[Service]) -> Iterator[str]:
-    """Warnings for isolated services that have nothing to do."""
-    for service in found:
+    """Warnings for services that have nothing to do."""
+    services = list(found)
+    for service in services:
         if service.isolated and not service.present:
             yield f"{service.variable('runners')}: empty: this service takes no jobs"
+    if not any(service.present for service in services):
+        yield "gitlab_runner_runners: empty: this host takes no jobs"
 
 
 def other_executors(found: Iterable[Service]) -> Iterator[str]:

@@ -143,11 +143,16 @@ def problems(
     ]
     for role in chosen:
         for name, option in options(role).items():
-            if name in variables and option["type"] != "raw":
+            itself = rf"{{[{{%].*(?<![\w.'\"\[]){name}(?![\w'\"])"
+            if re.search(itself, str(variables.get(name, "")), re.S):
+                found.append(f"{name}: refers to itself; name another variable in it")
+            elif name in variables and option["type"] != "raw":
                 try:
                     value = template(variables[name])
                 except Exception:
                     # The task that uses it tells why, in many lines.
+                    if re.search(rf"\{{[{{%].*\b{name}\b", str(variables[name])):
+                        found.append(f"{name}: refers to itself; name another variable in it")
                     if _FOLDER in str(variables[name]) and not variables.get(_FOLDER):
                         found.append(f"{name}: {_NO_FOLDER}")
                     continue

@@ -359,6 +359,17 @@ def test_a_token_in_a_variable_that_no_job_reads(lab: LabGitLab) -> None:
     assert run(lab, given, pipelines=pipelines, **more)["warnings"] == []
 
 
+def test_a_password_that_is_no_token_of_the_index(lab: LabGitLab) -> None:
+    pipelines: list[Any] = [{"project": DEMO, "inputs": {}}]
+    given = {"key": "TWINE_PASSWORD", "environment": "pypi", "value": PLANTED[2]}
+    more: dict[str, Any] = {"protected_tags": [{"name": "v*"}], "check": True}
+    (said,) = run(lab, given, pipelines=pipelines, **more)["warnings"]
+    assert "TWINE_PASSWORD (pypi) holds no token of an index (pypi-…), and releases in the" in said
+    own = {"index": "company", "upload_url": "https://a.test", "simple_url": "https://a.test"}
+    pipelines[0]["inputs"] = own
+    assert run(lab, given, pipelines=pipelines, **more)["warnings"] == []
+
+
 def test_a_token_of_another_index(lab: LabGitLab) -> None:
     pipelines: list[Any] = [{"project": DEMO, "inputs": {"test_index": "pypi"}}]
     given = token("testpypi", PLANTED[1])

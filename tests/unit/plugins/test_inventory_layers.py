@@ -13,7 +13,12 @@ from ansible.parsing.dataloader import DataLoader
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import _inventory_layers
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._inventory_layers import Inventory
 
-NAMES = ("gitlab_runner_concurrent", "gitlab_runner_environment", "gitlab_runner_url")
+NAMES = (
+    "build_tools_extra_packages",
+    "gitlab_runner_concurrent",
+    "gitlab_runner_environment",
+    "gitlab_runner_url",
+)
 HOSTS = """
 all:
   children:
@@ -47,6 +52,7 @@ def told(tmp_path: Path) -> Told:
         found = [
             *inventory.ignored("group", "runner_hosts"),
             *inventory.by_address(listed),
+            *inventory.below_vars("group", "runner_hosts"),
             *_inventory_layers.twice(inventory, listed),
             *_inventory_layers.between_siblings(inventory, listed),
             *_inventory_layers.replaced_mappings(inventory, listed),
@@ -131,6 +137,22 @@ def test_a_misspelt_variable_of_the_connection(tmp_path: Path) -> None:
     ]
 
 
+def test_a_list_that_was_meant_to_grow(tmp_path: Path, told: Told) -> None:
+    files = {
+        "group_vars/runner_hosts.yml": "build_tools_extra_packages: [libffi-dev, libssl-dev]\n",
+        "host_vars/one.yml": "build_tools_extra_packages: [libpq-dev, libffi-dev]\n",
+    }
+    (said,) = told(files)
+    assert "one does not get libssl-dev; repeat there" in said
+
+
+def test_variables_below_a_key_vars(told: Told) -> None:
+    files = {"group_vars/runner_hosts.yml": "vars:\n  gitlab_runner_concurrent: 3\n"}
+    (said,) = told(files)
+    assert said.startswith("group_vars/runner_hosts.yml: its variables lie below vars:, where no ")
+    assert told({"group_vars/runner_hosts.yml": "vars: {my_own: 1}\n"}) == []
+
+
 def test_groups_whose_names_decide(told: Told) -> None:
     files = {
         "group_vars/runner_hosts.yml": "gitlab_runner_concurrent: 4\n",
@@ -171,8 +193,8 @@ def test_a_mapping_that_replaces_another(told: Told) -> None:
     }
     assert told(files) == [
         "gitlab_runner_environment: host_vars/one.yml replaces what group_vars/runner_hosts.yml "
-        "sets, since Ansible merges no mappings: one does not get B; repeat there what is to be "
-        "kept"
+        "sets, since Ansible merges neither mappings nor lists: one does not get B; repeat there "
+        "what is to be kept"
     ]
     files["host_vars/one.yml"] = "gitlab_runner_environment: {B: '', C: '3', A: '4'}\n"
     assert told(files) == []

@@ -19,6 +19,7 @@ from ansible_collections.runnerhost.toolkit.plugins.module_utils import (
 )
 from ansible_collections.runnerhost.toolkit.plugins.module_utils._instances import DROP_INS
 from ansible_collections.runnerhost.toolkit.plugins.module_utils._runner_facts import PAIR
+from ansible_collections.runnerhost.toolkit.plugins.module_utils._secrets import digest
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import (
     _job_scripts,
     _job_user,
@@ -29,6 +30,7 @@ from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import (
     _runner_lists,
     _runner_planning,
     _runner_settings,
+    _runner_state,
     _runner_versions,
     _setting_warnings,
     _wanted_files,
@@ -206,7 +208,8 @@ def test_other_executors_and_their_tables_are_warned_of(
         "concurrent": 1,
         "runners": [{"name": "gone", "state": "absent"}, {"name": "a", **entry}],
     }
-    found = _setting_warnings.warnings(services(args))
+    told = _setting_warnings.warnings(services(args))
+    found = [said for said in told if "takes no jobs" not in said]
     assert [part in said for said, part in zip(found, named, strict=True)] == [True for _ in named]
     assert all(said.startswith("gitlab_runner_runners[1] (a)") for said in found)
 
@@ -788,9 +791,7 @@ def test_a_log_that_ends_early(change: dict[str, Any], says: str) -> None:
     assert bool(found) == bool(says)
 
 
-@pytest.mark.parametrize(
-    ("limits", "warned"), [((1, 2), True), ((2, 2), False), ((1, 0), False), ((), False)]
-)
+@pytest.mark.parametrize(("limits", "warned"), [((1, 2), True), ((2, 2), False), ((1, 0), False)])
 def test_limits_that_keep_a_service_from_its_jobs(limits: tuple[int, ...], warned: bool) -> None:
     runners = [{"name": str(number), "limit": limit} for number, limit in enumerate(limits)]
     found = _setting_warnings.warnings(services({**GOOD, "concurrent": 4, "runners": runners}))
@@ -932,12 +933,76 @@ def test_a_group_that_voids_isolation_is_warned_of() -> None:
         ("set -e\nexit", True),
         ("if true; then echo exiting; fi", False),
         ("exitcode=0", False),
+        ("if ! x; then exit 0; fi", True),
+        ("command -v x || { echo no; exit 1; }", False),
+        ("x || exit 1", False),
+        ("(cd /srv && exit 0)", False),
+        ("(exit 0)", False),
     ],
 )
 def test_a_script_that_ends_the_job(script: str, warned: bool) -> None:
     runners = [{"name": "a", "pre_build_script": script}]
     found = list(_job_scripts.warnings(services({**GOOD, "runners": runners})))
     assert ["exit ends the job itself" in one for one in found] == [True] * warned
+
+
+def test_tokens_of_two_entries_that_are_exchanged_are_refused() -> None:
+    other = "glrt-" + "b" * 20
+
+    def noted(**runners: str) -> str:
+        return _runner_state.state_text([
+            _runner_state.StateEntry(name, digest(token), number, "https://gitlab.example.com")
+            for number, (name, token) in enumerate(runners.items())
+        ])  # fmt: skip
+
+    def told(first: str, second: str, name: str = "build") -> list[str]:
+        isolated = [{"name": "p", "runners": [{"name": "publish", "token": second}]}]
+        runners = [{"name": name, "token": first}]
+        given = {**GOOD, "runners": runners, "isolated": isolated}
+        settings = _runner_settings.settings_of(given, "host")
+        files = {
+            "/etc/gitlab-runner/runnerhost.json": {"text": noted(build=TOKEN), "kind": "file"},
+            "/etc/gitlab-runner-p/runnerhost.json": {"text": noted(publish=other), "kind": "file"},
+        }
+        return list(_runner_checks.exchanged(settings, host(files=files)))
+
+    assert told(TOKEN, other) == []
+    assert told(other, TOKEN) == [
+        "gitlab_runner_runners (build).token: the host has this token for gitlab_runner_isolated "
+        "(p).runners (publish): are the tokens of the two exchanged?",
+        "gitlab_runner_isolated (p).runners (publish).token: the host has this token for "
+        "gitlab_runner_runners (build): are the tokens of the two exchanged?",
+    ]
+    # A new name for the same runner, and a new token.
+    assert told(TOKEN, other, "renamed") == []
+    assert told("glrt-" + "c" * 20, other) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "user", "before"),
+    [
+        ("[Service]\nExecStart=\nExecStart=/usr/bin/gitlab-runner run --user ci\n", "build", "ci"),
+        ("[Service]\n", "build", "gitlab-runner"),
+        ("[Service]\n", "gitlab-runner", ""),
+        ("[Service]\nExecStart=/usr/bin/gitlab-runner run --service x --user ci\n", "ci", ""),
+        (None, "build", ""),
+    ],
+)
+def test_another_user_of_jobs_leaves_a_home(text: str | None, user: str, before: str) -> None:
+    settings = _runner_settings.settings_of({**GOOD, "user": user, "home": "/srv/x"}, "host")
+    path = settings.services[0].drop_in
+    files = {} if text is None else {path: {"text": text, "kind": "file"}}
+    found = list(_runner_checks.moved_users(settings, host(files=files)))
+    assert [one.partition(" until")[0] for one in found] == [
+        f"gitlab_runner_user: jobs ran as {before}"
+    ] * bool(before)
+
+
+def test_a_script_that_is_a_path_is_looked_for_on_the_host() -> None:
+    scripts = {"pre_build_script": ". /opt/ci/prepare.sh\n", "post_build_script": "echo /opt/x"}
+    (service,) = services({**GOOD, "runners": [{"name": "a", **scripts}]})
+    (asked,) = [one for one in _job_user.checks(service, set()) if "script" in one["label"]]
+    assert (asked["path"], asked["kind"], asked["mild"]) == ("/opt/ci/prepare.sh", "file", True)
 
 
 def test_folders_of_programs_are_looked_for() -> None:

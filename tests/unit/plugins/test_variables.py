@@ -131,6 +131,15 @@ def test_a_role_alone_looks_at_its_own_variables() -> None:
     assert "python_versions_wnated" in text
 
 
+def test_a_variable_that_refers_to_itself_is_named() -> None:
+    def template(value: Any) -> Any:
+        raise RecursionError("maximum recursion depth exceeded")
+
+    given = {"gitlab_runner_environment": "{{ gitlab_runner_environment | combine({'A': 1}) }}"}
+    (text,) = _variables.problems(["gitlab_runner"], given, template)[0]
+    assert text == "gitlab_runner_environment: refers to itself; name another variable in it"
+
+
 def test_the_inventorys_folder_is_unknown_to_the_controller() -> None:
     """Ansible's own words are five messages in one another."""
 
