@@ -44,13 +44,14 @@ _raw:
 
 import difflib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ansible import context
 from ansible.errors import AnsibleLookupError
 from ansible.inventory.manager import InventoryManager
+from ansible.parsing.dataloader import DataLoader
 from ansible.plugins.lookup import LookupBase
 from ansible.utils.display import Display
 from ansible.vars.manager import VariableManager
@@ -157,6 +158,8 @@ def problem(group: str, tags: Sequence[str], variables: Mapping[str, Any]) -> st
 
 
 def _group_problem(group: str, sources: Sequence[str], variables: Mapping[str, Any]) -> str:
+    for text in _no_hosts(sources):
+        return text
     groups = variables.get("groups") or {}
     # A variable that is not indented below its host.
     lost = [name for name in [*groups, *groups.get("all", [])] if name.startswith("ansible_")]
@@ -187,6 +190,34 @@ def _group_problem(group: str, sources: Sequence[str], variables: Mapping[str, A
             f"the group {group}; expected any of {_some(groups[group])}"
         )
     return ""
+
+
+def _no_hosts(sources: Sequence[str]) -> Iterator[str]:
+    """What stands below ``hosts`` of YAML files and is no host: Ansible reads up to there."""
+    loader = DataLoader()
+    for source in sources:
+        folder = Path(source)
+        files = sorted(folder.glob("*.y*ml")) if folder.is_dir() else [folder]
+        for file in (one for one in files if one.suffix in (".yml", ".yaml") and one.is_file()):
+            try:
+                found = loader.load_from_file(str(file))
+            except Exception:
+                # Ansible itself tells what is wrong with it.
+                continue
+            for name, value in _hosts_below(found):
+                if value is not None and not isinstance(value, Mapping):
+                    yield (
+                        f"{file}: {name} stands below hosts: and is no host; a variable is "
+                        "indented below the name of its host"
+                    )
+
+
+def _hosts_below(tree: Any) -> Iterator[tuple[str, Any]]:
+    for key, below in tree.items() if isinstance(tree, Mapping) else ():
+        if key == "hosts" and isinstance(below, Mapping):
+            yield from ((str(name), value) for name, value in below.items())
+        elif key != "vars":
+            yield from _hosts_below(below)
 
 
 def _own(playbook: str) -> bool:

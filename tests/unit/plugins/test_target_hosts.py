@@ -85,10 +85,15 @@ def test_what_matches_nothing_is_refused(
 
 def test_a_variable_that_has_lost_its_indentation_is_named(tmp_path: Path) -> None:
     """Ansible takes it for a host, and goes to whatever the host's own name leads to."""
-    hosts = {"h1": None, "ansible_host": None}
-    done = listed("playbooks/site.yml", "-i", inventory(tmp_path, runner_hosts={"hosts": hosts}))
-    assert done.returncode != 0
-    assert "ansible_host is a host or a group there; indent this variable below" in done.stdout
+    for value, said in (
+        (None, "ansible_host is a host or a group there; indent this variable below"),
+        ("10.0.0.7", "ansible_host stands below hosts: and is no host; a variable is indented"),
+    ):
+        hosts = {"h1": None, "ansible_host": value}
+        good = inventory(tmp_path, runner_hosts={"hosts": hosts})
+        done = listed("playbooks/site.yml", "-i", good)
+        assert done.returncode != 0
+        assert said in done.stdout
 
 
 @pytest.mark.parametrize("playbook", ON_CONTROLLER)
