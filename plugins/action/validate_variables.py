@@ -41,7 +41,8 @@ class ActionModule(ToolkitAction):
         connection = str(self.variables.get("ansible_connection") or "").rpartition(".")[2]
         name = str(self.variables.get("inventory_hostname"))
         # Without an address of its own, a host's name is its address.
-        if connection != "local" or address in ("", name, "localhost", "127.0.0.1", "::1"):
+        here = address in ("", name, "localhost", "::1") or address.startswith("127.")
+        if connection != "local" or here:
             return []
         return [
             f"{name}: ansible_connection is local, and ansible_host {address}: the machine that "
@@ -76,7 +77,9 @@ class ActionModule(ToolkitAction):
         manager = getattr(self.variables.get("hostvars"), "_inventory", None)
         name = str(self.variables.get("inventory_hostname"))
         played = [str(one) for one in self.variables.get("ansible_play_hosts_all") or [name]]
-        if manager is None or name != played[0]:
+        # The first that answers speaks for all.
+        active = [str(one) for one in self.variables.get("ansible_play_hosts") or played]
+        if manager is None or name != active[0]:
             return []
         sources = [str(one) for one in self.variables.get("ansible_inventory_sources") or []]
         folders = [one if os.path.isdir(one) else os.path.dirname(one) for one in sources]
