@@ -101,7 +101,10 @@ class ActionModule(ToolkitAction):
             if {*played} <= {*targets}
             else []
         )
+        every = list(manager.get_hosts())
         return [
+            *(said for kind, one in sorted(kinds) for said in inventory.open_vaults(kind, one)),
+            *inventory.by_short_name(every),
             *_inventory_layers.empty_children(manager.groups, "runner_hosts"),
             *_inventory_layers.outside(inventory, outside),
             *_inventory_layers.twice(inventory, hosts),

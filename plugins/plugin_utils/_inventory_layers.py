@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -110,6 +111,37 @@ class Inventory:
                 yield (
                     f"{path}: the inventory has no host {address}, which is the address of "
                     f"{host.name}; name it after the host"
+                )
+
+    def by_short_name(self, hosts: Sequence[Host]) -> Iterator[str]:
+        """Files in host_vars whose name is a part of one host's, or the other way round."""
+        names = {host.name for host in hosts}
+        for folder in self._folders:
+            place = Path(folder, "host_vars")
+            for entry in sorted(os.listdir(place)) if place.is_dir() else []:
+                name = entry.removesuffix(".yml").removesuffix(".yaml")
+                # Those of several inventories may lie here.
+                near = [
+                    one
+                    for one in names
+                    if one.startswith((f"{name}.", f"{name}-")) or name.startswith(f"{one}.")
+                ]
+                if name not in {*names, "localhost"} and len(near) == 1:
+                    yield (
+                        f"{place / entry}: the inventory has no host {name}, and Ansible reads it "
+                        f"for none; did you mean {near[0]}?"
+                    )
+
+    def open_vaults(self, kind: str, name: str) -> Iterator[str]:
+        """Files of the vault that are not encrypted."""
+        for path in self._files(kind, name):
+            text = Path(path).read_text(encoding="utf-8", errors="replace")
+            secrets = re.findall(r"(?m)^(vault_\w+):[ \t]+(?!!vault|[\"']?\{\{)(\S.*)$", text)
+            named = [key for key, value in secrets if "REPLACE-ME" not in value]
+            if named and "vault" in os.path.basename(path):
+                yield (
+                    f"{path}: is not encrypted, and has {', '.join(named[:3])}: "
+                    f"ansible-vault encrypt {path}"
                 )
 
     def below_vars(self, kind: str, name: str) -> Iterator[str]:

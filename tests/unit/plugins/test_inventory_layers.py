@@ -153,6 +153,45 @@ def test_variables_below_a_key_vars(told: Told) -> None:
     assert told({"group_vars/runner_hosts.yml": "vars: {my_own: 1}\n"}) == []
 
 
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [("three", "three-prod"), ("two.example.com", "two"), ("web", ""), ("localhost", "")],
+)
+def test_a_file_with_a_part_of_a_hosts_name(tmp_path: Path, name: str, near: str) -> None:
+    text = HOSTS.replace(
+        "        two:\n", "        two:\n        three-prod:\n        web-1:\n        web-2:\n"
+    )
+    (tmp_path / "hosts.yml").write_text(text)
+    (tmp_path / "host_vars").mkdir()
+    (tmp_path / "host_vars" / f"{name}.yml").write_text("{}")
+    hosts = InventoryManager(DataLoader(), [str(tmp_path / "hosts.yml")]).get_hosts()
+    found = list(Inventory([str(tmp_path)], DataLoader(), NAMES).by_short_name(hosts))
+    assert [f"did you mean {near}?" in one for one in found] == [True] * bool(near)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("---\nvault_token: glrt-abc\n", True),
+        ("vault_token: !vault |\n  $ANSIBLE_VAULT;1.1\n", False),
+        ("$ANSIBLE_VAULT;1.1;AES256\n6162\n", False),
+        ('vault_token: \'{{ lookup("env", "T") }}\'\n', False),
+        ("vault_token: glrt-REPLACE-ME\n", False),
+        ("my_own: 1\n", False),
+    ],
+)
+def test_a_vault_that_is_not_encrypted(tmp_path: Path, text: str, told: bool) -> None:
+    place = tmp_path / "group_vars" / "all"
+    place.mkdir(parents=True)
+    (place / "vault.yml").write_text(text)
+    (place / "main.yml").write_text("vault_token: x\n")
+    found = list(Inventory([str(tmp_path)], DataLoader(), NAMES).open_vaults("group", "all"))
+    assert ["vault.yml: is not encrypted, and has vault_token: ansible-" in x for x in found] == [
+        True
+    ] * told
+    assert "glrt" not in str(found)
+
+
 def test_groups_whose_names_decide(told: Told) -> None:
     files = {
         "group_vars/runner_hosts.yml": "gitlab_runner_concurrent: 4\n",
