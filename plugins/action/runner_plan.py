@@ -37,12 +37,18 @@ from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._gitlab_api imp
     ApiProblem,
 )
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._runner_settings import Settings
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._runner_state import (
+    parse_state,
+    state_entries,
+)
 
 
 class ActionModule(ToolkitAction):
     """The task's controller side."""
 
     variables_of: ClassVar[list[str]] = ["gitlab_runner"]
+    # Of runners that GitLab is asked about.
+    _sync: _gitlab_sync.GitLabSync | None = None
 
     def act(self) -> Mapping[str, object]:
         """Returns ``plan``; fails with every refusal at once."""
@@ -81,6 +87,7 @@ class ActionModule(ToolkitAction):
             settings.services, int(args["stop_timeout"])
         )
         self.refuse(self._twin(settings, facts))
+        self.refuse(self._not_creatable(settings, facts))
         problems, new_groups = _runner_checks.host_problems(settings, facts, self._build_tools())
         self.refuse(problems)
         repository = _runner_versions.repository(settings.wanted, key)
@@ -118,6 +125,32 @@ class ActionModule(ToolkitAction):
         """Whom Ansible logs in as, if the inventory says it."""
         given = self.variables.get("ansible_user") or self.variables.get("ansible_ssh_user")
         return str(self._templar.template(given)) if given else ""
+
+    def _not_creatable(self, settings: Settings, facts: _runner_host.HostFacts) -> list[str]:
+        """Runners that have to be created, with a token that may only manage others."""
+        sync = self._sync
+        if sync is None or CREATE in sync.scopes():
+            return []
+        held = {
+            entry.name
+            for service in settings.services
+            for entry in state_entries(
+                parse_state(facts.texts.get(_runner_host.state_of(service), ""))
+            )
+        }
+        try:
+            names = [
+                sync.runners[index].name
+                for index in sorted(sync.created - set(sync.ids()))
+                if sync.runners[index].name not in held and sync.creates(index)
+            ]
+        except ApiProblem as problem:
+            return [str(problem)]
+        has = " ".join(sorted(sync.scopes()))
+        return [
+            f"gitlab_runner_api_token: has the scopes {has}; GitLab has no runner for "
+            f"{', '.join(names)} yet, and to create it takes {CREATE}, or api"
+        ] * bool(names)
 
     def _twin(self, settings: Settings, facts: _runner_host.HostFacts) -> list[str]:
         """A refusal if the machine is another host of the inventory, whatever --limit says."""
@@ -183,6 +216,7 @@ class ActionModule(ToolkitAction):
             self.refuse([f"{about}{problem}"])
             raise
         self.refuse(lacking)
+        self._sync = sync
         if sync.created and CREATE not in scopes and MANAGE not in scopes:
             self.refuse(
                 [

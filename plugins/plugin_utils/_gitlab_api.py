@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
 from typing import Any
+from urllib.parse import urljoin, urlsplit
 
 from ansible_collections.runnerhost.toolkit.plugins.module_utils import _secrets
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._arguments import (
@@ -171,6 +172,15 @@ class Api:
     def _note(self, answer: Any, *_args: object, **_more: object) -> None:
         self.calls += 1
         self._kind = str(answer.headers.get("Content-Type", "")).partition(";")[0].strip()
+        target = urlsplit(urljoin(answer.url, answer.headers.get("Location", "")))
+        asked = urlsplit(answer.url)
+        moved = (target.scheme, target.netloc) != (asked.scheme, asked.netloc)
+        if answer.is_redirect and moved and target.path == asked.path:
+            # Only what changes nothing would get through, with the token in the open before.
+            there = f"{target.scheme}://{target.netloc}"
+            raise _OtherError(
+                f"{self._place.address}: {self.url} redirects to {there}; set that address"
+            )
         # GitLab's web pages lead to its login, and another server's may answer to everything.
         if 200 <= answer.status_code < 300 and self._kind == "text/html":
             raise _OtherError(self._place.other(answer.status_code, self._kind, ""))

@@ -120,6 +120,10 @@ class GitLabSync:
         """True if a runner that has a ``gitlab`` was deleted there."""
         return self.runners[index].gitlab is not None and self.details(runner) is None
 
+    def creates(self, index: int) -> bool:
+        """Whether GitLab has no runner yet for an entry that the host does not hold."""
+        return self._find(index, None) is None
+
     def intent(self, index: int, runner: int | None) -> str:
         """What `token` would do, in words; asks, and changes nothing."""
         found = self._find(index, runner)

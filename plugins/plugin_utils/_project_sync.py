@@ -143,7 +143,14 @@ class Sync:
             self.changed = True
             self.lines += _project_findings.replaced(one.place, one.variables, one.found)
             if not self.check:
+                before = len(self.failed)
                 self._apply(one)
+                if len(self.failed) > before:
+                    # What was meant to be done would be told as done.
+                    said = f"{one.place.path}: {_summary(one)}"
+                    self.lines[self.lines.index(said)] = (
+                        f"{one.place.path}: not all of this was done: {_summary(one)}"
+                    )
         # By hand; once for all projects.
         notes = [step.note for one in planned for step in one.steps if step.note]
         self.lines += dict.fromkeys(notes)

@@ -6,7 +6,9 @@ from __future__ import annotations
 import base64
 import json
 import re
+import threading
 from collections.abc import Iterator, Mapping
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -449,3 +451,37 @@ def test_a_wrong_type_is_told_by_the_variables_name(
         run(lab, projects=projects)
     assert says in str(said.value)
     assert "gitlab_project.projects" not in str(said.value)
+
+
+def test_an_address_that_redirects_is_refused_at_the_first_question(lab: LabGitLab) -> None:
+    """Reading alone would get through, with the token in clear text before."""
+
+    class Moves(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(301)
+            self.send_header("Location", f"{lab.base_url}{self.path}")
+            self.end_headers()
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Moves)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        url = f"http://127.0.0.1:{server.server_address[1]}"
+        for check in (True, False):
+            with pytest.raises(AnsibleActionFail) as said:
+                run(lab, url=url, check=check)
+            assert f"gitlab_project_url: {url} redirects to {lab.base_url}; set" in str(said.value)
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def test_what_gitlab_has_refused_is_not_told_as_done(lab: LabGitLab) -> None:
+    lab.fault("/api/v4/projects/*/variables", "status", status=400, method="POST", count=5)
+    done = run(lab, token("pypi"))
+    assert done["failures"]
+    assert done["msg"] == ["group/demo: not all of this was done: created TWINE_PASSWORD (pypi)"]

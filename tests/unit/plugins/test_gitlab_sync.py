@@ -6,12 +6,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import requests
 from ansible.errors import AnsibleActionFail
 
+from ansible_collections.runnerhost.toolkit.plugins.action import runner_plan
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import (
     _gitlab_api,
     _gitlab_sync,
@@ -429,3 +431,33 @@ def test_a_runner_that_gitlab_would_have_to_move_is_named(gitlab: GitLab) -> Non
         assert said.startswith(
             f"gitlab_runner_runners[0] (build).gitlab: the inventory says {words}"
         )
+
+
+def test_a_runner_to_be_created_with_a_token_that_only_manages_is_known_before(
+    gitlab: GitLab,
+) -> None:
+    def sync(host: str) -> _gitlab_sync.GitLabSync:
+        return _gitlab_sync.gitlab_sync(
+            _runner_lists.wanted_runners(
+                "runners", gitlab.url, [{"name": "build", "gitlab": WANTED}]
+            ),
+            _gitlab_sync.Access(gitlab.url, gitlab.access_token("manage_runner"), "", ""),
+            host,
+            str,
+        )
+
+    assert sync("one").creates(0)
+    converge(Host(gitlab))
+    # One that was made for this host is found again.
+    assert not sync("one").creates(0)
+    assert sync("two").creates(0)
+
+    action = object.__new__(runner_plan.ActionModule)
+    settings = SimpleNamespace(services=())
+    for host, refused in (("one", False), ("two", True)):
+        action._sync = sync(host)
+        found = action._not_creatable(settings, None)
+        assert [
+            "has the scopes manage_runner; GitLab has no runner for build yet" in one
+            for one in found
+        ] == [True] * refused
