@@ -453,10 +453,11 @@ def test_a_runner_to_be_created_with_a_token_that_only_manages_is_known_before(
     assert sync("two").creates(0)
 
     action = object.__new__(runner_plan.ActionModule)
-    settings = SimpleNamespace(services=())
+    settings: Any = SimpleNamespace(services=())
+    nothing: Any = None
     for host, refused in (("one", False), ("two", True)):
         action._sync = sync(host)
-        found = action._not_creatable(settings, None)
+        found = action._not_creatable(settings, nothing)
         assert [
             "has the scopes manage_runner; GitLab has no runner for build yet" in one
             for one in found
