@@ -34,6 +34,7 @@ _FINDING = (
     r"(?:extra[-_])?index[-_]url|no[-_]index|find[-_]links|proxy|client[-_]cert|trusted[-_]host"
 )
 _PIP_SETTING = re.compile(rf"^\s*(?:{_FINDING})\s*[=:]", re.I | re.M)
+_INDEX = re.compile(r"^\s*index[-_]url\s*[=:].*$", re.I | re.M)
 _PIP_VARIABLE = re.compile(rf"PIP_(?:CONFIG_FILE|{_FINDING})", re.I)
 # What pip trusts by a setting of its own, or logs in with, is not looked at.
 _OWN_TRUST = re.compile(r"^\s*cert\s*[=:]", re.I | re.M)
@@ -58,11 +59,16 @@ class Pin(TypedDict):
     hashes: list[str]
 
 
-def pip_has_settings(environment: Mapping[str, str]) -> bool:
-    """Whether pip is told on this host where packages come from, beside `network_access`."""
+def pip_has_settings(environment: Mapping[str, str], files: Sequence[str] | None = None) -> bool:
+    """Whether pip is told on this host where packages come from, beside `network_access`.
+
+    Args:
+        environment: what `network_access` gives it.
+        files: the texts of its configuration files; those of the host by default.
+    """
     if any(_PIP_VARIABLE.fullmatch(name) and name not in environment for name in os.environ):
         return True
-    return any(_PIP_SETTING.search(text) for text in _settings())
+    return any(_PIP_SETTING.search(text) for text in (_settings() if files is None else files))
 
 
 def _settings() -> list[str]:
@@ -84,7 +90,10 @@ def problems(
         authorities: private CAs that this run adds to the host's, in PEM.
         pins: what it must have; with none it must answer.
     """
-    if pip_has_settings(environment):
+    # The environment's index takes the place of a file's (pip docs, "Configuration").
+    index = "PIP_INDEX_URL" in environment
+    files = [_INDEX.sub("", text) if index else text for text in _settings()]
+    if pip_has_settings(environment, files):
         return []
     trusting = any(_OWN_TRUST.search(text) for text in _settings()) or any(
         name in os.environ for name in _OWN_TRUST_VARIABLES
@@ -92,11 +101,11 @@ def problems(
     # The bundle of trusted CAs may not be written yet.
     proxies = {name: text for name, text in environment.items() if "proxy" in name.lower()}
     with variables(proxies):
-        index = _Index(url.rstrip("/"), tuple(authorities), trusting)
+        asked = _Index(url.rstrip("/"), tuple(authorities), trusting)
         # One that is missing is told as such below.
-        why = index.unusable([pin["name"] for pin in pins][:3] or ["pip"])
+        why = asked.unusable([pin["name"] for pin in pins][:3] or ["pip"])
         if not why:
-            return index.lacking(pins)
+            return asked.lacking(pins)
     if "PIP_INDEX_URL" in environment:
         return [f"{VARIABLE}: {url} cannot be used from this host: {why}"]
     return [

@@ -167,7 +167,8 @@ def test_the_proxy_is_the_inventorys() -> None:
 
 
 @pytest.mark.parametrize(
-    "settings", ["[global]\nindex-url = x\n", "[global]\nfind-links = /srv\n", None]
+    "settings",
+    ["[global]\nextra-index-url = x\n", "[global]\nindex-url = x\nfind-links = /srv\n", None],
 )
 def test_what_pip_is_told_on_the_host_is_not_known_here(
     settings: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -177,6 +178,14 @@ def test_what_pip_is_told_on_the_host_is_not_known_here(
     else:
         monkeypatch.setenv("PIP_EXTRA_INDEX_URL", "https://more.invalid")
     assert problems("https://index.invalid/simple", pin()) == []
+
+
+def test_the_inventorys_index_is_asked_whatever_a_file_names(tmp_path: Path) -> None:
+    (tmp_path / "pip.conf").write_text("[global]\nindex-url = https://other.invalid\n")
+    (said,) = problems("https://index.invalid/simple")
+    assert said.endswith("its host name is unknown")
+    # Without one in the inventory, the file's is pip's.
+    assert _package_index.problems("https://index.invalid/simple", {}, (), []) == []
 
 
 def test_an_index_that_the_host_uses_is_not_asked(tmp_path: Path) -> None:
