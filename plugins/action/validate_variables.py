@@ -90,7 +90,8 @@ class ActionModule(ToolkitAction):
         )
         hosts = [host for one in played if (host := manager.get_host(one))]
         kinds = {("group", group.name) for host in hosts for group in host.get_groups()}
-        kinds |= {("host", host.name) for host in hosts}
+        # The controller, which is no host of the inventory, has the variables of this group.
+        kinds |= {("group", "all"), *(("host", host.name) for host in hosts)}
         self.refuse(_inventory_layers.connection_slips(hosts))
         unread = [said for kind, one in sorted(kinds) for said in inventory.ignored(kind, one)]
         unread += [said for kind, one in sorted(kinds) for said in inventory.below_vars(kind, one)]

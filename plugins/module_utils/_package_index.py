@@ -103,7 +103,8 @@ def problems(
     with variables(proxies):
         asked = _Index(url.rstrip("/"), tuple(authorities), trusting)
         # One that is missing is told as such below.
-        why = asked.unusable([pin["name"] for pin in pins][:3] or ["pip"])
+        names = [pin["name"] for pin in pins] or ["pip"]
+        why = asked.unusable(names[:3])
         if not why:
             return asked.lacking(pins)
     if "PIP_INDEX_URL" in environment:
@@ -145,8 +146,16 @@ class _Index:
                     return ""
                 return words(reason, plain=self.url.startswith("http://"))
             else:
-                return ""
+                return "" if path else self._elsewhere(names[0])
         return f"(HTTP 404) it is no index: {_REMEDY}" if set(codes) == {404} else ""
+
+    def _elsewhere(self, name: str) -> str:
+        """Where a package is that is not here, of an address that answers; else empty."""
+        try:
+            self._page(f"simple/{name}/", 1)
+        except (OSError, HTTPException, ValueError):
+            return ""
+        return f"it has no packages; did you mean {self.url}/simple?"
 
     def lacking(self, pins: Sequence[Pin]) -> list[str]:
         """What of a lock the index does not have."""
@@ -154,6 +163,8 @@ class _Index:
             found = [said for said in pool.map(self._lacks, pins) if said]
         if not found:
             return []
+        if len(found) == len(pins) > 1:
+            return [f"{VARIABLE}: {self.url} has none of the lock's packages: {_REMEDY}"]
         more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
         return [
             f"publish_tools_lock: {self.url} has no {', '.join(found[:_SHOWN])}{more}; add what is "

@@ -139,9 +139,10 @@ class Inventory:
             secrets = re.findall(r"(?m)^(vault_\w+):[ \t]+(?!!vault|[\"']?\{\{)(\S.*)$", text)
             named = [key for key, value in secrets if "REPLACE-ME" not in value]
             if named and "vault" in os.path.basename(path):
+                # At the end, since what follows the name of a secret is taken for one.
                 yield (
-                    f"{path}: is not encrypted, and has {', '.join(named[:3])}: "
-                    f"ansible-vault encrypt {path}"
+                    f"{path}: is not encrypted: ansible-vault encrypt {path}; it has "
+                    f"{', '.join(named[:3])}"
                 )
 
     def below_vars(self, kind: str, name: str) -> Iterator[str]:

@@ -10,6 +10,7 @@ import pytest
 from ansible.inventory.manager import InventoryManager
 from ansible.parsing.dataloader import DataLoader
 
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import _secrets
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import _inventory_layers
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._inventory_layers import Inventory
 
@@ -186,9 +187,11 @@ def test_a_vault_that_is_not_encrypted(tmp_path: Path, text: str, told: bool) ->
     (place / "vault.yml").write_text(text)
     (place / "main.yml").write_text("vault_token: x\n")
     found = list(Inventory([str(tmp_path)], DataLoader(), NAMES).open_vaults("group", "all"))
-    assert ["vault.yml: is not encrypted, and has vault_token: ansible-" in x for x in found] == [
-        True
-    ] * told
+    path = tmp_path / "group_vars/all/vault.yml"
+    said = f"{path}: is not encrypted: ansible-vault encrypt {path}; it has vault_token"
+    assert found == [said] * told
+    # The toolkit's own redaction leaves the cure.
+    assert [_secrets.redact_message(one) for one in found] == found
     assert "glrt" not in str(found)
 
 

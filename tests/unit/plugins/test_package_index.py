@@ -126,6 +126,26 @@ def test_an_address_that_is_no_index(pins: tuple[Pin, ...]) -> None:
     assert asked[-1] == "/simple/"
 
 
+@pytest.mark.parametrize(("pins", "name"), [((), "pip"), ((pin(), pin("uv")), "twine")])
+def test_the_front_page_of_an_index(pins: tuple[Pin, ...], name: str) -> None:
+    """It answers, and has everything one folder below."""
+    with index({"/simple/": "<html>", f"/simple/simple/{name}/": HTML % OURS}) as (url, _):
+        (said,) = problems(url, *pins)
+    assert said == (
+        f"network_access_package_index_url: {url} cannot be used from this host: it has no "
+        f"packages; did you mean {url}/simple?"
+    )
+
+
+def test_an_index_with_nothing_of_the_lock() -> None:
+    with index({"/simple/": "<html>"}) as (url, _):
+        (said,) = problems(url, pin(), pin("uv"))
+    assert said == (
+        f"network_access_package_index_url: {url} has none of the lock's packages: the address of "
+        "a simple index often ends in /simple"
+    )
+
+
 def test_an_index_without_pip_is_one() -> None:
     with index({"/simple/": "<html>"}) as (url, _):
         assert problems(url) == []
