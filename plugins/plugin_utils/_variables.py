@@ -151,8 +151,6 @@ def problems(
                     value = template(variables[name])
                 except Exception:
                     # The task that uses it tells why, in many lines.
-                    if re.search(rf"\{{[{{%].*\b{name}\b", str(variables[name])):
-                        found.append(f"{name}: refers to itself; name another variable in it")
                     if _FOLDER in str(variables[name]) and not variables.get(_FOLDER):
                         found.append(f"{name}: {_NO_FOLDER}")
                     continue
