@@ -14,8 +14,9 @@ from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import _job_use
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._services import services
 from tests.unit.plugins.test_runner_plan import GOOD
 
+missing = [name for name in ("ssh", "ssh-keygen") if not shutil.which(name)]
 pytestmark = pytest.mark.skipif(
-    not shutil.which("ssh-keygen"), reason="skipped: ssh-keygen is not installed"
+    bool(missing), reason=f"skipped: {', '.join(missing)} not installed"
 )
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGZ6cGZ6cGZ6cGZ6cGZ6cGZ6cGZ6cGZ6cGZ6cGZ6cGZ6"
 
