@@ -78,7 +78,7 @@ class ActionModule(ToolkitAction):
         url = network.index_url or _publish_lock.pips_index()
         question = {
             "url": url,
-            "environment": network.environment(),
+            "environment": network.index_question(),
             "authorities": [text for __, text in network.authorities],
             "pins": _publish_lock.pins(lock),
         }

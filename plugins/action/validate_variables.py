@@ -103,9 +103,15 @@ class ActionModule(ToolkitAction):
             else []
         )
         every = list(manager.get_hosts())
+        found = [
+            (kind, manager.groups[one] if kind == "group" else manager.get_host(one))
+            for kind, one in sorted(kinds)
+        ]
         return [
+            *(said for kind, one in found for said in inventory.secrets_outside(kind, one)),
             *(said for kind, one in sorted(kinds) for said in inventory.open_vaults(kind, one)),
             *inventory.by_short_name(every),
+            *inventory.of_no_group(manager.groups),
             *_inventory_layers.empty_children(manager.groups, "runner_hosts"),
             *_inventory_layers.outside(inventory, outside),
             *_inventory_layers.twice(inventory, hosts),

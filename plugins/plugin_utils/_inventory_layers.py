@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import difflib
 import os
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any, Protocol
 
 from ansible import constants
 
+from ansible_collections.runnerhost.toolkit.plugins.module_utils import _secret_rules
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import _slips
 
 
@@ -132,18 +132,62 @@ class Inventory:
                         f"for none; did you mean {near[0]}?"
                     )
 
+    def of_no_group(self, groups: Iterable[str]) -> Iterator[str]:
+        """Files in group_vars whose name is almost that of a group.
+
+        Args:
+            groups: the names of all groups.
+        """
+        names = sorted(groups)
+        for folder in self._folders:
+            place = Path(folder, "group_vars")
+            for entry in sorted(os.listdir(place)) if place.is_dir() else []:
+                name = entry.removesuffix(".yml").removesuffix(".yaml")
+                near = [] if name in names else difflib.get_close_matches(name, names, 1, 0.7)
+                if near:
+                    yield (
+                        f"{place / entry}: the inventory has no group {name}, and Ansible reads it "
+                        f"for none; did you mean {near[0]}?"
+                    )
+
     def open_vaults(self, kind: str, name: str) -> Iterator[str]:
         """Files of the vault that are not encrypted."""
         for path in self._files(kind, name):
-            text = Path(path).read_text(encoding="utf-8", errors="replace")
-            secrets = re.findall(r"(?m)^(vault_\w+):[ \t]+(?!!vault|[\"']?\{\{)(\S.*)$", text)
-            named = [key for key, value in secrets if "REPLACE-ME" not in value]
-            if named and "vault" in os.path.basename(path):
+            named = self._clear(self._plain(path)) if "vault" in os.path.basename(path) else []
+            if named:
                 # At the end, since what follows the name of a secret is taken for one.
                 yield (
                     f"{path}: is not encrypted: ansible-vault encrypt {path}; it has "
                     f"{', '.join(named[:3])}"
                 )
+
+    def secrets_outside(self, kind: str, one: Group | Host) -> Iterator[str]:
+        """Secrets of the toolkit and of the connection that stand outside an encrypted file."""
+        files = [
+            path for path in self._files(kind, one.name) if "vault" not in os.path.basename(path)
+        ]
+        read = [(path, self._plain(path)) for path in files]
+        for place, values in [(f"the inventory's own vars of {one.name}", one.vars), *read]:
+            if named := self._clear(values):
+                yield (
+                    f"{place}: has a secret that is not encrypted; move it to a file that "
+                    "ansible-vault encrypts, as inventories/example does: "
+                    f"{', '.join(named[:3])}"
+                )
+
+    def _plain(self, path: str) -> Mapping[str, Any]:
+        """A file's variables; none if it is encrypted as a whole."""
+        values = self._read(path)
+        return {} if values and Path(path).read_bytes().startswith(b"$ANSIBLE_VAULT") else values
+
+    def _clear(self, values: Mapping[str, Any]) -> list[str]:
+        """Names of variables that hold a secret in clear text."""
+        looked_at = self._names | set(_PASSWORDS)
+        return [
+            str(name)
+            for name, value in values.items()
+            if (name in looked_at or str(name).startswith("vault_")) and _in_clear(name, value)
+        ]
 
     def below_vars(self, kind: str, name: str) -> Iterator[str]:
         """Files whose variables lie below a key ``vars``, as in an inventory file."""
@@ -180,6 +224,24 @@ CONNECTION = (
 """Ansible's variables for its connection that inventories have (its documentation, "Inventory")."""
 
 
+def _in_clear(name: str, value: Any) -> bool:
+    """True if a value that is neither encrypted nor a reference holds a secret."""
+    if isinstance(value, Mapping):
+        label = str(value.get("key") or value.get("name") or "")
+        return any(
+            _in_clear(label if key == "value" and label else str(key), item)
+            for key, item in value.items()
+        )
+    if isinstance(value, list):
+        return any(_in_clear("", item) for item in value)
+    if not isinstance(value, str) or "REPLACE-ME" in value:
+        return False
+    named = name.startswith("vault_") or _secret_rules.looks_secret_name(name)
+    if named and "{{" not in value and not _secret_rules.is_harmless(value, name):
+        return True
+    return _secret_rules.looks_secret_value(value)
+
+
 def connection_slips(hosts: Iterable[Host]) -> list[str]:
     """Names of the inventory file that almost are variables of the connection."""
     found: dict[str, None] = {}
@@ -190,6 +252,12 @@ def connection_slips(hosts: Iterable[Host]) -> list[str]:
                 if near and name.startswith("ansible"):
                     found[f"{one.name}: {name}: unknown variable; did you mean {near}?"] = None
     return list(found)
+
+
+_PASSWORDS = (
+    "ansible_password", "ansible_ssh_pass", "ansible_become_password", "ansible_become_pass",
+    "ansible_sudo_pass",
+)  # fmt: skip
 
 
 GROWING = ("build_tools_extra_packages", "network_access_ca_certificates", "gitlab_runner_path")

@@ -102,6 +102,14 @@ class Network:
             found.update(dict.fromkeys(CA_VARIABLES, TRUST_BUNDLE))
         return found
 
+    def index_question(self) -> dict[str, str]:
+        """Its environment as `host_info` takes it: the names, and the values of the proxies alone.
+
+        What a module takes as no_log is masked in each message, and so would the index's address.
+        """
+        found = self.environment().items()
+        return {name: value if "proxy" in name.lower() else "" for name, value in found}
+
     def apt_conf(self, direct: str = APT_DIRECT) -> str:
         """apt.conf(5); ``direct`` is the path of the program that `apt_direct` writes."""
         if not (self.http_proxy or self.https_proxy):

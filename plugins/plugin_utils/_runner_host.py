@@ -210,7 +210,7 @@ def package_index(service: Service, network: Network) -> dict[str, Any] | None:
     line = f"PIP_INDEX_URL={_env_file.quote(url)}"
     return {
         "url": url,
-        "environment": network.environment(),
+        "environment": network.index_question(),
         "authorities": [text for __, text in network.authorities],
         "known": {"path": f"{service.folder}/env-file", "line": line},
     }

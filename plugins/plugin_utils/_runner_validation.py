@@ -231,7 +231,8 @@ def _is_address(text: str, needs_port: bool) -> bool:
     For its metrics the runner adds a missing port, 9252 (commands/multi.go); nothing is no address.
     """
     match = _ADDRESS.fullmatch(text)
-    if not text or not match:
+    if not text or not match or text.isdigit():
+        # Digits alone would be the name of a host.
         return not text
     port = match["port"]
     return 1 <= int(port) <= _LAST_PORT if port else not needs_port

@@ -185,7 +185,7 @@ def test_a_vault_that_is_not_encrypted(tmp_path: Path, text: str, told: bool) ->
     place = tmp_path / "group_vars" / "all"
     place.mkdir(parents=True)
     (place / "vault.yml").write_text(text)
-    (place / "main.yml").write_text("vault_token: x\n")
+    (place / "main.yml").write_text("my_own: x\n")
     found = list(Inventory([str(tmp_path)], DataLoader(), NAMES).open_vaults("group", "all"))
     path = tmp_path / "group_vars/all/vault.yml"
     said = f"{path}: is not encrypted: ansible-vault encrypt {path}; it has vault_token"
@@ -193,6 +193,74 @@ def test_a_vault_that_is_not_encrypted(tmp_path: Path, text: str, told: bool) ->
     # The toolkit's own redaction leaves the cure.
     assert [_secrets.redact_message(one) for one in found] == found
     assert "glrt" not in str(found)
+
+
+ENCRYPTED = "!vault |\n          $ANSIBLE_VAULT;1.1;AES256\n          6162\n"
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "names"),
+    [
+        ("main.yml", "vault_token: glrt-abc\n", "vault_token"),
+        ("main.yml", "gitlab_runner_runners: [{name: one, token: glrt-abc}]\n",
+         "gitlab_runner_runners"),
+        ("main.yml", "gitlab_runner_runners: [{name: one, token: '{{ vault_token }}'}]\n", ""),
+        ("main.yml", "gitlab_runner_runners:\n  - name: one\n    token: glrt-REPLACE-ME\n", ""),
+        ("main.yml", f"gitlab_runner_runners:\n  - name: one\n    token: {ENCRYPTED}", ""),
+        ("main.yml", f"vault_token: {ENCRYPTED}", ""),
+        ("main.yml", "ansible_become_password: hunter22\n", "ansible_become_password"),
+        ("main.yml", "ansible_become_password: '{{ vault_sudo }}'\n", ""),
+        ("main.yml", "gitlab_runner_url: https://ci:pass-word1@git.example.com\n",
+         "gitlab_runner_url"),
+        ("main.yml", "gitlab_runner_url: https://git.example.com\n", ""),
+        ("main.yml", "gitlab_runner_environment: {DB_PASSWORD_FILE: /etc/ci/password}\n", ""),
+        ("main.yml", "someone_elses_password: hunter22\n", ""),
+        ("main.yml", "$ANSIBLE_VAULT;1.1;AES256\n6162\n", ""),
+        ("vault.yml", "ansible_become_password: hunter22\n", ""),
+    ],
+)  # fmt: skip
+def test_a_secret_in_clear_outside_the_vault(
+    tmp_path: Path, file: str, text: str, names: str
+) -> None:
+    place = tmp_path / "group_vars" / "all" / file
+    place.parent.mkdir(parents=True)
+    place.write_text(text)
+    manager = InventoryManager(DataLoader(), [])
+    inventory = Inventory([str(tmp_path)], DataLoader(), {*NAMES, "gitlab_runner_runners"})
+    found = list(inventory.secrets_outside("group", manager.groups["all"]))
+    assert found == [
+        f"{place}: has a secret that is not encrypted; move it to a file that ansible-vault "
+        f"encrypts, as inventories/example does: {names}"
+    ] * bool(names)
+    assert [_secrets.redact_message(one) for one in found] == found
+
+
+def test_a_file_of_no_group(tmp_path: Path) -> None:
+    place = tmp_path / "group_vars"
+    place.mkdir()
+    for name in ("runner-hosts.yml", "runner_hosts.yml", "other.yml"):
+        (place / name).write_text("a: 1\n")
+    (place / "al").mkdir()
+    found = Inventory([str(tmp_path)], DataLoader(), NAMES).of_no_group(["all", "runner_hosts"])
+    assert list(found) == [
+        f"{place}/{name}: the inventory has no group {group}, and Ansible reads it for none; did "
+        f"you mean {meant}?"
+        for name, group, meant in (
+            ("al", "al", "all"),
+            ("runner-hosts.yml", "runner-hosts", "runner_hosts"),
+        )
+    ]
+
+
+def test_a_password_in_the_inventory_file(tmp_path: Path) -> None:
+    hosts = "all:\n  vars: {ansible_become_password: hunter22, ansible_password: hunter23}\n"
+    (tmp_path / "hosts.yml").write_text(hosts)
+    manager = InventoryManager(DataLoader(), [str(tmp_path / "hosts.yml")])
+    inventory = Inventory([str(tmp_path)], DataLoader(), NAMES)
+    (found,) = inventory.secrets_outside("group", manager.groups["all"])
+    assert found.startswith("the inventory's own vars of all: has a secret that is not encrypted")
+    assert found.endswith(": ansible_become_password, ansible_password")
+    assert _secrets.redact_message(found) == found
 
 
 def test_groups_whose_names_decide(told: Told) -> None:

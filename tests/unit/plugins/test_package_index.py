@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 import os
+import ssl
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
+from urllib.error import URLError
 
 import pytest
 
@@ -208,12 +210,28 @@ def test_the_inventorys_index_is_asked_whatever_a_file_names(tmp_path: Path) -> 
     assert _package_index.problems("https://index.invalid/simple", {}, (), []) == []
 
 
+@pytest.mark.parametrize(("setting", "told"), [("", True), ("cert = /etc/ci/own.pem\n", False)])
+def test_a_certificate_that_pip_may_trust_by_its_own_setting(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, setting: str, told: bool
+) -> None:
+    def refuse(*_: object) -> NoReturn:
+        error = ssl.SSLCertVerificationError()
+        error.verify_code, error.verify_message = 18, "self-signed certificate"
+        raise URLError(error)
+
+    (tmp_path / "pip.conf").write_text(f"[global]\n{setting}")
+    monkeypatch.setattr(_package_index._Index, "_page", refuse)
+    assert bool(problems("https://index.example/simple", pin())) is told
+
+
 def test_an_index_that_the_host_uses_is_not_asked(tmp_path: Path) -> None:
     url = "https://index.invalid/simple"
     network = _network.Network(index_url=url)
     (service,) = _services.services({"runners": [{"name": "a"}], "concurrent": 1})
     asked = _runner_host.package_index(service, network)
     assert asked
+    # Ansible masks each value of an option that is no_log in the messages of its module.
+    assert url not in asked["environment"].values()
     file = tmp_path / "env-file"
     here = {**asked, "known": {**asked["known"], "path": str(file)}}
     assert len(_host_info.package_index(pins=[], **here)) == 1

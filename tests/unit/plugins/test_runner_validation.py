@@ -129,6 +129,7 @@ def test_null_takes_a_time_limit_away_in_gitlab() -> None:
         ("localhost", False, True),
         ("localhost", True, False),
         ("0.0.0.0:99999", False, False),
+        ("9252", False, False),
         ("0.0.0.0:65536", True, False),
         ("0.0.0.0:0", False, False),
         ("0.0.0.0:-1", False, False),
