@@ -71,6 +71,11 @@ class ActionModule(ToolkitAction):
                 *_job_folders.problems(settings.services),
             ]
         )
+        if made is not None:
+            # A shell that the role build_tools brings, after this.
+            made |= {
+                f"{place}/{one}" for one in self._build_tools() for place in ("/usr/bin", "/bin")
+            }
         question = _runner_host.question(settings, made, str(args["gitlab_url"]), network)
         # Tokens are in the question, and may be a proxy's password.
         with self.quiet():

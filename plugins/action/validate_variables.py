@@ -4,8 +4,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+import socket
 from collections.abc import Mapping
 
 from ansible_collections.runnerhost.toolkit.plugins.module_utils import _pythons
@@ -17,6 +19,18 @@ from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._controller imp
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._inventory_layers import Inventory
 
 _COMPILER = re.compile(r"build-essential|gcc|clang|g\+\+")
+
+
+def _is_here(address: str) -> bool:
+    """Whether an address, or the name of one, belongs to this machine."""
+    with contextlib.suppress(OSError):
+        for family, kind, protocol, __, place in socket.getaddrinfo(
+            address, 0, type=socket.SOCK_DGRAM
+        ):
+            with socket.socket(family, kind, protocol) as one, contextlib.suppress(OSError):
+                one.bind(place)
+                return True
+    return False
 
 
 class ActionModule(ToolkitAction):
@@ -37,12 +51,16 @@ class ActionModule(ToolkitAction):
 
     def _local(self) -> list[str]:
         """A refusal of an address that the connection does not use."""
-        address = str(self.variables.get("ansible_host") or "")
-        connection = str(self.variables.get("ansible_connection") or "").rpartition(".")[2]
         name = str(self.variables.get("inventory_hostname"))
+        if name == "localhost":
+            # The controller, which Ansible itself makes local, has the group all's variables too.
+            return []
+        given = {one: self.variables.get(one) for one in ("ansible_host", "ansible_connection")}
+        found = self._templar.template(given)
+        address = str(found["ansible_host"] or "")
+        connection = str(found["ansible_connection"] or "").rpartition(".")[2]
         # Without an address of its own, a host's name is its address.
-        here = address in ("", name, "localhost", "::1") or address.startswith("127.")
-        if connection != "local" or here:
+        if connection != "local" or address in ("", name) or _is_here(address):
             return []
         return [
             f"{name}: ansible_connection is local, and ansible_host {address}: the machine that "
@@ -92,26 +110,27 @@ class ActionModule(ToolkitAction):
         kinds = {("group", group.name) for host in hosts for group in host.get_groups()}
         # The controller, which is no host of the inventory, has the variables of this group.
         kinds |= {("group", "all"), *(("host", host.name) for host in hosts)}
-        self.refuse(_inventory_layers.connection_slips(hosts))
+        every = list(manager.get_hosts(ignore_limits=True, ignore_restrictions=True))
+        slips = _inventory_layers.connection_slips(hosts)
+        if self.variables.get(_variables.SWITCH) != "warn":
+            self.refuse(slips)
+            slips = []
         unread = [said for kind, one in sorted(kinds) for said in inventory.ignored(kind, one)]
         unread += [said for kind, one in sorted(kinds) for said in inventory.below_vars(kind, one)]
-        self.refuse([*unread, *inventory.by_address(list(manager.get_hosts()))])
+        self.refuse([*unread, *inventory.by_address(every)])
         targets = (self.variables.get("groups") or {}).get("runner_hosts") or []
         outside = (
-            [host for host in manager.get_hosts() if host.name not in targets]
-            if {*played} <= {*targets}
-            else []
+            [host for host in every if host.name not in targets] if {*played} <= {*targets} else []
         )
-        every = list(manager.get_hosts())
         found = [
             (kind, manager.groups[one] if kind == "group" else manager.get_host(one))
             for kind, one in sorted(kinds)
         ]
         return [
+            *slips,
             *(said for kind, one in found for said in inventory.secrets_outside(kind, one)),
             *(said for kind, one in sorted(kinds) for said in inventory.open_vaults(kind, one)),
             *inventory.by_short_name(every),
-            *inventory.of_no_group(manager.groups),
             *_inventory_layers.empty_children(manager.groups, "runner_hosts"),
             *_inventory_layers.outside(inventory, outside),
             *_inventory_layers.twice(inventory, hosts),

@@ -56,6 +56,7 @@ from ansible.plugins.lookup import LookupBase
 from ansible.utils.display import Display
 from ansible.vars.manager import VariableManager
 
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import _inventory_layers
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import (
     _variables as variables_of_inventory,
 )
@@ -162,7 +163,8 @@ def _group_problem(group: str, sources: Sequence[str], variables: Mapping[str, A
         return text
     groups = variables.get("groups") or {}
     # A variable that is not indented below its host.
-    lost = [name for name in [*groups, *groups.get("all", [])] if name.startswith("ansible_")]
+    named = [*groups, *groups.get("all", [])]
+    lost = [name for name in named if name in _inventory_layers.CONNECTION]
     if lost:
         return (
             f"inventory {', '.join(sources) or 'none'}: {lost[0]} is a host or a group there; "
@@ -204,7 +206,9 @@ def _no_hosts(sources: Sequence[str]) -> Iterator[str]:
             except Exception:
                 # Ansible itself tells what is wrong with it.
                 continue
-            for name, value in _hosts_below(found):
+            # The settings of a plugin have keys of their own.
+            plugin = isinstance(found, Mapping) and "plugin" in found
+            for name, value in () if plugin else _hosts_below(found):
                 if value is not None and not isinstance(value, Mapping):
                     yield (
                         f"{file}: {name} stands below hosts: and is no host; a variable is "

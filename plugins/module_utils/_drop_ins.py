@@ -7,6 +7,7 @@ Runs on the hosts: standard library of Python 3.10 alone.
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import os
 import re
@@ -51,7 +52,11 @@ def effective(unit: str, service: Mapping[str, str]) -> dict[str, tuple[str, str
         overridden |= {key for key, _value in _settings(_files.read_text(ours))}
     found: dict[str, tuple[str, str]] = {}
     for name in sorted(files):
-        for key, value in _settings(_files.read_text(files[name])):
+        text = ""
+        # A link that leads nowhere is none.
+        with contextlib.suppress(OSError):
+            text = _files.read_text(files[name])
+        for key, value in _settings(text):
             if name > own or key not in overridden:
                 found[key] = value, files[name]
     return found

@@ -7,6 +7,7 @@ Runs on the hosts: standard library of Python 3.10 alone.
 from __future__ import annotations
 
 import os
+import pwd
 import re
 import shutil
 import tempfile
@@ -28,14 +29,23 @@ def problem(host: str, home: str, lines: str) -> str:
     """
     if not (shutil.which("ssh-keygen") and shutil.which("ssh")):
         return ""
+    said = _settings(host, home)
+    if (
+        not re.search(r"(?m)^stricthostkeychecking (ask|yes|true)$", said)
+        or re.search(r"(?m)^knownhostscommand (?!none$)", said)
+        or re.search(r"(?m)^verifyhostkeydns (yes|true)$", said)
+    ):
+        return ""
+    named = re.findall(r"(?m)^(?:global|user)knownhostsfile (.*)$", said)
     files = [*SYSTEM, f"{home}/.ssh/known_hosts", f"{home}/.ssh/known_hosts2"]
+    files += [path for line in named for path in line.split()]
     text = "\n".join([lines, *(_files.read_text(path) for path in files if os.path.isfile(path))])
     with tempfile.NamedTemporaryFile("w", encoding="utf-8", prefix="runnerhost-known-") as known:
         known.write(f"{text}\n")
         known.flush()
         found = _system.run(["ssh-keygen", "-F", host, "-f", known.name])
     # The port is in the address that a job clones from.
-    if found.returncode == 0 or f"[{host}]:" in text or not _asks(host):
+    if found.returncode == 0 or f"[{host}]:" in text:
         return ""
     return (
         "has no host key that jobs know, and each clone from there would fail; add the line of "
@@ -43,7 +53,14 @@ def problem(host: str, home: str, lines: str) -> str:
     )
 
 
-def _asks(host: str) -> bool:
-    """Whether the host's configuration leaves it at a question (ssh_config(5))."""
-    said = _system.run(["ssh", "-G", "-F", CONFIG, host]).stdout
-    return bool(re.search(r"(?m)^stricthostkeychecking (ask|yes|true)$", said))
+def _settings(host: str, home: str) -> str:
+    """What ssh goes by for a host: the user's file, then the system's (ssh_config(5))."""
+    own = f"{home}/.ssh/config"
+    # Not by Include: ssh refuses a file that is another user's.
+    text = _files.read_text(own) if os.path.isfile(own) else ""
+    with tempfile.NamedTemporaryFile("w", encoding="utf-8", prefix="runnerhost-ssh-") as both:
+        both.write(f"{text}\nMatch all\nInclude {CONFIG}\n")
+        both.flush()
+        said = _system.run(["ssh", "-G", "-F", both.name, host]).stdout
+    # ssh has put this user's home in the place of ~.
+    return said.replace(f" {pwd.getpwuid(os.geteuid()).pw_dir}/", f" {home}/")

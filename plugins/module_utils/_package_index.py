@@ -88,7 +88,8 @@ def problems(
         url: the address of its simple index (PEP 503, PEP 691).
         environment: what pip is given: proxies, the index, a bundle of CAs.
         authorities: private CAs that this run adds to the host's, in PEM.
-        pins: what it must have; with none it must answer.
+        pins: what it must have; with none it must answer, if only to ask for a login, which jobs
+            may have.
     """
     # The environment's index takes the place of a file's (pip docs, "Configuration").
     index = "PIP_INDEX_URL" in environment
@@ -104,7 +105,7 @@ def problems(
         asked = _Index(url.rstrip("/"), tuple(authorities), trusting)
         # One that is missing is told as such below.
         names = [pin["name"] for pin in pins] or ["pip"]
-        why = asked.unusable(names[:3])
+        why = asked.unusable(names[:3], login=not pins)
         if not why:
             return asked.lacking(pins)
     if "PIP_INDEX_URL" in environment:
@@ -128,8 +129,13 @@ class _Index:
     authorities: tuple[str, ...]
     trusting: bool
 
-    def unusable(self, names: Sequence[str]) -> str:
-        """Why no index answers there, in words without a secret; empty where one may."""
+    def unusable(self, names: Sequence[str], login: bool) -> str:
+        """Why no index answers there, in words without a secret; empty where one may.
+
+        Args:
+            names: packages.
+            login: whether who uses it may have a login that root does not have.
+        """
         codes = []
         for path in (*(f"{name}/" for name in names), ""):
             try:
@@ -137,6 +143,8 @@ class _Index:
             except HTTPError as error:
                 if error.code == 407:
                     return PROXY_LOGIN
+                if error.code in (401, 403) and login:
+                    return ""
                 if error.code in (401, 403) and not os.path.exists(os.path.expanduser("~/.netrc")):
                     return f"it asks for a login (HTTP {error.code}), and there is none for root"
                 codes.append(error.code)

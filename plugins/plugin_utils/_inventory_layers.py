@@ -7,7 +7,6 @@ How Ansible orders them: its documentation, "Understanding variable precedence",
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from typing import Any, Protocol
 from ansible import constants
 
 from ansible_collections.runnerhost.toolkit.plugins.module_utils import _secret_rules
-from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import _slips
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import _slips, _variables
 
 
 class Group(Protocol):
@@ -46,10 +45,12 @@ class Setting:
     Attributes:
         place: the file, or what the inventory file says of the group or host.
         value: not templated.
+        folder: in which group_vars or host_vars lie; empty for the inventory file.
     """
 
     place: str
     value: Any
+    folder: str = ""
 
 
 Layer = Mapping[str, Sequence[Setting]]
@@ -60,13 +61,17 @@ class Inventory:
     """The variables of an inventory, place by place.
 
     Args:
-        folders: where Ansible looks for group_vars and host_vars, the strongest last.
+        folders: where Ansible looks for group_vars and host_vars, the strongest, the playbook's,
+            last.
         loader: Ansible's.
         names: the variables that are looked at.
     """
 
     def __init__(self, folders: Iterable[str], loader: Any, names: Iterable[str]) -> None:
-        self._folders = list(dict.fromkeys(map(os.path.realpath, folders)))
+        real = list(map(os.path.realpath, folders))
+        self._folders = list(dict.fromkeys(real))
+        self.several = len({*real[:-1]}) > 1
+        """Whether there are several inventories, of which a later one is meant to count."""
         self._loader = loader
         self._names = frozenset(names)
         self._layers: dict[tuple[str, str], Layer] = {}
@@ -86,7 +91,8 @@ class Inventory:
                 found[name] = [Setting(f"the inventory's own vars of {one.name}", value)]
             for path in self._files(kind, one.name):
                 for name, value in self._values(path).items():
-                    found.setdefault(name, []).append(Setting(path, value))
+                    folder = next(one for one in self._folders if path.startswith(f"{one}/"))
+                    found.setdefault(name, []).append(Setting(path, value, folder))
             self._layers[key] = found
         return self._layers[key]
 
@@ -104,7 +110,7 @@ class Inventory:
 
     def by_address(self, hosts: Sequence[Host]) -> Iterator[str]:
         """Files in host_vars that have a host's address in place of its name."""
-        names = {host.name for host in hosts}
+        names = {*(host.name for host in hosts), "localhost"}
         for host in hosts:
             address = str(host.vars.get("ansible_host") or host.name)
             for path in self._files("host", address) if address not in names else ():
@@ -119,7 +125,11 @@ class Inventory:
         for folder in self._folders:
             place = Path(folder, "host_vars")
             for entry in sorted(os.listdir(place)) if place.is_dir() else []:
-                name = entry.removesuffix(".yml").removesuffix(".yaml")
+                name, ending = os.path.splitext(entry)
+                if ending not in constants.YAML_FILENAME_EXTENSIONS:
+                    name = entry
+                if name.startswith(".") or name.endswith(_COPIES):
+                    continue
                 # Those of several inventories may lie here.
                 near = [
                     one
@@ -129,24 +139,6 @@ class Inventory:
                 if name not in {*names, "localhost"} and len(near) == 1:
                     yield (
                         f"{place / entry}: the inventory has no host {name}, and Ansible reads it "
-                        f"for none; did you mean {near[0]}?"
-                    )
-
-    def of_no_group(self, groups: Iterable[str]) -> Iterator[str]:
-        """Files in group_vars whose name is almost that of a group.
-
-        Args:
-            groups: the names of all groups.
-        """
-        names = sorted(groups)
-        for folder in self._folders:
-            place = Path(folder, "group_vars")
-            for entry in sorted(os.listdir(place)) if place.is_dir() else []:
-                name = entry.removesuffix(".yml").removesuffix(".yaml")
-                near = [] if name in names else difflib.get_close_matches(name, names, 1, 0.7)
-                if near:
-                    yield (
-                        f"{place / entry}: the inventory has no group {name}, and Ansible reads it "
                         f"for none; did you mean {near[0]}?"
                     )
 
@@ -166,8 +158,7 @@ class Inventory:
         files = [
             path for path in self._files(kind, one.name) if "vault" not in os.path.basename(path)
         ]
-        read = [(path, self._plain(path)) for path in files]
-        for place, values in [(f"the inventory's own vars of {one.name}", one.vars), *read]:
+        for place, values in [*_written(one.vars), *((path, self._plain(path)) for path in files)]:
             if named := self._clear(values):
                 yield (
                     f"{place}: has a secret that is not encrypted; move it to a file that "
@@ -178,7 +169,7 @@ class Inventory:
     def _plain(self, path: str) -> Mapping[str, Any]:
         """A file's variables; none if it is encrypted as a whole."""
         values = self._read(path)
-        return {} if values and Path(path).read_bytes().startswith(b"$ANSIBLE_VAULT") else values
+        return {} if values and _encrypted(path) else values
 
     def _clear(self, values: Mapping[str, Any]) -> list[str]:
         """Names of variables that hold a secret in clear text."""
@@ -186,7 +177,7 @@ class Inventory:
         return [
             str(name)
             for name, value in values.items()
-            if (name in looked_at or str(name).startswith("vault_")) and _in_clear(name, value)
+            if (name in looked_at or str(name).startswith("vault_")) and _in_clear(str(name), value)
         ]
 
     def below_vars(self, kind: str, name: str) -> Iterator[str]:
@@ -224,8 +215,27 @@ CONNECTION = (
 """Ansible's variables for its connection that inventories have (its documentation, "Inventory")."""
 
 
+def _encrypted(path: str) -> bool:
+    return Path(path).read_bytes().startswith(b"$ANSIBLE_VAULT")
+
+
+def _written(values: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """What inventory files say themselves, by file; not what a plugin or a program has found."""
+    found: dict[str, dict[str, Any]] = {}
+    for name, value in values.items():
+        path = _variables.file_of(value)
+        if os.path.isfile(path) and not os.access(path, os.X_OK) and not _encrypted(path):
+            found.setdefault(path, {})[name] = value
+    return list(found.items())
+
+
 def _in_clear(name: str, value: Any) -> bool:
-    """True if a value that is neither encrypted nor a reference holds a secret."""
+    """True if a value that is neither encrypted nor a reference holds a secret.
+
+    What an environment may hold is decided elsewhere.
+    """
+    if name.endswith("environment"):
+        return False
     if isinstance(value, Mapping):
         label = str(value.get("key") or value.get("name") or "")
         return any(
@@ -236,10 +246,12 @@ def _in_clear(name: str, value: Any) -> bool:
         return any(_in_clear("", item) for item in value)
     if not isinstance(value, str) or "REPLACE-ME" in value:
         return False
-    named = name.startswith("vault_") or _secret_rules.looks_secret_name(name)
-    if named and "{{" not in value and not _secret_rules.is_harmless(value, name):
-        return True
-    return _secret_rules.looks_secret_value(value)
+    named = "{{" not in value and _secret_rules.holds_secret(name, value)
+    return named or _secret_rules.looks_secret_value(value)
+
+
+# Of editors, of copies, and of a plugin that reads encrypted files (community.sops).
+_COPIES = ("~", "#", ".bak", ".orig", ".old", ".sops")
 
 
 def connection_slips(hosts: Iterable[Host]) -> list[str]:
@@ -249,8 +261,13 @@ def connection_slips(hosts: Iterable[Host]) -> list[str]:
         for one in (*host.get_groups(), host):
             for name in one.vars:
                 near = "" if name in CONNECTION else _slips.slip_of(name, CONNECTION)
-                if near and name.startswith("ansible"):
-                    found[f"{one.name}: {name}: unknown variable; did you mean {near}?"] = None
+                # A list is meant for something else, such as ansible_users.
+                plain = not isinstance(one.vars[name], list | dict)
+                if near and plain and name.startswith("ansible"):
+                    found[
+                        f"{one.name}: {name}: unknown variable; did you mean {near}? "
+                        "(runnerhost_unknown_variables: warn accepts it)"
+                    ] = None
     return list(found)
 
 
@@ -288,9 +305,9 @@ def empty_children(groups: Mapping[str, Any], target: str) -> list[str]:
     found = []
     for child in getattr(groups.get(target), "child_groups", []):
         others = [name for name, one in groups.items() if one.get_hosts() and name != target]
-        near = difflib.get_close_matches(child.name, others, n=1)
-        if not child.get_hosts() and near:
-            found.append(f"group {child.name} of {target}: has no host; did you mean {near[0]}?")
+        near = "" if child.get_hosts() else _slips.misnamed(child.name, others)
+        if near:
+            found.append(f"group {child.name} of {target}: has no host; did you mean {near}?")
     return found
 
 
@@ -302,7 +319,12 @@ def twice(inventory: Inventory, hosts: Iterable[Host]) -> list[str]:
         for kind, one in [*entities, ("host", host)]:
             for name, settings in inventory.layer(kind, one).items():
                 *others, last = settings
-                places = [each.place for each in others if not _same(each.value, last.value)]
+                places = [
+                    each.place
+                    for each in others
+                    if not _same(each.value, last.value)
+                    and (each.folder == last.folder or not inventory.several)
+                ]
                 if places:
                     found[
                         f"{name}: set in {' and '.join(places)}, and again in {last.place}, which "
@@ -361,7 +383,12 @@ def replaced_mappings(inventory: Inventory, hosts: Iterable[Host]) -> list[str]:
 
 def _lost(name: str, before: Any, now: Any) -> list[str]:
     """What a more special place drops of a mapping, or of a list that is meant to grow."""
+    if not now:
+        # Switched off.
+        return []
     if isinstance(before, Mapping) and isinstance(now, Mapping):
+        if constants.DEFAULT_HASH_BEHAVIOUR == "merge":
+            return []
         return sorted(str(key) for key in before if key not in now)
     if name in GROWING and isinstance(before, list) and isinstance(now, list):
         return [str(item) for item in before if item not in now and isinstance(item, str)]

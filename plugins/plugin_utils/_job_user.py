@@ -215,7 +215,7 @@ def checks(service: Service, made: Collection[str] | None) -> list[Check]:
             "home": home,
         },
     ]
-    if service.shell and made is not None:
+    if service.shell and made is not None and service.shell not in made:
         label = service.variable("shell")
         found.append({"label": label, "path": service.shell, "kind": "program"})
     if made is not None:
@@ -274,11 +274,13 @@ def _host_key_checks(service: Service) -> Iterator[Check]:
 
 
 def _environment_checks(service: Service, home: str) -> Iterator[Check]:
-    """Folders that the jobs' environment names."""
+    """Folders that the jobs' environment names; not those that are made for the user."""
+    made = (home, service.pip_cache_dir, *folders(service))
+    own = tuple(f"{os.path.normpath(path)}/" for path in made)
     for name, value in service.environment.items():
         path = os.path.normpath(str(value))
         label = f"{service.variable('environment')}.{name}"
-        if not path.startswith("/") or f"{path}/".startswith(f"{home}/"):
+        if not path.startswith("/") or f"{path}/".startswith(own):
             continue
         if name == "TMPDIR":
             yield {"label": label, "path": path, "kind": "directory"}

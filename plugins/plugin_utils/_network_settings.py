@@ -234,9 +234,12 @@ def credential_warnings(items: Any, repositories: Mapping[str, str]) -> list[str
         places = {name: lowered(place) for name, place in repositories.items() if place}
         if any(fits(url, place) for place in places.values()):
             continue
-        near = difflib.get_close_matches(url, places.values(), n=1, cutoff=0.8)
-        same = [place for place in places.values() if host_of(place) == host_of(url)]
-        for place in (near or same)[:1]:
+        others = [lowered(str(one["url"])) for one in items]
+        without = [
+            place for place in places.values() if not any(fits(one, place) for one in others)
+        ]
+        # Another source of the same server is none of ours.
+        for place in difflib.get_close_matches(url, without, n=1, cutoff=0.8):
             name = next(name for name, one in places.items() if one == place)
             found.append(
                 f"network_access_repository_credentials[{index}].url: {url} fits no repository of "

@@ -24,6 +24,7 @@ from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import (
     _env_file,
     _job_user,
     _network,
+    _runner_validation,
 )
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._network import Network
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._runner_file import (
@@ -189,7 +190,9 @@ def programs(settings: Settings) -> Iterator[dict[str, Any]]:
     """The folders of programs, as `host_info` takes them; not those in homes, which jobs fill."""
     homes = tuple(f"{one.home}/" for one in settings.services)
     for index, path in enumerate(settings.path):
-        if not path.startswith(homes):
+        # Below /usr, a package that is still to be installed may bring it.
+        brought = path.startswith("/usr/") and not path.startswith("/usr/local/")
+        if not brought and not path.startswith(homes):
             at = f"gitlab_runner_path[{index}]"
             yield {"label": at, "path": path, "kind": "directory", "mild": True}
 
@@ -226,7 +229,8 @@ def listeners(services: Sequence[Service]) -> Iterator[dict[str, str]]:
         for name, table in tables:
             if isinstance(table, Mapping) and table.get("listen_address"):
                 at = f"{service.variable('settings')}{name}.listen_address"
-                yield {"label": at, "path": str(table["listen_address"]), "kind": "listener"}
+                address = _runner_validation.with_port(str(table["listen_address"]))
+                yield {"label": at, "path": address, "kind": "listener"}
 
 
 def gitlabs(services: Sequence[Service], url: str, network: Network) -> Iterator[dict[str, Any]]:

@@ -61,6 +61,7 @@ _NAMES = ("shell", "config_exec", "prepare_exec", "run_exec", "cleanup_exec")
 _DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ns|us|ms|s|m|h))+\Z")
 _ADDRESS = re.compile(r"(?:\[[^\]\s]*\]|[^\s:\[\]]*)(?::(?P<port>[0-9]*))?")
 _LAST_PORT = 65535
+_METRICS_PORT = 9252
 _TAKES = {
     "str": "a string",
     "int": "a whole number of 0 or more",
@@ -223,6 +224,12 @@ def _value_problems(at: str, key: str, item: Any, kind: str) -> Iterator[str]:
             yield f"{at}: invalid value with control characters; expected printable text"
         elif "\n" in text and not key.endswith("_script"):
             yield f"{at}: invalid value with a line break; expected one line"
+
+
+def with_port(address: str) -> str:
+    """An address for metrics, with the port that the runner adds (commands/multi.go)."""
+    match = _ADDRESS.fullmatch(address)
+    return f"{address}:{_METRICS_PORT}" if match and match["port"] is None else address
 
 
 def _is_address(text: str, needs_port: bool) -> bool:

@@ -6,6 +6,7 @@ Ansible ignores a variable that no role reads, and its own check of a spec print
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import os
 import re
@@ -17,9 +18,10 @@ from typing import Any
 
 from ansible import constants
 from ansible.module_utils.common.yaml import yaml_load
+from jinja2 import Environment, TemplateError, nodes
 
 from ansible_collections.runnerhost.toolkit.plugins.module_utils import _secret_rules, _secrets
-from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._slips import distance
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import _slips
 
 try:
     # Where a value was written (ansible-core 2.19 and later); without it only less is noticed.
@@ -80,8 +82,6 @@ REMOVED = {
 _SLIPS = 3
 _LETTERS_PER_SLIP = 6
 _FOREIGN = ("ansible_", "_", "vault_")
-# The same of a file's name. Shorter names differ in that much and mean another group.
-_FILE_SLIPS = ((12, 2), (4, 1))
 TAKES = {
     "str": "a string",
     "int": "a whole number",
@@ -143,19 +143,33 @@ def problems(
     ]
     for role in chosen:
         for name, option in options(role).items():
-            itself = rf"{{[{{%].*(?<![\w.'\"\[]){name}(?![\w'\"])"
-            if re.search(itself, str(variables.get(name, "")), re.S):
+            if name in set(_referred(variables.get(name))):
                 found.append(f"{name}: refers to itself; name another variable in it")
             elif name in variables and option["type"] != "raw":
                 try:
                     value = template(variables[name])
                 except Exception:
                     # The task that uses it tells why, in many lines.
-                    if _FOLDER in str(variables[name]) and not variables.get(_FOLDER):
+                    if _FOLDER in _referred(variables[name]) and not variables.get(_FOLDER):
                         found.append(f"{name}: {_NO_FOLDER}")
                     continue
                 found += _type_problems(name, value, option)
     return found, warnings
+
+
+def _referred(value: Any) -> Iterator[str]:
+    """The variables to which a value that is not templated refers."""
+    if isinstance(value, Mapping):
+        for item in value.values():
+            yield from _referred(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _referred(item)
+    elif isinstance(value, str) and "{" in value:
+        # Ansible itself tells what is wrong with a template that is none.
+        with contextlib.suppress(TemplateError):
+            names = Environment().parse(value).find_all(nodes.Name)
+            yield from (one.name for one in names if one.ctx == "load")
 
 
 def _unknown(roles: list[str], variables: Mapping[str, Any]) -> Iterator[str]:
@@ -247,39 +261,13 @@ def misnamed_files(
                 name, ending = os.path.splitext(entry)
                 if ending not in constants.YAML_FILENAME_EXTENSIONS:
                     name, ending = entry, ""
-                near = "" if name in names else _misnamed(name, names)
+                near = "" if name in names else _slips.misnamed(name, names)
                 if near:
                     found.append(
                         f"{place / entry}: the inventory has no {kind} {name}; "
                         f"did you mean {near}{ending}?"
                     )
     return found
-
-
-def _misnamed(name: str, names: Iterable[str]) -> str:
-    """The group or host that this name is a typo of; empty if it is another one."""
-    if name.startswith(".") or name.endswith(("~", "#")):
-        # An editor's.
-        return ""
-    mine, my_marks = _plain(name)
-    best = ("", max(most for __, most in _FILE_SLIPS) + 1)
-    for other in names:
-        theirs, marks = _plain(other)
-        longest = max(len(name), len(other))
-        most = next((most for letters, most in _FILE_SLIPS if longest >= letters), 0)
-        # What tells runner-1 from runner-2, or zone_a from zone_b, is not a typo.
-        if marks != my_marks or abs(len(mine) - len(theirs)) > most:
-            continue
-        slips = distance(mine, theirs)
-        if slips <= most and slips < best[1]:
-            best = (other, slips)
-    return best[0]
-
-
-def _plain(name: str) -> tuple[str, list[str]]:
-    """A name without case, hyphens and leading zeros; and its numbers and single letters."""
-    words = [word.lstrip("0") or word for word in re.findall(r"[^\W\d_]+|\d+", name.lower())]
-    return "".join(words), [word for word in words if len(word) == 1 or word.isdigit()]
 
 
 def _slip(name: str, counts: Mapping[str, Counter[str]]) -> str:
@@ -299,7 +287,7 @@ def _slip(name: str, counts: Mapping[str, Counter[str]]) -> str:
             continue
         if ((mine - theirs) | (theirs - mine)).total() > 2 * most:
             continue
-        slips = distance(name, other)
+        slips = _slips.distance(name, other)
         if slips <= most and slips < best[1]:
             best = (other, slips)
     return best[0]
@@ -388,6 +376,12 @@ def misread(where: str, values: Any) -> list[str]:
                     f"{where}.{name}: invalid value {value}; expected a string{quote_it(value)}"
                 )
     return found
+
+
+def file_of(value: Any) -> str:
+    """The file in which a value was written; empty where that is not known."""
+    origin = Origin.get_tag(value) if Origin is not None else None
+    return str(origin.path or "") if origin is not None and origin.line_num else ""
 
 
 def written(value: Any) -> str:

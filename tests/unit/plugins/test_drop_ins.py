@@ -39,6 +39,13 @@ def told(
 UNIT = "etc/gitlab-runner-publish.service.d"
 
 
+def test_a_link_that_leads_nowhere(root: Path) -> None:
+    place = root / "etc/systemd/system/gitlab-runner-publish.service.d"
+    place.mkdir(parents=True)
+    (place / "zzz.conf").symlink_to(root / "nowhere")
+    assert told(root, {}) == []
+
+
 @pytest.mark.parametrize(
     ("path", "setting", "says"),
     [

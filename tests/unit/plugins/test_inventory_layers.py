@@ -5,11 +5,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from ansible.inventory.manager import InventoryManager
 from ansible.parsing.dataloader import DataLoader
 
+from ansible_collections.runnerhost.toolkit.plugins.action import validate_variables
 from ansible_collections.runnerhost.toolkit.plugins.module_utils import _secrets
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import _inventory_layers
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._inventory_layers import Inventory
@@ -127,6 +129,29 @@ def test_a_child_group_that_ansible_has_made_of_a_typo(tmp_path: Path) -> None:
         "group biig of runner_hosts: has no host; did you mean big?"
     ]
     assert _inventory_layers.empty_children(manager.groups, "nowhere") == []
+    # Named for what tells them apart.
+    text = HOSTS.replace("        big:\n", "        big_prod:\n        big_dev:\n")
+    (tmp_path / "hosts.yml").write_text(text)
+    manager = InventoryManager(DataLoader(), [str(tmp_path / "hosts.yml")])
+    assert _inventory_layers.empty_children(manager.groups, "runner_hosts") == []
+
+
+def test_all_hosts_are_looked_at_though_the_play_works_on_some(tmp_path: Path) -> None:
+    text = HOSTS + "    other:\n      hosts: {x: {gitlab_runner_concurrent: 1}}\n"
+    (tmp_path / "hosts.yml").write_text(text)
+    manager = InventoryManager(DataLoader(), [str(tmp_path / "hosts.yml")])
+    manager.restrict_to_hosts([manager.get_host("one")])
+    action = object.__new__(validate_variables.ActionModule)
+    action._loader = DataLoader()
+    action.variables = {
+        "hostvars": SimpleNamespace(_inventory=manager),
+        "inventory_hostname": "one",
+        "ansible_play_hosts_all": ["one", "two"],
+        "ansible_inventory_sources": [str(tmp_path / "hosts.yml")],
+        "groups": manager.get_groups_dict(),
+    }
+    (said,) = action._layers(["gitlab_runner"])
+    assert said.startswith("x: has gitlab_runner_concurrent and is not in the group runner_hosts")
 
 
 def test_a_misspelt_variable_of_the_connection(tmp_path: Path) -> None:
@@ -134,8 +159,13 @@ def test_a_misspelt_variable_of_the_connection(tmp_path: Path) -> None:
     (tmp_path / "hosts.yml").write_text(text)
     manager = InventoryManager(DataLoader(), [str(tmp_path / "hosts.yml")])
     assert _inventory_layers.connection_slips(manager.get_hosts()) == [
-        "two: ansible_hosts: unknown variable; did you mean ansible_host?"
+        "two: ansible_hosts: unknown variable; did you mean ansible_host? "
+        "(runnerhost_unknown_variables: warn accepts it)"
     ]
+    text = HOSTS.replace("        two:\n", "        two: {ansible_users: [one, two]}\n")
+    (tmp_path / "hosts.yml").write_text(text)
+    manager = InventoryManager(DataLoader(), [str(tmp_path / "hosts.yml")])
+    assert _inventory_layers.connection_slips(manager.get_hosts()) == []
 
 
 def test_a_list_that_was_meant_to_grow(tmp_path: Path, told: Told) -> None:
@@ -154,9 +184,49 @@ def test_variables_below_a_key_vars(told: Told) -> None:
     assert told({"group_vars/runner_hosts.yml": "vars: {my_own: 1}\n"}) == []
 
 
+def test_what_switches_off_loses_nothing(told: Told) -> None:
+    files = {
+        "group_vars/runner_hosts.yml": "gitlab_runner_environment: {A: 1}\n",
+        "host_vars/one.yml": "gitlab_runner_environment: {}\n",
+    }
+    assert told(files) == []
+
+
+def test_a_later_inventory_is_meant_to_count(tmp_path: Path) -> None:
+    folders = [str(tmp_path / name) for name in ("base", "prod")]
+    for number, folder in enumerate(folders):
+        Path(folder, "group_vars").mkdir(parents=True)
+        text = f"gitlab_runner_concurrent: {number}\n"
+        Path(folder, "group_vars/runner_hosts.yml").write_text(text)
+        Path(folder, "hosts.yml").write_text(HOSTS)
+    hosts = InventoryManager(DataLoader(), [f"{folders[0]}/hosts.yml"]).get_hosts()
+    both = Inventory([*folders, str(tmp_path)], DataLoader(), NAMES)
+    assert _inventory_layers.twice(both, hosts) == []
+    # A playbook's own group_vars are forgotten more often than meant.
+    beside = Inventory(folders, DataLoader(), NAMES)
+    (said,) = _inventory_layers.twice(beside, hosts)
+    assert "prod/group_vars/runner_hosts.yml, which alone counts" in said
+
+
+def test_an_address_that_is_this_machine(told: Told) -> None:
+    hosts = HOSTS.replace("        two:\n", "        two: {ansible_host: localhost}\n")
+    assert told({"host_vars/localhost.yml": "gitlab_runner_concurrent: 2\n"}, hosts) == []
+
+
 @pytest.mark.parametrize(
     ("name", "near"),
-    [("three", "three-prod"), ("two.example.com", "two"), ("web", ""), ("localhost", "")],
+    [
+        ("three.yml", "three-prod"),
+        ("two.example.com.yml", "two"),
+        ("two.example.com", "two"),
+        ("web.yml", ""),
+        ("localhost.yml", ""),
+        ("two.json", ""),
+        ("two.sops.yml", ""),
+        ("two.yml~", ""),
+        ("two.yml.bak", ""),
+        (".two.yml.swp", ""),
+    ],
 )
 def test_a_file_with_a_part_of_a_hosts_name(tmp_path: Path, name: str, near: str) -> None:
     text = HOSTS.replace(
@@ -164,7 +234,7 @@ def test_a_file_with_a_part_of_a_hosts_name(tmp_path: Path, name: str, near: str
     )
     (tmp_path / "hosts.yml").write_text(text)
     (tmp_path / "host_vars").mkdir()
-    (tmp_path / "host_vars" / f"{name}.yml").write_text("{}")
+    (tmp_path / "host_vars" / name).write_text("{}")
     hosts = InventoryManager(DataLoader(), [str(tmp_path / "hosts.yml")]).get_hosts()
     found = list(Inventory([str(tmp_path)], DataLoader(), NAMES).by_short_name(hosts))
     assert [f"did you mean {near}?" in one for one in found] == [True] * bool(near)
@@ -214,7 +284,10 @@ ENCRYPTED = "!vault |\n          $ANSIBLE_VAULT;1.1;AES256\n          6162\n"
          "gitlab_runner_url"),
         ("main.yml", "gitlab_runner_url: https://git.example.com\n", ""),
         ("main.yml", "gitlab_runner_environment: {DB_PASSWORD_FILE: /etc/ci/password}\n", ""),
+        ("main.yml", "gitlab_runner_environment: {CACHE_KEY_PASSWORD: hunter22}\n", ""),
         ("main.yml", "someone_elses_password: hunter22\n", ""),
+        # HashiCorp's.
+        ("main.yml", "vault_namespace: admin/platform\nvault_version: 1.15.2\n", ""),
         ("main.yml", "$ANSIBLE_VAULT;1.1;AES256\n6162\n", ""),
         ("vault.yml", "ansible_become_password: hunter22\n", ""),
     ],
@@ -235,32 +308,18 @@ def test_a_secret_in_clear_outside_the_vault(
     assert [_secrets.redact_message(one) for one in found] == found
 
 
-def test_a_file_of_no_group(tmp_path: Path) -> None:
-    place = tmp_path / "group_vars"
-    place.mkdir()
-    for name in ("runner-hosts.yml", "runner_hosts.yml", "other.yml"):
-        (place / name).write_text("a: 1\n")
-    (place / "al").mkdir()
-    found = Inventory([str(tmp_path)], DataLoader(), NAMES).of_no_group(["all", "runner_hosts"])
-    assert list(found) == [
-        f"{place}/{name}: the inventory has no group {group}, and Ansible reads it for none; did "
-        f"you mean {meant}?"
-        for name, group, meant in (
-            ("al", "al", "all"),
-            ("runner-hosts.yml", "runner-hosts", "runner_hosts"),
-        )
-    ]
-
-
 def test_a_password_in_the_inventory_file(tmp_path: Path) -> None:
     hosts = "all:\n  vars: {ansible_become_password: hunter22, ansible_password: hunter23}\n"
     (tmp_path / "hosts.yml").write_text(hosts)
     manager = InventoryManager(DataLoader(), [str(tmp_path / "hosts.yml")])
     inventory = Inventory([str(tmp_path)], DataLoader(), NAMES)
     (found,) = inventory.secrets_outside("group", manager.groups["all"])
-    assert found.startswith("the inventory's own vars of all: has a secret that is not encrypted")
+    assert found.startswith(f"{tmp_path / 'hosts.yml'}: has a secret that is not encrypted; ")
     assert found.endswith(": ansible_become_password, ansible_password")
     assert _secrets.redact_message(found) == found
+    # What a program has found out stands nowhere.
+    (tmp_path / "hosts.yml").chmod(0o755)
+    assert list(inventory.secrets_outside("group", manager.groups["all"])) == []
 
 
 def test_groups_whose_names_decide(told: Told) -> None:

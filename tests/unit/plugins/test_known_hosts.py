@@ -65,6 +65,25 @@ def test_a_host_that_ssh_takes_unasked(files: Path, value: str, told: bool) -> N
     assert bool(_known_hosts.problem("git.example.com", str(files), "")) == told
 
 
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("Host git.example.com\n  StrictHostKeyChecking accept-new\n", False),
+        ("Host git.example.org\n  StrictHostKeyChecking accept-new\n", True),
+        ("KnownHostsCommand /usr/bin/sss_ssh_knownhosts %H\n", False),
+        ("KnownHostsCommand none\n", True),
+        ("VerifyHostKeyDNS yes\n", False),
+        ("UserKnownHostsFile ~/.ssh/of_the_company\n", False),
+        ("GlobalKnownHostsFile {home}/.ssh/of_the_company\n", False),
+    ],
+)
+@pytest.mark.parametrize("place", ["ssh_config", ".ssh/config"])
+def test_what_ssh_is_told_of_known_hosts(files: Path, place: str, text: str, told: bool) -> None:
+    (files / ".ssh/of_the_company").write_text(f"git.example.com {KEY}\n")
+    (files / place).write_text(text.format(home=files))
+    assert bool(_known_hosts.problem("git.example.com", str(files), "")) == told
+
+
 def test_which_hosts_are_asked_about() -> None:
     keys = [{"name": "deploy", "key": "x", "hosts": ["git.example.com", "*.example.org"]}]
     given = {**GOOD, "ssh_keys": keys, "known_hosts": [f"# x\na.example {KEY}"]}

@@ -150,6 +150,7 @@ def test_roles_write_the_network_settings_once_and_remove_none_of_them() -> None
         ("https://apt.example.com:8443/ppa", "python_versions_repository_url"),
         # For a source of the host's own.
         ("https://packages.vendor.example.org/debian", ""),
+        ("https://apt.example.com/repository/apt-internal/", ""),
     ],
 )
 def test_credentials_that_miss_a_repository_are_warned_of(url: str, near: str) -> None:

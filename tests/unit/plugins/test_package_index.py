@@ -154,6 +154,12 @@ def test_an_index_without_pip_is_one() -> None:
 
 
 @pytest.mark.parametrize("code", [401, 403])
+def test_jobs_may_have_the_login(code: int) -> None:
+    with index({"/simple/pip/": code, "/simple/": code}) as (url, _):
+        assert problems(url) == []
+
+
+@pytest.mark.parametrize("code", [401, 403])
 def test_a_login_that_root_does_not_have(code: int, tmp_path: Path) -> None:
     with index({"/simple/twine/": code}) as (url, _):
         (said,) = problems(url, pin())

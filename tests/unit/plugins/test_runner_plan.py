@@ -720,11 +720,12 @@ def test_a_limit_above_that_of_the_service_is_warned_of(limit: int, warned: bool
 
 
 def test_where_the_daemons_listen_is_asked() -> None:
-    own = {"listen_address": ":9252", "session_server": {"listen_address": "[::]:8093"}}
+    # To the first, the runner adds a port.
+    own = {"listen_address": "localhost", "session_server": {"listen_address": "[::]:8093"}}
     publish = {"name": "publish", "runners": [], "settings": {"listen_address": "127.0.0.1:9253"}}
     found = list(_runner_host.listeners(services({**GOOD, "settings": own, "isolated": [publish]})))
     assert [(one["label"], one["path"]) for one in found] == [
-        ("gitlab_runner_settings.listen_address", ":9252"),
+        ("gitlab_runner_settings.listen_address", "localhost:9252"),
         ("gitlab_runner_settings.session_server.listen_address", "[::]:8093"),
         ("gitlab_runner_isolated (publish).settings.listen_address", "127.0.0.1:9253"),
     ]
@@ -1006,7 +1007,8 @@ def test_a_script_that_is_a_path_is_looked_for_on_the_host() -> None:
 
 
 def test_folders_of_programs_are_looked_for() -> None:
-    path = ["/opt/company/bin", "/home/gitlab-runner/.local/bin"]
+    # Packages bring what is below /usr.
+    path = ["/opt/company/bin", "/home/gitlab-runner/.local/bin", "/usr/lib/ccache"]
     settings = _runner_settings.settings_of({**GOOD, "path": path}, "host")
     (asked,) = _runner_host.programs(settings)
     assert asked["label"] == "gitlab_runner_path[0]"
@@ -1032,6 +1034,19 @@ def test_temporary_folder_of_the_jobs_is_looked_for() -> None:
         ("/scratch/c", True), ("/scratch/u", True),
     ]  # fmt: skip
     assert not [one for one in _job_user.checks(service, None) if one["path"] == "/scratch"]
+    # In a folder that is made for the jobs.
+    runners = [{"name": "a", "cache_dir": "/scratch"}]
+    (service,) = services({**GOOD, "runners": runners, "environment": caches})
+    assert not [one for one in _job_user.checks(service, set()) if one["kind"] == "writable"]
+
+
+def test_a_shell_that_this_run_brings_is_not_looked_for() -> None:
+    (service,) = services({**GOOD, "shell": "/usr/bin/zsh"})
+    kinds = [
+        [one["kind"] for one in _job_user.checks(service, made)]
+        for made in (set(), {"/usr/bin/zsh"})
+    ]
+    assert ["program" in one for one in kinds] == [True, False]
 
 
 def test_the_login_of_ansible_runs_no_jobs() -> None:

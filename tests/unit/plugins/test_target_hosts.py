@@ -96,6 +96,21 @@ def test_a_variable_that_has_lost_its_indentation_is_named(tmp_path: Path) -> No
         assert said in done.stdout
 
 
+def test_names_that_only_begin_like_a_variable_of_the_connection(tmp_path: Path) -> None:
+    others: dict[str, object] = {"ansible_controllers": {"hosts": {"ansible_one": {}}}}
+    good = inventory(tmp_path, runner_hosts={"hosts": {"h1": {}}}, **others)
+    done = listed("playbooks/site.yml", "-i", good)
+    assert done.returncode == 0, done.stdout
+
+
+def test_the_settings_of_an_inventory_plugin_are_no_hosts(tmp_path: Path) -> None:
+    text = "plugin: ansible.builtin.generator\nhosts: {name: '{{ env }}-x', parents: []}\n"
+    (tmp_path / "generated.yml").write_text(f"{text}layers: {{env: [dev]}}\n")
+    arguments = ("-i", inventory(tmp_path), "-i", str(tmp_path / "generated.yml"))
+    done = listed("playbooks/site.yml", *arguments)
+    assert done.returncode == 0, done.stdout
+
+
 @pytest.mark.parametrize("playbook", ON_CONTROLLER)
 def test_a_playbook_of_the_controller_takes_no_limit(playbook: str, tmp_path: Path) -> None:
     """Ansible would do nothing, and end well."""

@@ -140,6 +140,36 @@ def test_a_variable_that_refers_to_itself_is_named() -> None:
     assert text == "gitlab_runner_environment: refers to itself; name another variable in it"
 
 
+@pytest.mark.parametrize(
+    "value",
+    [
+        "{{ lookup('file', '/run/secrets/gitlab_runner_environment.txt') | from_yaml }}",
+        "{{ lookup('x', 'secret=ci/runners:gitlab_runner_environment url=https://v') }}",
+        "{{ inventory_dir }}/gitlab_runner_environment.yml",
+        "{{ company.gitlab_runner_environment }}",
+        {"NAME": "{{ hostvars['one']['gitlab_runner_environment'] }}"},
+        # No template, of which Ansible itself tells.
+        "{{ gitlab_runner_environment",
+    ],
+)
+def test_a_variable_whose_name_is_only_mentioned(value: Any) -> None:
+    given = {"gitlab_runner_environment": value}
+    assert _variables.problems(["gitlab_runner"], given, lambda _: {}) == ([], [])
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"A": "x", "B": "{{ 'a' ~ gitlab_runner_environment.A }}"},
+        "{% if x %}{{ {} }}{% else %}{{ gitlab_runner_environment }}{% endif %}",
+    ],
+)
+def test_a_variable_that_refers_to_itself_inside_another_value(value: Any) -> None:
+    given = {"gitlab_runner_environment": value}
+    (text,) = _variables.problems(["gitlab_runner"], given, lambda _: {})[0]
+    assert "refers to itself" in text
+
+
 def test_the_inventorys_folder_is_unknown_to_the_controller() -> None:
     """Ansible's own words are five messages in one another."""
 
@@ -380,12 +410,18 @@ def test_packages_without_a_compiler_are_warned_of(listed: Any, warned: bool) ->
         ({"ansible_connection": "local"}, False),
         ({"ansible_connection": "local", "ansible_host": "one"}, False),
         ({"ansible_connection": "ssh", "ansible_host": "10.0.0.7"}, False),
+        # An address of this machine under another name than its own.
+        ({"ansible_connection": "local", "ansible_host": "127.0.0.5"}, False),
+        # The controller of `make project`, which has what is set for all.
+        ({"ansible_connection": "local", "ansible_host": "10.0.0.7",
+          "inventory_hostname": "localhost"}, False),
     ],
-)
+)  # fmt: skip
 def test_an_address_that_the_connection_does_not_use_is_refused(
     variables: dict[str, str], refused: bool
 ) -> None:
     action = object.__new__(validate_variables.ActionModule)
+    action._templar = SimpleNamespace(template=lambda value: value)
     action.variables = {"inventory_hostname": "one", **variables}
     found = action._local()
     assert ["one: ansible_connection is local, and ansible_host" in one for one in found] == [
