@@ -16,7 +16,7 @@ import shutil
 import ssl
 import stat
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import date, timedelta
 from typing import TypedDict
 
@@ -31,7 +31,6 @@ SHADOW = "/etc/shadow"
 # A pam module that asks a directory may need its time.
 SU_SECONDS = 30
 _EPOCH = date(1970, 1, 1)
-_NOBODY = 65534
 _OF_A_FRESH_DISK = {"lost+found"}
 """What a fresh file system has in its topmost folder (mke2fs(8))."""
 
@@ -154,6 +153,7 @@ class Check(TypedDict, total=False):
             the name of a host that jobs reach by ssh.
         user: who works in the folder.
         home: of that user.
+        groups: those that the user has, or gets by this run.
         link: whether the folder may lead through a symbolic link.
         execute: whether programs are run there.
         certificate: the file whose key it is.
@@ -166,6 +166,7 @@ class Check(TypedDict, total=False):
     kind: str
     user: str
     home: str
+    groups: Sequence[str]
     link: bool
     execute: bool
     certificate: str
@@ -190,7 +191,7 @@ def _folder(check: Check) -> str:
     path, home = str(check["path"]), str(check.get("home") or "")
     name = str(check["user"])
     user = _system.user(name)
-    uid, gid = (user["uid"], user["gid"]) if user else (_NOBODY, _NOBODY)
+    uid = user["uid"] if user else _system.NOBODY
     inside = bool(home) and path.startswith(f"{home}/")
     real = os.path.realpath(path)
     # Where the home itself leads is its own matter.
@@ -208,7 +209,9 @@ def _folder(check: Check) -> str:
         return "lies on a file system that is mounted read-only"
     if check.get("execute") and flags & os.ST_NOEXEC:
         return "lies on a file system that is mounted noexec, and jobs run programs there"
-    closed = _closed(there if there != path else os.path.dirname(path), home, name, uid, gid)
+    closed = _closed(
+        there if there != path else os.path.dirname(path), home, name, check.get("groups") or ()
+    )
     if closed:
         return closed
     if there == path:
@@ -220,7 +223,7 @@ def _folder(check: Check) -> str:
     return "" if inside else _shaky_parent(there, uid)
 
 
-def _closed(path: str, home: str, name: str, uid: int, gid: int) -> str:
+def _closed(path: str, home: str, name: str, groups: Sequence[str]) -> str:
     """The first folder on the way to a path that the user cannot enter.
 
     Its home is not checked here: the toolkit manages it.
@@ -231,7 +234,7 @@ def _closed(path: str, home: str, name: str, uid: int, gid: int) -> str:
     while steps[-1] != "/":
         steps.append(os.path.dirname(steps[-1]))
     steps = [step for step in reversed(steps) if os.path.isdir(step)]
-    first = _as_user(name, uid, gid, lambda: next((s for s in steps if not _enters(s)), ""))
+    first = _system.as_user(name, groups, lambda: next((s for s in steps if not _enters(s)), ""))
     if not first:
         return ""
     info = os.stat(first)
@@ -246,31 +249,6 @@ def _closed(path: str, home: str, name: str, uid: int, gid: int) -> str:
 
 def _enters(path: str) -> bool:
     return os.access(path, os.X_OK)
-
-
-def _as_user(name: str, uid: int, gid: int, ask: Callable[[], str]) -> str:
-    """An answer that a user gets; without root this one's own."""
-    if os.geteuid() != 0:
-        return ask()
-    reader, writer = os.pipe()
-    child = os.fork()
-    if child == 0:
-        try:
-            os.close(reader)
-            os.setgroups(os.getgrouplist(name, gid) if uid != _NOBODY else [])
-            os.setgid(gid)
-            os.setuid(uid)
-            os.write(writer, ask().encode()[:4000])
-        except (OSError, ValueError) as error:
-            os.write(writer, str(error).encode()[:1000])
-        finally:
-            # Not sys.exit: nothing of the parent's must be run twice.
-            os._exit(0)
-    os.close(writer)
-    with os.fdopen(reader, "rb") as stream:
-        answer = stream.read().decode(errors="replace")
-    os.waitpid(child, 0)
-    return answer
 
 
 def _user_name(uid: int) -> str:
@@ -339,10 +317,10 @@ def _writable(check: Check) -> str:
     there = str(check["path"])
     while not os.path.lexists(there):
         there = os.path.dirname(there)
-    user = _system.user(check["user"])
-    uid, gid = (user["uid"], user["gid"]) if user else (_NOBODY, _NOBODY)
-    shut = _as_user(
-        check["user"], uid, gid, lambda: "" if os.access(there, os.W_OK | os.X_OK) else "shut"
+    shut = _system.as_user(
+        check["user"],
+        check.get("groups") or (),
+        lambda: "" if os.access(there, os.W_OK | os.X_OK) else "shut",
     )
     return f"cannot be written by {check['user']} (see the rights of {there})" if shut else ""
 

@@ -6,18 +6,23 @@ Runs on the hosts: standard library of Python 3.10 alone.
 
 from __future__ import annotations
 
+import contextlib
 import glob
+import grp
 import hashlib
 import os
 import pwd
 import re
 import subprocess
 import sys
+from collections.abc import Callable, Iterable
 from typing import Any, TypedDict
 
 from ansible_collections.runnerhost.toolkit.plugins.module_utils import _files
 
 SYSTEM_PYTHON = "/usr/bin/python3"
+# The number that stands for a user whom the host does not have (yet).
+NOBODY = 65534
 # All certificates that the host trusts (update-ca-certificates(8)).
 TRUST_BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
 # Of python3-minimal, which has the link too: what py3versions(1) answers from.
@@ -183,3 +188,41 @@ def process_environment(pid: int) -> dict[str, str]:
         return {}
     pairs = (part.partition("=") for part in raw.decode(errors="replace").split("\0"))
     return {key: value for key, mark, value in pairs if mark}
+
+
+def as_user(name: str, groups: Iterable[str], ask: Callable[[], str]) -> str:
+    """An answer that a user gets, asked in a process of its own; without root this one's.
+
+    Args:
+        name: of a user whom the host may not have yet.
+        groups: those that it has or is to have; those that the host lacks are left out.
+        ask: gives the answer, of up to 4000 bytes.
+    """
+    if os.geteuid() != 0:
+        return ask()
+    found = user(name)
+    uid, gid = (found["uid"], found["gid"]) if found else (NOBODY, NOBODY)
+    own = os.getgrouplist(name, gid) if found else []
+    more = []
+    for group in groups:
+        with contextlib.suppress(KeyError):
+            more.append(grp.getgrnam(group).gr_gid)
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            os.close(reader)
+            os.setgroups([*own, *more])
+            os.setgid(gid)
+            os.setuid(uid)
+            os.write(writer, ask().encode()[:4000])
+        except (OSError, ValueError) as error:
+            os.write(writer, str(error).encode()[:1000])
+        finally:
+            # Not sys.exit: nothing of the parent's must be run twice.
+            os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader, "rb") as stream:
+        answer = stream.read().decode(errors="replace")
+    os.waitpid(child, 0)
+    return answer

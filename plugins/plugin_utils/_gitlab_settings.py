@@ -151,13 +151,11 @@ class SettingsApi(Projects):
 def _level(levels: Sequence[Mapping[str, Any]]) -> int:
     """Who may, of a protection's rules: the least level of a role.
 
-    -1 where users, groups or keys are named, which a paid tier alone has: no wanted level is equal.
+    -1 where users or groups are named, which a paid tier alone has: no wanted level is equal.
+    Deploy keys that may push in addition are left alone.
     """
-    roles = [
-        one
-        for one in levels
-        if not any(one.get(key) for key in ("user_id", "group_id", "deploy_key_id"))
-    ]
-    if len(roles) != len(levels) or not roles:
+    named = [one for one in levels if any(one.get(key) for key in ("user_id", "group_id"))]
+    roles = [one for one in levels if one not in named and not one.get("deploy_key_id")]
+    if named or not roles:
         return -1
     return min(int(one["access_level"]) for one in roles)

@@ -143,12 +143,13 @@ def _sections(data: bytes) -> Iterator[dict[int, bytes]]:
         section[kind], at = data[at : at + size], at + size
 
 
-def problem(value: str, used_for: str) -> str:
+def problem(value: str, used_for: str, goes_to: str = "") -> str:
     """What is wrong with a text that is to be a variable's value; empty if nothing is seen.
 
     Args:
         value: the text.
-        used_for: the variable's name and environment: one with "test" is for the test index.
+        used_for: the variable's name and environment: one with the word test is for the test index.
+        goes_to: what of it tells that it is for PyPI; by default all of it.
     """
     found = instance(value)
     if not found:
@@ -168,10 +169,10 @@ def problem(value: str, used_for: str) -> str:
             f"a token of {found} that was cut short, or has characters that none has "
             f"({len(value)} characters); expected it whole"
         )
-    for_test = "test" in used_for.lower()
+    for_test = re.search(r"(?<![a-z])test(?:ing|pypi)?(?![a-z])", used_for.lower())
     if for_test and found == "PyPI":
         return "a token of PyPI for the test index, which has accounts and tokens of its own"
-    named = re.search(r"(?<![a-z])pypi(?![a-z])", used_for.lower())
+    named = re.search(r"(?<![a-z])pypi(?![a-z])", (goes_to or used_for).lower())
     if named and not for_test and found == "TestPyPI":
         return "a token of TestPyPI for PyPI, which has accounts and tokens of its own"
     return ""

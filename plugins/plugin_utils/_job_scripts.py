@@ -11,8 +11,11 @@ from collections.abc import Iterable, Iterator
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._services import Service, present
 
 SECONDS = 10
-# As a command of the script's own, and not of a subshell; exit 1 is meant so.
-_ENDS = re.compile(r"(?:^|[;&|\n]|\b(?:then|do|else)\s)\s*exit(?:\s+0)?\s*(?:$|[;&|\n])")
+# As a command of the script's own, and not of a subshell; exit 1 is meant so, and so is `|| exit`,
+# which keeps what has failed.
+_ENDS = re.compile(
+    r"(?:^|[;&\n]|\|(?!\s*exit\s*(?:$|[;&|\n]))|\b(?:then|do|else)\s)\s*exit(?:\s+0)?\s*(?:$|[;&|\n])"
+)
 
 
 def warnings(services: Iterable[Service]) -> Iterator[str]:

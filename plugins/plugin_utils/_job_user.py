@@ -206,6 +206,7 @@ def checks(service: Service, made: Collection[str] | None) -> list[Check]:
             "execute": not present or any(not r.get("builds_dir") for r in present),
             "link": True,
             "user": service.user,
+            "groups": service.groups,
         },
         {
             "label": service.variable("pip_cache_dir"),
@@ -213,6 +214,7 @@ def checks(service: Service, made: Collection[str] | None) -> list[Check]:
             "kind": "folder",
             "user": service.user,
             "home": home,
+            "groups": service.groups,
         },
     ]
     if service.shell and made is not None and service.shell not in made:
@@ -232,7 +234,7 @@ def checks(service: Service, made: Collection[str] | None) -> list[Check]:
             if kind == "folder":
                 one["path"] = os.path.normpath(value)
                 one["execute"] = key == "builds_dir"
-                one["user"], one["home"] = service.user, home
+                one["user"], one["home"], one["groups"] = service.user, home, service.groups
             elif made is None or value in made:
                 continue
             elif kind == "private_key":
@@ -290,6 +292,7 @@ def _environment_checks(service: Service, home: str) -> Iterator[Check]:
                 "path": path,
                 "kind": "writable",
                 "user": service.user,
+                "groups": service.groups,
                 "mild": True,
             }
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import fnmatch
 import os
+import re
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -28,6 +29,9 @@ from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._pipeline_setti
     Settings,
     Template,
     Wanted,
+)
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._project_pipelines import (
+    protects,
 )
 
 _MAIN = f"templates/{_pipeline_template.NAME}/template.yml"
@@ -225,9 +229,7 @@ class Sync:
                 for name in ("index", "test_index", "gitlab_registry")
             ]
             prefix = str(given.get("tag_prefix", inputs["tag_prefix"].default))
-            if any(published) and not any(
-                fnmatch.fnmatchcase(f"{prefix}1.0.0", name) for name in protected
-            ):
+            if any(published) and not any(protects(name, prefix) for name in protected):
                 self.warnings.append(
                     f"{wanted.variable}: {project.path} protects no tag such as {prefix}1.0.0 (the "
                     f"input tag_prefix), and releases need it: protect {prefix}* by make project "
@@ -251,10 +253,15 @@ class Sync:
         if wanted.platform != "gitlab" or wanted.file == main or "@" in main or "://" in main:
             return
         found = self._gitlab.file(project, branch, main)
-        if found is None or wanted.file.encode() not in found.content:
+        text = found.content.decode(errors="replace") if found else ""
+        patterns = re.findall(r"""local:\s*["']?/?([^\s"',}\]]*\*[^\s"',}\]]*)""", text)
+        if wanted.file not in text and not any(
+            fnmatch.fnmatchcase(wanted.file, one) for one in patterns
+        ):
             self.warnings.append(
                 f"{wanted.variable}.file: GitLab reads {main} of {project.path}, which does not "
-                f"include {wanted.file}: no job of it runs; add an include: local there"
+                f"include {wanted.file}: no job of it runs, unless a file does that it includes; "
+                "add an include: local there"
             )
 
     def _warn_of_tags(self, wanted: Wanted, project: Project) -> None:

@@ -133,7 +133,8 @@ class Preflight:
             )
         agreed = [self._publisher(project, publisher, jobs) for publisher in publishers]
         if agreed and all(agreed):
-            self._leftovers(project, publishers)
+            needed = [given for given in one.packages if not _preflight.uses(given)]
+            self._leftovers(project, publishers, needed)
 
     def _package(self, project: Project, given: Mapping[str, Any]) -> str:
         folder = str(given.get("package", "."))
@@ -196,9 +197,19 @@ class Preflight:
                     )
                 return
 
-    def _leftovers(self, project: Project, publishers: Sequence[Publisher]) -> None:
-        """Tokens that trusted publishing does not need."""
+    def _leftovers(
+        self,
+        project: Project,
+        publishers: Sequence[Publisher],
+        others: Sequence[Mapping[str, Any]],
+    ) -> None:
+        """Tokens that trusted publishing does not need, nor the project's other packages."""
         scopes = {publisher.environment for publisher in publishers}
+        scopes -= {
+            str(given.get(name, self.inputs[name].default))
+            for given in others
+            for name in ("environment", "test_environment")
+        }
         for one in self.api.variables(Owner("projects", project.id, project.path)):
             if one["key"] == "TWINE_PASSWORD" and one.get("environment_scope") in scopes:
                 self.warnings.append(

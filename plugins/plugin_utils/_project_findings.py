@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import fnmatch
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -14,6 +13,7 @@ from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import (
 )
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._project_pipelines import (
     Pipelines,
+    protects,
 )
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._project_settings import (
     LEVELS,
@@ -45,9 +45,14 @@ def of_variables(place: Place, pipelines: Pipelines) -> Iterator[str]:
         unread = bool(pipeline and pipeline.whole) and _index_tokens.is_one(one.value)
         unread = unread and not pipelines.reads(one.key)
         if (one.key in _READ_BY_NOTHING or unread) and one.key not in pipelines.read:
+            known = pipeline and pipeline.whole
+            what = (
+                "nothing reads the variable" if known else "no release pipeline reads the variable"
+            )
             yield (
-                f"{one.where}: nothing reads the variable {one.key}, since twine "
-                "takes TWINE_PASSWORD; rename it, or set the pipelines' input token_variable"
+                f"{one.where}: {what} {one.key}, since twine takes TWINE_PASSWORD; rename it, or "
+                "set the pipelines' input token_variable"
+                + ("" if known else ", unless a job of its own reads it")
             )
         if pipeline is None or not pipelines.reads(one.key):
             continue
@@ -99,7 +104,7 @@ def of_protection(
         pipeline = pipelines.of(place.path)
         tags = [ref.name for ref in protected if ref.merge is None]
         for prefix in sorted(pipeline.prefixes if pipeline else ()):
-            if not any(fnmatch.fnmatchcase(f"{prefix}1.0.0", tag) for tag in tags):
+            if not any(protects(tag, prefix) for tag in tags):
                 yield (
                     f"{place.where}: protected variables are empty in releases of the tags "
                     f"{prefix}* (the input tag_prefix), since {place.path} protects "

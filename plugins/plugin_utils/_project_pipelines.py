@@ -6,6 +6,8 @@ That role validates them; what is not as it expects is left out here.
 
 from __future__ import annotations
 
+import fnmatch
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,6 +19,7 @@ _UPLOADS = {"environment": "publish", "test_environment": "publish-test"}
 _NAME = "release"
 _PREFIX = "v"
 _REGISTRY = "gitlab"
+_NAMING = ("token_variable", "read_token_variable")
 _READ = ("TWINE_PASSWORD", "TWINE_USERNAME")
 
 
@@ -103,8 +106,19 @@ def pipelines_of(entries: Sequence[Any], inputs: Mapping[str, Any]) -> Pipelines
                 )
             ),
         )
-    read = {str(one["token_variable"]) for one in given if one.get("token_variable")}
+    read = {str(one[name]) for one in given for name in _NAMING if one.get(name)}
     return Pipelines(found, frozenset(read))
+
+
+def protects(pattern: str, prefix: str) -> bool:
+    """Whether a protection covers releases whose tags begin with a prefix.
+
+    Which versions there will be is not known: v20* may be all that a project has.
+    """
+    if fnmatch.fnmatchcase(f"{prefix}1.0.0", pattern):
+        return True
+    begin, mark, __ = pattern.partition("*")
+    return bool(mark and re.fullmatch(rf"{re.escape(prefix)}[\d.]+", begin))
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

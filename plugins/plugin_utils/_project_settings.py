@@ -24,7 +24,10 @@ from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._project_pipeli
     Pipelines,
     pipelines_of,
 )
-from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._project_variables import Variable
+from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._project_variables import (
+    Variable,
+    covers,
+)
 
 ROLE = "gitlab_project"
 LEVELS = {"no one": 0, "developer": 30, "maintainer": 40}
@@ -211,6 +214,12 @@ def _place_problems(place: Place) -> Iterator[str]:
                 yield f"{place.where}.{kind}: invalid name {name!r}; expected one such as v*"
 
 
+def _for_one_job(one: Variable, other: Variable) -> bool:
+    """Whether a job may get the one in place of the other."""
+    scopes = one.environment, other.environment
+    return one.key == other.key and (covers(*scopes) or covers(*reversed(scopes)))
+
+
 def shadowed(places: Sequence[Place]) -> list[str]:
     """Variables of declared groups that a declared project of theirs replaces."""
     found = []
@@ -219,10 +228,9 @@ def shadowed(places: Sequence[Place]) -> list[str]:
     for group, project in itertools.product(groups, projects):
         if not f"{project.path.lower()}/".startswith(f"{group.path.lower()}/"):
             continue
-        keys = {one.key for one in group.variables or ()}
         found += [
             f"{one.where}: {one.key} replaces the variable of the group {group.path}"
             for one in project.filled
-            if one.key in keys
+            if any(_for_one_job(one, other) for other in group.variables or ())
         ]
     return found

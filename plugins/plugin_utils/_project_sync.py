@@ -276,7 +276,12 @@ class Sync:
                 if not again:
                     raise
                 # Another run has made it since it was listed.
-                self._change_variables(self._planned(one.place, one.owner), again=False)
+                try:
+                    planned = self._planned(one.place, one.owner)
+                except (ApiProblem, _project_plan.Refused) as problem:
+                    self.failed.append(f"{one.place.path}: {problem}")
+                else:
+                    self._change_variables(planned, again=False)
                 return
             except ApiProblem as problem:
                 self.failed.append(f"{one.place.path}: {problem}")

@@ -11,6 +11,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ansible_collections.runnerhost.toolkit.plugins.module_utils._secret_rules import (
+    looks_secret_name,
+)
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import _index_tokens
 
 ALL = "*"
@@ -124,8 +127,11 @@ def _value_problems(one: Variable) -> Iterator[str]:
             "expected the value alone (in YAML: | keeps the line break, |- does not)"
         )
         return
-    said = _index_tokens.problem(one.value, f"{one.key} {one.environment}")
-    if said:
+    # A file may be a whole .pypirc, and what is no secret may be the name of a host.
+    alone = not one.file and ("pypi-Ag" in one.value or looks_secret_name(one.key))
+    goes_to = one.key if one.environment == ALL else one.environment
+    said = _index_tokens.problem(one.value, f"{one.key} {one.environment}", goes_to)
+    if alone and said:
         yield f"{one.where}.value: {said}"
     elif one.masked and not (_MASKABLE_RAW if one.raw else _MASKABLE).fullmatch(one.value):
         expected = "8 characters or more without white space"

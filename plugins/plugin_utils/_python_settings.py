@@ -19,6 +19,7 @@ _ORIGIN = re.compile(r"[^,\n]+")
 
 _HEADERS = "python{version}-dev"
 _VENV = "python{version}-venv"
+_FULL = "python{version}-full"
 
 
 def problems(args: Mapping[str, Any], home: str = "") -> list[str]:
@@ -36,7 +37,8 @@ def problems(args: Mapping[str, Any], home: str = "") -> list[str]:
                 "with {version} in it, such as python{version}-dev, or python{version}-tk? for "
                 "the versions that have one"
             )
-    if args["wanted"] and not {_VENV, f"{_VENV}?"} & {*args["patterns"]}:
+    # Of the others, -full depends on it.
+    if args["wanted"] and not {_VENV, f"{_VENV}?", _FULL} & {*args["patterns"]}:
         found.append(
             f"python_versions_packages: lacks {_VENV}, without which no virtual environment can be "
             "made; add it"

@@ -110,14 +110,14 @@ def environment_values(found: Iterable[Service]) -> Iterator[str]:
 
 
 def open_addresses(found: Iterable[Service]) -> Iterator[str]:
-    """Warnings for metrics that others reach."""
+    """Warnings for metrics on all addresses of the host; one that is named is meant."""
     for service in found:
         address = str(service.settings.get("listen_address") or "")
-        if address and not re.match(r"127\.|\[::1\]|localhost\b", address):
+        if re.match(r"(?:0\.0\.0\.0|\[::\])?:\d", address):
             yield (
                 f"{service.variable('settings')}.listen_address is {address!r}: the runner's "
-                "metrics and its debugging pages are open to whoever reaches that; 127.0.0.1:9252 "
-                "is safe"
+                "metrics and its debugging pages are open to whoever reaches the host; name an "
+                "address that your monitoring alone reaches, such as 127.0.0.1:9252"
             )
 
 

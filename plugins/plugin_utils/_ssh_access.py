@@ -116,7 +116,7 @@ def known_hosts_problems(variable: str, values: Any) -> list[str]:
         shown = repr(line if len(line) <= 60 else f"{line[:60]}…")
         if "PRIVATE KEY" in line:
             found.append(f"{variable}: a private key (hidden) does not belong here")
-        elif fields and _KEY_TYPE.match(fields[0]):
+        elif fields and _KEY_TYPE.match(fields[0]) and not any(map(_KEY_TYPE.match, fields[1:2])):
             found.append(
                 f"{variable}: invalid line {shown}; expected the host's name before the key: "
                 "HOST ssh-ed25519 AAAA…"

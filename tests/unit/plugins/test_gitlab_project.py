@@ -18,6 +18,7 @@ from ansible.errors import AnsibleActionFail
 
 from ansible_collections.runnerhost.toolkit.plugins.action.gitlab_project import WOULD, ActionModule
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import (
+    _gitlab_settings,
     _index_tokens,
     _project_plan,
 )
@@ -220,6 +221,20 @@ def test_a_groups_variable_has_no_scope(lab: LabGitLab) -> None:
     assert "SHARED replaces the variable of the group group" in " ".join(shadow["warnings"])
 
 
+@pytest.mark.parametrize(
+    ("group", "project", "told"),
+    [("*", "pypi", True), ("pypi", "pypi", True), ("testpypi", "pypi", False),
+     ("py*", "pypi", True), ("pypi", "*", True)],
+)  # fmt: skip
+def test_a_variable_that_a_job_gets_in_place_of_its_groups(
+    lab: LabGitLab, group: str, project: str, told: bool
+) -> None:
+    own = index_token("index.example.com")
+    groups = [{"group": "group", "variables": [token(group, own)]}]
+    found = run(lab, token(project, own), groups=groups, check=True)["warnings"]
+    assert ("replaces the variable of the group group" in " ".join(found)) is told
+
+
 def test_a_protection_that_differs_is_made_anew(lab: LabGitLab) -> None:
     run(lab, protected_tags=[{"name": "v*", "create": "developer"}])
     done = run(lab, protected_tags=[{"name": "v*", "create": "maintainer"}])
@@ -308,7 +323,7 @@ def test_three_hundred_variables_are_read_by_the_hundred(lab: LabGitLab) -> None
         (
             [{"key": "PYPI_TOKEN", "value": PYPI}],
             {},
-            "nothing reads the variable PYPI_TOKEN, since twine takes",
+            "no release pipeline reads the variable PYPI_TOKEN, since twine takes .*, unless a job",
         ),
     ],
 )
@@ -339,6 +354,29 @@ def test_the_token_of_a_companys_own_index_is_taken(lab: LabGitLab) -> None:
     own = index_token("index.example.com")
     for environment in ("pypi", "testpypi"):
         assert run(lab, token(environment, own), check=True)["changed"]
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"key": "PYPIRC", "type": "file", "environment": "pypi",
+         "value": f"[pypi]\nusername = __token__\npassword = {PYPI}\n"},
+        {"key": "TWINE_USERNAME", "value": "pypi-uploader", "masked": False},
+        {"key": "INDEX_HOST", "value": "pypi-mirror.example.com"},
+        token("pytest-acme"),
+        token("latest"),
+        {"key": "PYPI_TOKEN", "environment": "staging", "value": TEST},
+    ],
+)  # fmt: skip
+def test_values_that_only_look_wrong_are_taken(lab: LabGitLab, given: dict[str, Any]) -> None:
+    assert run(lab, given, check=True)["changed"]
+
+
+def test_a_deploy_key_that_may_push_too_keeps_its_right(lab: LabGitLab) -> None:
+    key = {"access_level": 40, "deploy_key_id": 7}
+    assert _gitlab_settings._level([{"access_level": 0}, key]) == 0
+    assert _gitlab_settings._level([key]) == -1
+    assert _gitlab_settings._level([{"access_level": 40}, {"access_level": 40, "user_id": 3}]) == -1
 
 
 WRONG: list[tuple[dict[str, Any], str]] = [

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import grp
 import os
 import shutil
 import socket
@@ -326,6 +327,21 @@ def test_what_programs_of_jobs_make_themselves(open_path: Path) -> None:
     place.parent.mkdir(parents=True)
     place.parent.chmod(0o777)
     assert check("writable", place, user="nobody") == ""
+
+
+@AS_ROOT
+def test_a_group_that_this_run_gives(open_path: Path) -> None:
+    shut = open_path / "ci"
+    shut.mkdir()
+    (group,) = [one for one in grp.getgrall() if one.gr_name == "mail"]
+    os.chown(shut, 0, group.gr_gid)
+    for name in ("nobody", "comes-later"):
+        shut.chmod(0o750)
+        assert "cannot enter" in folder(shut / "builds", name)
+        assert folder(shut / "builds", name, groups=["mail", "not-there"]) == ""
+        shut.chmod(0o770)
+        assert check("writable", shut / "uv", user=name)
+        assert check("writable", shut / "uv", user=name, groups=["mail"]) == ""
 
 
 def test_certificates_and_keys(tmp_path: Path) -> None:

@@ -59,6 +59,9 @@ OWN: dict[str, Any] = {
         (COMPANY, ""),
         ({**COMPANY, "url": f"{GROUP}/simple/", "install": True, "forwarding": True}, ""),
         (OWN, ""),
+        # An Artifactory's access token.
+        ({**OWN, "password": "eyJ2ZXIiOiIyIn0.e30.c2ln"}, ""),
+        ({**COMPANY, "password": "eyJ2ZXIiOiIyIn0.e30.c2ln"}, "a job token, which ends with"),
         ({"kind": "pypi", "password": TEST}, "a token of TestPyPI for PyPI"),
         ({"kind": "testpypi", "password": PYPI}, "a token of PyPI for the test index"),
         ({"kind": "pypi", "password": "hunter2hunter2"}, "expected an API token of pypi"),

@@ -86,8 +86,9 @@ def preflight(gitlab: FakeGitLab, start: bool = False, **inputs: Any) -> Preflig
     given = {"pythons": ["3.12"], "build_tags": ["b"], "auth": "trusted", **inputs}
     project = inputs.pop("project", "group/demo")
     given.pop("project", None)
+    more = {"packages": given.pop("packages")} if "packages" in given else {}
     wanted, problems = _pipeline_settings.wanted_of(
-        {"inputs": given, "projects": [{"project": project}]}, INPUTS
+        {"inputs": given, "projects": [{"project": project, **more}]}, INPUTS
     )
     assert problems == []
     run = Preflight(cast(PreflightApi, gitlab), wanted, INPUTS, start)
@@ -213,6 +214,14 @@ def test_a_token_that_is_left_over_is_named_once_the_claims_agree() -> None:
     gitlab.job_list, gitlab.logs = [claims_job()], {5: log(CLAIMS, TEST_CLAIMS)}
     (warning,) = preflight(gitlab).warnings
     assert "TWINE_PASSWORD (pypi) is not needed any more" in warning
+
+
+def test_a_token_that_another_package_needs_is_not_left_over() -> None:
+    variables = [{"key": "TWINE_PASSWORD", "environment_scope": "pypi"}]
+    gitlab = FakeGitLab(set_variables=variables, job_list=[claims_job()])
+    gitlab.logs = {5: log(CLAIMS, TEST_CLAIMS)}
+    packages = [{}, {"name": "b", "tag_prefix": "b-", "auth": "token"}]
+    assert preflight(gitlab, packages=packages).warnings == []
 
 
 def test_nothing_to_compare() -> None:

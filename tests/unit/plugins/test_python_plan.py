@@ -28,6 +28,9 @@ GOOD: dict[str, Any] = {
 
 def test_good() -> None:
     assert _python_settings.problems(GOOD) == []
+    # It depends on -venv.
+    full = {**GOOD, "patterns": ["python{version}", "python{version}-full"]}
+    assert _python_settings.problems(full) == []
 
 
 @pytest.mark.parametrize(
@@ -39,6 +42,10 @@ def test_good() -> None:
         ({"origin": "a,b"}, "python_versions_repository_origin"),
         ({"patterns": ["python3.9", "python{version}-venv"]}, "python_versions_packages: invalid"),
         ({"patterns": ["python{version}"]}, "python_versions_packages: lacks python{version}-venv"),
+        (
+            {"patterns": ["python{version}", "python{version}-full?"]},
+            "python_versions_packages: lacks python{version}-venv",
+        ),
         ({"venv_places": ["builds"]}, "venv_places: invalid value 'builds'"),
         ({"venv_places": ["/"]}, "venv_places: invalid value '/'"),
         (

@@ -19,6 +19,7 @@ from ansible_collections.runnerhost.toolkit.plugins.plugin_utils import (
     _pipeline_files,
     _pipeline_settings,
     _pipeline_template,
+    _project_pipelines,
 )
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._gitlab_projects import (
     File,
@@ -166,6 +167,24 @@ def test_releases_whose_tags_are_not_protected(lab: LabGitLab) -> None:
     assert "warnings" not in run(lab, True, projects=projects)
 
 
+@pytest.mark.parametrize(
+    ("pattern", "prefix", "covered"),
+    [
+        ("v*", "v", True),
+        ("*", "b-v", True),
+        ("v*", "b-v", False),
+        # Of a project whose versions are years.
+        ("v20*", "v", True),
+        ("v2026.*", "v", True),
+        ("v20*", "b-v", False),
+        ("v2026.1.0", "v", False),
+        ("release-*", "v", False),
+    ],
+)
+def test_protected_tags_of_releases(pattern: str, prefix: str, covered: bool) -> None:
+    assert _project_pipelines.protects(pattern, prefix) is covered
+
+
 def test_uploads_on_the_runner_that_builds_are_warned_of(lab: LabGitLab) -> None:
     lab.create_runner(tag_list=["build", "publish"])
     projects = [{"project": DEMO, "inputs": {"publish_tags": ["build"]}}]
@@ -179,7 +198,8 @@ def test_a_pipeline_that_gitlab_does_not_read(lab: LabGitLab) -> None:
     (said,) = run(lab, True, projects=projects)["warnings"]
     assert said == (
         "release_pipeline_projects[0].file: GitLab reads .gitlab-ci.yml of group/demo, which does "
-        "not include ci/release.yml: no job of it runs; add an include: local there"
+        "not include ci/release.yml: no job of it runs, unless a file does that it includes; add "
+        "an include: local there"
     )
     commit(lab, DEMO, {".gitlab-ci.yml": "include:\n  - local: ci/release.yml\n"})
     assert "warnings" not in run(lab, True, projects=projects)

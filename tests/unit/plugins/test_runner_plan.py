@@ -719,6 +719,26 @@ def test_a_limit_above_that_of_the_service_is_warned_of(limit: int, warned: bool
     assert len(said) == warned
 
 
+@pytest.mark.parametrize(
+    ("address", "warned"),
+    [
+        (":9252", True),
+        ("0.0.0.0:9252", True),
+        ("[::]:9252", True),
+        ("127.0.0.1:9252", False),
+        ("localhost", False),
+        # Where a Prometheus reads it.
+        ("10.0.0.5:9252", False),
+        ("", False),
+    ],
+)
+def test_metrics_on_all_addresses_are_warned_of(address: str, warned: bool) -> None:
+    found = _setting_warnings.open_addresses(
+        services({**GOOD, "settings": {"listen_address": address}})
+    )
+    assert ["open to whoever reaches the host" in one for one in found] == [True] * warned
+
+
 def test_where_the_daemons_listen_is_asked() -> None:
     # To the first, the runner adds a port.
     own = {"listen_address": "localhost", "session_server": {"listen_address": "[::]:8093"}}
@@ -939,6 +959,8 @@ def test_a_group_that_voids_isolation_is_warned_of() -> None:
         ("x || exit 1", False),
         ("(cd /srv && exit 0)", False),
         ("(exit 0)", False),
+        ("command -v cmake || exit", False),
+        ("command -v cmake && exit", True),
     ],
 )
 def test_a_script_that_ends_the_job(script: str, warned: bool) -> None:

@@ -104,8 +104,9 @@ def test_known_hosts(public: str) -> None:
         f"|1|F1E1KeoE/eEWhi10WpGv4OdiO6Y=|3988QV0VE8wmZL7suNrYQLITLCg= {public}",
         f"@cert-authority *.example.com {public}",
     ]
+    good.append(f"ssh-git.example.com {public}")
     assert _ssh_access.known_hosts_problems("v", good) == []
-    assert len(_ssh_access.host_lines([*good, good[0]])) == 5
+    assert len(_ssh_access.host_lines([*good, good[0]])) == 6
 
 
 @pytest.mark.parametrize(
