@@ -201,8 +201,10 @@ def test_a_pipeline_that_gitlab_does_not_read(lab: LabGitLab) -> None:
         "not include ci/release.yml: no job of it runs, unless a file does that it includes; add "
         "an include: local there"
     )
-    commit(lab, DEMO, {".gitlab-ci.yml": "include:\n  - local: ci/release.yml\n"})
-    assert "warnings" not in run(lab, True, projects=projects)
+    # GitLab takes wildcards.
+    for local, read in (("ci/release.yml", True), ("'/ci/*.yml'", True), ("ci/*.yaml", False)):
+        commit(lab, DEMO, {".gitlab-ci.yml": f"include:\n  - local: {local}\n"})
+        assert ("warnings" not in run(lab, True, projects=projects)) is read
 
 
 def test_addresses_of_two_gitlabs_and_a_component_that_others_cannot_see(lab: LabGitLab) -> None:
