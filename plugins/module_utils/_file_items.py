@@ -189,24 +189,12 @@ def as_user(uid: int, gid: int, work: Callable[[], None]) -> None:
     if uid == os.geteuid():
         work()
         return
-    reader, writer = os.pipe()
-    child = os.fork()
-    if child == 0:
-        try:
-            os.close(reader)
-            os.setgroups([])
-            os.setgid(gid)
-            os.setuid(uid)
-            work()
-        except (OSError, ValueError) as error:
-            os.write(writer, str(error).encode()[:1000])
-        finally:
-            # Not sys.exit: nothing of the parent's must be run twice.
-            os._exit(0)
-    os.close(writer)
-    with os.fdopen(reader, "rb") as stream:
-        problem = stream.read().decode(errors="replace")
-    os.waitpid(child, 0)
+
+    def done() -> str:
+        work()
+        return ""
+
+    problem = _system.answer_of(uid, gid, [], done)
     if problem:
         raise ValueError(problem)
 

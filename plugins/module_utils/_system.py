@@ -15,7 +15,7 @@ import pwd
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypedDict
 
 from ansible_collections.runnerhost.toolkit.plugins.module_utils import _files
@@ -207,12 +207,24 @@ def as_user(name: str, groups: Iterable[str], ask: Callable[[], str]) -> str:
     for group in groups:
         with contextlib.suppress(KeyError):
             more.append(grp.getgrnam(group).gr_gid)
+    return answer_of(uid, gid, [*own, *more], ask)
+
+
+def answer_of(uid: int, gid: int, groups: Sequence[int], ask: Callable[[], str]) -> str:
+    """What ``ask`` gives as another user, in a process of its own; or the words of its error.
+
+    Args:
+        uid: the user's number.
+        gid: its group's.
+        groups: the numbers of its other groups.
+        ask: gives up to 4000 bytes.
+    """
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
         try:
             os.close(reader)
-            os.setgroups([*own, *more])
+            os.setgroups(groups)
             os.setgid(gid)
             os.setuid(uid)
             os.write(writer, ask().encode()[:4000])

@@ -11,11 +11,10 @@ from collections.abc import Iterable, Iterator
 from ansible_collections.runnerhost.toolkit.plugins.plugin_utils._services import Service, present
 
 SECONDS = 10
-# As a command of the script's own, and not of a subshell; exit 1 is meant so, and so is `|| exit`,
-# which keeps what has failed.
-_ENDS = re.compile(
-    r"(?:^|[;&\n]|\|(?!\s*exit\s*(?:$|[;&|\n]))|\b(?:then|do|else)\s)\s*exit(?:\s+0)?\s*(?:$|[;&|\n])"
-)
+# As a command of the script's own, and not of a subshell; exit 1 is meant so.
+_ENDS = re.compile(r"(?:^|[;&|\n]|\b(?:then|do|else)\s)\s*exit(?:\s+0)?\s*(?:$|[;&|\n])")
+# This ends the job as failed.
+_FAILS = re.compile(r"\|\|\s*exit\s*(?=$|[;&|\n])")
 
 
 def warnings(services: Iterable[Service]) -> Iterator[str]:
@@ -25,7 +24,7 @@ def warnings(services: Iterable[Service]) -> Iterator[str]:
         for index, runner in enumerate(service.runners):
             if not present([runner]) or str(runner.get("shell") or "bash") not in ("bash", "sh"):
                 continue
-            if _ENDS.search(str(runner.get("pre_build_script") or "")):
+            if _ENDS.search(_FAILS.sub("", str(runner.get("pre_build_script") or ""))):
                 yield (
                     f"{service.variable('runners')}[{index}] ({runner['name']}).pre_build_script: "
                     "exit ends the job itself, and exit 0 makes it a success that has run nothing; "

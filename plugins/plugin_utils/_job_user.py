@@ -276,17 +276,20 @@ def _host_key_checks(service: Service) -> Iterator[Check]:
 
 
 def _environment_checks(service: Service, home: str) -> Iterator[Check]:
-    """Folders that the jobs' environment names; not those that are made for the user."""
+    """Folders that the jobs' environment names; not those that are made for the user.
+
+    Programs make the folders of their caches below those, and nobody makes one for TMPDIR there.
+    """
     made = (home, service.pip_cache_dir, *folders(service))
     own = tuple(f"{os.path.normpath(path)}/" for path in made)
     for name, value in service.environment.items():
         path = os.path.normpath(str(value))
         label = f"{service.variable('environment')}.{name}"
-        if not path.startswith("/") or f"{path}/".startswith(own):
+        if not path.startswith("/") or f"{path}/".startswith(f"{home}/") or f"{path}/" in own:
             continue
         if name == "TMPDIR":
             yield {"label": label, "path": path, "kind": "directory"}
-        elif _CACHES.fullmatch(name):
+        elif _CACHES.fullmatch(name) and not path.startswith(own):
             yield {
                 "label": label,
                 "path": path,

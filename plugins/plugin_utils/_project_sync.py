@@ -241,19 +241,20 @@ class Sync:
             except TakenError as problem:
                 if again:
                     # Another run has made it since it was listed.
-                    self._take_again(one)
+                    if planned := self._planned_again(one):
+                        self._take_steps(planned, again=False)
                     return
                 self.failed.append(f"{one.place.path}: {problem}")
             except (ApiProblem, _project_plan.Refused) as problem:
                 self.failed.append(f"{one.place.path}: {problem}")
 
-    def _take_again(self, one: Planned) -> None:
+    def _planned_again(self, one: Planned) -> Planned | None:
+        """What is left to do after another run; None if that can no longer be."""
         try:
-            planned = self._planned(one.place, one.owner)
+            return self._planned(one.place, one.owner)
         except (ApiProblem, _project_plan.Refused) as problem:
             self.failed.append(f"{one.place.path}: {problem}")
-        else:
-            self._take_steps(planned, again=False)
+            return None
 
     def _change_ref(self, one: Planned, change: RefChange) -> None:
         if change.old:
@@ -276,11 +277,7 @@ class Sync:
                 if not again:
                     raise
                 # Another run has made it since it was listed.
-                try:
-                    planned = self._planned(one.place, one.owner)
-                except (ApiProblem, _project_plan.Refused) as problem:
-                    self.failed.append(f"{one.place.path}: {problem}")
-                else:
+                if planned := self._planned_again(one):
                     self._change_variables(planned, again=False)
                 return
             except ApiProblem as problem:

@@ -372,7 +372,7 @@ def test_values_that_only_look_wrong_are_taken(lab: LabGitLab, given: dict[str, 
     assert run(lab, given, check=True)["changed"]
 
 
-def test_a_deploy_key_that_may_push_too_keeps_its_right(lab: LabGitLab) -> None:
+def test_a_deploy_key_beside_a_role_makes_no_other_protection() -> None:
     key = {"access_level": 40, "deploy_key_id": 7}
     assert _gitlab_settings._level([{"access_level": 0}, key]) == 0
     assert _gitlab_settings._level([key]) == -1

@@ -961,6 +961,7 @@ def test_a_group_that_voids_isolation_is_warned_of() -> None:
         ("(exit 0)", False),
         ("command -v cmake || exit", False),
         ("command -v cmake && exit", True),
+        ("command -v cmake || exit\nexit 0", True),
     ],
 )
 def test_a_script_that_ends_the_job(script: str, warned: bool) -> None:
@@ -1058,8 +1059,11 @@ def test_temporary_folder_of_the_jobs_is_looked_for() -> None:
     assert not [one for one in _job_user.checks(service, None) if one["path"] == "/scratch"]
     # In a folder that is made for the jobs.
     runners = [{"name": "a", "cache_dir": "/scratch"}]
-    (service,) = services({**GOOD, "runners": runners, "environment": caches})
-    assert not [one for one in _job_user.checks(service, set()) if one["kind"] == "writable"]
+    more = {"TMPDIR": "/scratch/tmp"}
+    (service,) = services({**GOOD, "runners": runners, "environment": {**caches, **more}})
+    found = _job_user.checks(service, set())
+    assert not [one for one in found if one["kind"] == "writable"]
+    assert [one["path"] for one in found if one["kind"] == "directory"] == ["/scratch/tmp"]
 
 
 def test_a_shell_that_this_run_brings_is_not_looked_for() -> None:
