@@ -11,12 +11,20 @@ import re
 import ssl
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
-from http.client import HTTPException
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from typing import TypedDict
 from urllib.error import HTTPError
 from urllib.parse import unquote, urlsplit
-from urllib.request import BaseHandler, HTTPSHandler, ProxyHandler, Request, build_opener
+from urllib.request import (
+    BaseHandler,
+    HTTPSHandler,
+    ProxyHandler,
+    Request,
+    build_opener,
+    getproxies,
+)
 
 from ansible_collections.runnerhost.toolkit.plugins.module_utils import _files
 from ansible_collections.runnerhost.toolkit.plugins.module_utils._http import (
@@ -42,6 +50,10 @@ _OWN_TRUST_VARIABLES = ("PIP_CERT", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL
 # More than the longest page that is known.
 _MOST = 128 * 2**20
 _SHOWN = 5
+# Each index has the older of the two formats.
+_FORMAT = {"Accept": "text/html"}
+# Each asks for a part of the lock: opening one costs more than a page.
+_CONNECTIONS = 4
 _REMEDY = "the address of a simple index often ends in /simple"
 
 
@@ -167,8 +179,9 @@ class _Index:
 
     def lacking(self, pins: Sequence[Pin]) -> list[str]:
         """What of a lock the index does not have."""
-        with ThreadPoolExecutor(max_workers=8) as pool:
-            found = [said for said in pool.map(self._lacks, pins) if said]
+        parts = [pins[start::_CONNECTIONS] for start in range(_CONNECTIONS)]
+        with ThreadPoolExecutor(max_workers=_CONNECTIONS) as pool:
+            found = sorted(said for part in pool.map(self._lacking_part, parts) for said in part)
         if not found:
             return []
         if len(found) == len(pins) > 1:
@@ -179,9 +192,15 @@ class _Index:
             "missing to the index, or use a lock of what it has"
         ]
 
-    def _lacks(self, pin: Pin) -> str:
+    def _lacking_part(self, pins: Sequence[Pin]) -> list[str]:
+        with closing(self._connection()) as connection:
+            found = [self._lacks(pin, connection) for pin in pins]
+        return [said for said in found if said]
+
+    def _lacks(self, pin: Pin, connection: HTTPConnection) -> str:
+        path = f"{pin['name']}/"
         try:
-            page = self._page(f"{pin['name']}/", _MOST)
+            page = self._next_page(path, connection) or self._page(path, _MOST)
         except HTTPError as error:
             return pin["name"] if error.code == 404 else ""
         except (OSError, HTTPException, ValueError):
@@ -189,17 +208,43 @@ class _Index:
             return ""
         return lacks(page, pin)
 
+    def _connection(self) -> HTTPConnection:
+        """One that is not opened yet."""
+        parts = urlsplit(self.url)
+        host = parts.hostname or ""
+        if parts.scheme == "https":
+            context = self._context()
+            return HTTPSConnection(host, parts.port or 443, timeout=SECONDS, context=context)
+        return HTTPConnection(host, parts.port or 80, timeout=SECONDS)
+
+    def _next_page(self, path: str, connection: HTTPConnection) -> str:
+        """A page over a connection that stays open; empty where it takes more than one answer."""
+        parts = urlsplit(self.url)
+        if parts.scheme in getproxies() and not direct(parts.hostname or ""):
+            return ""
+        try:
+            connection.request("GET", f"{parts.path}/{path}", headers=_FORMAT)
+            answer = connection.getresponse()
+            page = answer.read(_MOST).decode(errors="replace")
+        except (OSError, HTTPException):
+            # The next request opens it again.
+            connection.close()
+            return ""
+        return page if answer.status == 200 else ""
+
     def _page(self, path: str, size: int) -> str:
+        handlers: list[BaseHandler] = [HTTPSHandler(context=self._context())]
+        if direct(urlsplit(self.url).hostname or ""):
+            handlers.append(ProxyHandler({}))
+        request = Request(f"{self.url}/{path}", headers=_FORMAT)
+        with build_opener(*handlers).open(request, timeout=SECONDS) as answer:
+            return str(answer.read(size).decode(errors="replace"))
+
+    def _context(self) -> ssl.SSLContext:
         context = ssl.create_default_context()
         for authority in self.authorities:
             context.load_verify_locations(cadata=authority)
-        handlers: list[BaseHandler] = [HTTPSHandler(context=context)]
-        if direct(urlsplit(self.url).hostname or ""):
-            handlers.append(ProxyHandler({}))
-        # Each index has the older of the two formats.
-        request = Request(f"{self.url}/{path}", headers={"Accept": "text/html"})
-        with build_opener(*handlers).open(request, timeout=SECONDS) as answer:
-            return str(answer.read(size).decode(errors="replace"))
+        return context
 
 
 def lacks(page: str, pin: Pin) -> str:

@@ -41,16 +41,43 @@ def nothing_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 @contextmanager
-def index(pages: Mapping[str, str | int]) -> Iterator[tuple[str, list[str]]]:
-    """An index with these pages, by path: its address, and what it was asked."""
+def index(
+    pages: Mapping[str, str | int],
+    *,
+    opened: list[object] | None = None,
+    breaks_after: int = 0,
+    elsewhere: str = "",
+) -> Iterator[tuple[str, list[str]]]:
+    """An index with these pages, by path: its address, and what it was asked.
+
+    Args:
+        pages: a page, or the code of an answer without one.
+        opened: gets an item for each connection, which then stays open.
+        breaks_after: a connection that is kept ends without an answer after so many.
+        elsewhere: the address to which a code of 302 leads, to which the path is added.
+    """
     asked: list[str] = []
 
     class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.0" if opened is None else "HTTP/1.1"
+        answered = 0
+
+        def setup(self) -> None:
+            super().setup()
+            if opened is not None:
+                opened.append(self.client_address)
+
         def do_GET(self) -> None:
+            if breaks_after and self.answered == breaks_after:
+                self.close_connection = True
+                return
+            self.answered += 1
             asked.append(self.path)
             page = pages.get(self.path, 404)
             body = page.encode() if isinstance(page, str) else b""
             self.send_response(page if isinstance(page, int) else 200)
+            if page == 302:
+                self.send_header("Location", f"{elsewhere}{self.path}")
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
@@ -82,6 +109,35 @@ def test_an_index_that_has_all() -> None:
     with index(pages) as (url, asked):
         assert problems(f"{url}/", pin(), pin("uv")) == []
     assert sorted(set(asked)) == ["/simple/twine/", "/simple/uv/"]
+
+
+MANY = [pin(f"p{number:02}", hashes=(OURS,)) for number in range(40)]
+PAGES: dict[str, str | int] = {
+    f"/simple/{one['name']}/": f"{one['name']}-7.0.zip#sha256={OURS}" for one in MANY
+}
+
+
+def test_a_lock_is_asked_for_over_few_connections() -> None:
+    opened: list[object] = []
+    with index(PAGES, opened=opened) as (url, asked):
+        assert problems(url, *MANY) == []
+    # The first question is whether an index is there.
+    assert len(opened) <= 5
+    assert sorted(asked[1:]) == sorted(PAGES)
+
+
+def test_what_one_of_few_connections_does_not_bring() -> None:
+    """Each of them ends early, a page is elsewhere, and one is nowhere."""
+    opened: list[object] = []
+    away: dict[str, str | int] = {"/simple/p20/": 302, "/simple/p21/": 302}
+    with (
+        index({"/simple/p20/": PAGES["/simple/p20/"]}) as (other, _),
+        index(
+            PAGES | away, opened=opened, breaks_after=3, elsewhere=other.removesuffix("/simple")
+        ) as (url, _),
+    ):
+        (said,) = problems(url, *MANY)
+    assert said.startswith(f"publish_tools_lock: {url} has no p21; ")
 
 
 @pytest.mark.parametrize(
@@ -188,10 +244,13 @@ def test_nothing_there() -> None:
 
 
 def test_the_proxy_is_the_inventorys() -> None:
-    with index({"http://index.invalid/simple/pip/": "<html>"}) as (url, asked):
+    pages = {f"http://index.invalid/simple/{name}/": HTML % OURS for name in ("pip", "twine")}
+    with index(pages) as (url, asked):
         proxy = url.removesuffix("/simple")
         assert problems("http://index.invalid/simple", http_proxy=proxy) == []
-    assert asked == ["http://index.invalid/simple/pip/"]
+        assert asked == ["http://index.invalid/simple/pip/"]
+        assert problems("http://index.invalid/simple", pin(), http_proxy=proxy) == []
+    assert set(asked) == pages.keys()
 
 
 @pytest.mark.parametrize(
