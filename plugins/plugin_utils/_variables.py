@@ -185,7 +185,7 @@ def _unknown(roles: list[str], variables: Mapping[str, Any]) -> Iterator[str]:
             continue
         plain = name.replace("-", "_").lower()
         if plain in roles:
-            some = next(iter(options(plain)))
+            some, *__ = options(plain)
             yield f"{name}: unknown variable; a role's settings are variables such as {some}"
             continue
         role = next((role for role in roles if plain.startswith(f"{role}_")), "")
