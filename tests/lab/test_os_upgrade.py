@@ -113,6 +113,8 @@ def test_a_job_builds_a_wheel_for_every_python(upgraded: Host) -> None:
 
 SOURCES = "/etc/apt/sources.list.d/runnerhost"
 UNIT = "/etc/systemd/system/gitlab-runner.service"
+# Where a host notes its name in the inventory.
+MACHINE = "/var/lib/runnerhost/machine.json"
 
 STARTING_POINTS = {
     "sources disabled, by the field and by another name": (
@@ -254,11 +256,19 @@ def test_copies_of_one_machine_are_named_with_what_to_do(whole: Site, tmp_path: 
         "gitlab_runner_runners": [{"name": "jammy-build", "token": token}],
     }
     name()
-    twice = whole.playbook("site.yml", "-i", str(path), extra=extra)
-    assert twice.code != 0, twice.output
-    said = re.sub(r"\s+", " ", twice.output)
-    assert "copy, jammy are one machine, listed under several names" in said
-    assert sum(one["changed"] for one in twice.recap.values()) == 0
+    # Of a host that has noted its name, and of one that has not yet.
+    noted = "copy: this machine was provisioned as jammy, and the inventory has both names with"
+    unknown = "copy, jammy are one machine, listed under several names"
+    for words, before, after in (
+        (noted, "true", "true"),
+        (unknown, f"mv {MACHINE} /var/tmp/noted", f"mv /var/tmp/noted {MACHINE}"),
+    ):
+        whole.sh(before)
+        twice = whole.playbook("site.yml", "-i", str(path), extra=extra)
+        whole.sh(after)
+        assert twice.code != 0, twice.output
+        assert words in re.sub(r"\s+", " ", twice.output)
+        assert sum(one["changed"] for one in twice.recap.values()) == 0
     # With another address it may be a copy with the same machine id.
     real = f" -o HostName={host['ansible_host']} -o HostKeyAlias={host['ansible_host']}"
     name(
