@@ -52,7 +52,7 @@ _MOST = 128 * 2**20
 _SHOWN = 5
 # Each index has the older of the two formats.
 _FORMAT = {"Accept": "text/html"}
-# Each asks for a part of the lock: opening one costs more than a page.
+# Each is kept open for a part of the lock: to open one costs more than to ask for a page.
 _CONNECTIONS = 4
 _REMEDY = "the address of a simple index often ends in /simple"
 
@@ -218,7 +218,10 @@ class _Index:
         return HTTPConnection(host, parts.port or 80, timeout=SECONDS)
 
     def _next_page(self, path: str, connection: HTTPConnection) -> str:
-        """A page over a connection that stays open; empty where it takes more than one answer."""
+        """A page over a connection that stays open; empty if `_page` has to ask for it.
+
+        That is so with a proxy, a redirect, an error, and a connection that broke.
+        """
         parts = urlsplit(self.url)
         if parts.scheme in getproxies() and not direct(parts.hostname or ""):
             return ""

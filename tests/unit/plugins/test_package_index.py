@@ -52,9 +52,9 @@ def index(
 
     Args:
         pages: a page, or the code of an answer without one.
-        opened: gets an item for each connection, which then stays open.
-        breaks_after: a connection that is kept ends without an answer after so many.
-        elsewhere: the address to which a code of 302 leads, to which the path is added.
+        opened: if given, connections stay open, and each adds an item to it.
+        breaks_after: how many answers a connection gives before it is closed; 0 for all.
+        elsewhere: the server to which a page 302 redirects, with the same path.
     """
     asked: list[str] = []
 
@@ -126,8 +126,8 @@ def test_a_lock_is_asked_for_over_few_connections() -> None:
     assert sorted(asked[1:]) == sorted(PAGES)
 
 
-def test_what_one_of_few_connections_does_not_bring() -> None:
-    """Each of them ends early, a page is elsewhere, and one is nowhere."""
+def test_redirects_and_broken_connections_are_asked_for_again() -> None:
+    """Each connection breaks after three answers; p20 is on the other server, and p21 nowhere."""
     opened: list[object] = []
     away: dict[str, str | int] = {"/simple/p20/": 302, "/simple/p21/": 302}
     with (
